@@ -1,0 +1,48 @@
+# `make` alone lists the targets. Every target sets up what it needs in .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fmt docs bench build clean
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+setup: $(STAMP)  ## create .venv with the pinned versions of constraints.txt
+
+# torch is installed first and by its exact pin: a CPU build, where pip knows of one, then satisfies
+# every other requirement, and no CUDA packages are pulled in.
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: setup  ## the whole road on the built-in world: clips -> features -> heads -> a table
+	HF_HUB_OFFLINE=1 $(BIN)/actiondiff demo --out demo
+
+test: setup  ## the tests (CPU, no network)
+	HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2
+
+check: setup  ## format, lint, types, import layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+fmt: setup  ## format and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: setup  ## check the docs: every command they show exists, every link leads somewhere
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/docs
+
+bench: setup  ## run the benchmarks (minutes)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+build: setup  ## wheel and source distribution in dist/
+	$(BIN)/python -m build --no-isolation
+
+clean:  ## remove what the targets above made
+	rm -rf .venv build dist demo .pytest_cache .mypy_cache .ruff_cache

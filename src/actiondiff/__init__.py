@@ -1,0 +1,61 @@
+"""ActionDiff: action recognition in video with a frozen video diffusion model.
+
+The names below are the public interface. They are imported on first use (PEP 562), so that
+`import actiondiff` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "ActionDiff": "pipeline",
+    "ActionDiffError": "errors",
+    "DecodeReport": "types",
+    "Example": "types",
+    "FeatureKey": "types",
+    "FeatureStore": "features.store",
+    "Features": "types",
+    "Frames": "types",
+    "Prediction": "types",
+    "convert_weights": "checkpoints.convert",
+    "evaluate": "study",
+    "extract_features": "extraction.local",
+    "iter_video": "video.decode",
+    "load_backbone": "backbones.base",
+    "read_video": "video.decode",
+    "train": "study",
+}
+
+__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604
+
+if TYPE_CHECKING:
+    from actiondiff.backbones.base import load_backbone as load_backbone
+    from actiondiff.checkpoints.convert import convert_weights as convert_weights
+    from actiondiff.errors import ActionDiffError as ActionDiffError
+    from actiondiff.extraction.local import extract_features as extract_features
+    from actiondiff.features.store import FeatureStore as FeatureStore
+    from actiondiff.pipeline import ActionDiff as ActionDiff
+    from actiondiff.study import evaluate as evaluate
+    from actiondiff.study import train as train
+    from actiondiff.types import DecodeReport as DecodeReport
+    from actiondiff.types import Example as Example
+    from actiondiff.types import FeatureKey as FeatureKey
+    from actiondiff.types import Features as Features
+    from actiondiff.types import Frames as Frames
+    from actiondiff.types import Prediction as Prediction
+    from actiondiff.video.decode import iter_video as iter_video
+    from actiondiff.video.decode import read_video as read_video
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'actiondiff' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(importlib.import_module(f"actiondiff.{_PUBLIC[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,14 @@
+"""`python -m actiondiff` and the `actiondiff` command."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; the exit code says how it went (0, 1, 2 or 3)."""
+    from actiondiff.cli.app import run
+
+    sys.exit(run())
+
+
+if __name__ == "__main__":
+    main()

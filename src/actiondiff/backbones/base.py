@@ -1,0 +1,187 @@
+"""What a backbone is, the options it is loaded with, and how one is found by name."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from actiondiff.errors import UnknownNameError, UsageError
+from actiondiff.registry import Registry
+from actiondiff.types import JSON, FeatureKey, Features, Frames
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Backbone", "BackboneOptions", "BackboneSpec", "WindowBatch", "load_backbone", "specs"]
+
+Device = str
+Dtype = Literal["auto", "float32", "float16", "bfloat16"]
+
+KINDS = Registry("backbone", {"svd": "actiondiff.backbones.svd:load"})
+"""Kind of backbone -> `load(spec, options, weights) -> Backbone`."""
+
+
+class BackboneOptions(BaseModel):
+    """Everything one may choose about a backbone; None takes the backbone's own value from `specs.yaml`.
+
+    Source: the options and their defaults are those of the released code unless a field says otherwise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: Device = Field("auto", description="cpu, cuda, cuda:1 ...; auto takes CUDA where there is one.")
+    dtype: Dtype = Field("auto", description="Arithmetic; auto: float16 on CUDA, float32 on CPU.")
+    height: int | None = Field(None, ge=8, description="Height in pixels that frames are resized to.")
+    width: int | None = Field(None, ge=8, description="Width in pixels that frames are resized to.")
+    window: int | None = Field(None, ge=1, description="Frames that pass the backbone together.")
+    padding: Literal["black", "repeat", "shift"] | None = Field(
+        None, description="How the last window is filled: black frames, the last frame, or an earlier start."
+    )
+    batch: int | None = Field(None, ge=1, description="Windows a pass; part of the fingerprint (rounding).")
+    threads: int | None = Field(None, ge=1, description="CPU threads; part of the fingerprint (rounding).")
+    seed: int = Field(0, description="Seed of whatever is random in the backbone.")
+    num_steps: int | None = Field(None, ge=2, description="Length of the noise schedule that timesteps index.")
+    embedding: Literal["own", "middle", "first", "none", "text"] | None = Field(
+        None, description="What cross-attention sees: each frame's own CLIP vector, the middle or first "
+        "frame's for all, zeros, or the embedded action names."
+    )
+    latents: Literal["own", "middle", "zero"] | None = Field(
+        None, description="What is concatenated to the noisy latents: each frame's own latent, the middle "
+        "frame's for all, or zeros."
+    )
+    conditioning: Literal["per-frame", "middle-frame", "none", "text"] | None = Field(
+        None, description="Shorthand that sets embedding and latents together."
+    )
+    stochastic: bool = Field(False, description="Draw pixel and posterior noise as released, not their mean.")
+    temporal: bool = Field(True, description="Run the temporal modules; off is the paper's SDv2 baseline.")
+    noise: Literal["none", "forward"] = Field(
+        "none", description="forward adds sigma * noise to the latents, as other diffusion features do."
+    )
+    sigma_scale: int | None = Field(None, ge=0, description="Timestep used for the input scaling only.")
+    sigma_embed: int | None = Field(None, ge=0, description="Timestep used for the time embedding only.")
+    unet_head_dim: int | None = Field(None, ge=1, description="Attention head width of the U-Net.")
+    clip_head_dim: int | None = Field(None, ge=1, description="Attention head width of the image encoder.")
+    compile: bool = Field(False, description="Compile the network (slower start, faster passes).")
+
+
+class BackboneSpec(BaseModel):
+    """A named backbone of `specs.yaml`: what it is and what it uses where an option is not given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    kind: str
+    title: str
+    weights: Literal["required", "built-in", "none"]
+    taps: tuple[str, ...]
+    num_timesteps: int
+    timestep: int
+    layer: str
+    defaults: dict[str, Any] = Field(default_factory=dict)
+    architecture: dict[str, Any] = Field(default_factory=dict)
+    verified: str = ""
+    licence: str = ""
+
+
+@dataclass(frozen=True)
+class WindowBatch:
+    """Windows on their way into a backbone.
+
+    Attributes:
+        pixels: (B, L, 3, H, W) float32 in [-1, 1], resized.
+        num_real: For each window, how many leading frames are real.
+        identities: For each window, the identity of its video.
+        first_frames: For each window, the raw frame index of its first frame; with the identity and the
+            seed it fixes every random draw.
+    """
+
+    pixels: "torch.Tensor"
+    num_real: tuple[int, ...]
+    identities: tuple[str, ...]
+    first_frames: tuple[int, ...]
+
+
+class Backbone(Protocol):
+    """A frozen network that turns windows of frames into maps.
+
+    Attributes:
+        spec: What it is.
+        options: The options in force; nothing is None that the backbone uses.
+        taps: Names of the outputs it can give, shallow to deep.
+        num_timesteps: Timesteps are 0 .. num_timesteps - 1 (1 for networks without noise).
+        tubelet: Frames that one step of its output covers.
+        settings: Everything that makes a number, for the store's fingerprint. Timesteps and layers are
+            not part of it.
+    """
+
+    spec: BackboneSpec
+    options: BackboneOptions
+    taps: tuple[str, ...]
+    num_timesteps: int
+    tubelet: int
+
+    @property
+    def settings(self) -> dict[str, JSON]: ...  # noqa: D102
+
+    def preprocess(self, pixels: "torch.Tensor") -> "torch.Tensor":
+        """Frames (L, H, W, 3) uint8 of any size -> (L, 3, H', W') float32 as `maps` wants them."""
+        ...
+
+    def maps(self, windows: WindowBatch, keys: Sequence[FeatureKey]) -> dict[FeatureKey, "torch.Tensor"]:
+        """Un-pooled outputs, each (B, S, C, h, w) on the backbone's device; S = L / tubelet steps."""
+        ...
+
+    def extract(
+        self,
+        frames: Frames,
+        *,
+        timesteps: Sequence[int] | None = None,
+        layers: Sequence[int | str] | None = None,
+        maps: bool = False,
+    ) -> Features:
+        """Features of one video's frames; the backbone's own timestep and layer unless others are given."""
+        ...
+
+
+@functools.cache
+def specs() -> dict[str, BackboneSpec]:
+    """All backbones of `specs.yaml` by name."""
+    text = resources.files("actiondiff.backbones").joinpath("specs.yaml").read_text("utf-8")
+    return {name: BackboneSpec(name=name, **fields) for name, fields in yaml.safe_load(text).items()}
+
+
+def load_backbone(
+    name: str = "tiny", *, weights: str | None = None, options: BackboneOptions | None = None, **fields: Any
+) -> Backbone:
+    """A frozen backbone, ready to extract.
+
+    Args:
+        name: A name of `specs.yaml`, for example `"tiny"` or `"svd-xt"`.
+        weights: File, folder or hub id of the checkpoint; `tiny` needs none.
+        options: The options as one value; else give them as keyword arguments, for example
+            `height=320, width=576`.
+        **fields: Fields of `BackboneOptions`.
+
+    Raises:
+        UnknownNameError: If there is no backbone of that name, or no option of a given name.
+        UsageError: If an option's value is not allowed.
+        WeightsError: If the weights are missing or do not fit.
+    """
+    from pydantic import ValidationError
+
+    if name not in specs():
+        raise UnknownNameError("backbone", name, specs())
+    for field in fields:
+        if field not in BackboneOptions.model_fields:
+            raise UnknownNameError("option of load_backbone", field, BackboneOptions.model_fields)
+    try:
+        chosen = BackboneOptions(**{**(options.model_dump() if options else {}), **fields})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}; got {first['input']!r}.") from None
+    spec = specs()[name]
+    return KINDS[spec.kind](spec, chosen, weights)

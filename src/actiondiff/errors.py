@@ -1,0 +1,117 @@
+"""Every error this package raises on purpose.
+
+    ActionDiffError                 base class: catch this one
+    ├── UsageError                  an argument or option that cannot be used as given
+    │   └── UnknownNameError        a name that is in no registry, table or store
+    ├── VideoError                  no frame of a video can be decoded
+    ├── WeightsError                a checkpoint is missing, cut short, of another model or incomplete
+    ├── TableError                  a table of labels has problems (all of them, by row)
+    ├── StoreError                  a feature store cannot be read or written
+    │   └── SettingsMismatchError   features were made with other settings than the ones asked for
+    ├── RunError                    a trained model's folder is incomplete or does not fit
+    └── MissingExtraError           a feature needs a package that is not installed
+
+A message says what happened, what was got, what is allowed, and what to do next, in one line.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+__all__ = [
+    "ActionDiffError",
+    "MissingExtraError",
+    "RunError",
+    "SettingsMismatchError",
+    "StoreError",
+    "TableError",
+    "UnknownNameError",
+    "UsageError",
+    "VideoError",
+    "WeightsError",
+]
+
+
+class ActionDiffError(Exception):
+    """Base class of all errors raised on purpose."""
+
+
+class UsageError(ActionDiffError, ValueError):
+    """An argument or option that cannot be used as given."""
+
+
+class UnknownNameError(UsageError):
+    """A name that is not among the known ones; the message names the nearest.
+
+    Args:
+        kind: What the name stands for, for example `"backbone"`.
+        name: The name that was asked for.
+        known: The names that exist.
+        hint: What to do next, where the list alone does not say it.
+    """
+
+    def __init__(self, kind: str, name: object, known: Iterable[object], hint: str = "") -> None:
+        self.name = name
+        names = [str(item) for item in known]
+        near = difflib.get_close_matches(str(name), names, n=1)
+        guess = f" Did you mean {near[0]!r}?" if near else ""
+        listed = ", ".join(names[:40]) + (f" ... ({len(names)} in all)" if len(names) > 40 else "")
+        super().__init__(
+            f"unknown {kind} {str(name)!r}.{guess} Known: {listed or 'none'}.{' ' + hint if hint else ''}"
+        )
+
+
+class VideoError(ActionDiffError):
+    """No frame of a video can be decoded."""
+
+
+class WeightsError(ActionDiffError):
+    """A checkpoint is missing, cut short, of another model or incomplete."""
+
+
+class TableError(ActionDiffError):
+    """A table of labels has problems.
+
+    Args:
+        source: Where the table came from.
+        problems: One sentence a problem, each naming its row.
+    """
+
+    def __init__(self, source: object, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        super().__init__(f"{source}: " + "; ".join(self.problems))
+
+
+class StoreError(ActionDiffError):
+    """A feature store cannot be read or written."""
+
+
+class SettingsMismatchError(StoreError):
+    """Features were made with other settings than the ones asked for.
+
+    Args:
+        what: What does not fit what, for example `"the store fs does not fit the model run"`.
+        differences: Field -> (value here, value there).
+        advice: What to do next.
+    """
+
+    def __init__(self, what: str, differences: Mapping[str, tuple[Any, Any]], advice: str) -> None:
+        self.differences = dict(differences)
+        fields = "; ".join(f"{name}: {ours!r} against {theirs!r}" for name, (ours, theirs) in differences.items())
+        super().__init__(f"{what}: {fields}. {advice}")
+
+
+class RunError(ActionDiffError):
+    """A trained model's folder is incomplete or does not fit."""
+
+
+class MissingExtraError(ActionDiffError, ImportError):
+    """A feature needs a package that is not installed.
+
+    Args:
+        feature: What was asked for.
+        extra: The extra of this package that brings what it needs.
+    """
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(f"{feature} needs packages that are not installed: pip install 'actiondiff[{extra}]'")

@@ -1,0 +1,112 @@
+"""Where a number comes from: settings, their fingerprint, versions, and files written whole or not at all."""
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from actiondiff.types import JSON
+
+__all__ = ["atomic_path", "canonical_json", "differences", "environment", "fingerprint", "sha256_of_file"]
+
+_PACKAGES = ("actiondiff", "torch", "diffusers", "transformers", "av", "numpy", "lightning", "safetensors")
+
+
+def canonical_json(value: JSON) -> str:
+    """One text per value: sorted keys, no blanks, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def fingerprint(settings: Mapping[str, JSON]) -> str:
+    """sha256 (hex) of the settings' canonical JSON; equal settings have equal fingerprints."""
+    return hashlib.sha256(canonical_json(dict(settings)).encode()).hexdigest()
+
+
+def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Fields in which two (nested) settings differ: dotted name -> (ours, theirs); absent counts as None."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for name in sorted({*ours, *theirs}):
+        a, b = ours.get(name), theirs.get(name)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            found |= differences(a, b, f"{prefix}{name}.")
+        elif a != b:
+            found[prefix + name] = (a, b)
+    return found
+
+
+def environment() -> dict[str, JSON]:
+    """Versions of what makes the numbers, the machine's kind, and the commit where one is known."""
+    versions: dict[str, JSON] = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """Commit of the checkout this package is imported from; None when it is installed from a wheel."""
+    here = Path(__file__).resolve().parent
+    if not (here.parent.parent / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def sha256_of_file(path: str | os.PathLike[str]) -> str:
+    """sha256 (hex) of a file's content; symbolic links are followed."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """A path to write to that becomes `target` only when the block ends without an error.
+
+    The file is written aside in the same folder, fsynced and renamed, then the folder is fsynced: a reader
+    sees the old content or the new one, never a part, whatever happens in between.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".part")
+    os.close(handle)
+    aside = Path(name)
+    try:
+        yield aside
+        with open(aside, "rb") as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        aside.chmod(0o666 & ~umask)  # mkstemp's 0600 would lock others out of a shared store
+        os.replace(aside, target)
+        _fsync_folder(target.parent)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _fsync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

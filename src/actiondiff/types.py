@@ -1,0 +1,295 @@
+"""The nouns of the project: what the stages hand each other.
+
+Shapes everywhere use these letters:
+
+    B  batch                    T  sampled frames of a video     L  frames in a window
+    S  steps (tokens) a window  H, W  pixels                     h, w  latent or patch grid
+    C  channels of a layer      D  token width                   K  classes
+
+`timestep` is always the diffusion's, `seconds` and `frame_index` the video's, `layer` the backbone's.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actiondiff.errors import UnknownNameError, UsageError
+
+__all__ = [
+    "Array",
+    "DecodeReport",
+    "Example",
+    "FeatureKey",
+    "Features",
+    "Frames",
+    "JSON",
+    "Prediction",
+    "Status",
+    "Window",
+    "layer_name",
+]
+
+Array: TypeAlias = NDArray[np.float32]
+JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
+Status: TypeAlias = Literal["ok", "partial", "failed"]
+"""`failed`: no frame decodes. `partial`: a decode error, or fewer frames than promised. Else `ok`."""
+
+
+@dataclass(frozen=True)
+class DecodeReport:
+    """What came out of decoding one video.
+
+    Attributes:
+        status: `ok`, `partial` or `failed`.
+        reason: Why it is not `ok`, in words; empty when it is.
+        num_frames_decoded: Raw frames decoded, before any sampling.
+        num_frames_expected: Raw frames the header, or failing that the duration, promises; None if
+            neither says.
+        times_repaired: Whether presentation times went backwards (or were absent) and were replaced by
+            index / average rate.
+    """
+
+    status: Status
+    reason: str = ""
+    num_frames_decoded: int = 0
+    num_frames_expected: int | None = None
+    times_repaired: bool = False
+
+    @property
+    def coverage(self) -> float:
+        """Share of the promised frames that decoded, in [0, 1]; 1 where nothing was promised."""
+        if not self.num_frames_decoded:
+            return 0.0
+        if self.status == "ok" or not self.num_frames_expected:
+            return 1.0
+        return min(1.0, self.num_frames_decoded / self.num_frames_expected)
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Sampled frames of one video, or a chunk of them.
+
+    Attributes:
+        pixels: (T, H, W, 3) uint8, RGB.
+        seconds: (T,) float64, presentation times; None if the rate is unknown.
+        frame_index: (T,) int64, position among the video's raw frames. Default: 0 .. T-1.
+        identity: sha256 of the file where frames come from one, else of the pixels; seeds all
+            randomness that concerns these frames.
+        report: How decoding went; None for frames that were not decoded from a file.
+
+    Raises:
+        UsageError: If shapes or dtypes do not fit.
+    """
+
+    pixels: NDArray[np.uint8]
+    seconds: NDArray[np.float64] | None = None
+    frame_index: NDArray[np.int64] = None  # type: ignore[assignment]  # filled in below
+    identity: str = ""
+    report: DecodeReport | None = None
+
+    def __post_init__(self) -> None:
+        pixels = np.asarray(self.pixels)
+        if pixels.ndim != 4 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8:
+            raise UsageError(
+                f"Frames.pixels must be (T, H, W, 3) uint8 in RGB; got {pixels.shape} {pixels.dtype}. "
+                "Convert with .astype('uint8') after scaling to 0..255, channels last."
+            )
+        count = len(pixels)
+        index = np.arange(count) if self.frame_index is None else np.asarray(self.frame_index)
+        seconds = None if self.seconds is None else np.asarray(self.seconds, dtype=np.float64)
+        for name, values in (("frame_index", index), ("seconds", seconds)):
+            if values is not None and values.shape != (count,):
+                raise UsageError(f"Frames.{name} must have shape ({count},), one a frame; got {values.shape}.")
+        object.__setattr__(self, "pixels", pixels)
+        object.__setattr__(self, "frame_index", index.astype(np.int64))
+        object.__setattr__(self, "seconds", seconds)
+        if not self.identity:
+            digest = hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes())
+            object.__setattr__(self, "identity", digest.hexdigest())
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, span: slice) -> "Frames":
+        """The frames of a slice; they keep the identity of the whole."""
+        seconds = None if self.seconds is None else self.seconds[span]
+        return Frames(self.pixels[span], seconds, self.frame_index[span], self.identity, self.report)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Which sampled frames of a video fill the L slots of one backbone pass.
+
+    Attributes:
+        slots: For each of the L slots, the index (0-based, among the T sampled frames) of the frame in it;
+            -1 for a black frame.
+        num_real: How many leading slots hold frames whose features are kept; the rest is padding.
+    """
+
+    slots: tuple[int, ...]
+    num_real: int
+
+    @property
+    def start(self) -> int:
+        """Index of the window's first sampled frame."""
+        return self.slots[0]
+
+
+def layer_name(layer: int | str) -> str:
+    """The name of a tap: 9 -> `layer9`; names stay as they are.
+
+    Raises:
+        UsageError: If a number is below 1 or a name holds other characters than letters, digits, - and _.
+    """
+    if isinstance(layer, int) or layer.isdecimal():
+        if int(layer) < 1:
+            raise UsageError(f"layers are numbered from 1; got {layer}.")
+        return f"layer{int(layer)}"
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", layer):
+        raise UsageError(f"a layer's name has letters, digits, - and _ only; got {layer!r}.")
+    return layer
+
+
+class FeatureKey(NamedTuple):
+    """One feature of a video: diffusion timestep and tap. Written `t20.layer9`."""
+
+    timestep: int
+    layer: str
+
+    def __str__(self) -> str:
+        return f"t{self.timestep}.{self.layer}"
+
+    @classmethod
+    def of(cls, timestep: int, layer: int | str) -> "FeatureKey":
+        """Key from a timestep and a layer's number or name."""
+        return cls(int(timestep), layer_name(layer))
+
+    @classmethod
+    def parse(cls, text: str) -> "FeatureKey":
+        """Inverse of `str(key)`.
+
+        Raises:
+            UsageError: If the text is not of the form `t20.layer9`.
+        """
+        match = re.fullmatch(r"t(\d+)\.(.+)", text)
+        if not match:
+            raise UsageError(f"a feature is named like t20.layer9; got {text!r}.")
+        return cls.of(int(match[1]), match[2])
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """What a backbone makes of one video.
+
+    Attributes:
+        tokens: Key -> (T, C) float32, spatial means of one layer's output.
+        seconds: (T,) float64, when each token's first frame is shown; None if unknown.
+        frame_index: (T,) int64, raw index of each token's first frame.
+        identity: Identity of the frames (`Frames.identity`).
+        num_windows: Backbone passes that were made.
+        num_padded: Window slots that held padding.
+        window_length: L.
+        maps: Key -> (T, C, h, w) float32, the un-pooled layer, where it was asked for.
+        report: How decoding went, where there was any.
+    """
+
+    tokens: Mapping[FeatureKey, Array]
+    seconds: NDArray[np.float64] | None
+    frame_index: NDArray[np.int64]
+    identity: str
+    num_windows: int = 0
+    num_padded: int = 0
+    window_length: int = 0
+    maps: Mapping["FeatureKey", Array] = field(default_factory=dict)
+    report: DecodeReport | None = None
+
+    def __len__(self) -> int:
+        return len(self.frame_index)
+
+    def __getitem__(self, key: tuple[int, int | str]) -> Array:
+        """Tokens of (timestep, layer), for example `features[20, 9]`: (T, C) float32.
+
+        Raises:
+            UnknownNameError: If that feature was not extracted.
+        """
+        return _lookup(self.tokens, key)
+
+    @property
+    def padding_share(self) -> float:
+        """Share of the window slots that held padding, in [0, 1)."""
+        return self.num_padded / max(1, self.num_windows * self.window_length)
+
+
+def _lookup(tensors: Mapping[FeatureKey, Array], key: tuple[int, int | str]) -> Array:
+    try:
+        return tensors[FeatureKey.of(*key)]
+    except KeyError:
+        raise UnknownNameError("feature", FeatureKey.of(*key), tensors, "Extract it first.") from None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One item of a dataset: a clip (or a span of a video) and what is known of it.
+
+    Attributes:
+        video: Posix path, relative to the dataset's root.
+        labels: Names of its classes; several for multi-label tasks, none if unknown.
+        start_seconds: Start of the span; None for the beginning.
+        end_seconds: End of the span; None for the end.
+        split: `train`, `val` or `test`; empty if the table does not say.
+        group: What must not be split (a recording, an individual); empty if the table does not say.
+        columns: Every further column of the table; each may serve as a domain.
+    """
+
+    video: str
+    labels: tuple[str, ...] = ()
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    split: str = ""
+    group: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The video's file name, without folders."""
+        return PurePosixPath(self.video).name
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one video.
+
+    Attributes:
+        video: The video's path as given, or its identity for frames in memory.
+        probabilities: Label -> probability in [0, 1], in the model's order of labels.
+        activation: `softmax` (they sum to 1) or `sigmoid` (each label on its own).
+        num_tokens: Tokens the head saw.
+        num_spans: Into how many spans the tokens were cut because they exceed the head's length; their
+            probabilities are averaged.
+        padding_share: Share of the backbone's window slots that held padding.
+        report: How decoding went; its `coverage` qualifies the prediction.
+    """
+
+    video: str
+    probabilities: Mapping[str, float]
+    activation: Literal["softmax", "sigmoid"]
+    num_tokens: int = 0
+    num_spans: int = 1
+    padding_share: float = 0.0
+    report: DecodeReport | None = None
+
+    def top(self, k: int = 1) -> list[tuple[str, float]]:
+        """The `k` most probable labels with their probabilities, most probable first."""
+        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
+
+    @cached_property
+    def label(self) -> str:
+        """The most probable label."""
+        return self.top(1)[0][0]
