@@ -28,7 +28,7 @@ _PUBLIC = {
     "train": "study",
 }
 
-__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604
+__all__ = [*_PUBLIC, "__version__"]
 
 if TYPE_CHECKING:
     from actiondiff.backbones.base import load_backbone as load_backbone

@@ -97,7 +97,9 @@ class SettingsMismatchError(StoreError):
 
     def __init__(self, what: str, differences: Mapping[str, tuple[Any, Any]], advice: str) -> None:
         self.differences = dict(differences)
-        fields = "; ".join(f"{name}: {ours!r} against {theirs!r}" for name, (ours, theirs) in differences.items())
+        fields = "; ".join(
+            f"{name}: {ours!r} against {theirs!r}" for name, (ours, theirs) in differences.items()
+        )
         super().__init__(f"{what}: {fields}. {advice}")
 
 
@@ -114,4 +116,6 @@ class MissingExtraError(ActionDiffError, ImportError):
     """
 
     def __init__(self, feature: str, extra: str) -> None:
-        super().__init__(f"{feature} needs packages that are not installed: pip install 'actiondiff[{extra}]'")
+        super().__init__(
+            f"{feature} needs packages that are not installed: pip install 'actiondiff[{extra}]'"
+        )

@@ -29,7 +29,9 @@ def fingerprint(settings: Mapping[str, JSON]) -> str:
     return hashlib.sha256(canonical_json(dict(settings)).encode()).hexdigest()
 
 
-def differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+def differences(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = ""
+) -> dict[str, tuple[Any, Any]]:
     """Fields in which two (nested) settings differ: dotted name -> (ours, theirs); absent counts as None."""
     found: dict[str, tuple[Any, Any]] = {}
     for name in sorted({*ours, *theirs}):

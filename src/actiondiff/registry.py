@@ -35,7 +35,9 @@ class Registry(Mapping[str, Any]):
             UsageError: If the name is taken by another reference.
         """
         if self._references.setdefault(name, reference) != reference:
-            raise UsageError(f"{self.kind} {name!r} is registered twice: {self._references[name]} and {reference}.")
+            raise UsageError(
+                f"{self.kind} {name!r} is registered twice: {self._references[name]} and {reference}."
+            )
 
     def names(self, pattern: str = "*") -> list[str]:
         """Names that match a wildcard pattern, sorted."""

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from actiondiff.errors import UnknownNameError, UsageError
 
 __all__ = [
+    "JSON",
     "Array",
     "DecodeReport",
     "Example",
     "FeatureKey",
     "Features",
     "Frames",
-    "JSON",
     "Prediction",
     "Status",
     "Window",
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 Array: TypeAlias = NDArray[np.float32]
-JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | dict[str, JSON]"
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 Status: TypeAlias = Literal["ok", "partial", "failed"]
 """`failed`: no frame decodes. `partial`: a decode error, or fewer frames than promised. Else `ok`."""
 
@@ -106,7 +106,9 @@ class Frames:
         seconds = None if self.seconds is None else np.asarray(self.seconds, dtype=np.float64)
         for name, values in (("frame_index", index), ("seconds", seconds)):
             if values is not None and values.shape != (count,):
-                raise UsageError(f"Frames.{name} must have shape ({count},), one a frame; got {values.shape}.")
+                raise UsageError(
+                    f"Frames.{name} must have shape ({count},), one a frame; got {values.shape}."
+                )
         object.__setattr__(self, "pixels", pixels)
         object.__setattr__(self, "frame_index", index.astype(np.int64))
         object.__setattr__(self, "seconds", seconds)

@@ -1,24 +1,36 @@
 """What a backbone is, the options it is loaded with, and how one is found by name."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from actiondiff.errors import UnknownNameError, UsageError
+from actiondiff.errors import SettingsMismatchError, UnknownNameError, UsageError
+from actiondiff.provenance import differences
 from actiondiff.registry import Registry
 from actiondiff.types import JSON, FeatureKey, Features, Frames
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Backbone", "BackboneOptions", "BackboneSpec", "WindowBatch", "load_backbone", "specs"]
+__all__ = [
+    "Backbone",
+    "BackboneOptions",
+    "BackboneSpec",
+    "WindowBatch",
+    "backbone_from_settings",
+    "find_spec",
+    "load_backbone",
+    "resolve",
+    "specs",
+]
 
 Device = str
+_RANDOM = "random-"
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 
 KINDS = Registry("backbone", {"svd": "actiondiff.backbones.svd:load"})
@@ -44,16 +56,20 @@ class BackboneOptions(BaseModel):
     batch: int | None = Field(None, ge=1, description="Windows a pass; part of the fingerprint (rounding).")
     threads: int | None = Field(None, ge=1, description="CPU threads; part of the fingerprint (rounding).")
     seed: int = Field(0, description="Seed of whatever is random in the backbone.")
-    num_steps: int | None = Field(None, ge=2, description="Length of the noise schedule that timesteps index.")
-    embedding: Literal["own", "middle", "first", "none", "text"] | None = Field(
-        None, description="What cross-attention sees: each frame's own CLIP vector, the middle or first "
-        "frame's for all, zeros, or the embedded action names."
+    num_steps: int | None = Field(
+        None, ge=2, description="Length of the noise schedule that timesteps index."
+    )
+    embedding: Literal["own", "middle", "first", "none"] | None = Field(
+        None,
+        description="What cross-attention sees: each frame's own CLIP vector, the middle or first "
+        "frame's for all, or zeros.",
     )
     latents: Literal["own", "middle", "zero"] | None = Field(
-        None, description="What is concatenated to the noisy latents: each frame's own latent, the middle "
-        "frame's for all, or zeros."
+        None,
+        description="What is concatenated to the latents: each frame's own latent, the middle frame's "
+        "for all, or zeros.",
     )
-    conditioning: Literal["per-frame", "middle-frame", "none", "text"] | None = Field(
+    conditioning: Literal["per-frame", "middle-frame", "none"] | None = Field(
         None, description="Shorthand that sets embedding and latents together."
     )
     stochastic: bool = Field(False, description="Draw pixel and posterior noise as released, not their mean.")
@@ -65,7 +81,6 @@ class BackboneOptions(BaseModel):
     sigma_embed: int | None = Field(None, ge=0, description="Timestep used for the time embedding only.")
     unet_head_dim: int | None = Field(None, ge=1, description="Attention head width of the U-Net.")
     clip_head_dim: int | None = Field(None, ge=1, description="Attention head width of the image encoder.")
-    compile: bool = Field(False, description="Compile the network (slower start, faster passes).")
 
 
 class BackboneSpec(BaseModel):
@@ -76,8 +91,7 @@ class BackboneSpec(BaseModel):
     name: str
     kind: str
     title: str
-    weights: Literal["required", "built-in", "none"]
-    taps: tuple[str, ...]
+    weights: Literal["required", "random", "none"]
     num_timesteps: int
     timestep: int
     layer: str
@@ -154,34 +168,90 @@ def specs() -> dict[str, BackboneSpec]:
     return {name: BackboneSpec(name=name, **fields) for name, fields in yaml.safe_load(text).items()}
 
 
+def find_spec(name: str) -> BackboneSpec:
+    """The spec of a name; `random-NAME` is NAME with seeded random weights.
+
+    Raises:
+        UnknownNameError: If there is no such backbone.
+    """
+    known = specs()
+    plain = name.removeprefix(_RANDOM)
+    if plain not in known:
+        raise UnknownNameError("backbone", name, known, "random-NAME gives NAME with random weights.")
+    if plain == name:
+        return known[name]
+    if not known[plain].architecture:
+        raise UsageError(f"{plain} has no weights that could be random; got {name!r}.")
+    return known[plain].model_copy(update={"name": name, "weights": "random"})
+
+
+def resolve(spec: BackboneSpec, options: BackboneOptions) -> BackboneOptions:
+    """Options with every value filled in: given ones, then the spec's, then what this machine suggests."""
+    import torch
+
+    given = {name: value for name, value in options.model_dump().items() if value is not None}
+    device = given["device"]
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = given["dtype"]
+    if dtype == "auto":
+        dtype = "float16" if device.startswith("cuda") else "float32"
+    threads = {"threads": torch.get_num_threads()}
+    return BackboneOptions(**{**threads, **spec.defaults, **given, "device": device, "dtype": dtype})
+
+
 def load_backbone(
     name: str = "tiny", *, weights: str | None = None, options: BackboneOptions | None = None, **fields: Any
 ) -> Backbone:
     """A frozen backbone, ready to extract.
 
     Args:
-        name: A name of `specs.yaml`, for example `"tiny"` or `"svd-xt"`.
+        name: A name of `specs.yaml`, for example `"tiny"` or `"svd-xt"`; with `random-` before it, the same
+            network with random weights (drawn from `seed`).
         weights: File, folder or hub id of the checkpoint; `tiny` needs none.
         options: The options as one value; else give them as keyword arguments, for example
             `height=320, width=576`.
-        **fields: Fields of `BackboneOptions`.
+        **fields: Fields of `BackboneOptions`; they win over `options`.
 
     Raises:
         UnknownNameError: If there is no backbone of that name, or no option of a given name.
         UsageError: If an option's value is not allowed.
         WeightsError: If the weights are missing or do not fit.
     """
-    from pydantic import ValidationError
-
-    if name not in specs():
-        raise UnknownNameError("backbone", name, specs())
+    spec = find_spec(name)
     for field in fields:
         if field not in BackboneOptions.model_fields:
             raise UnknownNameError("option of load_backbone", field, BackboneOptions.model_fields)
+    given = options.model_dump(exclude_unset=True) if options else {}
     try:
-        chosen = BackboneOptions(**{**(options.model_dump() if options else {}), **fields})
+        chosen = BackboneOptions(**{**given, **fields})
     except ValidationError as error:
         first = error.errors()[0]
-        raise UsageError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}; got {first['input']!r}.") from None
-    spec = specs()[name]
+        raise UsageError(
+            f"{'.'.join(map(str, first['loc']))}: {first['msg']}; got {first['input']!r}."
+        ) from None
     return KINDS[spec.kind](spec, chosen, weights)
+
+
+def backbone_from_settings(
+    settings: Mapping[str, Any], *, weights: str | None = None, device: str = "auto"
+) -> Backbone:
+    """The backbone whose `settings` these are, for example those a store or a trained model recorded.
+
+    Args:
+        settings: `Backbone.settings` as recorded.
+        weights: File, folder or hub id of the checkpoint, where the backbone needs one.
+        device: Where it is to run now.
+
+    Raises:
+        SettingsMismatchError: If the weights are others than the recorded ones, or anything else differs.
+    """
+    options = {name: value for name, value in settings.items() if name in BackboneOptions.model_fields}
+    backbone = load_backbone(settings["name"], weights=weights, device=device, **options)
+    found = differences(backbone.settings, settings)
+    if found:
+        advice = (
+            "Give the weights that were used (--weights)." if "weights" in found else "Extract features anew."
+        )
+        raise SettingsMismatchError(f"{settings['name']} as loaded is not as recorded", found, advice)
+    return backbone

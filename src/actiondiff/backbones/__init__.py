@@ -1,0 +1,1 @@
+"""Frozen networks that turn windows of frames into features."""

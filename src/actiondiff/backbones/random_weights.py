@@ -1,0 +1,70 @@
+"""Seeded random weights in place of a checkpoint: for tests, for controls, and where nothing was trained."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from actiondiff.backbones.modules import build_image_encoder, build_unet, build_vae_encoder
+from actiondiff.provenance import fingerprint
+
+__all__ = ["RandomCheckpoint"]
+
+
+class RandomCheckpoint:
+    """A checkpoint whose tensors are drawn when they are read, each from the seed and its own name.
+
+    Matrices and kernels are normal with variance 1 / fan-in, so that activations keep their size through
+    any depth; norms are the identity, biases zero, mix factors 0 (both branches weigh the same).
+
+    Args:
+        architecture: `unet`, `clip` and `vae` configurations, as in `specs.yaml`.
+        seed: Of all draws.
+    """
+
+    one_vae = True
+
+    def __init__(self, architecture: Mapping[str, Any], seed: int) -> None:
+        self.unet_config: dict[str, Any] = dict(architecture["unet"])
+        self.clip_config: dict[str, Any] = dict(architecture["clip"])
+        self.vae_config: dict[str, Any] = dict(architecture["vae"])
+        self.identity = f"random-{fingerprint({'architecture': dict(architecture), 'seed': seed})}"
+        self._seed = seed
+        self._shapes: dict[str, dict[str, torch.Size]] = {}
+
+    def tensors(
+        self, component: str, names: Iterable[str] | None = None, *, dtype: torch.dtype | None = None
+    ) -> dict[str, Tensor]:
+        """The named tensors of `unet`, `image_encoder` or `vae` (all if none are named)."""
+        shapes = self._shapes_of(component)
+        return {
+            name: _draw(f"{self._seed}/{component}/{name}", name, shapes[name]).to(dtype or torch.float32)
+            for name in (shapes if names is None else names)
+        }
+
+    def keys(self, component: str) -> frozenset[str]:
+        """Names of a component's tensors."""
+        return frozenset(self._shapes_of(component))
+
+    def _shapes_of(self, component: str) -> dict[str, torch.Size]:
+        if component not in self._shapes:
+            build = {
+                "unet": lambda: build_unet(self.unet_config),
+                "image_encoder": lambda: build_image_encoder(self.clip_config),
+                "vae": lambda: build_vae_encoder(self.vae_config),
+            }[component]
+            self._shapes[component] = {name: t.shape for name, t in build().state_dict().items()}
+        return self._shapes[component]
+
+
+def _draw(identity: str, name: str, shape: torch.Size) -> Tensor:
+    if name.endswith(("mix_factor", "bias")):
+        return torch.zeros(shape)
+    if len(shape) < 2 and "embedding" not in name:
+        return torch.ones(shape)  # norms
+    seed = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") >> 1
+    draws = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    fan_in = shape[1:].numel() if len(shape) > 1 else shape[0]
+    return draws / fan_in**0.5

@@ -1,0 +1,71 @@
+"""The `actiondiff` command: all sub-commands, and what happens to errors.
+
+Exit codes: 0 done; 1 an error of ours, one line on stderr; 2 usage; 3 finished, but some items failed or are
+partial.
+"""
+
+import importlib
+import sys
+
+import typer
+
+from actiondiff.errors import ActionDiffError
+
+__all__ = ["app", "run"]
+
+_MODULES = (
+    "demo",
+    "doctor",
+    "videos",
+    "weights",
+    "extract",
+    "features",
+    "train",
+    "predict",
+    "recipe",
+    "datasets",
+    "menagerie",
+)
+
+app = typer.Typer(
+    name="actiondiff",
+    help="Action recognition in video with a frozen video diffusion model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
+    if version:
+        from actiondiff import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+for _module in _MODULES:
+    importlib.import_module(f"actiondiff.cli.{_module}").register(app)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    try:
+        code = app(args=arguments, standalone_mode=False)
+    except ActionDiffError as error:
+        typer.echo(f"actiondiff: {' '.join(str(error).split())}", err=True)
+        return 1
+    except typer.Abort:
+        typer.echo("actiondiff: interrupted; what was finished is kept.", err=True)
+        return 1
+    except KeyboardInterrupt:
+        typer.echo("actiondiff: interrupted; what was finished is kept.", err=True)
+        return 130
+    except Exception as error:  # click's usage errors know their own exit code and message
+        if hasattr(error, "exit_code") and hasattr(error, "show"):
+            error.show(file=sys.stderr)
+            return int(error.exit_code)
+        raise
+    return int(code or 0)

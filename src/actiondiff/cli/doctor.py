@@ -1,0 +1,72 @@
+"""`actiondiff doctor`: what this machine can do."""
+
+import json
+import os
+import shutil
+from importlib.util import find_spec
+from typing import Any
+
+import typer
+
+__all__ = ["register"]
+
+_EXTRAS = {"app": "gradio", "ray": "ray", "tracking": "wandb"}
+_CODECS = ("h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg", "msmpeg4v3")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(doctor)
+
+
+def doctor(as_json: bool = typer.Option(False, "--json", help="For machines.")) -> None:
+    """Say what this machine can do: versions, devices, decoders, weights, and what is missing."""
+    found = _examine()
+    if as_json:
+        typer.echo(json.dumps(found, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in found.items():
+        shown = value if isinstance(value, str) else json.dumps(value).strip("{}[]").replace('"', "")
+        table.add_row(name, shown)
+    Console().print(table)
+
+
+def _examine() -> dict[str, Any]:
+    import av
+    import torch
+
+    from actiondiff.backbones.base import specs
+    from actiondiff.checkpoints.locate import VARIABLE, find_weights, weights_folder
+    from actiondiff.provenance import environment
+
+    here = environment()
+    folder = weights_folder()
+    needing = [name for name, spec in specs().items() if spec.weights == "required"]
+    return {
+        "versions": {name: value for name, value in dict(here["versions"]).items() if value},  # type: ignore[arg-type]
+        "python": here["python"],
+        "machine": f"{here['system']} {here['machine']}, {os.cpu_count()} cores",
+        "devices": _devices(torch),
+        "threads": torch.get_num_threads(),
+        "free disk here": f"{shutil.disk_usage('.').free / 1e9:.0f} GB",
+        "decoders": [codec for codec in _CODECS if codec in av.codecs_available],
+        "backbones without download": [name for name, spec in specs().items() if spec.weights != "required"],
+        "weights folder": f"{folder} ({VARIABLE})"
+        if folder
+        else f"none: set {VARIABLE} to a folder that holds them",
+        "weights": {name: str(find_weights(name) or "not found") for name in needing},
+        "extras": {
+            extra: "installed" if find_spec(module) else "absent" for extra, module in _EXTRAS.items()
+        },
+        "hub": "offline (HF_HUB_OFFLINE)" if os.environ.get("HF_HUB_OFFLINE") == "1" else "online",
+    }
+
+
+def _devices(torch: Any) -> list[str]:
+    cards = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    names = [f"cuda:{card} {torch.cuda.get_device_name(card)}" for card in cards]
+    return [*names, "cpu (float32)"]
