@@ -11,6 +11,7 @@ Source: the released code of arXiv 2509.08908, whose random draws are set to the
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -22,6 +23,8 @@ from actiondiff.backbones.random_weights import RandomCheckpoint
 from actiondiff.backbones.run import extract, window_generator
 from actiondiff.backbones.schedule import input_scale, noise_condition, sigmas
 from actiondiff.backbones.taps import NUM_LAYERS, Context, Encoder
+from actiondiff.checkpoints.locate import VARIABLE, find_weights
+from actiondiff.checkpoints.reader import open_checkpoint
 from actiondiff.errors import UsageError, WeightsError
 from actiondiff.types import JSON, FeatureKey, Features, Frames
 from actiondiff.video.transforms import blur_and_resize, scale_and_resize
@@ -307,7 +310,7 @@ def _middle(values: Tensor, num_real: Sequence[int]) -> Tensor:
     return torch.stack([window[n // 2] for window, n in zip(values, num_real, strict=True)])
 
 
-def load(spec: BackboneSpec, options: BackboneOptions, weights: str | None) -> SVD:
+def load(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None) -> SVD:
     """An SVD backbone from a checkpoint, or with seeded random weights where the spec has none.
 
     Raises:
@@ -316,16 +319,15 @@ def load(spec: BackboneSpec, options: BackboneOptions, weights: str | None) -> S
     options = _conditioned(options)
     if spec.weights == "random":
         return SVD(spec, resolve(spec, options), RandomCheckpoint(spec.architecture, options.seed))
+    weights = weights or find_weights(spec.name)
     if weights is None:
         raise WeightsError(
-            f"{spec.name} needs weights: give weights= (--weights) the path of the published file, such "
-            f"as {spec.name.replace('-', '_')}.safetensors, of a converted or diffusers folder, or a hub id. "
-            "The backbone 'tiny' needs none."
+            f"{spec.name} needs weights: give weights= (--weights) the path of the published file, such as "
+            f"{spec.name.replace('-', '_')}.safetensors, of a converted or diffusers folder, or a hub id; or name "
+            f"a folder that holds them in {VARIABLE}. The backbone 'tiny' needs none."
         )
-    from actiondiff.checkpoints.reader import open_checkpoint
-
     checkpoint = open_checkpoint(
-        weights, unet_head_dim=options.unet_head_dim, clip_head_dim=options.clip_head_dim
+        str(weights), unet_head_dim=options.unet_head_dim, clip_head_dim=options.clip_head_dim
     )
     return SVD(spec, resolve(spec, options), checkpoint)
 

@@ -15,7 +15,7 @@ def weights_folder() -> Path | None:
 
 
 def find_weights(name: str) -> Path | None:
-    """The default weights of a backbone: `NAME/` or `NAME.safetensors`, with - or _ in the name; None if absent."""
+    """The default weights of a backbone: `NAME/` or `NAME.safetensors`, with - or _; None if absent."""
     folder = weights_folder()
     if folder is None:
         return None

@@ -5,6 +5,7 @@ partial.
 """
 
 import importlib
+import importlib.util
 import sys
 
 import typer
@@ -17,13 +18,13 @@ _MODULES = (
     "demo",
     "doctor",
     "videos",
-    "weights",
     "extract",
     "features",
     "train",
     "predict",
-    "recipe",
     "datasets",
+    "recipe",
+    "weights",
     "menagerie",
 )
 
@@ -47,6 +48,8 @@ def _main(version: bool = typer.Option(False, "--version", help="Print the versi
 
 
 for _module in _MODULES:
+    if importlib.util.find_spec(f"actiondiff.cli.{_module}") is None:
+        continue
     importlib.import_module(f"actiondiff.cli.{_module}").register(app)
 
 
