@@ -269,12 +269,11 @@ class SVD:
         free = {"vae": encoded.latents / _LATENT_SCALE, "clip": encoded.embeddings[..., None, None]}
         outputs: dict[FeatureKey, Tensor] = {}
         for timestep in sorted({key.timestep for key in keys}):
-            layers = self._layer_numbers([key.layer for key in keys if key.timestep == timestep])
+            taps = {key.layer for key in keys if key.timestep == timestep}
+            outputs |= {FeatureKey(timestep, tap): free[tap] for tap in taps & free.keys()}
+            layers = {int(tap.removeprefix("layer")) for tap in taps - free.keys()}
             for layer, sample in self._pass(encoded, timestep, context, layers).items() if layers else ():
                 outputs[FeatureKey.of(timestep, layer)] = sample.unflatten(0, (-1, L))
-            outputs |= {
-                key: free[key.layer] for key in keys if key.timestep == timestep and key.layer in free
-            }
         return outputs
 
     def _pass(
@@ -323,8 +322,8 @@ def load(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | Non
     if weights is None:
         raise WeightsError(
             f"{spec.name} needs weights: give weights= (--weights) the path of the published file, such as "
-            f"{spec.name.replace('-', '_')}.safetensors, of a converted or diffusers folder, or a hub id; or name "
-            f"a folder that holds them in {VARIABLE}. The backbone 'tiny' needs none."
+            f"{spec.name.replace('-', '_')}.safetensors, of a converted or diffusers folder, or a hub id; or "
+            f"name a folder that holds them in {VARIABLE}. The backbone 'tiny' needs none."
         )
     checkpoint = open_checkpoint(
         str(weights), unet_head_dim=options.unet_head_dim, clip_head_dim=options.clip_head_dim
