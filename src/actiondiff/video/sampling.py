@@ -1,0 +1,155 @@
+"""When frames are shown, and which of them are kept."""
+
+import math
+from pathlib import Path
+
+import av
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from actiondiff.errors import UsageError, VideoError
+from actiondiff.video.container import average_rate, open_video
+
+__all__ = ["Clock", "Sampler", "times_rise"]
+
+_TOLERANCE_SECONDS = 1e-3  # many containers round times to milliseconds: frame 1 of 30 a second is at 0.033
+
+
+def times_rise(path: Path) -> bool:
+    """Whether every frame has a presentation time later than the one before; decodes without converting.
+
+    Raises:
+        VideoError: If the file is no video.
+    """
+    last: int | None = None
+    try:
+        with open_video(path) as (container, stream):
+            for frame in container.decode(stream):
+                if frame.pts is None or (last is not None and frame.pts <= last):
+                    return False
+                last = frame.pts
+    except av.error.FFmpegError:
+        pass  # what comes before the error is all that will be decoded
+    return True
+
+
+class Clock:
+    """Seconds of one frame after the other: 0 at the first, always rising.
+
+    A damaged stream may hand out a frame whose time goes back although its packets gave no sign of it. From
+    there on, times are counted at the average rate.
+
+    Args:
+        stream: The video stream.
+        counted: Whether to use index / average rate in place of the file's own times.
+
+    Attributes:
+        counted: Whether times were counted, at least in part.
+        num_frames: Frames seen.
+        last_seconds: Time of the latest frame; None if unknown.
+        end_seconds: When the last of them ends on the container's own clock; None if none has a time.
+    """
+
+    def __init__(self, stream: VideoStream, *, counted: bool) -> None:
+        self.counted = counted
+        self.num_frames = 0
+        self.last_seconds: float | None = None
+        self.end_seconds: float | None = None
+        self._time_base = stream.time_base
+        self._period = 1 / rate if (rate := average_rate(stream)) else None
+        self._first_pts: int | None = None
+
+    def seconds(self, frame: VideoFrame) -> float | None:
+        """Seconds of the next frame; None if the file has neither times nor a rate."""
+        shown = self._shown(frame)
+        if not self.counted:
+            rises = shown is not None and (self.last_seconds is None or shown > self.last_seconds)
+            self.counted = not rises
+        if not self.counted:
+            self.last_seconds = shown
+        elif not self.num_frames:
+            self.last_seconds = 0.0 if self._period else None
+        elif self.last_seconds is not None and self._period:
+            self.last_seconds += self._period
+        else:
+            self.last_seconds = None
+        self.num_frames += 1
+        return self.last_seconds
+
+    def _shown(self, frame: VideoFrame) -> float | None:
+        """The file's own time of a frame, in seconds from the first frame that has one."""
+        if frame.pts is None or self._time_base is None:
+            return None
+        self._first_pts = frame.pts if self._first_pts is None else self._first_pts
+        end = float((frame.pts + frame.duration) * self._time_base)
+        self.end_seconds = end if self.end_seconds is None else max(self.end_seconds, end)
+        return float((frame.pts - self._first_pts) * self._time_base)
+
+
+class Sampler:
+    """Which of a video's frames are kept; see `iter_video` for the arguments.
+
+    Raises:
+        UsageError: If not exactly one of stride and fps is given, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        *,
+        stride: int | None,
+        fps: float | None,
+        start_seconds: float | None,
+        end_seconds: float | None,
+    ) -> None:
+        if (stride is None) == (fps is None):
+            raise UsageError(
+                f"give either stride or fps and set the other to None; got stride={stride}, fps={fps}."
+            )
+        if stride is not None and (stride != int(stride) or stride < 1):
+            raise UsageError(f"stride is a whole number of raw frames from 1; got {stride}.")
+        if fps is not None and not 0 < fps < math.inf:
+            raise UsageError(f"fps is a number of frames a second above 0; got {fps}.")
+        start = 0.0 if start_seconds is None else start_seconds
+        end = math.inf if end_seconds is None else end_seconds
+        if not 0 <= start < end:
+            raise UsageError(
+                f"a span needs 0 <= start_seconds < end_seconds; got {start_seconds} to {end_seconds}."
+            )
+        self._stride, self._fps, self._start, self._end = stride, fps, start, end
+        self._needs_times = fps is not None or start > 0 or end < math.inf
+        self._num_in_span = 0
+        self._origin: float | None = None  # time of the span's first frame
+        self._next_tick = 0
+
+    @property
+    def span(self) -> str:
+        """The span in words."""
+        until = "its end" if self._end == math.inf else f"{self._end:g} s"
+        return f"{self._start:g} s to {until}"
+
+    def is_past(self, seconds: float | None) -> bool:
+        """Whether a frame, and so every later one, lies behind the span."""
+        return seconds is not None and seconds >= self._end - _TOLERANCE_SECONDS
+
+    def keeps(self, seconds: float | None) -> bool:
+        """Whether to keep the next frame. Call it once for each, in order.
+
+        Raises:
+            VideoError: If the choice depends on times and the frame has none.
+        """
+        if seconds is None:
+            if self._needs_times:
+                raise VideoError("the file has neither times nor a frame rate: it can only be read by stride")
+            seconds = 0.0
+        if seconds < self._start - _TOLERANCE_SECONDS:
+            return False
+        self._num_in_span += 1
+        if self._fps is None:
+            assert self._stride is not None
+            return (self._num_in_span - 1) % self._stride == 0
+        self._origin = seconds if self._origin is None else self._origin
+        elapsed = seconds - self._origin + _TOLERANCE_SECONDS
+        if elapsed < self._next_tick / self._fps:
+            return False
+        self._next_tick = math.floor(elapsed * self._fps) + 1
+        return True
