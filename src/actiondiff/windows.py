@@ -11,8 +11,9 @@ from actiondiff.types import Frames, Window
 __all__ = ["Padding", "iter_windows", "plan_windows"]
 
 Padding: TypeAlias = Literal["black", "repeat", "shift"]
-"""How the last window is filled if frames do not suffice: black frames; the last frame again; or `shift`, it
-starts earlier so that it is full (the overlap is averaged later), with fewer frames than a window as `repeat`."""
+"""What fills the last window if frames do not suffice: `black` frames; the last frame, by `repeat`; or earlier
+frames, by `shift`: it starts early enough to be full, and the overlap is averaged later. With fewer frames than
+a window, `shift` does as `repeat`."""
 
 
 def plan_windows(num_frames: int, *, length: int, padding: Padding) -> list[Window]:
@@ -47,8 +48,8 @@ def iter_windows(
 ) -> Iterator[tuple[Window, Frames]]:
     """The windows of `plan_windows` with their frames, from a stream of chunks.
 
-    At most a chunk and two windows of frames are held at a time. How the stream is cut into chunks changes
-    nothing.
+    Frames are held no longer than their window needs, so memory does not grow with the video. How the stream
+    is cut into chunks changes nothing.
 
     Args:
         chunks: Consecutive frames of one video; any number a chunk.

@@ -1,0 +1,81 @@
+"""`actiondiff videos`: what is wrong, or odd, about video files."""
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from actiondiff.video.probe import VideoCheck
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    videos = typer.Typer(help="Look at video files.", no_args_is_help=True)
+    videos.callback()(_group)
+    videos.command()(check)
+    app.add_typer(videos, name="videos")
+
+
+def _group() -> None:
+    """Look at video files."""  # a callback, so that `check` stays a sub-command though it is the only one
+
+
+def check(
+    paths: Annotated[list[Path], typer.Argument(help="Video files, or folders that are searched for them.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For machines: a list, one object a file.")] = False,
+) -> None:
+    """Decode every video wholly and say what is wrong or odd. Exits with 3 if any is failed or partial."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from actiondiff.video.probe import check_videos
+
+    console = Console(stderr=True)
+    checks = list(track(check_videos(paths), "Decoding", console=console, transient=True, disable=as_json))
+    counts = Counter(item.report.status for item in checks)
+    if as_json:
+        typer.echo(json.dumps([_plain(item) for item in checks], indent=2))
+    else:
+        Console().print(_table(checks))
+        summary = ", ".join(
+            f"{counts[status]} {status}" for status in ("ok", "partial", "failed") if counts[status]
+        )
+        typer.echo(f"{len(checks)} checked: {summary}.")
+    if counts["partial"] or counts["failed"]:
+        raise typer.Exit(3)
+
+
+def _plain(item: "VideoCheck") -> dict[str, Any]:
+    return {**asdict(item), "path": item.path.as_posix()}
+
+
+def _table(checks: "list[VideoCheck]") -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("file", "status", "size", "rate", "frames", "seconds", "notes", box=None, pad_edge=False)
+    for column in table.columns:
+        column.overflow = "fold"
+    for item in checks:
+        info, report = item.info, item.report
+        expected = report.num_frames_expected
+        of = f"/{expected}" if expected not in (None, report.num_frames_decoded) else ""
+        cells = (
+            item.path.as_posix(),
+            report.status,
+            f"{info.width_px}x{info.height_px}" if info else "",
+            f"{info.average_rate:.4g}" if info and info.average_rate else "",
+            f"{report.num_frames_decoded}{of}",
+            f"{info.duration_seconds:.2f}" if info and info.duration_seconds else "",
+            "; ".join(filter(None, (report.reason, *item.notes))),
+        )
+        table.add_row(*map(Text, cells))
+    return table

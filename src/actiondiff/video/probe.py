@@ -1,0 +1,217 @@
+"""Which videos there are, what their headers say, and what is odd about them."""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from actiondiff.errors import UsageError, VideoError
+from actiondiff.types import DecodeReport, Frames
+from actiondiff.video.container import average_rate, duration_seconds, open_video
+from actiondiff.video.decode import iter_video, quarter_turns
+
+__all__ = ["SUFFIXES", "VideoCheck", "VideoInfo", "check_video", "check_videos", "find_videos", "probe"]
+
+SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".3gp"),
+    *(".avi", ".mkv", ".webm", ".asf", ".wmv", ".flv", ".ogv"),
+    *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
+)
+"""What a video's name ends with, in any case, where folders are searched."""
+
+_FEW_FRAMES = 16
+_SMALL_SIDE_PX = 96
+_DARK = 8.0  # mean of 0..255
+_COLOURLESS = 0.5  # mean difference between a pixel's channels, of 255
+_UNEVEN = 0.25  # by which an interval may differ from the median before the rate counts as variable
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video's header says, and its first frame.
+
+    Attributes:
+        container: Format of the file, for example `matroska,webm`.
+        codec: Name of the codec, for example `h264`.
+        pixel_format: For example `yuv420p`.
+        width_px: Width as shown, after rotation.
+        height_px: Height as shown, after rotation.
+        average_rate: Frames a second; None if unknown.
+        num_frames_from_header: What the header says; None if it does not. Often wrong: count what decodes.
+        duration_seconds: Of the video stream, failing that of the file; None if unknown.
+        rotation_degrees: How far frames are turned counter-clockwise for showing: 0, 90, 180 or -90.
+        has_audio: Whether there is sound.
+    """
+
+    container: str
+    codec: str
+    pixel_format: str
+    width_px: int
+    height_px: int
+    average_rate: float | None
+    num_frames_from_header: int | None
+    duration_seconds: float | None
+    rotation_degrees: int
+    has_audio: bool
+
+
+def probe(path: str | os.PathLike[str]) -> VideoInfo:
+    """Read a video's header and first frame.
+
+    Raises:
+        VideoError: If the path is no file, or the file is no video.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise VideoError(f"{path} is not a file; the path of a video file is needed.")
+    try:
+        with open_video(path) as (container, stream):
+            context = stream.codec_context
+            try:
+                turns = next((quarter_turns(frame) for frame in container.decode(stream)), 0)
+            except av.error.FFmpegError:
+                turns = 0
+            sides = (context.width, context.height)[:: -1 if turns % 2 else 1]
+            return VideoInfo(
+                container=container.format.name,
+                codec=context.name,
+                pixel_format=context.pix_fmt or "unknown",
+                width_px=sides[0],
+                height_px=sides[1],
+                average_rate=average_rate(stream),
+                num_frames_from_header=stream.frames or None,
+                duration_seconds=duration_seconds(container, stream),
+                rotation_degrees=(0, 90, 180, -90)[turns],
+                has_audio=bool(container.streams.audio),
+            )
+    except VideoError as error:
+        raise VideoError(f"{path}: {error}.") from None
+
+
+def find_videos(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Videos below folders, by their suffix, and files given by name, whatever theirs.
+
+    Hidden files and folders are left out, links followed, each path listed once.
+
+    Args:
+        paths: A file or folder, or several.
+
+    Returns:
+        Paths as given or below those given, sorted by their posix form.
+
+    Raises:
+        UsageError: If a path does not exist.
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    found: set[Path] = set()
+    for path in map(Path, given):
+        if path.is_dir():
+            found.update(_below(path))
+        elif path.exists():
+            found.add(path)
+        else:
+            raise UsageError(f"{path} does not exist; give video files or folders that hold them.")
+    return sorted(found, key=Path.as_posix)
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    visited: set[str] = set()
+    for here, folders, files in os.walk(folder, followlinks=True):
+        visited.add(os.path.realpath(here))
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(os.path.join(here, name)) not in visited
+        ]
+        for name in files:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+                yield Path(here, name)
+
+
+@dataclass(frozen=True)
+class VideoCheck:
+    """What decoding a whole video showed.
+
+    Attributes:
+        path: The file.
+        report: How decoding went.
+        info: What its header says; None if it cannot be opened.
+        num_bytes: Its size; 0 if it cannot be read.
+        notes: What is odd about it, a phrase each; oddities do no harm if one knows of them.
+    """
+
+    path: Path
+    report: DecodeReport
+    info: VideoInfo | None = None
+    num_bytes: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def check_videos(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> Iterator[VideoCheck]:
+    """Check every video that `find_videos` finds, one after the other.
+
+    Raises:
+        UsageError: If a path does not exist, or there is no video.
+    """
+    found = find_videos(paths)
+    if not found:
+        raise UsageError(f"no videos found; their names end with {', '.join(SUFFIXES)}, in any case.")
+    return map(check_video, found)
+
+
+def check_video(path: str | os.PathLike[str]) -> VideoCheck:
+    """Decode a video wholly and say what is wrong or odd; never raises for what is wrong with the file."""
+    path = Path(path)
+    look = _Look()
+    try:
+        reader = iter_video(path, stride=1, chunk_frames=8)
+        for chunk in reader:
+            look.at(chunk)
+        num_bytes = path.stat().st_size
+        report = reader.report
+    except VideoError as error:
+        return VideoCheck(path, DecodeReport("failed", str(error)))
+    try:
+        info = probe(path)
+    except VideoError:
+        return VideoCheck(path, report, None, num_bytes)
+    return VideoCheck(path, report, info, num_bytes, tuple(_notes(report, info, look)))
+
+
+@dataclass
+class _Look:
+    """Sums over a video's frames."""
+
+    seconds: list[NDArray[np.float64]] = field(default_factory=list)
+    brightness: list[float] = field(default_factory=list)  # of each frame, mean of 0..255
+    colour: list[float] = field(default_factory=list)  # of each frame, mean channel difference
+
+    def at(self, chunk: Frames) -> None:
+        if chunk.seconds is not None:
+            self.seconds.append(chunk.seconds)
+        for frame in chunk.pixels[:, ::4, ::4].astype(np.int16):
+            self.brightness.append(float(frame.mean()))
+            self.colour.append(float((frame.max(-1) - frame.min(-1)).mean()))
+
+
+def _notes(report: DecodeReport, info: VideoInfo, look: _Look) -> Iterator[str]:
+    if report.times_repaired:
+        yield f"times go backwards or are missing: counted at {info.average_rate or 0:.4g} frames/s instead"
+    elif look.seconds:
+        steps = np.diff(np.concatenate(look.seconds))
+        if len(steps) and (abs(steps - np.median(steps)) > _UNEVEN * np.median(steps)).any():
+            yield f"variable frame rate: {steps.min():.3g} to {steps.max():.3g} s between frames"
+    if info.rotation_degrees:
+        yield f"rotated by {info.rotation_degrees} degrees for showing"
+    if look.brightness and np.mean(look.brightness) < _DARK:
+        yield f"very dark: mean brightness {np.mean(look.brightness):.1f} of 255"
+    elif look.colour and max(look.colour) < _COLOURLESS:
+        yield "grayscale pictures"
+    if 0 < report.num_frames_decoded <= _FEW_FRAMES:
+        yield f"only {report.num_frames_decoded} frames"
+    if report.num_frames_decoded and min(info.width_px, info.height_px) < _SMALL_SIDE_PX:
+        yield f"small pictures: {info.width_px}x{info.height_px} px"

@@ -1,0 +1,48 @@
+"""Frames to video files."""
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from actiondiff.errors import UsageError
+from actiondiff.provenance import atomic_path
+
+__all__ = ["write_video"]
+
+_QUALITY = {"crf": "18", "preset": "medium"}  # x264's scale; 18 is visually close to lossless
+
+
+def write_video(path: str | os.PathLike[str], pixels: NDArray[np.uint8], *, fps: float) -> None:
+    """Write frames as H.264 in an MP4 file, whole or not at all; the same frames give the same bytes.
+
+    Args:
+        path: Where to; the name ends with .mp4. Folders are made.
+        pixels: (T, H, W, 3) uint8 RGB, T at least 1, H and W even (colour is stored at half the resolution).
+        fps: Frames a second.
+
+    Raises:
+        UsageError: If the name, the array or the rate is not as described.
+    """
+    if Path(path).suffix.lower() != ".mp4":
+        raise UsageError(f"videos are written as .mp4; got {path}.")
+    if pixels.ndim != 4 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8 or not len(pixels):
+        raise UsageError(f"pixels must be (T, H, W, 3) uint8 with T >= 1; got {pixels.shape} {pixels.dtype}.")
+    height, width = pixels.shape[1:3]
+    if height % 2 or width % 2 or not height or not width:
+        raise UsageError(
+            f"H.264 needs an even width and height; got {width}x{height} px. Crop or pad by one."
+        )
+    if not 0 < fps <= 1000:
+        raise UsageError(f"fps must be above 0 and at most 1000; got {fps}.")
+    with atomic_path(path) as aside, av.open(str(aside), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=_QUALITY)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.thread_count = 1  # x264's threads change bits
+        for picture in pixels:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
