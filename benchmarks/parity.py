@@ -1,0 +1,142 @@
+"""How near our features are to the released code's, layer by layer: a Markdown table.
+
+    python benchmarks/parity.py GOLDENS [--weights CONVERTED] [--json FILE]
+
+GOLDENS is a folder with the golden files: small random weights in the released format, a raw video, noise
+draws, and the features that the released code made of them. Everything is recomputed from the raw video;
+only the noise draws are taken from the files. Figures are relative L2 errors in float32.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from actiondiff import FeatureKey, Frames, load_backbone
+from actiondiff.backbones.base import WindowBatch
+from actiondiff.backbones.svd import SVD
+from actiondiff.windows import iter_windows
+
+LAYERS = range(1, 14)
+TIMESTEPS = (0, 10, 20, 29)
+OPTIONS = {"height": 128, "width": 192, "window": 5, "unet_head_dim": 16, "clip_head_dim": 16}
+VARIANTS = {
+    "noisy": ({}, TIMESTEPS),
+    "nonoise": ({}, TIMESTEPS),
+    "nocond": ({"conditioning": "none"}, (20,)),
+    "sdv2": ({"temporal": False}, (20,)),
+}
+"""Name in the golden files -> options of ours, timesteps that are stored."""
+
+
+def relative_error(ours: torch.Tensor | np.ndarray, theirs: torch.Tensor) -> float:
+    """L2 norm of the difference over that of the reference."""
+    ours = torch.as_tensor(ours).float()
+    assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
+    return float((ours - theirs.float()).norm() / theirs.float().norm())
+
+
+def load(weights: Path, **options: object) -> SVD:
+    """The small network of the golden files."""
+    backbone = load_backbone("svd-xt", weights=str(weights), device="cpu", **{**OPTIONS, **options})
+    assert isinstance(backbone, SVD)
+    return backbone
+
+
+def sampled(stored: dict[str, torch.Tensor]) -> Frames:
+    """Every fourth frame of the stored video."""
+    index = np.arange(0, len(stored["video"]), 4)
+    return Frames(stored["video"].numpy()[index], frame_index=index)
+
+
+def maps_with_stored_noise(
+    backbone: SVD, stored: dict[str, torch.Tensor], keys: list[FeatureKey]
+) -> dict[FeatureKey, torch.Tensor]:
+    """Maps of both windows, (2, 5, C, h, w), with the golden files' noise draws."""
+    outputs = []
+    windows = iter_windows([sampled(stored)], length=5, padding="black")
+    for number, (window, frames) in enumerate(windows):
+        pixels = backbone.preprocess(torch.from_numpy(frames.pixels))[None]
+        encoded = backbone.encode(
+            WindowBatch(pixels, (window.num_real,), (frames.identity,), (window.start,)),
+            pixel_noise=stored[f"w{number}.cond_noise_x16"][None].float() / 16,
+            posterior_noise=stored[f"w{number}.posterior_noise"][None],
+        )
+        outputs.append(backbone.unet_maps(encoded, keys))
+    return {key: torch.cat([maps[key] for maps in outputs]) for key in keys}
+
+
+@torch.inference_mode()
+def errors(goldens: Path, weights: Path | None = None) -> dict[str, dict[str, float]]:
+    """Relative errors: `variant/means` or `variant/maps` -> key (`t20.layer9`) -> error.
+
+    Args:
+        goldens: Folder of the golden files.
+        weights: Other form of the same weights (a converted folder); None for the original file.
+    """
+    stored = load_file(goldens / "features.safetensors") | load_file(goldens / "inputs.safetensors")
+    found: dict[str, dict[str, float]] = {}
+    for variant, (options, timesteps) in VARIANTS.items():
+        backbone = load(weights or goldens / "sgm_tiny_unet.safetensors", **options)
+        keys = [FeatureKey.of(t, layer) for t in timesteps for layer in LAYERS]
+        prefix = "" if variant == "noisy" else f"{variant}."
+        if variant == "nonoise":
+            means = backbone.extract(sampled(stored), timesteps=timesteps, layers=LAYERS).tokens
+        else:
+            maps = maps_with_stored_noise(backbone, stored, keys)
+            means = {key: value.mean((-2, -1)).flatten(0, 1)[:8] for key, value in maps.items()}
+        found[f"{variant}/means"] = {
+            str(key): relative_error(means[key], stored[f"{prefix}{key}.mean"])
+            for key in keys
+            if f"{prefix}{key}.mean" in stored
+        }
+        if variant == "noisy":
+            found["noisy/maps"] = {
+                str(key): relative_error(maps[key][0], stored[f"{key}.map"])
+                for key in keys
+                if stored.get(f"{key}.map", torch.empty(0)).dtype == torch.float32 and f"{key}.map" in stored
+            }
+            found["noisy/padded window"] = {
+                f"t20.layer{layer}": relative_error(
+                    maps[FeatureKey.of(20, layer)][1].mean((-2, -1)),
+                    stored[f"w1padded.t20.layer{layer}.mean"],
+                )
+                for layer in LAYERS
+            }
+    return found
+
+
+def table(found: dict[str, dict[str, float]]) -> str:
+    """Rows are layers; columns are variants, each with the largest error over its timesteps."""
+    lines = ["| layer | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
+    for layer in LAYERS:
+        cells = [
+            max(
+                (value for key, value in column.items() if key.endswith(f".layer{layer}")),
+                default=float("nan"),
+            )
+            for column in found.values()
+        ]
+        lines.append(f"| {layer} | " + " | ".join(f"{cell:.1e}" for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("goldens", type=Path)
+    parser.add_argument("--weights", type=Path, help="the same weights in another form")
+    parser.add_argument("--json", type=Path, help="also write every figure here")
+    arguments = parser.parse_args()
+    found = errors(arguments.goldens, arguments.weights)
+    print(table(found))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=2), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
