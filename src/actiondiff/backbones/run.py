@@ -173,7 +173,7 @@ def _average(places: Sequence[Sequence[int]], values: Sequence[Array], count: in
     for rows, part in zip(places, values, strict=True):
         total[rows] += part
         covered[rows] += 1
-    return total / covered.reshape(-1, *[1] * (total.ndim - 1))
+    return np.divide(total, covered.reshape(-1, *[1] * (total.ndim - 1)), dtype=np.float32)
 
 
 def _process(

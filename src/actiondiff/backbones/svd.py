@@ -99,7 +99,7 @@ class SVD:
                 "three. Give the complete original file or a complete folder."
             )
         factor = 2 ** (len(checkpoint.vae_config["block_out_channels"]) - 1)
-        if options.height % factor or options.width % factor:  # type: ignore[operator]
+        if options.height % factor or options.width % factor:
             raise UsageError(
                 f"height and width must be multiples of {factor}; got {options.height}x{options.width}."
             )

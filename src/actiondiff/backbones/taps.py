@@ -71,11 +71,10 @@ class Encoder(nn.Module):
 
     def _load(self, module: nn.Module, name: str) -> nn.Module:
         """Give a module on the meta device its weights; `name` is its place in diffusers' U-Net."""
-        if self._one_token:
-            for block in module.modules():
-                if isinstance(getattr(block, "attn2", None), nn.Module):
-                    block.norm2 = block.attn2.to_q = block.attn2.to_k = None
+        child: Any  # diffusers' modules; their attributes are known by name only
         for child in module.modules():
+            if self._one_token and getattr(child, "attn2", None) is not None:
+                child.norm2 = child.attn2.to_q = child.attn2.to_k = None
             if isinstance(child, SpatioTemporalResBlock):
                 for norm in child.modules():
                     if isinstance(norm, nn.GroupNorm):
@@ -96,7 +95,7 @@ class Encoder(nn.Module):
 
         Source: method section of SVD: one vector, the same for all frames.
         """
-        weight = self.time_embedding.linear_1.weight
+        weight: Tensor = next(self.time_embedding.parameters())
         time = self.time_proj(noise_condition.reshape(1).to(weight.device)).to(weight.dtype)
         extra = self.add_time_proj(added.to(weight.device)).reshape(1, -1).to(weight.dtype)
         embedded: Tensor = self.time_embedding(time) + self.add_embedding(extra)
@@ -120,7 +119,7 @@ class Encoder(nn.Module):
         embedding = embedding.expand(len(sample), -1)
         outputs = {}
         for number, stage in enumerate(self.stages[: max(layers)], start=1):
-            for module in stage:
+            for module in stage.children():
                 sample = _apply(module, sample, embedding, context)
             if number in layers:
                 outputs[number] = sample
@@ -190,9 +189,7 @@ def _transformer(model: TransformerSpatioTemporalModel, sample: Tensor, context:
     return tokens.reshape(N, h, w, C).permute(0, 3, 1, 2).contiguous() + sample
 
 
-def _temporal(
-    model: TransformerSpatioTemporalModel, block: nn.Module, tokens: Tensor, context: Context
-) -> Tensor:
+def _temporal(model: TransformerSpatioTemporalModel, block: Any, tokens: Tensor, context: Context) -> Tensor:
     """The temporal transformer block: (B L, P, C) -> (B L, P, C), attention over L at each of P places."""
     L = context.num_frames
     positions = model.time_proj(torch.arange(L, device=tokens.device)).to(tokens.dtype)
@@ -206,13 +203,16 @@ def _temporal(
     return x.reshape(B, P, L, C).transpose(1, 2).reshape(B * L, P, C)
 
 
-def _cross_attention(block: nn.Module, tokens: Tensor, context: Tensor, *, places: int = 1) -> Tensor:
+def _cross_attention(block: Any, tokens: Tensor, context: Tensor, *, places: int = 1) -> Tensor:
     """Cross-attention of (N P, S, C) tokens to (N, n, D) context.
 
     With n = 1 the softmax is 1 whatever the query: the result is W_o W_v e + b_o, computed once.
     """
     attention = block.attn2
     if context.shape[1] == 1:
-        constant = attention.to_out[0](attention.to_v(context))  # (N, 1, C)
+        constant: Tensor = attention.to_out[0](attention.to_v(context))  # (N, 1, C)
         return constant.repeat_interleave(places, 0) if places > 1 else constant
-    return attention(block.norm2(tokens), encoder_hidden_states=context.repeat_interleave(places, 0))
+    attended: Tensor = attention(
+        block.norm2(tokens), encoder_hidden_states=context.repeat_interleave(places, 0)
+    )
+    return attended
