@@ -11,9 +11,9 @@ from actiondiff.types import Frames, Window
 __all__ = ["Padding", "iter_windows", "plan_windows"]
 
 Padding: TypeAlias = Literal["black", "repeat", "shift"]
-"""What fills the last window if frames do not suffice: `black` frames; the last frame, by `repeat`; or earlier
-frames, by `shift`: it starts early enough to be full, and the overlap is averaged later. With fewer frames than
-a window, `shift` does as `repeat`."""
+"""What fills the last window if frames do not suffice: `black` frames; the last frame again; or `shift`: it
+starts early enough to be full, and the overlap is averaged later. With fewer frames than a window, `shift`
+does as `repeat`."""
 
 
 def plan_windows(num_frames: int, *, length: int, padding: Padding) -> list[Window]:

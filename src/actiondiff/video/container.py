@@ -1,20 +1,34 @@
 """Opening a video file, and what it says of itself before a frame is decoded."""
 
+import math
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from actiondiff.errors import VideoError
 
-__all__ = ["Promise", "Survey", "average_rate", "duration_seconds", "open_video", "promise", "survey"]
+__all__ = [
+    "Promise",
+    "Survey",
+    "average_rate",
+    "duration_seconds",
+    "frames",
+    "open_video",
+    "orientation",
+    "promise",
+    "survey",
+]
 
 _STATES_DURATION = {"matroska,webm", "asf", "flv"}
 """Containers without a count of frames whose header states a duration. Elsewhere libav's duration is read off
@@ -39,7 +53,9 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             metadata_errors="replace",
         )
     except av.error.FFmpegError as error:
-        raise VideoError(f"the file cannot be opened as a video: {error.strerror}") from None
+        raise VideoError(
+            f"the file cannot be opened: it is cut short, damaged or no video ({error.strerror})"
+        ) from None
     with container:
         if container.format.name == "tty":
             raise VideoError("the file holds text")  # which libav would draw, letter by letter
@@ -98,8 +114,9 @@ def survey(path: Path) -> Survey:
     """Read all packets of a video.
 
     Times are in doubt if packets lack them, repeat them or are stored out of decoding order; if they rise in
-    storing order although the codec reorders frames; and for every AVI between whose key frames others lie,
-    since AVI stores no presentation times: libav makes them up, wrongly so with B-frames.
+    storing order although the codec reorders frames, or do not although it leaves them in order; and for
+    every AVI with other than key frames, since AVI stores no presentation times: libav makes them up, wrongly
+    so with B-frames.
 
     Raises:
         VideoError: If the file is no video.
@@ -109,7 +126,7 @@ def survey(path: Path) -> Survey:
         doubt = is_avi and not stream.codec_context.codec.intra_only
         seen: deque[int] = deque(maxlen=_REPEAT_HORIZON)
         reordered, previous, highest, gaps, end = False, None, None, 0, 0.0
-        for packet in _packets(container):
+        for packet in _sound_packets(container):
             pts, dts = packet.pts, packet.dts
             if pts is not None and packet.time_base:
                 end = max(end, float((pts + (packet.duration or 0)) * packet.time_base))
@@ -124,18 +141,45 @@ def survey(path: Path) -> Survey:
                 reordered |= highest is not None and pts < highest
                 highest = pts if highest is None else max(highest, pts)
                 seen.append(pts)
-        doubt |= stream.codec_context.has_b_frames and not reordered
+        doubt |= reordered != bool(stream.codec_context.has_b_frames)
     return Survey(bool(doubt), gaps, end)
 
 
-def _packets(container: InputContainer) -> Iterator["Packet[Stream]"]:
-    """All packets up to the end or the first error."""
-    try:
-        for packet in container.demux():
-            if packet.size:  # the last, empty ones ask the decoders for what they hold back
-                yield packet
-    except av.error.FFmpegError:
-        return
+def frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """All frames in order of presentation, not converted.
+
+    Raises:
+        av.error.FFmpegError: Where the data are damaged.
+    """
+    for packet in _packets(container, stream):
+        yield from stream.decode(packet)
+
+
+def orientation(frame: VideoFrame) -> tuple[int, bool]:
+    """How a frame is to be shown: quarter turns counter-clockwise (0 to 3), and whether mirrored before that.
+
+    `VideoFrame.rotation` is not enough: it takes a frame mirrored left-right for one turned upside down.
+    """
+    stored: Any = frame.side_data.get("DISPLAYMATRIX")
+    if stored is None:
+        return 0, False
+    matrix = np.frombuffer(stored, np.int32).reshape(3, 3)
+    (a, b), (c, d) = matrix[:2, :2].tolist()  # x' = ax + cy, y' = bx + dy
+    mirrored = a * d - b * c < 0
+    if mirrored:
+        a, b = -a, -b
+    return round(-math.atan2(b, a) / (math.pi / 2)) % 4, mirrored
+
+
+def _sound_packets(container: InputContainer) -> Iterator["Packet[Stream]"]:
+    """Packets of all streams up to the end or the first damage; not the empty ones that flush decoders."""
+    with suppress(av.error.FFmpegError):
+        yield from (packet for packet in _packets(container) if packet.size)
+
+
+def _packets(container: InputContainer, *streams: Stream) -> Iterator["Packet[Stream]"]:
+    with suppress(IndexError):  # PyAV's at the very end, if streams showed up while reading, as in broadcasts
+        yield from container.demux(*streams)
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.provenance import sha256_of_file
 from actiondiff.types import DecodeReport, Frames, Status
-from actiondiff.video.container import Promise, open_video, promise, survey
+from actiondiff.video.container import Promise, frames, open_video, orientation, promise, survey
 from actiondiff.video.sampling import Clock, Sampler, times_rise
 
-__all__ = ["VideoReader", "iter_video", "quarter_turns", "read_video"]
+__all__ = ["VideoReader", "iter_video", "read_video"]
 
 _TOLERATED_FRAMES = 2
 _TOLERATED_SHARE = 0.02  # of the promise; the larger of the two may be missing
@@ -42,7 +42,7 @@ def iter_video(
 ) -> "VideoReader":
     """Decode a video in chunks.
 
-    Frames are as shown: RGB, rotated as the file asks, all of the first frame's size. Their seconds are
+    Frames are as shown: RGB, turned as the file asks, all of the first frame's size. Their seconds are
     presentation times, 0 at the video's first frame, and always rise. Where the file's own do not, all are
     replaced by index / average rate; where there is no rate either, they are None.
 
@@ -160,7 +160,7 @@ class VideoReader(Iterator[Frames]):
                 tally.clock = clock = Clock(stream, counted=counted)
                 convert = _Converter()
                 try:
-                    for index, frame in enumerate(container.decode(stream)):
+                    for index, frame in enumerate(frames(container, stream)):
                         seconds = clock.seconds(frame)
                         if self._sampler.is_past(seconds):
                             tally.ended_early = True
@@ -185,37 +185,28 @@ class VideoReader(Iterator[Frames]):
 
 
 class _Converter:
-    """Decoded frames to RGB arrays as shown; all have the first one's size and rotation."""
+    """Decoded frames to RGB arrays as shown; all get the first one's size and orientation."""
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
         self._size: tuple[int, int] | None = None
-        self._turns = 0
+        self._turns, self._mirrored = 0, False
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """(H, W, 3) uint8."""
         if self._size is None:
-            self._size, self._turns = (frame.width, frame.height), quarter_turns(frame)
+            self._size = frame.width, frame.height
+            self._turns, self._mirrored = orientation(frame)
         try:
-            rgb = self._rgb(frame)
+            rgb = self._rgb(frame, *self._size)
         except av.error.FFmpegError:
-            frame.colorspace = (
-                _UNTAGGED  # a colour matrix that the converter does not know, or a reserved one
-            )
-            rgb = self._rgb(frame)
-        return np.rot90(rgb, self._turns)
+            frame.colorspace = _UNTAGGED  # it names a colour matrix that is reserved or cannot be converted
+            rgb = self._rgb(frame, *self._size)
+        return np.rot90(rgb[:, ::-1] if self._mirrored else rgb, self._turns)
 
-    def _rgb(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        assert self._size is not None
-        width, height = self._size
+    def _rgb(self, frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
         rgb = self._reformatter.reformat(frame, width, height, format="rgb24", threads=1)
         return rgb.to_ndarray().astype(np.uint8, copy=False)
-
-
-def quarter_turns(frame: VideoFrame) -> int:
-    """By how many quarter turns, counter-clockwise, a frame is to be rotated for showing: 0 to 3."""
-    degrees = frame.rotation
-    return round(degrees / 90) % 4 if abs(degrees) <= 180 else 0  # a damaged matrix gives any number
 
 
 @dataclass

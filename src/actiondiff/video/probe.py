@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.types import DecodeReport, Frames
-from actiondiff.video.container import average_rate, duration_seconds, open_video
-from actiondiff.video.decode import iter_video, quarter_turns
+from actiondiff.video.container import average_rate, duration_seconds, frames, open_video, orientation
+from actiondiff.video.decode import iter_video
 
 __all__ = ["SUFFIXES", "VideoCheck", "VideoInfo", "check_video", "check_videos", "find_videos", "probe"]
 
@@ -44,6 +44,7 @@ class VideoInfo:
         num_frames_from_header: What the header says; None if it does not. Often wrong: count what decodes.
         duration_seconds: Of the video stream, failing that of the file; None if unknown.
         rotation_degrees: How far frames are turned counter-clockwise for showing: 0, 90, 180 or -90.
+        is_mirrored: Whether they are mirrored left-right before that.
         has_audio: Whether there is sound.
     """
 
@@ -56,6 +57,7 @@ class VideoInfo:
     num_frames_from_header: int | None
     duration_seconds: float | None
     rotation_degrees: int
+    is_mirrored: bool
     has_audio: bool
 
 
@@ -72,9 +74,9 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
         with open_video(path) as (container, stream):
             context = stream.codec_context
             try:
-                turns = next((quarter_turns(frame) for frame in container.decode(stream)), 0)
+                turns, mirrored = next(map(orientation, frames(container, stream)), (0, False))
             except av.error.FFmpegError:
-                turns = 0
+                turns, mirrored = 0, False
             sides = (context.width, context.height)[:: -1 if turns % 2 else 1]
             return VideoInfo(
                 container=container.format.name,
@@ -86,6 +88,7 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
                 num_frames_from_header=stream.frames or None,
                 duration_seconds=duration_seconds(container, stream),
                 rotation_degrees=(0, 90, 180, -90)[turns],
+                is_mirrored=mirrored,
                 has_audio=bool(container.streams.audio),
             )
     except VideoError as error:
@@ -206,7 +209,9 @@ def _notes(report: DecodeReport, info: VideoInfo, look: _Look) -> Iterator[str]:
         if len(steps) and (abs(steps - np.median(steps)) > _UNEVEN * np.median(steps)).any():
             yield f"variable frame rate: {steps.min():.3g} to {steps.max():.3g} s between frames"
     if info.rotation_degrees:
-        yield f"rotated by {info.rotation_degrees} degrees for showing"
+        yield f"turned by {info.rotation_degrees} degrees for showing"
+    if info.is_mirrored:
+        yield "mirrored for showing"
     if look.brightness and np.mean(look.brightness) < _DARK:
         yield f"very dark: mean brightness {np.mean(look.brightness):.1f} of 255"
     elif look.colour and max(look.colour) < _COLOURLESS:

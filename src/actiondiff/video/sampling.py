@@ -8,7 +8,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from actiondiff.errors import UsageError, VideoError
-from actiondiff.video.container import average_rate, open_video
+from actiondiff.video.container import average_rate, frames, open_video
 
 __all__ = ["Clock", "Sampler", "times_rise"]
 
@@ -24,7 +24,7 @@ def times_rise(path: Path) -> bool:
     last: int | None = None
     try:
         with open_video(path) as (container, stream):
-            for frame in container.decode(stream):
+            for frame in frames(container, stream):
                 if frame.pts is None or (last is not None and frame.pts <= last):
                     return False
                 last = frame.pts
@@ -81,7 +81,8 @@ class Clock:
         if frame.pts is None or self._time_base is None:
             return None
         self._first_pts = frame.pts if self._first_pts is None else self._first_pts
-        end = float((frame.pts + frame.duration) * self._time_base)
+        lasts = float(frame.duration * self._time_base) or self._period or 0.0
+        end = float(frame.pts * self._time_base) + lasts
         self.end_seconds = end if self.end_seconds is None else max(self.end_seconds, end)
         return float((frame.pts - self._first_pts) * self._time_base)
 
