@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import yaml
@@ -201,7 +202,11 @@ def resolve(spec: BackboneSpec, options: BackboneOptions) -> BackboneOptions:
 
 
 def load_backbone(
-    name: str = "tiny", *, weights: str | None = None, options: BackboneOptions | None = None, **fields: Any
+    name: str = "tiny",
+    *,
+    weights: str | Path | None = None,
+    options: BackboneOptions | None = None,
+    **fields: Any,
 ) -> Backbone:
     """A frozen backbone, ready to extract.
 
@@ -234,7 +239,7 @@ def load_backbone(
 
 
 def backbone_from_settings(
-    settings: Mapping[str, Any], *, weights: str | None = None, device: str = "auto"
+    settings: Mapping[str, Any], *, weights: str | Path | None = None, device: str = "auto"
 ) -> Backbone:
     """The backbone whose `settings` these are, for example those a store or a trained model recorded.
 

@@ -91,7 +91,7 @@ class SVD:
         self.num_timesteps = int(options.num_steps or spec.num_timesteps)
         self.taps = tuple(f"layer{n}" for n in range(1, NUM_LAYERS + 1)) + _FREE_TAPS
         self._checkpoint = checkpoint
-        self._device = torch.device(options.device)
+        self.device = torch.device(options.device)
         self._dtype: torch.dtype = getattr(torch, options.dtype)
         if checkpoint.vae_config is None or checkpoint.clip_config is None:
             raise WeightsError(
@@ -120,7 +120,7 @@ class SVD:
 
     def _read(self, component: str, names: Collection[str], dtype: torch.dtype) -> dict[str, Tensor]:
         tensors = self._checkpoint.tensors(component, names, dtype=dtype)
-        return {name: tensor.to(self._device) for name, tensor in tensors.items()}
+        return {name: tensor.to(self.device) for name, tensor in tensors.items()}
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -131,7 +131,7 @@ class SVD:
     def _image_encoder(self) -> torch.nn.Module:
         model = build_image_encoder(self._checkpoint.clip_config)
         model.load_state_dict(self._read("image_encoder", list(model.state_dict()), self._dtype), assign=True)
-        return model.to(self._device).requires_grad_(False).eval()
+        return model.to(self.device).requires_grad_(False).eval()
 
     def _vae(self, component: str, *, quant_conv: bool) -> VaeEncoder:
         model = build_vae_encoder(self._checkpoint.vae_config, quant_conv=quant_conv)
@@ -140,17 +140,14 @@ class SVD:
         return model.requires_grad_(False).eval()
 
     @cached_property
-    def _conditioning_vae(self) -> VaeEncoder:
+    def vae(self) -> VaeEncoder:
+        """The encoder of the conditioning latents, with its quantisation convolution."""
         return self._vae("vae", quant_conv=True)
 
     @cached_property
     def _latent_vae(self) -> VaeEncoder:
         """The encoder of z: the same one, unless the checkpoint holds two that differ."""
-        return (
-            self._conditioning_vae
-            if self._checkpoint.one_vae
-            else self._vae("latent_encoder", quant_conv=False)
-        )
+        return self.vae if self._checkpoint.one_vae else self._vae("latent_encoder", quant_conv=False)
 
     # -- encoding --------------------------------------------------------------------------------------
 
@@ -174,7 +171,7 @@ class SVD:
             posterior_noise: (B, L, 4, h, w) standard normal draws of the latents' posterior. None: drawn if
                 `stochastic`, else the posterior's mean.
         """
-        pixels = windows.pixels.to(self._device)
+        pixels = windows.pixels.to(self.device)
         if self.options.stochastic and pixel_noise is None:
             pixel_noise = self._draw(windows, "pixel", pixels.shape[1:])
         mean, log_variance = self._posterior(self._latent_vae, pixels)
@@ -205,9 +202,9 @@ class SVD:
         if self.options.latents == "zero":
             return torch.zeros_like(mean)
         if noise is not None:
-            mean = self._posterior(self._conditioning_vae, pixels + _PIXEL_NOISE * noise.to(pixels))[0]
+            mean = self._posterior(self.vae, pixels + _PIXEL_NOISE * noise.to(pixels))[0]
         elif not self._checkpoint.one_vae:
-            mean = self._posterior(self._conditioning_vae, pixels)[0]
+            mean = self._posterior(self.vae, pixels)[0]
         if self.options.latents == "middle":
             return _middle(mean, windows.num_real)[:, None].expand_as(mean)
         return mean
@@ -242,7 +239,7 @@ class SVD:
             torch.randn(shape, generator=window_generator(self.options.seed, identity, first, purpose))
             for identity, first in zip(windows.identities, windows.first_frames, strict=True)
         ]
-        return torch.stack(draws).to(self._device)
+        return torch.stack(draws).to(self.device)
 
     # -- the U-Net -------------------------------------------------------------------------------------
 
