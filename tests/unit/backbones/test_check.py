@@ -9,7 +9,7 @@ from actiondiff.backbones import check
 
 
 def test_golden_is_what_the_code_makes(tmp_path):
-    """Backs the shipped file: it is exactly the output of `write_golden`, up to rounding of other machines."""
+    """The shipped file is the output of `write_golden`, up to rounding."""
     check.write_golden(tmp_path / "golden.safetensors")
     made = load_file(tmp_path / "golden.safetensors")
     assert len(made) == 26
