@@ -1,0 +1,1 @@
+"""Weights on disk, in whatever form they were published, under one set of names."""

@@ -1,0 +1,210 @@
+"""A checkpoint's architecture, read from its tensors' shapes, and the tensors that an architecture has."""
+
+import inspect
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from diffusers import UNetSpatioTemporalConditionModel
+from diffusers.models.autoencoders.vae import Encoder
+from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from actiondiff.errors import WeightsError
+
+__all__ = [
+    "CLIP_HEAD_DIM",
+    "COMPONENTS",
+    "UNET_HEAD_DIM",
+    "config_from_json",
+    "config_from_shapes",
+    "expected_shapes",
+    "is_needed",
+]
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
+Config = dict[str, Any]
+
+COMPONENTS = ("unet", "image_encoder", "vae", "latent_encoder")
+UNET_HEAD_DIM = 64  # of SVD's published configuration
+CLIP_HEAD_DIM = 80  # of OpenCLIP ViT-H/14
+LATENT_SCALE = 0.18215  # of SVD's published configuration
+
+_ADDED_VALUES = 3  # frame rate, motion bucket, noise augmentation: embedded and concatenated
+_NUM_LEVELS = 4  # SVD's; a file may hold fewer of them
+_NEEDED_OF_UNET = ("time_embedding.", "add_embedding.", "conv_in.", "down_blocks.", "mid_block.")
+_IGNORED = ("position_ids",)  # numbers 0, 1, 2 ... that older files hold as if they were weights
+
+
+def is_needed(component: str, name: str) -> bool:
+    """Whether layers 1 .. 13 can depend on a tensor; the U-Net's decoder half is behind them."""
+    if component == "unet":
+        return name.startswith(_NEEDED_OF_UNET)
+    return not name.endswith(_IGNORED)
+
+
+def config_from_shapes(component: str, shapes: Shapes, *, head_dim: int | None) -> Config:
+    """Constructor arguments of a component's class.
+
+    Args:
+        component: `unet`, `image_encoder`, or `vae` (also for `latent_encoder`).
+        shapes: Name in diffusers or transformers -> shape.
+        head_dim: Width of an attention head, which shapes cannot tell; None: SVD's.
+
+    Raises:
+        WeightsError: If the shapes are not of SVD's kind of network.
+    """
+    read = {"unet": _unet, "image_encoder": _clip, "vae": _vae}[component]
+    try:
+        return read(shapes, head_dim)
+    except KeyError as error:
+        raise WeightsError(
+            f"these are not the weights of a Stable Video Diffusion model: its {component} has a tensor "
+            f"{error.args[0]!r}, which is absent. Give svd.safetensors or svd_xt.safetensors."
+        ) from None
+
+
+def _unet(shapes: Shapes, head_dim: int | None) -> Config:
+    shapes["down_blocks.0.resnets.0.temporal_res_block.conv1.weight"]  # no temporal modules: image model
+    widths: list[int] = []
+    for level in range(_NUM_LEVELS):
+        kernel = shapes.get(f"down_blocks.{level}.resnets.0.spatial_res_block.conv1.weight")
+        widths.append(kernel[0] if kernel else widths[-1])
+    added = shapes["add_embedding.linear_1.weight"][1]
+    return {
+        "in_channels": shapes["conv_in.weight"][1],
+        "out_channels": shapes.get("conv_out.weight", (4,))[0],
+        "block_out_channels": widths,
+        "layers_per_block": 2,
+        "num_attention_heads": [_heads("U-Net", width, head_dim or UNET_HEAD_DIM) for width in widths],
+        "cross_attention_dim": shapes["down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_v.weight"][1],
+        "addition_time_embed_dim": added // _ADDED_VALUES,
+        "projection_class_embeddings_input_dim": added,
+    }
+
+
+def _clip(shapes: Shapes, head_dim: int | None) -> Config:
+    width, channels, patch, _ = shapes["vision_model.embeddings.patch_embedding.weight"]
+    places = shapes["vision_model.embeddings.position_embedding.weight"][0] - 1  # one is the class token's
+    return {
+        "hidden_size": width,
+        "intermediate_size": shapes["vision_model.encoder.layers.0.mlp.fc1.weight"][0],
+        "projection_dim": shapes["visual_projection.weight"][0],
+        "num_hidden_layers": _count(shapes, r"vision_model\.encoder\.layers\.(\d+)\."),
+        "num_attention_heads": _heads("image encoder", width, head_dim or CLIP_HEAD_DIM),
+        "num_channels": channels,
+        "image_size": math.isqrt(places) * patch,
+        "patch_size": patch,
+        "hidden_act": "gelu",  # the exact one; OpenCLIP's ViT-H/14 was not trained with the quick one
+        "layer_norm_eps": 1e-5,
+    }
+
+
+def _vae(shapes: Shapes, _: int | None) -> Config:
+    levels = _count(shapes, r"encoder\.down_blocks\.(\d+)\.")
+    return {
+        "in_channels": shapes["encoder.conv_in.weight"][1],
+        "block_out_channels": [
+            shapes[f"encoder.down_blocks.{level}.resnets.0.conv1.weight"][0] for level in range(levels)
+        ],
+        "layers_per_block": _count(shapes, r"encoder\.down_blocks\.0\.resnets\.(\d+)\."),
+        "latent_channels": shapes["encoder.conv_out.weight"][0] // 2,  # mean and log-variance
+        "scaling_factor": LATENT_SCALE,
+    }
+
+
+def _heads(what: str, width: int, head_dim: int) -> int:
+    if width % head_dim:
+        option = "unet_head_dim" if what == "U-Net" else "clip_head_dim"
+        raise WeightsError(
+            f"the {what}'s width {width} is no multiple of the head width {head_dim}, which tensors' shapes "
+            f"cannot tell. Give {option}= (--{option.replace('_', '-')}) as the model was made."
+        )
+    return width // head_dim
+
+
+def _count(names: Iterable[str], pattern: str) -> int:
+    """One more than the largest number in that place of the names."""
+    found = (re.match(pattern, name) for name in names)
+    return 1 + max((int(match[1]) for match in found if match), default=-1)
+
+
+_CLASSES = {
+    "unet": {"UNetSpatioTemporalConditionModel"},
+    "vae": {"AutoencoderKLTemporalDecoder", "AutoencoderKL", "VaeEncoder"},
+    "image_encoder": {"CLIPVisionModelWithProjection"},
+}
+_VAE_FIELDS = ("in_channels", "block_out_channels", "layers_per_block", "latent_channels", "norm_num_groups")
+
+
+def config_from_json(component: str, fields: Mapping[str, Any], *, source: object) -> Config:
+    """Constructor arguments from a folder's config.json.
+
+    Args:
+        component: `unet`, `image_encoder` or `vae`.
+        fields: The file's content.
+        source: Where it came from, for messages.
+
+    Raises:
+        WeightsError: If it describes another class of model.
+    """
+    named = fields.get("_class_name") or next(iter(fields.get("architectures") or ()), None)
+    if named is not None and named not in _CLASSES[component]:
+        allowed = ", ".join(sorted(_CLASSES[component]))
+        raise WeightsError(f"{source} is of another model: class {named}; allowed: {allowed}.")
+    if component == "unet":
+        known = set(inspect.signature(UNetSpatioTemporalConditionModel.__init__).parameters) - {"self"}
+    elif component == "image_encoder":
+        known = set(_CLIP_FIELDS)
+    else:
+        known = set(_VAE_FIELDS)
+    config = {name: value for name, value in fields.items() if name in known}
+    return config | {"scaling_factor": LATENT_SCALE} if component == "vae" else config
+
+
+_CLIP_FIELDS = (
+    "hidden_size",
+    "intermediate_size",
+    "projection_dim",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_channels",
+    "image_size",
+    "patch_size",
+    "hidden_act",
+    "layer_norm_eps",
+)
+
+
+def expected_shapes(component: str, config: Mapping[str, Any]) -> dict[str, Shape]:
+    """Every tensor that a component of this configuration has: name -> shape."""
+    with torch.device("meta"):
+        match component:
+            case "unet":
+                module: nn.Module = UNetSpatioTemporalConditionModel(**config)
+            case "image_encoder":
+                module = CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
+            case _:
+                module = _vae_encoder(config, quant_conv=component == "vae")
+    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+
+
+def _vae_encoder(config: Mapping[str, Any], *, quant_conv: bool) -> nn.Module:
+    channels = config["block_out_channels"]
+    moments = 2 * config["latent_channels"]
+    module = nn.Module()
+    module.encoder = Encoder(
+        in_channels=config.get("in_channels", 3),
+        out_channels=config["latent_channels"],
+        down_block_types=("DownEncoderBlock2D",) * len(channels),
+        block_out_channels=channels,
+        layers_per_block=config["layers_per_block"],
+        norm_num_groups=config.get("norm_num_groups", 32),
+        double_z=True,
+    )
+    if quant_conv:
+        module.quant_conv = nn.Conv2d(moments, moments, 1)
+    return module

@@ -1,0 +1,74 @@
+"""The weights' identity: one hash of their values, whatever file, folder or dtype they are stored in.
+
+Values are hashed as float32, which holds float16, bfloat16 and float8 exactly: a float32 file of
+float16-exact values and its float16 conversion have one identity. Hashing a full model takes seconds, so
+results are kept: in the files that this package writes, else in the user's cache.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from actiondiff.provenance import atomic_path, canonical_json
+
+__all__ = ["Digest", "cache_folder", "combined", "recall", "remember"]
+
+_FORMAT = 1
+
+
+class Digest:
+    """Hash of a component's tensors, fed one by one in any order."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def add(self, name: str, tensor: Tensor) -> None:
+        """Take in one tensor of the component."""
+        values = tensor.detach().to(torch.float32).contiguous().numpy().astype("<f4", copy=False)
+        self._lines.append(f"{name} {tuple(tensor.shape)} {hashlib.sha256(values.data).hexdigest()}\n")
+
+    def hexdigest(self) -> str:
+        """sha256 over names, shapes and values."""
+        return hashlib.sha256("".join(sorted(self._lines)).encode()).hexdigest()
+
+
+def combined(digests: Mapping[str, str]) -> str:
+    """The identity of a checkpoint from its components' digests."""
+    return hashlib.sha256(canonical_json(dict(digests)).encode()).hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where hashes are kept: ACTIONDIFF_CACHE, else `actiondiff` in XDG_CACHE_HOME or ~/.cache."""
+    given = os.environ.get("ACTIONDIFF_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "actiondiff"
+
+
+def _place(files: Iterable[Path]) -> Path:
+    """Where the hash of these files, as they are now, is kept; another size or time is another place."""
+    states = [(path.resolve().as_posix(), path.stat()) for path in sorted(files)]
+    key = canonical_json([_FORMAT, [[name, state.st_size, state.st_mtime_ns] for name, state in states]])
+    return cache_folder() / "identities" / hashlib.sha256(key.encode()).hexdigest()
+
+
+def recall(files: Iterable[Path]) -> str | None:
+    """The kept identity of these files; None if there is none that can be read."""
+    try:
+        text = _place(files).read_text("ascii").strip()
+    except (OSError, RuntimeError, ValueError):  # RuntimeError: the user has no home folder
+        return None
+    return text if len(text) == 64 else None
+
+
+def remember(files: Iterable[Path], identity: str) -> None:
+    """Keep the identity of these files; does nothing where the cache cannot be written."""
+    try:
+        with atomic_path(_place(files)) as aside:
+            aside.write_text(identity, "ascii")
+    except (OSError, RuntimeError):
+        return

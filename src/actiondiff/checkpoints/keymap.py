@@ -1,0 +1,116 @@
+"""From the original file's names to ours, by the rules of a data file."""
+
+import functools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+__all__ = ["KeyMap", "Target"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one tensor of the original file becomes, or a part of it.
+
+    Attributes:
+        component: `unet`, `image_encoder`, `vae` or `latent_encoder`.
+        name: Its name in diffusers or transformers.
+        how: `same`, `transpose`, `squeeze` (a 1x1 kernel becomes a matrix) or `split` (one of equal parts
+            along the first axis).
+        part: Which of the parts.
+        parts: How many there are.
+    """
+
+    component: str
+    name: str
+    how: str = "same"
+    part: int = 0
+    parts: int = 1
+
+    def apply(self, tensor: Tensor) -> Tensor:
+        """The target's values from the original tensor's; a view, on the meta device too."""
+        match self.how:
+            case "transpose":
+                return tensor.T
+            case "squeeze":
+                return tensor.flatten(1)
+            case "split":
+                return tensor.unflatten(0, (self.parts, -1))[self.part]
+        return tensor
+
+
+@dataclass(frozen=True)
+class _Rule:
+    pattern: re.Pattern[str]
+    component: str
+    how: str
+    targets: tuple[str, ...]
+
+    def apply(self, key: str) -> tuple[Target, ...] | None:
+        found = self.pattern.fullmatch(key)
+        if not found:
+            return None
+        rest = found["rest"]
+        return tuple(
+            Target(self.component, name.format(**found.groupdict()) + rest, self.how, part, len(self.targets))
+            for part, name in enumerate(self.targets)
+        )
+
+
+class KeyMap:
+    """The rules of one data file.
+
+    Args:
+        name: Of the file in `keymaps/`, without suffix; the file's head explains the rules.
+    """
+
+    def __init__(self, name: str) -> None:
+        text = resources.files("actiondiff.checkpoints").joinpath(f"keymaps/{name}.yaml").read_text("utf-8")
+        data = yaml.safe_load(text)
+        found: dict[str, _Rule] = {}
+        for component, rules in data["components"].items():
+            for source, to in _expanded(rules, data["blocks"]):
+                found[source] = _rule(component, source, to)
+        self._rules = [found[source] for source in sorted(found, key=len, reverse=True)]
+        self._not_needed = tuple(data["not_needed"])
+
+    def match(self, key: str) -> tuple[Target, ...] | None:
+        """What a tensor of the original file becomes: nothing (known, not needed); None if unknown."""
+        if any(key == name or key.startswith(f"{name}.") for name in self._not_needed):
+            return ()
+        return next((targets for rule in self._rules if (targets := rule.apply(key))), None)
+
+    @classmethod
+    @functools.cache
+    def svd(cls) -> "KeyMap":
+        """The map of Stable Video Diffusion's file."""
+        return cls("svd")
+
+
+def _expanded(rules: Mapping[str, Any], blocks: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """Rules without blocks: each rule of a block, set behind the names of the place where it is used."""
+    for source, to in rules.items():
+        block = next(iter(to)) if isinstance(to, Mapping) else None
+        if block not in blocks:
+            yield source, to
+            continue
+        for inner, inner_to in blocks[block].items():
+            yield f"{source}.{inner}", _behind(to[block], inner_to)
+
+
+def _behind(place: str, to: Any) -> Any:
+    if isinstance(to, Mapping):
+        return {how: _behind(place, names) for how, names in to.items()}
+    return f"{place}.{to}"
+
+
+def _rule(component: str, source: str, to: Any) -> _Rule:
+    how, targets = next(iter(to.items())) if isinstance(to, Mapping) else ("same", to)
+    names = (targets,) if isinstance(targets, str) else tuple(targets)
+    pattern = re.sub(r"\\{(\w)\\}", r"(?P<\1>\\d+)", re.escape(source))
+    return _Rule(re.compile(rf"{pattern}(?P<rest>(\..+)?)"), component, how, names)

@@ -1,0 +1,153 @@
+"""The one way to weights: original single file, converted folder, diffusers folder or hub id."""
+
+import os
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from actiondiff.checkpoints.architecture import is_needed
+from actiondiff.checkpoints.contents import Contents, Entry, contents_of_file, contents_of_folder
+from actiondiff.checkpoints.encoders import are_one
+from actiondiff.checkpoints.hub import locate
+from actiondiff.checkpoints.identity import Digest, combined, recall, remember
+from actiondiff.errors import UnknownNameError, WeightsError
+
+__all__ = ["DIGEST_FIELD", "Checkpoint", "open_checkpoint"]
+
+DIGEST_FIELD = "actiondiff.digest"
+"""Field of a written file's metadata that holds its component's digest."""
+
+
+class Checkpoint:
+    """Weights under the names of diffusers and transformers, read when they are asked for.
+
+    Components: `unet` (its encoder half at least), `image_encoder` (CLIPVisionModelWithProjection), `vae`
+    (`encoder.*` and `quant_conv.*`, the conditioner's), and `latent_encoder` (`encoder.*`, the first
+    stage's), which is there only where `one_vae` is False.
+
+    Args:
+        contents: Where everything is.
+
+    Attributes:
+        contents: Where everything is.
+        unet_config: Arguments of `diffusers.UNetSpatioTemporalConditionModel`.
+        clip_config: Arguments of `transformers.CLIPVisionConfig`; None without image encoder.
+        vae_config: `block_out_channels`, `layers_per_block`, `latent_channels`, `scaling_factor` ...; None
+            without VAE.
+    """
+
+    def __init__(self, contents: Contents) -> None:
+        self.contents = contents
+        self.unet_config: dict[str, Any] = contents.configs["unet"]
+        self.clip_config: dict[str, Any] | None = contents.configs.get("image_encoder")
+        self.vae_config: dict[str, Any] | None = contents.configs.get("vae")
+
+    @cached_property
+    def one_vae(self) -> bool:
+        """Whether `vae` serves both for latents and for conditioning; see `encoders.are_one`."""
+        latent = self.contents.entries.get("latent_encoder")
+        if not latent:
+            return True
+        vae = self.contents.entries["vae"]
+        return are_one(lambda name: latent[name].read(), lambda name: vae[name].read(), latent)
+
+    @cached_property
+    def components(self) -> tuple[str, ...]:
+        """What there is to read."""
+        return tuple(
+            component
+            for component in self.contents.entries
+            if component != "latent_encoder" or not self.one_vae
+        )
+
+    @cached_property
+    def identity(self) -> str:
+        """sha256 (hex) over what layers 1 .. 13 can need: names, shapes, and values as float32.
+
+        It is the same for single file, converted folder and diffusers folder of the same values. It is read
+        from the files' own metadata or the user's cache where it is known there.
+        """
+        known = recall(self.contents.files)
+        if known is None:
+            known = combined({component: self._digest(component) for component in self.components})
+            remember(self.contents.files, known)
+        return known
+
+    def _digest(self, component: str) -> str:
+        entries = self._entries(component)
+        files = {entry.file.path: entry.file for entry in entries.values()}
+        stored = [file.metadata.get(DIGEST_FIELD) for file in files.values()]
+        if len(stored) == 1 and stored[0]:
+            return stored[0]
+        digest = Digest()
+        for name, entry in entries.items():
+            if is_needed(component, name):
+                digest.add(name, entry.read())
+        return digest.hexdigest()
+
+    def keys(self, component: str) -> frozenset[str]:
+        """Names of a component's tensors.
+
+        Raises:
+            UnknownNameError: If there is no such component.
+        """
+        return frozenset(self._entries(component))
+
+    def tensors(
+        self, component: str, names: Iterable[str] | None = None, *, dtype: torch.dtype | None = None
+    ) -> dict[str, Tensor]:
+        """Read tensors; no others are touched.
+
+        Args:
+            component: One of `components`.
+            names: Which ones; all if None.
+            dtype: What to cast them to; None: as stored.
+
+        Raises:
+            UnknownNameError: If there is no such component.
+            WeightsError: If a name is absent.
+        """
+        entries = self._entries(component)
+        wanted = list(entries if names is None else names)
+        missing = [name for name in wanted if name not in entries]
+        if missing:
+            raise WeightsError(
+                f"{self.contents.source} lacks {len(missing)} of the {len(wanted)} tensors needed of "
+                f"{component}: {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}. It is incomplete: "
+                "give the complete file or folder."
+            )
+        return {name: _cast(entries[name].read(), dtype) for name in wanted}
+
+    def _entries(self, component: str) -> "dict[str, Entry]":
+        if component not in self.components:
+            raise UnknownNameError("component of the weights", component, self.components)
+        return dict(self.contents.entries[component])
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return tensor.to(dtype or tensor.dtype).contiguous()
+
+
+def open_checkpoint(
+    path_or_hub_id: str | os.PathLike[str],
+    *,
+    unet_head_dim: int | None = None,
+    clip_head_dim: int | None = None,
+) -> Checkpoint:
+    """Open weights; nothing but tables of contents is read yet.
+
+    Args:
+        path_or_hub_id: Original single file, converted folder, diffusers folder, or hub id `owner/name`; a
+            path that exists wins.
+        unet_head_dim: Attention head width of the U-Net, which a single file cannot tell; None: 64.
+        clip_head_dim: The same of the image encoder; None: 80.
+
+    Raises:
+        WeightsError: If there is nothing there, or it is a pickle, cut short or of another model.
+    """
+    path = locate(path_or_hub_id)
+    read = contents_of_folder if path.is_dir() else contents_of_file
+    return Checkpoint(read(path, unet_head_dim=unet_head_dim, clip_head_dim=clip_head_dim))

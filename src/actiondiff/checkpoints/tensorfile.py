@@ -1,0 +1,202 @@
+"""One safetensors file: its table of contents, its tensors one at a time, and writing one tensor at a time.
+
+The format is 8 bytes (length of the table, little-endian), the table (JSON) and the tensors' bytes. It is
+read and written here rather than by the safetensors package because that package writes from memory only
+(`save_file` wants every tensor at once), maps whole files on reading, and cannot say how much of a file that
+was cut short is there.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from actiondiff.errors import WeightsError
+
+__all__ = ["TensorFile", "TensorInfo", "write_tensors"]
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_MAX_TABLE_BYTES = 100_000_000  # the format's own limit
+_PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # zip and bare pickles
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What the table of contents says of one tensor: dtype, shape, and its first byte in the file."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Size on disk."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class TensorFile:
+    """A safetensors file whose tensors are read when they are asked for.
+
+    Args:
+        path: The file.
+
+    Attributes:
+        path: The file.
+        tensors: Name -> what the table of contents says of it.
+        metadata: Texts stored beside the tensors.
+
+    Raises:
+        WeightsError: If the file is a pickle, no safetensors file, or cut short.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        size = self.path.stat().st_size
+        with open(self.path, "rb") as file:
+            table, start = _read_table(self.path, file, size)
+        self.metadata: dict[str, str] = table.pop("__metadata__", None) or {}
+        self.tensors = {name: _info(self.path, name, fields, start) for name, fields in table.items()}
+        expected = max((info.start + info.num_bytes for info in self.tensors.values()), default=start)
+        if size != expected:
+            what = "is cut short" if size < expected else "has bytes too many"
+            raise WeightsError(
+                f"{path} {what}: {size:,} of {expected:,} bytes; {_complete_of(self.tensors, size)} of "
+                f"{len(self.tensors)} tensors are complete. Download it again."
+            )
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, in the dtype it is stored in; its memory is its own."""
+        info = self.tensors[name]
+        data = np.fromfile(self.path, np.uint8, count=info.num_bytes, offset=info.start)
+        if len(data) != info.num_bytes:
+            raise WeightsError(f"{self.path} became shorter while it was read. Download it again.")
+        return torch.from_numpy(data).view(info.dtype).reshape(info.shape)
+
+
+def _read_table(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
+    """The JSON table and the first byte after it."""
+    head = file.read(8)
+    if path.suffix in {".ckpt", ".pt", ".pth", ".bin"} or head.startswith(_PICKLES):
+        raise WeightsError(
+            f"{path} is a pickle, which can run code when it is loaded and is never read here; "
+            "use the .safetensors file of the same weights."
+        )
+    length = int.from_bytes(head, "little")
+    if len(head) == 8 and 8 + length > size and length <= _MAX_TABLE_BYTES and file.read(1) == b"{":
+        raise WeightsError(
+            f"{path} is cut short: {size:,} bytes, which is not even its table of contents "
+            f"({8 + length:,}). Download it again."
+        )
+    try:
+        if len(head) < 8 or 8 + length > size:
+            raise ValueError("no table of contents")
+        file.seek(8)
+        table = json.loads(file.read(length))
+        if not isinstance(table, dict):
+            raise ValueError("the table of contents is no object")
+    except ValueError:
+        _fail_format(path)
+    return table, 8 + length
+
+
+def _fail_format(path: Path) -> NoReturn:
+    raise WeightsError(
+        f"{path} is no safetensors file (no readable table of contents); allowed: the original "
+        ".safetensors file, or a converted or diffusers folder. A web page or a Git LFS pointer saved under "
+        "that name looks like this too: download it again."
+    )
+
+
+def _info(path: Path, name: str, fields: Any, start: int) -> TensorInfo:
+    try:
+        dtype = fields["dtype"]
+        shape = tuple(int(side) for side in fields["shape"])
+        begin, end = (int(offset) for offset in fields["data_offsets"])
+    except (KeyError, TypeError, ValueError):
+        _fail_format(path)
+    if dtype not in _DTYPES:
+        raise WeightsError(f"{path}: {name} is stored as {dtype}; known: {', '.join(_DTYPES)}.")
+    info = TensorInfo(_DTYPES[dtype], shape, start + begin)
+    if begin < 0 or min(shape, default=0) < 0 or info.num_bytes != end - begin:
+        raise WeightsError(
+            f"{path}: the table of contents is damaged at {name} ({dtype} {shape} in {end - begin} bytes). "
+            "Download the file again."
+        )
+    return info
+
+
+def _complete_of(tensors: Mapping[str, TensorInfo], size: int) -> int:
+    return sum(info.start + info.num_bytes <= size for info in tensors.values())
+
+
+def write_tensors(
+    path: str | os.PathLike[str],
+    shapes: Mapping[str, tuple[int, ...]],
+    tensors: Iterable[Tensor],
+    *,
+    dtype: torch.dtype,
+    metadata: Mapping[str, str],
+) -> int:
+    """Write a safetensors file without ever holding more than one of its tensors.
+
+    Args:
+        path: The file; fsynced, not renamed.
+        shapes: Name -> shape, in the order of the tensors. All of one dtype, so any order is aligned.
+        tensors: The tensors themselves, in that order and of `dtype`; taken one after the other.
+        dtype: Of all of them.
+        metadata: Texts to store beside them. It is read only when all tensors were taken, so values may
+            still change until then, but not their lengths.
+
+    Returns:
+        Size of the file in bytes.
+    """
+    with open(path, "wb") as file:
+        head = _table(shapes, dtype, metadata)
+        file.write(head)
+        for (name, shape), tensor in zip(shapes.items(), tensors, strict=True):
+            if tuple(tensor.shape) != shape or tensor.dtype != dtype:
+                raise ValueError(f"{name}: announced as {dtype} {shape}, got {tensor.dtype} {tensor.shape}")
+            file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+            del tensor
+        size = file.tell()
+        final = _table(shapes, dtype, metadata)
+        if len(final) != len(head):
+            raise ValueError("the metadata changed its length while tensors were written")
+        file.seek(0)
+        file.write(final)
+        file.flush()
+        os.fsync(file.fileno())
+    return size
+
+
+def _table(shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype, metadata: Mapping[str, str]) -> bytes:
+    table: dict[str, Any] = {"__metadata__": dict(metadata)}
+    offset = 0
+    for name, shape in shapes.items():
+        end = offset + math.prod(shape) * dtype.itemsize
+        table[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(table, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8, as the format asks
+    return len(text).to_bytes(8, "little") + text
