@@ -1,0 +1,242 @@
+"""Bulk extraction on this machine: videos to a filled feature store."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from actiondiff.backbones.base import Backbone, load_backbone
+from actiondiff.backbones.run import feature_keys
+from actiondiff.errors import StoreError, UnknownNameError, UsageError
+from actiondiff.extraction.plan import Cost, Plan, StrPath, Videos, estimate, make_plan, name_videos
+from actiondiff.extraction.worker import Progress, work
+from actiondiff.features.store import FORMAT, FeatureStore, StoreDtype
+from actiondiff.types import JSON
+from actiondiff.video.sampling import Sampler
+
+__all__ = ["Extraction", "ExtractionSummary", "extract_features", "plan_extraction"]
+
+
+@dataclass(frozen=True)
+class ExtractionSummary:
+    """How an extraction went. Counts are of videos, by name, of this shard.
+
+    Attributes:
+        store: The store's folder.
+        num_videos: All that were asked for.
+        num_done: Those that features were made for.
+        num_skipped: Those that nothing was left to do for, whether stored or known to fail.
+        failed: Video -> why it has no features (or not all), whether found now or before.
+        partial: Video -> what is missing of it, whether found now or before.
+    """
+
+    store: Path
+    num_videos: int
+    num_done: int
+    num_skipped: int
+    failed: Mapping[str, str]
+    partial: Mapping[str, str]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every video has all its features."""
+        return not (self.failed or self.partial)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """An extraction that is planned; nothing is written before `run`.
+
+    Attributes:
+        folder: The store, which may not be there yet.
+        root: The folder that names are relative to.
+        settings: The store's.
+        backbone: The network.
+        stride: Every stride-th frame is taken; None if `fps` is given.
+        fps: Frames are taken at this rate.
+        plan: What is to be done.
+    """
+
+    folder: Path
+    root: Path
+    settings: Mapping[str, JSON]
+    backbone: Backbone
+    stride: int | None
+    fps: float | None
+    plan: Plan
+
+    def cost(self) -> Cost:
+        """About how much it takes, as far as headers tell."""
+        return estimate(
+            self.plan,
+            stride=self.stride,
+            fps=self.fps,
+            window=int(self.backbone.options.window or 1),
+            store=_open(self.folder),
+        )
+
+    def run(self, progress: Progress | None = None) -> ExtractionSummary:
+        """Do it; see `extract_features`."""
+        store = FeatureStore.create(self.folder, settings=self.settings, root=self.root)
+        try:
+            self._record_known(store)
+            work(store, self.backbone, self.plan.todo, stride=self.stride, fps=self.fps, progress=progress)
+            return self._summary(store)
+        except OSError as error:
+            raise StoreError(
+                f"extraction into {self.folder} stopped, what was done is kept: {error}."
+            ) from error
+        finally:
+            store.tidy()
+
+    def _record_known(self, store: FeatureStore) -> None:
+        """Bring the store's records up to date with what the plan found; computes nothing."""
+        for item in self.plan.stored:
+            store.attach(item.identity, item.videos)
+        for item in self.plan.failed:
+            store.fail(item.videos, store.known_failure(item.identity) or "", identity=item.identity)
+        for video, reason in self.plan.absent.items():
+            store.fail(video, reason)
+        asked = set(self.plan.videos)
+        store.forget(
+            video
+            for video, failure in store.failures.items()
+            if failure.status == "failed" and video not in asked and not (self.root / video).exists()
+        )
+
+    def _summary(self, store: FeatureStore) -> ExtractionSummary:
+        plan = self.plan
+        todo = {video for item in plan.todo for video in item.videos}
+        skipped = {video for item in (*plan.stored, *plan.failed) for video in item.videos}
+        mine = todo | skipped | set(plan.absent)
+        failures = {video: failure for video, failure in store.failures.items() if video in mine}
+        failed = {video: reason for video, (status, reason) in failures.items() if status == "failed"}
+        partial = {video: reason for video, (status, reason) in failures.items() if status == "partial"}
+        return ExtractionSummary(
+            self.folder, len(mine), len(todo - set(failed)), len(skipped), failed=failed, partial=partial
+        )
+
+
+def extract_features(
+    videos: Videos,
+    store: StrPath,
+    *,
+    backbone: Backbone | str = "tiny",
+    weights: str | None = None,
+    timesteps: Sequence[int] | None = None,
+    layers: Sequence[int | str] | Literal["all"] | None = None,
+    engine: Literal["local"] = "local",
+    root: StrPath | None = None,
+    stride: int | None = 4,
+    fps: float | None = None,
+    store_dtype: StoreDtype = "float32",
+    shard: tuple[int, int] | None = None,
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+) -> ExtractionSummary:
+    """Extract features of videos into a store; what is there already is not made again.
+
+    A video counts by its content: under several names it is extracted once, moved or renamed not again,
+    changed anew. Spans of examples do not matter here: the whole video is extracted. One that cannot be
+    decoded is recorded in the store's `failures.csv`, told of every time, and tried again only if its content
+    changes or `retry_failed` is set. Cut short at any time, extraction goes on where it was; nothing of how it
+    went changes a byte of the finished features.
+
+    Args:
+        videos: Files, folders (searched for videos), the path of a table, or examples.
+        store: The store's folder; made if it is not there.
+        backbone: A backbone, or the name of one.
+        weights: Its checkpoint; only with a name.
+        timesteps: Diffusion timesteps; None for the backbone's own.
+        layers: Numbers or names of layers; None for the backbone's own.
+        engine: Where the work is done.
+        root: The folder that videos' names are relative to. None: the store's; for a new one the table's
+            folder, or the folder that all paths are in. Give it if the videos were moved.
+        stride: Every stride-th frame is taken.
+        fps: Frames are taken at this rate instead; stride then does not matter.
+        store_dtype: In what features are stored.
+        shard: (i, n): only the i-th, from 1, of n parts. Each part may run anywhere, all into one store.
+        retry_failed: Try again what could not be decoded before.
+        progress: Called as `progress(done, total, video)` after each content.
+
+    Returns:
+        What was done, and what failed.
+
+    Raises:
+        UsageError: If there is no video, or an argument is not as described.
+        UnknownNameError: If there is no such backbone, layer or engine.
+        TableError: If the table has problems.
+        WeightsError: If the weights are missing or do not fit.
+        SettingsMismatchError: If the store was made with other settings.
+        StoreError: If the store cannot be read or written.
+    """
+    if engine != "local":
+        raise UnknownNameError("engine", engine, ["local"])
+    extraction = plan_extraction(
+        videos,
+        store,
+        backbone=backbone,
+        weights=weights,
+        timesteps=timesteps,
+        layers=layers,
+        root=root,
+        stride=stride,
+        fps=fps,
+        store_dtype=store_dtype,
+        shard=shard,
+        retry_failed=retry_failed,
+    )
+    return extraction.run(progress)
+
+
+def plan_extraction(
+    videos: Videos,
+    store: StrPath,
+    *,
+    backbone: Backbone | str = "tiny",
+    weights: str | None = None,
+    timesteps: Sequence[int] | None = None,
+    layers: Sequence[int | str] | Literal["all"] | None = None,
+    root: StrPath | None = None,
+    stride: int | None = 4,
+    fps: float | None = None,
+    store_dtype: StoreDtype = "float32",
+    shard: tuple[int, int] | None = None,
+    retry_failed: bool = False,
+) -> Extraction:
+    """Everything that `extract_features` does before it writes or computes; arguments as there.
+
+    Returns:
+        What is to be done. Its `cost()` tells how much that is, its `run()` does it.
+    """
+    if isinstance(backbone, str):
+        network = load_backbone(backbone, weights=weights)
+    elif weights is not None:
+        raise UsageError(f"weights go with the name of a backbone, not with a backbone; got {weights!r}.")
+    else:
+        network = backbone
+    if isinstance(layers, str):
+        if layers != "all":
+            raise UsageError(f"layers are a list of numbers or names, or 'all'; got {layers!r}.")
+        layers = network.taps
+    keys = feature_keys(network, timesteps, layers)
+    stride = stride if fps is None else None
+    Sampler(stride=stride, fps=fps, start_seconds=None, end_seconds=None)  # checks them
+    settings: dict[str, JSON] = {
+        "format": FORMAT,
+        "backbone": network.settings,
+        "sampling": {"stride": stride} if fps is None else {"fps": float(fps)},
+        "store_dtype": store_dtype,
+    }
+    folder = Path(store)
+    target = _open(folder)
+    if target:
+        target.check(settings)
+    base, names = name_videos(videos, root=root, stored_root=target.root if target else None)
+    plan = make_plan(names, keys, store=target, shard=shard, retry_failed=retry_failed)
+    return Extraction(folder, base, settings, network, stride, fps, plan)
+
+
+def _open(folder: Path) -> FeatureStore | None:
+    """The store in a folder, if there is one."""
+    return FeatureStore.open(folder) if FeatureStore.is_at(folder) else None

@@ -1,0 +1,255 @@
+"""What is to be done: videos by content, less what the store holds already."""
+
+import hashlib
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from actiondiff.errors import UsageError, VideoError
+from actiondiff.features.store import FeatureStore
+from actiondiff.provenance import sha256_of_file
+from actiondiff.types import Example, FeatureKey
+from actiondiff.video.probe import find_videos, probe
+
+__all__ = ["Cost", "Item", "Plan", "Videos", "estimate", "make_plan", "name_videos"]
+
+StrPath: TypeAlias = str | os.PathLike[str]
+Videos: TypeAlias = StrPath | Iterable[StrPath] | Iterable[Example]
+"""Videos, folders of videos, the path of a table, or examples."""
+
+_TABLES = (".csv", ".tsv", ".xlsx")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One content, under all its names.
+
+    Attributes:
+        identity: sha256 of the file.
+        videos: Its names, sorted.
+        path: One file that holds it.
+        keys: What is to be made; nothing if all is stored.
+    """
+
+    identity: str
+    videos: tuple[str, ...]
+    path: Path
+    keys: tuple[FeatureKey, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A work list; all of it concerns one shard.
+
+    Attributes:
+        videos: Names of all videos that were asked for, sorted.
+        todo: Contents that lack features.
+        stored: Contents that have all.
+        failed: Contents that could not be decoded before, and have not changed.
+        absent: Names of videos whose file cannot be read -> why.
+        num_elsewhere: How many videos belong to other shards.
+    """
+
+    videos: tuple[str, ...]
+    todo: tuple[Item, ...]
+    stored: tuple[Item, ...]
+    failed: tuple[Item, ...]
+    absent: Mapping[str, str]
+    num_elsewhere: int = 0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """About how much a plan takes, as far as headers tell.
+
+    Attributes:
+        num_windows: Backbone passes.
+        num_tokens: Tokens of one feature.
+        num_bytes: On disk; None if the width of a feature is not known yet.
+        num_unknown: Videos whose header does not say how long they are.
+    """
+
+    num_windows: int
+    num_tokens: int
+    num_bytes: int | None
+    num_unknown: int
+
+
+def name_videos(
+    videos: Videos, *, root: StrPath | None = None, stored_root: Path | None = None
+) -> tuple[Path, dict[str, Path]]:
+    """The names that videos have in a store, and their files.
+
+    Args:
+        videos: See `Videos`. Folders are searched.
+        root: The folder that names are relative to. A table's and examples' paths start from it. None: the
+            store's; for a new one the table's own, or the folder that all paths are in.
+        stored_root: The store's, if there is one.
+
+    Returns:
+        The folder that names are relative to; name -> file, sorted.
+
+    Raises:
+        UsageError: If there is no video, or a path does not exist.
+        TableError: If a table has problems.
+    """
+    given = [videos] if isinstance(videos, str | os.PathLike) else list(videos)
+    examples = [item for item in given if isinstance(item, Example)]
+    paths = [Path(item) for item in given if not isinstance(item, Example)]
+    if examples and paths:
+        raise UsageError("give either examples or paths, not both.")
+    if len(paths) == 1 and paths[0].suffix.lower() in _TABLES and paths[0].is_file():
+        from actiondiff.datasets.table import read_table  # only where there is a table to read
+
+        table = read_table(paths[0])
+        examples, root_of_examples = list(table.examples), Path(root or table.root)
+    elif examples:
+        if root is None and stored_root is None:
+            raise UsageError("examples have paths relative to a folder: give root=.")
+        root_of_examples = Path(root or stored_root or "")
+    if examples:
+        files, common = [root_of_examples / example.video for example in examples], root_of_examples
+    else:
+        files = find_videos(paths)
+        common = _common(paths)
+    if not files:
+        raise UsageError(f"no videos in {', '.join(map(str, paths)) or 'an empty list'}.")
+    base = os.path.abspath(root or stored_root or common)
+    names = {Path(os.path.relpath(os.path.abspath(file), base)).as_posix(): file for file in files}
+    return Path(base), dict(sorted(names.items()))
+
+
+def make_plan(
+    videos: Mapping[str, Path],
+    keys: Iterable[FeatureKey],
+    *,
+    store: FeatureStore | None = None,
+    shard: tuple[int, int] | None = None,
+    retry_failed: bool = False,
+) -> Plan:
+    """Videos less what is stored. Reads every file once, for its sha256.
+
+    Args:
+        videos: Name -> file.
+        keys: The features asked for.
+        store: Where they are to be; None if it is yet to be made.
+        shard: (i, n): the i-th, from 1, of n parts that together are the whole. A content belongs to the
+            same part whatever else is asked for.
+        retry_failed: Whether contents that failed before are tried again.
+
+    Raises:
+        UsageError: If the shard is not as described.
+    """
+    if shard and not 1 <= shard[0] <= shard[1]:
+        raise UsageError(f"a shard is i/n with i from 1 to n, for example 1/4; got {shard[0]}/{shard[1]}.")
+    keys = tuple(sorted(set(keys)))
+    contents: dict[str, list[str]] = {}
+    absent: dict[str, str] = {}
+    for name, path in videos.items():
+        try:
+            identity = _identify(path)
+        except VideoError as error:
+            if _is_in(shard, hashlib.sha256(os.fsencode(name)).hexdigest()):
+                absent[name] = str(error)
+        else:
+            if _is_in(shard, identity):
+                contents.setdefault(identity, []).append(name)
+    todo: list[Item] = []
+    stored: list[Item] = []
+    failed: list[Item] = []
+    for identity, names in contents.items():
+        lacking = tuple(store.missing(identity, keys)) if store else keys
+        item = Item(identity, tuple(sorted(names)), videos[min(names)], lacking)
+        given_up = store and not retry_failed and store.known_failure(identity)
+        (stored if not lacking else failed if given_up else todo).append(item)
+    num_mine = len(absent) + sum(map(len, contents.values()))
+    return Plan(
+        videos=tuple(sorted(videos)),
+        todo=_sorted(todo),
+        stored=_sorted(stored),
+        failed=_sorted(failed),
+        absent=dict(sorted(absent.items())),
+        num_elsewhere=len(videos) - num_mine,
+    )
+
+
+def estimate(
+    plan: Plan, *, stride: int | None, fps: float | None, window: int, store: FeatureStore | None
+) -> Cost:
+    """About how much a plan takes. Reads the header of every video that is to be done.
+
+    Args:
+        plan: What is to be done.
+        stride: As in `iter_video`.
+        fps: As in `iter_video`.
+        window: Frames a window.
+        store: Where features are to be; those in it tell how wide they are.
+    """
+    num_windows = num_tokens = num_unknown = num_values = 0
+    widths = _widths(store)
+    for item in plan.todo:
+        count = _num_sampled(item.path, stride, fps)
+        if count is None:
+            num_unknown += 1
+            continue
+        num_windows += math.ceil(count / window)
+        num_tokens += count
+        num_values += count * sum(widths.get(key.layer, 0) for key in item.keys)
+    known = store and all(key.layer in widths for item in plan.todo for key in item.keys)
+    num_bytes = num_values * np.dtype(store.dtype).itemsize if store and known else None
+    return Cost(num_windows, num_tokens, num_bytes, num_unknown)
+
+
+def _identify(path: Path) -> str:
+    """sha256 of a file.
+
+    Raises:
+        VideoError: If there is none, or it cannot be read; the message leaves the path out.
+    """
+    if not path.is_file():
+        raise VideoError("this is no file" if path.exists() else "the file does not exist")
+    try:
+        return sha256_of_file(path)
+    except OSError as error:
+        raise VideoError(f"the file cannot be read: {error.strerror}") from None
+
+
+def _is_in(shard: tuple[int, int] | None, digest: str) -> bool:
+    return shard is None or int(digest[:8], 16) % shard[1] == shard[0] - 1
+
+
+def _sorted(items: Iterable[Item]) -> tuple[Item, ...]:
+    return tuple(sorted(items, key=lambda item: item.videos))
+
+
+def _common(paths: list[Path]) -> Path:
+    """The folder that all paths are in; a folder given alone is that folder."""
+    folders = [os.path.abspath(path if path.is_dir() else path.parent) for path in paths]
+    return Path(os.path.commonpath(folders)) if folders else Path()
+
+
+def _num_sampled(path: Path, stride: int | None, fps: float | None) -> int | None:
+    """Sampled frames of a video as its header tells; None if it does not."""
+    try:
+        info = probe(path)
+    except VideoError:
+        return None
+    seconds, rate, frames = info.duration_seconds, info.average_rate, info.num_frames_from_header
+    if not frames:
+        frames = round(seconds * rate) if seconds and rate else None
+    if not frames or stride:
+        return math.ceil(frames / stride) if frames and stride else None
+    seconds = seconds or (frames / rate if rate else None)
+    return min(frames, math.ceil(seconds * fps)) if seconds and fps else None
+
+
+def _widths(store: FeatureStore | None) -> dict[str, int]:
+    """Channels of the layers that are stored for the first video."""
+    videos = store.videos() if store else []
+    tokens = store.read(videos[0]).tokens if store and videos else {}
+    return {key.layer: values.shape[1] for key, values in tokens.items()}

@@ -1,0 +1,1 @@
+"""Features on disk: written once, read by everything after."""

@@ -1,0 +1,143 @@
+"""store.json: what a feature store's numbers were made with."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from actiondiff.errors import SettingsMismatchError, StoreError, UsageError
+from actiondiff.features.manifest import locked
+from actiondiff.provenance import atomic_path, canonical_json, differences, environment, fingerprint
+from actiondiff.types import JSON
+
+__all__ = [
+    "FORMAT",
+    "Description",
+    "StoreDtype",
+    "check_settings",
+    "create_description",
+    "is_described",
+    "read_description",
+]
+
+FORMAT = 1
+StoreDtype: TypeAlias = Literal["float32", "float16"]
+_NAME = "store.json"
+_SETTINGS = {"format", "backbone", "sampling", "store_dtype"}
+
+
+@dataclass(frozen=True)
+class Description:
+    """What store.json says.
+
+    Attributes:
+        settings: Everything that makes a number: `format`, `backbone`, `sampling`, `store_dtype`.
+        fingerprint: Of the settings.
+        root: The folder that the videos' names are relative to.
+    """
+
+    settings: Mapping[str, JSON]
+    fingerprint: str
+    root: Path
+
+
+def is_described(folder: Path) -> bool:
+    """Whether a folder has a store.json."""
+    return (folder / _NAME).is_file()
+
+
+def check_settings(stored: Mapping[str, JSON], asked: Mapping[str, JSON], folder: Path) -> None:
+    """Make sure that these are the settings of the store in a folder.
+
+    Raises:
+        SettingsMismatchError: If not; it lists the fields that differ.
+        UsageError: If they are not what a store needs.
+    """
+    found = differences(_plain(asked), stored)
+    if found:
+        raise SettingsMismatchError(
+            f"the feature store {folder} was made with other settings (asked against stored)",
+            found,
+            "Ask for the store's own settings, or give another folder.",
+        )
+
+
+def create_description(
+    folder: Path, settings: Mapping[str, JSON], root: str | os.PathLike[str]
+) -> Description:
+    """Describe a new store, or make sure that the one that is there has these settings.
+
+    Of several processes that do so at the same time, one writes and the others check.
+
+    Raises:
+        SettingsMismatchError: If there is a store with other settings.
+        StoreError: If the folder holds something else.
+        UsageError: If the settings are not what a store needs.
+    """
+    settings = _plain(settings)
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file; a feature store is a folder. Give another path.")
+    names = [item.name for item in folder.iterdir()] if folder.is_dir() else []
+    if _NAME not in names and any(not name.startswith(".") for name in names):
+        raise StoreError(f"{folder} is neither empty nor a feature store (no {_NAME}). Give a new folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        if not is_described(folder):
+            content = {
+                "settings": settings,
+                "fingerprint": fingerprint(settings),
+                "root": Path(os.path.abspath(root)).as_posix(),
+                "environment": environment(),
+            }
+            with atomic_path(folder / _NAME) as aside:
+                aside.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
+    description = read_description(folder)
+    check_settings(description.settings, settings, folder)
+    return description
+
+
+def read_description(folder: Path) -> Description:
+    """What a store's store.json says.
+
+    Raises:
+        StoreError: If there is none, it is damaged, or of another format.
+    """
+    path = folder / _NAME
+    if not is_described(folder):
+        raise StoreError(f"{folder} is no feature store (no {_NAME}). Make one: actiondiff extract")
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        settings, stated, root = content["settings"], content["fingerprint"], Path(content["root"])
+        found = settings["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{path} is damaged ({error!r}); restore it, or extract into a new folder."
+        ) from None
+    if found != FORMAT:
+        raise StoreError(
+            f"{folder} is a feature store of format {found}; this version reads format {FORMAT}. Use the "
+            "version of actiondiff that made it, or extract anew."
+        )
+    if fingerprint(settings) != stated:
+        raise StoreError(
+            f"{path}: its settings do not fit its fingerprint; were they changed by hand? Restore it."
+        )
+    return Description(settings, stated, root)
+
+
+def _plain(settings: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Settings as they read back from JSON.
+
+    Raises:
+        UsageError: If they are not what a store needs.
+    """
+    dtypes = get_args(StoreDtype)
+    if set(settings) != _SETTINGS or settings["store_dtype"] not in dtypes:
+        raise UsageError(
+            f"a store's settings are {', '.join(sorted(_SETTINGS))} with store_dtype "
+            f"{' or '.join(dtypes)}; got {dict(settings)!r}."
+        )
+    plain: dict[str, JSON] = json.loads(canonical_json(dict(settings)))
+    return plain

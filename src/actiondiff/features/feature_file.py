@@ -1,0 +1,184 @@
+"""One content's features in a safetensors file whose bytes depend on nothing but what is in it.
+
+Tensors are `t20.layer9` and the like, (T, C) in the store's dtype, `frame_index` (T,) int64 and, where times
+are known, `seconds` (T,) float64. What else is known of them stands in the file's metadata as one JSON text
+named `actiondiff`: the library writes several entries in an order that changes from run to run.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from actiondiff.errors import ActionDiffError, StoreError
+from actiondiff.provenance import atomic_path, canonical_json
+from actiondiff.types import DecodeReport, FeatureKey
+
+__all__ = [
+    "Header",
+    "Tensors",
+    "damages",
+    "read_header",
+    "read_tensors",
+    "rename",
+    "sound_tensors",
+    "write_file",
+]
+
+Tensors: TypeAlias = Mapping[str, NDArray[Any]]
+_ENTRY = "actiondiff"
+_PLACES = ("frame_index", "seconds")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a feature file says of its tensors.
+
+    Attributes:
+        identity: sha256 of the video's content.
+        fingerprint: Of the settings that the features were made with.
+        videos: Names of the videos that have this content, sorted.
+        num_tokens: T.
+        num_windows: Backbone passes that were made.
+        num_padded: Window slots that held padding.
+        window_length: Slots a window.
+        report: How decoding went; None for frames that came from no file.
+        sums: Tensor -> sha256 of its dtype, shape and bytes.
+    """
+
+    identity: str
+    fingerprint: str
+    videos: tuple[str, ...]
+    num_tokens: int
+    num_windows: int
+    num_padded: int
+    window_length: int
+    report: DecodeReport | None
+    sums: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def keys(self) -> tuple[FeatureKey, ...]:
+        """The features in the file, sorted."""
+        return tuple(sorted(FeatureKey.parse(name) for name in self.sums if name not in _PLACES))
+
+    @property
+    def padding_share(self) -> float:
+        """Share of the window slots that held padding."""
+        return self.num_padded / max(1, self.num_windows * self.window_length)
+
+
+def write_file(path: Path, header: Header, tensors: Tensors) -> Header:
+    """Write a feature file, whole or not at all.
+
+    Sums that the header has already are kept, so that rewriting a file never makes damage look sound.
+
+    Returns:
+        The header with the sums of all tensors.
+
+    Raises:
+        OSError: If it cannot be written, for example because the disk is full.
+    """
+    ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    sums = {name: header.sums.get(name) or _sum(tensor) for name, tensor in ordered.items()}
+    header = replace(header, videos=tuple(sorted(set(header.videos))), sums=sums)
+    entry: dict[str, Any] = asdict(header) | {"padding_share": header.padding_share}
+    entry["checksum"] = _checksum(entry)
+    with atomic_path(path) as aside:
+        try:
+            save_file(ordered, aside, metadata={_ENTRY: canonical_json(entry)})
+        except SafetensorError as error:
+            raise OSError(f"{path} cannot be written: {error}") from error
+    return header
+
+
+def read_header(path: Path) -> Header:
+    """What a feature file says, without reading its tensors.
+
+    Raises:
+        StoreError: If there is no file, it is cut short, or its header is damaged.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            entry = json.loads((file.metadata() or {})[_ENTRY])
+            names = set(file.keys())
+        found, report = entry.pop("checksum"), entry["report"]
+        if found != _checksum(entry) or names != set(entry["sums"]) or "frame_index" not in names:
+            raise StoreError(f"{path}: the header does not fit its checksum.")
+        del entry["padding_share"]
+        entry |= {"videos": tuple(entry["videos"]), "report": report and DecodeReport(**report)}
+        return Header(**entry)
+    except FileNotFoundError:
+        raise StoreError(f"{path} does not exist.") from None
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, ActionDiffError):
+            raise
+        raise StoreError(f"{path} is cut short or damaged: {error}.") from None
+
+
+def read_tensors(path: Path, names: Iterable[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Tensors of a feature file as they are stored, all unless named.
+
+    Raises:
+        StoreError: If there is no such file, it is cut short, or it lacks a tensor.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: file.get_tensor(name) for name in (file.keys() if names is None else names)}
+    except (SafetensorError, OSError) as error:
+        raise StoreError(f"{path} cannot be read: {error}. Run: actiondiff features verify") from None
+
+
+def rename(path: Path, *, add: Iterable[str] = (), drop: Iterable[str] = ()) -> Header:
+    """Change the names of videos in a feature file; its tensors, sound or not, and their sums stay.
+
+    Raises:
+        StoreError: If there is no such file, or it is cut short.
+    """
+    header = read_header(path)
+    videos = {*header.videos, *add} - {*drop}
+    return write_file(path, replace(header, videos=tuple(videos)), read_tensors(path))
+
+
+def sound_tensors(path: Path, header: Header) -> dict[str, NDArray[Any]]:
+    """The tensors of a feature file that fit their sums; none if its frame indices or times do not."""
+    tensors = read_tensors(path)
+    sound = {name: tensor for name, tensor in tensors.items() if _sum(tensor) == header.sums[name]}
+    return sound if {*_PLACES} & set(tensors) <= set(sound) else {}
+
+
+def damages(header: Header, tensors: Tensors, dtype: str) -> list[str]:
+    """What is wrong with a file's tensors, a phrase each; nothing if they are sound.
+
+    Args:
+        header: Of the same file.
+        tensors: All that are in it.
+        dtype: Of features in its store.
+    """
+    found = []
+    T = header.num_tokens
+    for name, tensor in sorted(tensors.items()):
+        wanted = {"frame_index": "int64", "seconds": "float64"}.get(name, dtype)
+        if _sum(tensor) != header.sums[name]:
+            found.append(f"{name} does not fit its checksum")
+        elif tensor.dtype != wanted or tensor.ndim != 2 - (name in _PLACES) or len(tensor) != T:
+            found.append(f"{name} is {tensor.shape} {tensor.dtype}, which does not fit {T} tokens")
+        elif not np.isfinite(tensor).all():
+            found.append(f"{name} has values that are not finite")
+    return found
+
+
+def _sum(tensor: NDArray[Any]) -> str:
+    digest = hashlib.sha256(f"{tensor.dtype} {tensor.shape} ".encode())
+    digest.update(np.ascontiguousarray(tensor).tobytes())
+    return digest.hexdigest()
+
+
+def _checksum(entry: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(dict(entry)).encode()).hexdigest()

@@ -1,0 +1,358 @@
+"""The feature store: a folder that holds the features of many videos, made with one and the same settings.
+
+    store.json          settings, their fingerprint, the root that names are relative to, the environment
+    index.csv           video, identity, file, num_tokens, coverage, status
+    failures.csv        video, status, reason: what is failed or partial, and why
+    features/ab/ab...   one safetensors file per content
+    quarantine/         files that `verify` found damaged
+
+The finished folder is the same, byte for byte, in whatever order and in however many goes it was filled; only
+store.json knows of the machine. One content under two names is stored once and indexed twice.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from actiondiff.errors import StoreError, UnknownNameError, UsageError
+from actiondiff.features.audit import entry_of, file_name, scan, verify
+from actiondiff.features.description import (
+    FORMAT,
+    Description,
+    StoreDtype,
+    check_settings,
+    create_description,
+    is_described,
+    read_description,
+)
+from actiondiff.features.feature_file import (
+    Header,
+    read_header,
+    read_tensors,
+    rename,
+    sound_tensors,
+    write_file,
+)
+from actiondiff.features.manifest import Entry, Failure, Manifest, Row, locked
+from actiondiff.types import JSON, FeatureKey, Features
+
+__all__ = ["FORMAT", "FeatureStore", "StoreDtype"]
+
+
+class FeatureStore:
+    """Features of many videos on disk. Make one with `create`, or `open` one that is there.
+
+    Attributes:
+        folder: Where it is.
+        settings: Everything that makes a number: `format`, `backbone`, `sampling`, `store_dtype`. Timesteps
+            and layers are not part of it; they may be added at any time.
+        fingerprint: Of the settings.
+        root: The folder that the videos' names are relative to.
+    """
+
+    def __init__(self, folder: Path, description: Description) -> None:
+        self.folder = folder
+        self.settings: dict[str, JSON] = dict(description.settings)
+        self.fingerprint = description.fingerprint
+        self.root = description.root
+        self._manifest = Manifest(folder, lambda: scan(folder, self.fingerprint))
+
+    @classmethod
+    def create(
+        cls, folder: str | os.PathLike[str], *, settings: Mapping[str, JSON], root: str | os.PathLike[str]
+    ) -> Self:
+        """A new store, or the one that is there if it has these settings.
+
+        Args:
+            folder: Where to; made if need be.
+            settings: See above.
+            root: Folder that the videos' names are relative to; an existing store keeps its own.
+
+        Raises:
+            SettingsMismatchError: If there is a store with other settings.
+            StoreError: If the folder holds something else.
+            UsageError: If the settings are not what a store needs.
+        """
+        return cls(Path(folder), create_description(Path(folder), settings, root))
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> Self:
+        """A store that is there.
+
+        Raises:
+            StoreError: If there is none, it is of another format, or its description is damaged.
+        """
+        return cls(Path(folder), read_description(Path(folder)))
+
+    @staticmethod
+    def is_at(folder: str | os.PathLike[str]) -> bool:
+        """Whether there is a store in a folder."""
+        return is_described(Path(folder))
+
+    def check(self, settings: Mapping[str, JSON]) -> None:
+        """Make sure that the store was made with these settings.
+
+        Raises:
+            SettingsMismatchError: If not; it lists the fields that differ.
+        """
+        check_settings(self.settings, settings, self.folder)
+
+    # -- what is in it ---------------------------------------------------------------------------------
+
+    @property
+    def dtype(self) -> StoreDtype:
+        """In what features are stored; they are read as float32."""
+        return self.settings["store_dtype"]  # type: ignore[return-value]  # checked when it was made
+
+    @property
+    def index(self) -> pd.DataFrame:
+        """One line a video: video, identity, file, num_tokens, coverage, status; sorted by video.
+
+        Failed videos are in it, with an empty file and no tokens.
+        """
+        frame = pd.DataFrame(sorted(self._manifest.rows.values()), columns=list(Row._fields))
+        return frame.astype({"num_tokens": "int64", "coverage": "float64"})
+
+    @property
+    def failures(self) -> dict[str, Failure]:
+        """Videos that are failed or partial -> status and reason, sorted by video."""
+        return dict(sorted(self._manifest.failures.items()))
+
+    def row(self, video: str) -> Row | None:
+        """A video's line of the index; None if it is not there."""
+        return self._manifest.rows.get(video)
+
+    def videos(self) -> list[str]:
+        """Names of the videos that have features, sorted."""
+        return sorted(video for video, row in self._manifest.rows.items() if row.file)
+
+    def keys(self) -> list[FeatureKey]:
+        """The features that all videos have (failed ones apart), sorted. Reads every file's header."""
+        common: set[FeatureKey] | None = None
+        for identity in sorted({row.identity for row in self._manifest.rows.values() if row.file}):
+            header = self._header(identity)
+            found = set(header.keys) if header else set()
+            common = found if common is None else common & found
+        return sorted(common or ())
+
+    def has(self, identity: str, keys: Iterable[FeatureKey]) -> bool:
+        """Whether a content's file is there, whole, and holds all of these features."""
+        header = self._header(identity)
+        return header is not None and set(keys) <= set(header.keys)
+
+    def missing(self, identity: str, keys: Iterable[FeatureKey]) -> list[FeatureKey]:
+        """Which of these features are to be made; if some are, the rest of the file is checked, too."""
+        if self.has(identity, keys):
+            return []
+        sound = self._sound(identity)
+        return sorted(key for key in keys if str(key) not in sound)
+
+    def known_failure(self, identity: str) -> str | None:
+        """Why a content does not decode, if that is known."""
+        names = sorted(self._manifest.names(identity))
+        failed = [name for name in names if not self._manifest.rows[name].file]
+        return next((self.failures[name].reason for name in failed if name in self._manifest.failures), None)
+
+    def find(self, video: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> str:
+        """The name under which a video is indexed.
+
+        Args:
+            video: A name as in the index, or an absolute path.
+            root: The folder that absolute paths are relative to if the videos were moved: where the store's
+                root is now.
+
+        Raises:
+            UnknownNameError: If it is not in the store.
+        """
+        path = Path(os.path.relpath(video, root or self.root) if Path(video).is_absolute() else video)
+        name = path.as_posix()
+        if name not in self._manifest.rows:
+            hint = f"Names are relative to {self.root}. Extract it first, or give root= if videos were moved."
+            raise UnknownNameError("video", name, sorted(self._manifest.rows), hint)
+        return name
+
+    def read(
+        self,
+        video: str | os.PathLike[str],
+        key: tuple[int, int | str] | None = None,
+        *,
+        root: str | os.PathLike[str] | None = None,
+    ) -> Features:
+        """Features of a video, as float32.
+
+        Args:
+            video: See `find`.
+            key: Timestep and layer, for example `(20, 9)` or a `FeatureKey`; None for all there are.
+            root: See `find`.
+
+        Raises:
+            UnknownNameError: If the video or the feature is not in the store.
+            StoreError: If the video failed, or its file is missing or damaged.
+        """
+        name = self.find(video, root=root)
+        row = self._manifest.rows[name]
+        if not row.file:
+            reason = self._manifest.failures.get(name, Failure("failed", "no reason is recorded")).reason
+            raise StoreError(f"{name} failed when features were extracted ({reason}); it has none.")
+        return self.load(row.identity, key)
+
+    def load(self, identity: str, key: tuple[int, int | str] | None = None) -> Features:
+        """Features of a content, found by its hash whatever the video is called now; see `read`."""
+        path = self._path(identity)
+        header = read_header(path)
+        chosen = header.keys if key is None else (FeatureKey.of(*key),)
+        if not set(chosen) <= set(header.keys):
+            raise UnknownNameError("feature", chosen[0], header.keys, "Extract it first: actiondiff extract")
+        places = {"seconds", "frame_index"} & set(header.sums)
+        tensors = read_tensors(path, [*places, *map(str, chosen)])
+        return Features(
+            tokens={key: tensors[str(key)].astype(np.float32) for key in chosen},
+            seconds=tensors.get("seconds"),
+            frame_index=tensors["frame_index"],
+            identity=identity,
+            num_windows=header.num_windows,
+            num_padded=header.num_padded,
+            window_length=header.window_length,
+            report=header.report,
+        )
+
+    # -- filling it ------------------------------------------------------------------------------------
+
+    def write(self, video: str | Iterable[str], features: Features) -> None:
+        """Store a video's features; what is there of this content is kept, bit for bit.
+
+        Args:
+            video: Its name, a posix path relative to the root; several for one content under several names.
+            features: Their identity is the content's.
+
+        Raises:
+            StoreError: If values are not finite in the store's dtype, or the content's other features, stored
+                before, belong to other frames.
+        """
+        names = {video} if isinstance(video, str) else set(video)
+        tensors = self._tensors(features)
+        with locked(self.folder):
+            kept = self._sound(features.identity)
+            if kept and not np.array_equal(kept["frame_index"], tensors["frame_index"]):
+                raise StoreError(
+                    f"the video decodes to other frames ({len(features)}) than when its other features were "
+                    f"stored ({len(kept['frame_index'])}): extract into a new folder."
+                )
+            names |= self._manifest.names(features.identity)
+            old = self._header(features.identity)
+            header = Header(
+                identity=features.identity,
+                fingerprint=self.fingerprint,
+                videos=tuple(names.union(old.videos if old else ())),
+                num_tokens=len(features),
+                num_windows=features.num_windows,
+                num_padded=features.num_padded,
+                window_length=features.window_length,
+                report=features.report,
+            )
+            header = write_file(self._path(features.identity), header, {**tensors, **kept})
+            self._record([entry_of(name, header) for name in names])
+
+    def attach(self, identity: str, videos: Iterable[str]) -> None:
+        """See to it that videos are indexed with a content that is stored; quick if they are.
+
+        Raises:
+            StoreError: If the content is not stored.
+        """
+        videos = set(videos)
+        header = read_header(self._path(identity))
+        unknown = not videos <= set(header.videos)
+        if unknown or any(self._manifest.entry(name) != entry_of(name, header) for name in videos):
+            with locked(self.folder):
+                if unknown:
+                    header = rename(self._path(identity), add=videos)
+                self._record([entry_of(name, header) for name in videos])
+
+    def fail(self, videos: str | Iterable[str], reason: str, *, identity: str | None = None) -> None:
+        """Record that videos failed.
+
+        Args:
+            videos: Their names.
+            reason: Why, in words.
+            identity: Their content's, if it is the content that cannot be decoded: they are then indexed as
+                failed. None if only this attempt failed: what is stored of them stays.
+        """
+        names = {videos} if isinstance(videos, str) else set(videos)
+        failure = Failure("failed", reason)
+        with locked(self.folder):
+            self._record(
+                [
+                    Entry(name, Row(name, identity, "", 0, 0.0, "failed") if identity else row, failure)
+                    for name in names
+                    for row in [self.row(name)]
+                ]
+            )
+
+    def forget(self, videos: Iterable[str]) -> None:
+        """Drop what is known of videos, unless they have features."""
+        stored = set(self.videos())
+        with locked(self.folder):
+            self._record([Entry(name, None, None) for name in videos if name not in stored])
+
+    def tidy(self) -> None:
+        """Bring index.csv and failures.csv up to date; to be called when a bout of writing ends."""
+        self._manifest.tidy()
+
+    def verify(self) -> list[str]:
+        """Check every file and the index; quarantine what is damaged and drop it from the index.
+
+        Checks checksums, shapes, dtypes, finite values, and the index against the files. Afterwards the
+        store is sound, and an extraction makes anew what was taken out.
+
+        Returns:
+            A sentence for each problem; none if all is well.
+        """
+        return verify(self.folder, self._manifest, self.fingerprint, self.dtype)
+
+    def _tensors(self, features: Features) -> dict[str, NDArray[Any]]:
+        """What goes to disk, checked."""
+        tensors: dict[str, NDArray[Any]] = {"frame_index": features.frame_index.astype(np.int64)}
+        if features.seconds is not None:
+            tensors["seconds"] = features.seconds.astype(np.float64)
+        for key, values in features.tokens.items():
+            with np.errstate(over="ignore"):
+                tensors[str(key)] = values.astype(self.dtype)
+            if not np.isfinite(tensors[str(key)]).all():
+                raise StoreError(
+                    f"{key} has values that are not finite in {self.dtype}: too large for the backbone's "
+                    "dtype or the store's. Extract into a new folder in float32."
+                )
+        return tensors
+
+    def _path(self, identity: str) -> Path:
+        if not re.fullmatch(r"[0-9A-Za-z_-]{2,200}", identity):
+            raise UsageError(f"an identity is a hash in hexadecimal digits; got {identity!r}.")
+        return self.folder / file_name(identity)
+
+    def _header(self, identity: str) -> Header | None:
+        """Header of a content's file; None if that is absent, cut short, damaged or of another store."""
+        try:
+            header = read_header(self._path(identity))
+        except StoreError:
+            return None
+        return header if (header.identity, header.fingerprint) == (identity, self.fingerprint) else None
+
+    def _sound(self, identity: str) -> dict[str, NDArray[Any]]:
+        """Tensors of a content that fit their checksums; none if their places in the video do not."""
+        header = self._header(identity)
+        return sound_tensors(self._path(identity), header) if header else {}
+
+    def _record(self, entries: Sequence[Entry]) -> None:
+        """Record what is new, and take names from the contents that bore them before; needs the lock."""
+        for name, row, _ in entries:
+            before = self.row(name)
+            moved = before and before.file and row and row.identity != before.identity
+            if before and moved and self._header(before.identity):
+                rename(self._path(before.identity), drop=[name])
+        self._manifest.record(entry for entry in entries if entry != self._manifest.entry(entry.video))
