@@ -11,7 +11,7 @@ import typer
 __all__ = ["register"]
 
 _EXTRAS = {"app": "gradio", "ray": "ray", "tracking": "wandb"}
-_CODECS = ("h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg", "msmpeg4v3")
+_CODECS = ("h264", "hevc", "mpeg4", "msmpeg4", "vp9", "av1", "mjpeg")
 
 
 def register(app: typer.Typer) -> None:
