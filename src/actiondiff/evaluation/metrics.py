@@ -1,0 +1,208 @@
+"""Scores of predictions, each under a name that says how it is averaged.
+
+accuracy           share of clips whose most probable class is theirs (single-label tasks)
+balanced_accuracy  the same per class, averaged over the classes that have clips
+micro_map          average precision over all (clip, class) pairs at once, as in the released code
+macro_map          average precision per class, averaged over the classes that have clips
+charades_map       macro_map over the clips that have labels: Charades' rule, which sets the scores of
+                   the others to minus infinity (multi-label tasks)
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torchmetrics.functional.classification import binary_average_precision
+
+from actiondiff.errors import UsageError
+from actiondiff.types import JSON, Array
+
+__all__ = ["ClassScores", "Scores", "average_precisions", "check_scored", "scores", "summary"]
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """How one class fares. None where a number does not exist.
+
+    Attributes:
+        label: Its name.
+        support: Clips that have it.
+        predicted: Clips it was predicted for.
+        precision: Share of right ones among the clips it was predicted for.
+        recall: Share of its clips it was predicted for.
+        f1: Harmonic mean of the two.
+        average_precision: Area under precision over recall, as a sum over thresholds.
+    """
+
+    label: str
+    support: int
+    predicted: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    average_precision: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What predictions are worth; see the module's head for the names. None where a number does not exist.
+
+    Attributes:
+        num_clips: N.
+        num_classes_without_clips: Classes that no clip has; left out of every average over classes.
+        per_class: One entry a class, in the order of the labels.
+        confusion: (K, K) clips by true class (row) and predicted class (column); None for multi-label tasks.
+    """
+
+    num_clips: int
+    num_classes_without_clips: int
+    accuracy: float | None
+    balanced_accuracy: float | None
+    micro_map: float | None
+    macro_map: float | None
+    charades_map: float | None
+    per_class: tuple[ClassScores, ...]
+    confusion: NDArray[np.int64] | None
+
+    def to_dict(self) -> dict[str, JSON]:
+        """As JSON values."""
+        values = asdict(self)
+        values["per_class"] = [asdict(entry) for entry in self.per_class]
+        values["confusion"] = None if self.confusion is None else self.confusion.tolist()
+        return values
+
+
+def scores(
+    probabilities: Array,
+    targets: Array,
+    label_names: Sequence[str],
+    *,
+    multi_label: bool,
+    threshold: float = 0.5,
+) -> Scores:
+    """Score predictions.
+
+    Args:
+        probabilities: (N, K) in [0, 1].
+        targets: (N, K), 1 for the clip's classes, else 0.
+        label_names: The K classes.
+        multi_label: Whether a clip may have several classes, or none. If not, the most probable class is
+            the prediction (the first of equals), and every clip has exactly one.
+        threshold: From which probability on a class counts as predicted, in multi-label tasks.
+
+    Raises:
+        UsageError: If shapes or values do not fit.
+    """
+    probabilities, truth = check_scored(probabilities, targets, multi_label=multi_label)
+    if truth.shape[1] != len(label_names):
+        raise UsageError(f"{truth.shape[1]} classes were scored, but {len(label_names)} labels were given.")
+    predicted = probabilities >= threshold if multi_label else _one_hot(probabilities)
+    confusion = None if multi_label else truth.T.astype(np.int64) @ predicted.astype(np.int64)
+    precisions = average_precisions(probabilities, truth)
+    rows = zip(label_names, predicted.T, truth.T, precisions, strict=True)
+    per_class = tuple(_class_scores(label, p, t, float(ap)) for label, p, t, ap in rows)
+    totals = summary(probabilities, targets, multi_label=multi_label)
+    labelled = truth.any(1)
+    charades = _mean(average_precisions(probabilities[labelled], truth[labelled])) if multi_label else None
+    return Scores(
+        num_clips=len(truth),
+        num_classes_without_clips=sum(entry.support == 0 for entry in per_class),
+        **totals,
+        charades_map=charades,
+        per_class=per_class,
+        confusion=confusion,
+    )
+
+
+def summary(probabilities: Array, targets: Array, *, multi_label: bool) -> dict[str, float | None]:
+    """The four totals `accuracy`, `balanced_accuracy`, `micro_map`, `macro_map`; see `scores`.
+
+    The accuracies are None for multi-label tasks, every total where no clip has a class.
+    """
+    probabilities, truth = check_scored(probabilities, targets, multi_label=multi_label)
+    accuracy = balanced = None
+    if not multi_label:
+        hits, support = (_one_hot(probabilities) & truth).sum(axis=0), truth.sum(axis=0)  # (K,)
+        accuracy = float(hits.sum() / len(truth))
+        balanced = float((hits[support > 0] / support[support > 0]).mean())
+    return {
+        "accuracy": accuracy,
+        "balanced_accuracy": balanced,
+        "micro_map": _mean(average_precisions(probabilities.reshape(-1, 1), truth.reshape(-1, 1))),
+        "macro_map": _mean(average_precisions(probabilities, truth)),
+    }
+
+
+def average_precisions(probabilities: Array, truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(K,) average precision of each class; NaN for a class that no clip has.
+
+    Args:
+        probabilities: (N, K) in [0, 1].
+        truth: (N, K).
+    """
+    values = np.full(truth.shape[1], np.nan)
+    for index in np.flatnonzero(truth.any(0)):
+        column = torch.from_numpy(np.ascontiguousarray(probabilities[:, index]))
+        wanted = torch.from_numpy(truth[:, index].astype(np.int64))
+        values[index] = float(binary_average_precision(column, wanted, validate_args=False))
+    return values
+
+
+def check_scored(
+    probabilities: Array, targets: Array, *, multi_label: bool
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Probabilities as float32 and targets as bool, once they are known to fit.
+
+    Raises:
+        UsageError: If shapes or values do not fit.
+    """
+    probabilities, targets = np.asarray(probabilities, dtype=np.float32), np.asarray(targets)
+    if probabilities.shape != targets.shape or targets.ndim != 2 or not targets.size:
+        raise UsageError(
+            f"probabilities and targets are both (clips, classes), at least one of each; got "
+            f"{probabilities.shape} and {targets.shape}."
+        )
+    if not ((probabilities >= 0) & (probabilities <= 1)).all():  # also not for NaN
+        raise UsageError(
+            "probabilities lie between 0 and 1; apply softmax or sigmoid to a head's outputs first."
+        )
+    if not np.isin(targets, (0, 1)).all():
+        raise UsageError("targets are 0 or 1.")
+    truth = targets.astype(bool)
+    counts = truth.sum(1)
+    if not multi_label and (counts != 1).any():
+        row = int(np.flatnonzero(counts != 1)[0])
+        raise UsageError(
+            f"a single-label task has one class a clip; clip {row + 1} has {counts[row]}. Use "
+            "multi_label=True, or leave such clips out."
+        )
+    return probabilities, truth
+
+
+def _class_scores(
+    label: str, predicted: NDArray[np.bool_], truth: NDArray[np.bool_], average_precision: float
+) -> ClassScores:
+    support, count, hits = int(truth.sum()), int(predicted.sum()), int((predicted & truth).sum())
+    return ClassScores(
+        label=label,
+        support=support,
+        predicted=count,
+        precision=hits / count if count else None,
+        recall=hits / support if support else None,
+        f1=2 * hits / (support + count) if support + count else None,
+        average_precision=None if np.isnan(average_precision) else average_precision,
+    )
+
+
+def _one_hot(probabilities: Array) -> NDArray[np.bool_]:
+    """(N, K), True for the most probable class, the first of equals."""
+    hot: NDArray[np.bool_] = probabilities.argmax(1)[:, None] == np.arange(probabilities.shape[1])
+    return hot
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    """Mean of the values that exist; None if there are none."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None

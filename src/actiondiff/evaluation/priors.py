@@ -1,0 +1,52 @@
+"""The floor: what a guess scores that knows nothing of a clip but how frequent each class was in training."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from actiondiff.errors import UsageError
+from actiondiff.evaluation.metrics import check_scored, summary
+from actiondiff.types import Array
+
+__all__ = ["PriorFloor", "prior_floor"]
+
+
+@dataclass(frozen=True)
+class PriorFloor:
+    """Scores of the guess; names as in `actiondiff.evaluation.metrics`. None if there is no such number."""
+
+    accuracy: float | None
+    balanced_accuracy: float | None
+    micro_map: float | None
+    macro_map: float | None
+
+
+def prior_floor(source_targets: Array, targets: Array, *, multi_label: bool) -> PriorFloor:
+    """Score every clip by the class frequencies of the source.
+
+    Where classes are equally frequent there, one of them is guessed at random for all clips: accuracies are
+    the expectation over these guesses.
+
+    Args:
+        source_targets: (M, K) of the training clips, 0 or 1.
+        targets: (N, K) of the clips to score, 0 or 1.
+        multi_label: Whether clips may have several classes, or none.
+
+    Raises:
+        UsageError: If shapes or values do not fit, or there is no training clip.
+    """
+    if source_targets.ndim != 2 or not len(source_targets) or source_targets.shape[1:] != targets.shape[1:]:
+        raise UsageError(
+            f"the floor needs training clips of the same classes; got {source_targets.shape} against "
+            f"{targets.shape}."
+        )
+    counts = source_targets.sum(0, dtype=np.float64)
+    frequencies = np.broadcast_to((counts / len(source_targets)).astype(np.float32), targets.shape)
+    totals = summary(frequencies, targets, multi_label=multi_label)
+    accuracy = balanced = None
+    if not multi_label:
+        _, truth = check_scored(frequencies, targets, multi_label=False)
+        guessed, support = counts == counts.max(), truth.sum(axis=0)  # (K,)
+        accuracy = float(support[guessed].mean() / len(truth))
+        balanced = float((support[guessed] > 0).mean() / (support > 0).sum())
+    return PriorFloor(accuracy, balanced, totals["micro_map"], totals["macro_map"])
