@@ -36,39 +36,38 @@ LATENT_SCALE = 0.18215  # of SVD's published configuration
 _ADDED_VALUES = 3  # frame rate, motion bucket, noise augmentation: embedded and concatenated
 _NUM_LEVELS = 4  # SVD's; a file may hold fewer of them
 _NEEDED_OF_UNET = ("time_embedding.", "add_embedding.", "conv_in.", "down_blocks.", "mid_block.")
-_IGNORED = ("position_ids",)  # numbers 0, 1, 2 ... that older files hold as if they were weights
 
 
 def is_needed(component: str, name: str) -> bool:
     """Whether layers 1 .. 13 can depend on a tensor; the U-Net's decoder half is behind them."""
-    if component == "unet":
-        return name.startswith(_NEEDED_OF_UNET)
-    return not name.endswith(_IGNORED)
+    return component != "unet" or name.startswith(_NEEDED_OF_UNET)
 
 
-def config_from_shapes(component: str, shapes: Shapes, *, head_dim: int | None) -> Config:
+def config_from_shapes(component: str, shapes: Shapes, *, head_dim: int | None, source: object) -> Config:
     """Constructor arguments of a component's class.
 
     Args:
-        component: `unet`, `image_encoder`, or `vae` (also for `latent_encoder`).
+        component: One of `COMPONENTS`.
         shapes: Name in diffusers or transformers -> shape.
         head_dim: Width of an attention head, which shapes cannot tell; None: SVD's.
+        source: Where the shapes came from, for messages.
 
     Raises:
         WeightsError: If the shapes are not of SVD's kind of network.
     """
-    read = {"unet": _unet, "image_encoder": _clip, "vae": _vae}[component]
+    read = {"unet": _unet, "image_encoder": _clip, "vae": _vae, "latent_encoder": _vae}[component]
     try:
         return read(shapes, head_dim)
-    except KeyError as error:
+    except (KeyError, IndexError, ValueError) as error:
         raise WeightsError(
-            f"these are not the weights of a Stable Video Diffusion model: its {component} has a tensor "
-            f"{error.args[0]!r}, which is absent. Give svd.safetensors or svd_xt.safetensors."
+            f"{source}: its {component} is not that of a Stable Video Diffusion model, or not all of it "
+            f"({error}). Give svd.safetensors or svd_xt.safetensors."
         ) from None
 
 
 def _unet(shapes: Shapes, head_dim: int | None) -> Config:
-    shapes["down_blocks.0.resnets.0.temporal_res_block.conv1.weight"]  # no temporal modules: image model
+    if "down_blocks.0.resnets.0.temporal_res_block.conv1.weight" not in shapes:
+        raise ValueError("it has no temporal modules, as image models have none")
     widths: list[int] = []
     for level in range(_NUM_LEVELS):
         kernel = shapes.get(f"down_blocks.{level}.resnets.0.spatial_res_block.conv1.weight")
@@ -133,39 +132,20 @@ def _count(names: Iterable[str], pattern: str) -> int:
 
 
 _CLASSES = {
-    "unet": {"UNetSpatioTemporalConditionModel"},
-    "vae": {"AutoencoderKLTemporalDecoder", "AutoencoderKL", "VaeEncoder"},
-    "image_encoder": {"CLIPVisionModelWithProjection"},
+    "unet": ("UNetSpatioTemporalConditionModel",),
+    "image_encoder": ("CLIPVisionModelWithProjection",),
+    "vae": ("AutoencoderKLTemporalDecoder", "AutoencoderKL"),
+    "latent_encoder": (),
 }
-_VAE_FIELDS = ("in_channels", "block_out_channels", "layers_per_block", "latent_channels", "norm_num_groups")
-
-
-def config_from_json(component: str, fields: Mapping[str, Any], *, source: object) -> Config:
-    """Constructor arguments from a folder's config.json.
-
-    Args:
-        component: `unet`, `image_encoder` or `vae`.
-        fields: The file's content.
-        source: Where it came from, for messages.
-
-    Raises:
-        WeightsError: If it describes another class of model.
-    """
-    named = fields.get("_class_name") or next(iter(fields.get("architectures") or ()), None)
-    if named is not None and named not in _CLASSES[component]:
-        allowed = ", ".join(sorted(_CLASSES[component]))
-        raise WeightsError(f"{source} is of another model: class {named}; allowed: {allowed}.")
-    if component == "unet":
-        known = set(inspect.signature(UNetSpatioTemporalConditionModel.__init__).parameters) - {"self"}
-    elif component == "image_encoder":
-        known = set(_CLIP_FIELDS)
-    else:
-        known = set(_VAE_FIELDS)
-    config = {name: value for name, value in fields.items() if name in known}
-    return config | {"scaling_factor": LATENT_SCALE} if component == "vae" else config
-
-
-_CLIP_FIELDS = (
+_VAE_FIELDS = {
+    "in_channels",
+    "block_out_channels",
+    "layers_per_block",
+    "latent_channels",
+    "norm_num_groups",
+    "scaling_factor",
+}
+_CLIP_FIELDS = {
     "hidden_size",
     "intermediate_size",
     "projection_dim",
@@ -176,7 +156,33 @@ _CLIP_FIELDS = (
     "patch_size",
     "hidden_act",
     "layer_norm_eps",
-)
+}
+
+
+def config_from_json(component: str, fields: Mapping[str, Any], *, source: object) -> Config:
+    """Constructor arguments from a folder's config.json.
+
+    Args:
+        component: One of `COMPONENTS`.
+        fields: The file's content.
+        source: Where it came from, for messages.
+
+    Raises:
+        WeightsError: If it describes another class of model.
+    """
+    named = fields.get("_class_name") or next(iter(fields.get("architectures") or ()), None)
+    if named is not None and named not in _CLASSES[component]:
+        raise WeightsError(
+            f"{source} is of another model: class {named}; allowed: {' or '.join(_CLASSES[component])}."
+        )
+    match component:
+        case "unet":
+            known = set(inspect.signature(UNetSpatioTemporalConditionModel.__init__).parameters) - {"self"}
+        case "image_encoder":
+            known = _CLIP_FIELDS
+        case _:
+            known = _VAE_FIELDS
+    return {name: value for name, value in fields.items() if name in known}
 
 
 def expected_shapes(component: str, config: Mapping[str, Any]) -> dict[str, Shape]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from actiondiff.checkpoints.architecture import (
     COMPONENTS,
+    Shape,
     config_from_json,
     config_from_shapes,
     expected_shapes,
@@ -50,7 +51,7 @@ class Entry:
         return self.file.tensors[self.key].dtype
 
     @cached_property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> Shape:
         """Its shape under our names."""
         shape = self.file.tensors[self.key].shape
         try:
@@ -69,19 +70,20 @@ class Contents:
     Attributes:
         source: The file or folder.
         entries: Component -> name -> where it is.
-        configs: Component -> constructor arguments; `latent_encoder` has those of `vae`.
+        configs: Component -> constructor arguments.
         expected: Component -> name -> shape: what the architecture has, present or not.
-        not_needed: The source's names that are known and on which no feature depends.
-        unknown: The source's names that nothing is known of.
+        files: All files that are read.
+        not_needed: Names of a single file that are known and on which no feature depends.
+        unknown: Names of a single file that nothing is known of.
     """
 
     source: Path
     entries: Mapping[str, Mapping[str, Entry]]
     configs: Mapping[str, dict[str, Any]]
-    expected: Mapping[str, Mapping[str, tuple[int, ...]]]
+    expected: Mapping[str, Mapping[str, Shape]]
+    files: tuple[Path, ...]
     not_needed: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
-    files: tuple[Path, ...] = field(default=())
 
 
 def contents_of_file(path: Path, *, unet_head_dim: int | None, clip_head_dim: int | None) -> Contents:
@@ -93,9 +95,8 @@ def contents_of_file(path: Path, *, unet_head_dim: int | None, clip_head_dim: in
     file = TensorFile(path)
     mapped: dict[str, dict[str, Entry]] = {}
     not_needed, unknown = [], []
-    key_map = KeyMap.svd()
     for key in file.tensors:
-        targets = key_map.match(key)
+        targets = KeyMap.svd().match(key)
         if targets is None:
             unknown.append(key)
         elif not targets:
@@ -103,18 +104,25 @@ def contents_of_file(path: Path, *, unet_head_dim: int | None, clip_head_dim: in
         for target in targets or ():
             mapped.setdefault(target.component, {})[target.name] = Entry(file, key, target)
     if "unet" not in mapped:
-        raise WeightsError(_not_svd(path, list(file.tensors)))
+        raise WeightsError(
+            f"{path} holds none of the tensors of Stable Video Diffusion's original file; it has "
+            f"{', '.join(list(file.tensors)[:3]) or 'no tensors'} ... Give svd.safetensors or "
+            "svd_xt.safetensors, or a folder with unet/, image_encoder/ and vae/."
+        )
     if ("vae" in mapped) != ("latent_encoder" in mapped):
         raise WeightsError(f"{path} holds one of its two VAE encoders only. Give the complete file.")
-    configs = {}
     head_dims = {"unet": unet_head_dim, "image_encoder": clip_head_dim}
-    for component, entries in mapped.items():
-        shapes = {name: entry.shape for name, entry in entries.items()}
-        configs[component] = config_from_shapes(
-            "vae" if component == "latent_encoder" else component, shapes, head_dim=head_dims.get(component)
+    configs = {
+        component: config_from_shapes(
+            component,
+            {name: entry.shape for name, entry in entries.items()},
+            head_dim=head_dims.get(component),
+            source=path,
         )
+        for component, entries in mapped.items()
+    }
     entries, expected, left_over = _checked(path, mapped, configs)
-    return Contents(path, entries, configs, expected, tuple(not_needed), (*unknown, *left_over), (path,))
+    return Contents(path, entries, configs, expected, (path,), tuple(not_needed), (*unknown, *left_over))
 
 
 def contents_of_folder(folder: Path, *, unet_head_dim: int | None, clip_head_dim: int | None) -> Contents:
@@ -126,10 +134,10 @@ def contents_of_folder(folder: Path, *, unet_head_dim: int | None, clip_head_dim
     """
     if not (folder / "unet").is_dir():
         here = sorted(path.name for path in folder.glob("*.safetensors"))
-        advice = f"Give the file itself: {folder / here[0]}." if here else "Give a file, or a hub id."
+        advice = f"give the file itself: {folder / here[0]}" if here else "give the original file instead"
         raise WeightsError(
-            f"{folder} is no folder of weights: it has no unet/ (as converted and diffusers folders have). "
-            f"{advice}"
+            f"{folder} is no folder of weights: it has no unet/, as converted and diffusers folders have; "
+            f"{advice}."
         )
     mapped: dict[str, dict[str, Entry]] = {}
     configs: dict[str, dict[str, Any]] = {}
@@ -137,38 +145,35 @@ def contents_of_folder(folder: Path, *, unet_head_dim: int | None, clip_head_dim
         part = next((folder / name for name in _FOLDERS[component] if (folder / name).is_dir()), None)
         if part is None:
             continue
-        kind = "vae" if component == "latent_encoder" else component
-        configs[component] = config_from_json(kind, _read_json(part / "config.json"), source=part)
+        configs[component] = config_from_json(component, _read_json(part / "config.json"), source=part)
         mapped[component] = {
             name: Entry(file, name, Target(component, name))
             for file in map(TensorFile, _weight_files(part))
             for name in file.tensors
         }
-    _compare_heads("unet", configs, "unet_head_dim", unet_head_dim)
-    _compare_heads("image_encoder", configs, "clip_head_dim", clip_head_dim)
-    entries, expected, left_over = _checked(folder, mapped, configs)
+    _compare_heads(folder, configs, {"unet": unet_head_dim, "image_encoder": clip_head_dim})
+    entries, expected, _ = _checked(folder, mapped, configs)
     files = {entry.file.path for part in entries.values() for entry in part.values()}
-    return Contents(folder, entries, configs, expected, (), tuple(left_over), tuple(sorted(files)))
+    return Contents(folder, entries, configs, expected, tuple(sorted(files)))
 
 
 def _checked(
     source: Path, mapped: Mapping[str, Mapping[str, Entry]], configs: Mapping[str, Mapping[str, Any]]
-) -> tuple[dict[str, dict[str, Entry]], dict[str, dict[str, tuple[int, ...]]], list[str]]:
+) -> tuple[dict[str, dict[str, Entry]], dict[str, dict[str, Shape]], list[str]]:
     """Entries that the architecture has, what it has, and the source's names that it has not."""
     expected = {component: expected_shapes(component, configs[component]) for component in mapped}
-    kept: dict[str, dict[str, Entry]] = {}
+    kept: dict[str, dict[str, Entry]] = {component: {} for component in mapped}
     left_over: dict[str, None] = {}
     for component, entries in mapped.items():
-        kept[component] = {}
         for name, entry in entries.items():
             shape = expected[component].get(name)
             if shape is None:
                 left_over[entry.key] = None
                 continue
-            if entry.shape != shape:
+            if entry.shape != shape or not entry.dtype.is_floating_point:
                 raise WeightsError(
-                    f"{source}: {entry.key} has shape {entry.shape}; a model of this architecture has {shape}. "
-                    "The weights are damaged or of another model."
+                    f"{source}: {entry.key} is {entry.shape} {entry.dtype}; the rest of the model asks for "
+                    f"floating-point numbers of shape {shape}. It is damaged or of another model."
                 )
             kept[component][name] = entry
     return kept, expected, list(left_over)
@@ -189,8 +194,8 @@ def _weight_files(part: Path) -> list[Path]:
                     raise WeightsError(f"{part} lacks {', '.join(missing)}. Download it again.")
                 return shards
     raise WeightsError(
-        f"{part} holds no weights that are read here; allowed: {_STEMS[0]}.safetensors or {_STEMS[1]}.safetensors, "
-        "also .fp16 or in shards with an index. Pickles (.bin) are not read."
+        f"{part} holds no weights that are read here; allowed: {' or '.join(_STEMS)}.safetensors, also "
+        ".fp16.safetensors or shards with an index. Pickles (.bin) are not read."
     )
 
 
@@ -205,25 +210,19 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _compare_heads(
-    component: str, configs: Mapping[str, dict[str, Any]], option: str, given: int | None
+    folder: Path, configs: Mapping[str, dict[str, Any]], given: Mapping[str, int | None]
 ) -> None:
-    """A folder says its head widths; a given one must not contradict it."""
-    if given is None or component not in configs:
-        return
-    config = configs[component]
-    widths = config["block_out_channels"] if component == "unet" else [config["hidden_size"]]
-    heads = config["num_attention_heads"]
-    for width, count in zip(widths, heads if isinstance(heads, list) else [heads] * len(widths), strict=True):
-        if width != given * count:
+    """A folder says its head widths; given ones must not contradict it."""
+    for component, head_dim in given.items():
+        if head_dim is None or component not in configs:
+            continue
+        config = configs[component]
+        widths = config["block_out_channels"] if component == "unet" else [config["hidden_size"]]
+        heads = config["num_attention_heads"]
+        heads = heads if isinstance(heads, list) else [heads] * len(widths)
+        found = [width // count for width, count in zip(widths, heads, strict=True)]
+        if any(width != head_dim for width in found):
             raise WeightsError(
-                f"{option} is {given}, but the folder's {component}/config.json says {width // count}. "
-                "Leave the option out."
+                f"a head width of {head_dim} was given for the {component}, but its config.json in {folder} "
+                f"says {sorted(set(found))}. Leave the option out: a folder knows its own."
             )
-
-
-def _not_svd(path: Path, names: list[str]) -> str:
-    return (
-        f"{path} holds none of the tensors of Stable Video Diffusion's original file; it has "
-        f"{', '.join(names[:3]) or 'no tensors'} ... Give svd.safetensors or svd_xt.safetensors, or a folder "
-        "with unet/, image_encoder/ and vae/."
-    )

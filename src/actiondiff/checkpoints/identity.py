@@ -15,7 +15,11 @@ from torch import Tensor
 
 from actiondiff.provenance import atomic_path, canonical_json
 
-__all__ = ["Digest", "cache_folder", "combined", "recall", "remember"]
+__all__ = ["DIGEST_FIELD", "Digest", "cache_folder", "combined", "recall", "remember"]
+
+DIGEST_FIELD = "actiondiff.digest"
+"""Field of a written file's metadata that holds its component's digest; other tools that rewrite the file
+drop it, and then it is computed anew."""
 
 _FORMAT = 1
 

@@ -36,7 +36,7 @@ class Target:
         """The target's values from the original tensor's; a view, on the meta device too."""
         match self.how:
             case "transpose":
-                return tensor.T
+                return tensor.transpose(0, 1)
             case "squeeze":
                 return tensor.flatten(1)
             case "split":
@@ -95,12 +95,12 @@ class KeyMap:
 def _expanded(rules: Mapping[str, Any], blocks: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
     """Rules without blocks: each rule of a block, set behind the names of the place where it is used."""
     for source, to in rules.items():
-        block = next(iter(to)) if isinstance(to, Mapping) else None
-        if block not in blocks:
+        how = next(iter(to)) if isinstance(to, Mapping) else "same"
+        if how not in blocks:
             yield source, to
             continue
-        for inner, inner_to in blocks[block].items():
-            yield f"{source}.{inner}", _behind(to[block], inner_to)
+        for inner, inner_to in blocks[how].items():
+            yield f"{source}.{inner}", _behind(to[how], inner_to)
 
 
 def _behind(place: str, to: Any) -> Any:

@@ -12,13 +12,10 @@ from actiondiff.checkpoints.architecture import is_needed
 from actiondiff.checkpoints.contents import Contents, Entry, contents_of_file, contents_of_folder
 from actiondiff.checkpoints.encoders import are_one
 from actiondiff.checkpoints.hub import locate
-from actiondiff.checkpoints.identity import Digest, combined, recall, remember
+from actiondiff.checkpoints.identity import DIGEST_FIELD, Digest, combined, recall, remember
 from actiondiff.errors import UnknownNameError, WeightsError
 
-__all__ = ["DIGEST_FIELD", "Checkpoint", "open_checkpoint"]
-
-DIGEST_FIELD = "actiondiff.digest"
-"""Field of a written file's metadata that holds its component's digest."""
+__all__ = ["Checkpoint", "open_checkpoint"]
 
 
 class Checkpoint:
@@ -70,20 +67,24 @@ class Checkpoint:
         It is the same for single file, converted folder and diffusers folder of the same values. It is read
         from the files' own metadata or the user's cache where it is known there.
         """
+        stored = {component: self._stored_digest(component) for component in self.components}
+        if all(stored.values()):
+            return combined(stored)
         known = recall(self.contents.files)
         if known is None:
             known = combined({component: self._digest(component) for component in self.components})
             remember(self.contents.files, known)
         return known
 
+    def _stored_digest(self, component: str) -> str:
+        """The digest that the component's file carries since it was written here; empty if it has none."""
+        files = {entry.file.path: entry.file for entry in self._entries(component).values()}
+        found = [file.metadata.get(DIGEST_FIELD, "") for file in files.values()]
+        return found[0] if len(found) == 1 else ""
+
     def _digest(self, component: str) -> str:
-        entries = self._entries(component)
-        files = {entry.file.path: entry.file for entry in entries.values()}
-        stored = [file.metadata.get(DIGEST_FIELD) for file in files.values()]
-        if len(stored) == 1 and stored[0]:
-            return stored[0]
         digest = Digest()
-        for name, entry in entries.items():
+        for name, entry in self._entries(component).items():
             if is_needed(component, name):
                 digest.add(name, entry.read())
         return digest.hexdigest()
@@ -114,10 +115,10 @@ class Checkpoint:
         wanted = list(entries if names is None else names)
         missing = [name for name in wanted if name not in entries]
         if missing:
+            listed = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
             raise WeightsError(
-                f"{self.contents.source} lacks {len(missing)} of the {len(wanted)} tensors needed of "
-                f"{component}: {', '.join(missing[:3])}{' ...' if len(missing) > 3 else ''}. It is incomplete: "
-                "give the complete file or folder."
+                f"{self.contents.source} is incomplete: it lacks {len(missing)} of the {len(wanted)} tensors "
+                f"needed of {component}: {listed}. Give the complete file or folder."
             )
         return {name: _cast(entries[name].read(), dtype) for name in wanted}
 

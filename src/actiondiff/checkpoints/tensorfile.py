@@ -165,8 +165,8 @@ def write_tensors(
         shapes: Name -> shape, in the order of the tensors. All of one dtype, so any order is aligned.
         tensors: The tensors themselves, in that order and of `dtype`; taken one after the other.
         dtype: Of all of them.
-        metadata: Texts to store beside them. It is read only when all tensors were taken, so values may
-            still change until then, but not their lengths.
+        metadata: Texts to store beside them. It is read again when all tensors were taken, so a value may
+            change meanwhile (to a hash of them, say), but not its length.
 
     Returns:
         Size of the file in bytes.

@@ -1,0 +1,267 @@
+"""The original single file -> a folder that diffusers and transformers can load, in the dtype asked for."""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from actiondiff.checkpoints.architecture import is_needed
+from actiondiff.checkpoints.contents import Contents, Entry, contents_of_file
+from actiondiff.checkpoints.identity import DIGEST_FIELD, Digest, combined
+from actiondiff.checkpoints.reader import Checkpoint
+from actiondiff.checkpoints.tensorfile import write_tensors
+from actiondiff.errors import UsageError, WeightsError
+from actiondiff.provenance import environment, sha256_of_file
+
+__all__ = ["ConversionReport", "WeightsDtype", "convert_weights"]
+
+WeightsDtype = Literal["float16", "bfloat16", "float32"]
+
+_REQUIRED = ("unet", "image_encoder", "vae", "latent_encoder")
+_FILES = {
+    "unet": "unet/diffusion_pytorch_model.safetensors",
+    "image_encoder": "image_encoder/model.safetensors",
+    "vae": "vae_encoder/model.safetensors",
+    "latent_encoder": "latent_encoder/model.safetensors",
+}
+_HEADS: dict[str, dict[str, Any]] = {
+    "unet": {"_class_name": "UNetSpatioTemporalConditionModel"},
+    "image_encoder": {"architectures": ["CLIPVisionModelWithProjection"], "model_type": "clip_vision_model"},
+    "vae": {},
+    "latent_encoder": {},
+}
+"""What diffusers and transformers want in a config.json besides the constructor's arguments."""
+
+
+@dataclass(frozen=True)
+class ConversionReport:
+    """What a conversion found and wrote; stored as `conversion.json` in the folder.
+
+    Attributes:
+        folder: Where the weights are now.
+        dtype: Of every tensor written.
+        identity: Identity of the weights as written; rounding to another dtype changes it.
+        source: Name of the original file.
+        source_sha256: Of the original file.
+        num_used: Tensors of the source that were converted.
+        not_needed: Its tensors that are known and left out.
+        unknown: Its tensors that nothing is known of, left out too.
+        one_vae: Whether its two VAE encoders are one, so that one was written; else both were.
+        unet_complete: Whether the U-Net's decoder half is there, without which diffusers cannot load `unet/`.
+        num_bytes: Size of the folder's tensors on disk.
+    """
+
+    folder: Path
+    dtype: WeightsDtype
+    identity: str
+    source: str
+    source_sha256: str
+    num_used: int
+    not_needed: tuple[str, ...]
+    unknown: tuple[str, ...]
+    one_vae: bool
+    unet_complete: bool
+    num_bytes: int
+
+
+def convert_weights(
+    src: str | os.PathLike[str],
+    dst: str | os.PathLike[str],
+    *,
+    dtype: WeightsDtype = "float16",
+    unet_head_dim: int | None = None,
+    clip_head_dim: int | None = None,
+    strict: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> ConversionReport:
+    """Convert the original single file of Stable Video Diffusion into a folder.
+
+    The folder has `unet/` and `image_encoder/` as diffusers and transformers load them, and the VAE encoder
+    in `vae_encoder/` (and `latent_encoder/`, if the file's two encoders differ). Its architecture is read
+    from the tensors' shapes. Tensors pass one at a time; the folder appears whole or not at all.
+
+    Args:
+        src: The original file, for example svd_xt.safetensors.
+        dst: The folder to make; it must not exist, or be empty.
+        dtype: Of what is written.
+        unet_head_dim: Attention head width of the U-Net, which shapes cannot tell; None: 64.
+        clip_head_dim: The same of the image encoder; None: 80.
+        strict: Fail on tensors that nothing is known of, rather than leave them out and report them.
+        progress: Called with tensors written so far and in all.
+
+    Raises:
+        UsageError: If `src` is a folder, `dst` is in use, or the dtype is not offered.
+        WeightsError: If the file is cut short, of another model or a pickle, lacks tensors, has unknown ones
+            and `strict` is set, or holds values that are not finite in `dtype`.
+    """
+    path, folder = Path(src), Path(dst)
+    _check_arguments(path, folder, dtype)
+    contents = contents_of_file(path, unet_head_dim=unet_head_dim, clip_head_dim=clip_head_dim)
+    unet_complete = _check_complete(contents)
+    if strict and contents.unknown:
+        raise WeightsError(
+            f"{path} has {len(contents.unknown)} tensors that nothing is known of: "
+            f"{', '.join(contents.unknown[:20])}. Leave out strict (--strict) to convert without them."
+        )
+    checkpoint = Checkpoint(contents)
+    kept = {
+        component: contents.entries[component] for component in _REQUIRED[: 3 if checkpoint.one_vae else 4]
+    }
+    _check_space(folder, kept, dtype)
+    with _whole_or_not(folder) as aside:
+        digests, num_bytes = _write(aside, kept, contents.configs, getattr(torch, dtype), progress)
+        report = ConversionReport(
+            folder=folder,
+            dtype=dtype,
+            identity=combined(digests),
+            source=path.name,
+            source_sha256=sha256_of_file(path),
+            num_used=len({entry.key for entries in contents.entries.values() for entry in entries.values()}),
+            not_needed=contents.not_needed,
+            unknown=contents.unknown,
+            one_vae=checkpoint.one_vae,
+            unet_complete=unet_complete,
+            num_bytes=num_bytes,
+        )
+        record = {name: value for name, value in asdict(report).items() if name != "folder"}
+        _write_json(aside / "conversion.json", {**record, "made_with": environment()})
+    return report
+
+
+def _check_arguments(path: Path, folder: Path, dtype: str) -> None:
+    if dtype not in get_args(WeightsDtype):
+        raise UsageError(f"dtype is one of {', '.join(get_args(WeightsDtype))}; got {dtype!r}.")
+    if path.is_dir():
+        raise UsageError(
+            f"{path} is a folder; only the original single file is converted. Converted and diffusers "
+            "folders are read as they are."
+        )
+    if not path.exists():
+        raise WeightsError(f"no file at {path}. Give the original file, such as svd_xt.safetensors.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} exists and is not an empty folder; nothing is overwritten. Name another.")
+
+
+def _check_complete(contents: Contents) -> bool:
+    """Whether the U-Net's decoder half is there.
+
+    Raises:
+        WeightsError: If anything that features need is missing, or a part of the decoder half is.
+    """
+    missing: list[str] = []
+    for component in _REQUIRED:
+        if component not in contents.entries:
+            raise WeightsError(
+                f"{contents.source} has no {component}; features need U-Net, image encoder and VAE. "
+                "Give the complete svd.safetensors or svd_xt.safetensors."
+            )
+        absent = contents.expected[component].keys() - contents.entries[component].keys()
+        missing += [f"{component}: {name}" for name in sorted(absent) if is_needed(component, name)]
+    behind = {name for name in contents.expected["unet"] if not is_needed("unet", name)}
+    absent = behind - contents.entries["unet"].keys()
+    if absent != behind:
+        missing += [f"unet: {name}" for name in sorted(absent)]
+    if missing:
+        listed = ", ".join(missing[:5]) + (" ..." if len(missing) > 5 else "")
+        raise WeightsError(
+            f"{contents.source} is incomplete: {len(missing)} needed tensors are missing (named as in "
+            f"diffusers and transformers): {listed}. Download it again."
+        )
+    return not absent
+
+
+def _check_space(folder: Path, kept: Mapping[str, Mapping[str, Entry]], dtype: str) -> None:
+    itemsize = getattr(torch, dtype).itemsize
+    needed = sum(math.prod(entry.shape) * itemsize for entries in kept.values() for entry in entries.values())
+    there = next(parent for parent in folder.absolute().parents if parent.exists())
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise WeightsError(
+            f"{folder} needs {needed / 1e9:.1f} GB; {there} has {free / 1e9:.1f} GB left. Free some space or "
+            "name a folder on another disk."
+        )
+
+
+@contextmanager
+def _whole_or_not(folder: Path) -> Iterator[Path]:
+    """A folder beside the wanted one that takes its name when the block ends without an error."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        if folder.exists():
+            folder.rmdir()
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write(
+    folder: Path,
+    kept: Mapping[str, Mapping[str, Entry]],
+    configs: Mapping[str, Mapping[str, Any]],
+    dtype: torch.dtype,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[dict[str, str], int]:
+    """Write every component; returns their digests and how many bytes they take."""
+    total = sum(map(len, kept.values()))
+    written = count(1)
+
+    def tick() -> None:
+        if progress:
+            progress(next(written), total)
+
+    digests, num_bytes = {}, 0
+    for component, entries in kept.items():
+        file = folder / _FILES[component]
+        file.parent.mkdir()
+        _write_json(file.parent / "config.json", {**_HEADS[component], **configs[component]})
+        digests[component], size = _write_component(file, component, entries, dtype, tick)
+        num_bytes += size
+    return digests, num_bytes
+
+
+def _write_component(
+    file: Path, component: str, entries: Mapping[str, Entry], dtype: torch.dtype, tick: Callable[[], None]
+) -> tuple[str, int]:
+    """Write one component's file; returns its digest and size in bytes."""
+    digest = Digest()
+    metadata = {"format": "pt", DIGEST_FIELD: "0" * 64}
+
+    def converted() -> Iterator[Tensor]:
+        for name in sorted(entries):
+            yield _convert(component, name, entries[name], dtype, digest)
+            tick()
+        metadata[DIGEST_FIELD] = digest.hexdigest()
+
+    shapes = {name: entries[name].shape for name in sorted(entries)}
+    size = write_tensors(file, shapes, converted(), dtype=dtype, metadata=metadata)
+    return metadata[DIGEST_FIELD], size
+
+
+def _convert(component: str, name: str, entry: Entry, dtype: torch.dtype, digest: Digest) -> Tensor:
+    source = entry.read()
+    tensor = source.to(dtype).contiguous()
+    if not torch.isfinite(tensor).all():
+        largest = source.float().abs().max().item()
+        if math.isfinite(largest):
+            reason = f"up to {largest:.3g}, beyond {dtype}: choose bfloat16 or float32 (--dtype)"
+        else:
+            reason = "that are no finite numbers: the file is damaged"
+        raise WeightsError(f"{entry.file.path}: {entry.key} has values {reason}.")
+    if is_needed(component, name):
+        digest.add(name, tensor)
+    return tensor
+
+
+def _write_json(path: Path, fields: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(fields, indent=2) + "\n", "utf-8")
