@@ -1,0 +1,1 @@
+"""Labelled clips: tables, folders, and their features as tensors."""

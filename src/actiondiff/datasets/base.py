@@ -1,0 +1,64 @@
+"""What a dataset is: clips with labels and whatever else is known of them."""
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from actiondiff.errors import UnknownNameError
+from actiondiff.types import Example
+
+__all__ = ["Table"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Labelled clips.
+
+    Attributes:
+        source: What they were read from, for messages.
+        root: Folder that the examples' paths are relative to.
+        examples: The clips, in the order of the table.
+    """
+
+    source: Path
+    root: Path
+    examples: tuple[Example, ...]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @cached_property
+    def label_names(self) -> tuple[str, ...]:
+        """All classes, sorted."""
+        return tuple(sorted({label for example in self.examples for label in example.labels}))
+
+    @cached_property
+    def multi_label(self) -> bool:
+        """Whether any clip has several labels."""
+        return any(len(example.labels) > 1 for example in self.examples)
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the further columns, each usable as a domain."""
+        return tuple(dict.fromkeys(name for example in self.examples for name in example.columns))
+
+    def values(self, column: str) -> list[str]:
+        """One value a clip of a column: a further one, or `split`, `group`, `video`.
+
+        Raises:
+            UnknownNameError: If there is no such column.
+        """
+        if column in ("split", "group", "video"):
+            return [getattr(example, column) for example in self.examples]
+        if column not in self.columns:
+            raise UnknownNameError(
+                f"column of {self.source}", column, (*self.columns, "group", "split", "video")
+            )
+        return [example.columns.get(column, "") for example in self.examples]
+
+    def counts(self, column: str | None = None) -> Counter[str]:
+        """Clips a class (None), or a value of a column."""
+        if column is None:
+            return Counter(label for example in self.examples for label in example.labels)
+        return Counter(self.values(column))

@@ -1,0 +1,181 @@
+"""A user's labels: a CSV with a row a clip, or a folder with a sub-folder a class."""
+
+import csv
+import io
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from actiondiff.datasets.base import Table
+from actiondiff.errors import TableError, UsageError
+from actiondiff.types import Example
+from actiondiff.video.probe import find_videos
+
+__all__ = ["SPLITS", "read_folder", "read_table"]
+
+SPLITS = ("train", "val", "test")
+_KNOWN = ("video", "label", "start_seconds", "end_seconds", "split", "group")
+_DELIMITERS = ",;\t"
+
+
+def read_table(path: str | os.PathLike[str], *, check_files: bool = False) -> Table:
+    """Read a table of clips; a folder is taken as a folder per class.
+
+    The CSV has a header with `video` (relative to the table) and, as wanted, `label` (several separated by
+    `;`), `start_seconds`, `end_seconds`, `split` (train, val, test), `group`, and any further columns. It is
+    UTF-8; the separator is the comma, semicolon or tab that the header uses most. Empty rows are skipped.
+
+    Args:
+        path: The table or folder.
+        check_files: Also list rows whose video is not on disk.
+
+    Raises:
+        UsageError: If the path does not exist.
+        TableError: If anything is wrong; it lists all problems, by row (the header is row 1).
+    """
+    path = Path(path)
+    if path.is_dir():
+        return read_folder(path)
+    if not path.is_file():
+        raise UsageError(
+            f"there is no table at {path}; give a CSV with the columns video and label, or a folder."
+        )
+    rows = _rows(path)
+    problems: list[str] = []
+    examples = [_example(number, row, problems) for number, row in rows]
+    problems += _repeated(examples, [number for number, _ in rows])
+    problems += _alike({label for example in examples for label in example.labels})
+    if not examples:
+        problems.append("it has no rows")
+    if check_files:
+        problems += [
+            f"row {number}: {example.video} is not there"
+            for (number, _), example in zip(rows, examples, strict=True)
+            if example.video and not (path.parent / example.video).is_file()
+        ]
+    if problems:
+        raise TableError(path, problems)
+    return Table(path, path.parent, tuple(examples))
+
+
+def read_folder(folder: str | os.PathLike[str]) -> Table:
+    """A folder with a sub-folder a class: the first sub-folder's name is the label.
+
+    Raises:
+        TableError: If no video lies in a sub-folder, or some lie beside them.
+    """
+    folder = Path(folder)
+    names = [PurePosixPath(video.relative_to(folder).as_posix()) for video in find_videos([folder])]
+    loose = [str(name) for name in names if len(name.parts) == 1]
+    if loose:
+        shown = ", ".join(loose[:5])
+        raise TableError(
+            folder, [f"{len(loose)} videos lie in no class's sub-folder: {shown}; move them, or use a CSV"]
+        )
+    if not names:
+        raise TableError(folder, ["no videos in sub-folders; each class needs one, or use a CSV"])
+    return Table(folder, folder, tuple(Example(str(name), (name.parts[0],)) for name in names))
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Row numbers and cells of a CSV, cells stripped, empty rows left out."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise TableError(path, [f"it cannot be read as UTF-8 text ({error}); save it as CSV UTF-8"]) from None
+    header = text.split("\n", 1)[0]
+    delimiter = max(_DELIMITERS, key=header.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        lines = list(reader)
+    except csv.Error as error:
+        raise TableError(path, [f"it is no CSV: {error}"]) from None
+    names = [name.strip() for name in lines[0]] if lines else []
+    problems = [
+        f"the column {name} stands {names.count(name)} times"
+        for name in {n for n in names if names.count(n) > 1}
+    ]
+    if "video" not in names:
+        found = ", ".join(names) or "nothing"
+        problems.append(f"the column video is missing; the header has: {found}")
+    rows = []
+    for number, cells in enumerate(lines[1:], start=2):
+        cells = [cell.strip() for cell in cells]
+        if not any(cells):
+            continue
+        if len(cells) > len(names) and any(cells[len(names) :]):
+            problems.append(
+                f"row {number}: {len(cells)} cells, {len(names)} columns; quote cells with a {delimiter!r}"
+            )
+        rows.append((number, dict(zip(names, [*cells, *[""] * len(names)], strict=False))))
+    if problems:
+        raise TableError(path, problems)
+    return rows
+
+
+def _example(number: int, row: Mapping[str, str], problems: list[str]) -> Example:
+    """A row's clip; what is wrong with it is added to the problems."""
+    video = row["video"].replace("\\", "/")
+    if not video:
+        problems.append(f"row {number}: video is empty")
+    start, end = (
+        _seconds(number, name, row.get(name, ""), problems) for name in ("start_seconds", "end_seconds")
+    )
+    if start is not None and end is not None and end <= start:
+        problems.append(f"row {number}: end_seconds {end:g} is not after start_seconds {start:g}")
+    split = {"validation": "val"}.get(row.get("split", "").lower(), row.get("split", "").lower())
+    if split and split not in SPLITS:
+        problems.append(f"row {number}: split is {split!r}; it may be {', '.join(SPLITS)} or empty")
+    labels = [label.strip() for label in row.get("label", "").split(";")]
+    return Example(
+        video=video,
+        labels=tuple(dict.fromkeys(label for label in labels if label)),
+        start_seconds=start,
+        end_seconds=end,
+        split=split,
+        group=row.get("group", ""),
+        columns={name: value for name, value in row.items() if name not in _KNOWN and name},
+    )
+
+
+def _seconds(number: int, name: str, text: str, problems: list[str]) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text.replace(",", "."))
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0:
+        problems.append(f"row {number}: {name} is {text!r}; it must be a number of seconds, 0 or more")
+        return None
+    return value
+
+
+def _repeated(examples: Sequence[Example], numbers: Sequence[int]) -> list[str]:
+    """Rows that name the same span of the same video as an earlier one."""
+    seen: dict[tuple[object, ...], int] = {}
+    problems = []
+    for number, example in zip(numbers, examples, strict=True):
+        key = (example.video, example.start_seconds, example.end_seconds)
+        if example.video and key in seen:
+            problems.append(
+                f"row {number}: the same clip as row {seen[key]} ({example.video}); put its labels in one "
+                "row, separated by ;"
+            )
+        seen.setdefault(key, number)
+    return problems
+
+
+def _alike(labels: set[str]) -> list[str]:
+    """Labels that differ in case or blanks only."""
+    seen: dict[str, str] = {}
+    problems = []
+    for label in sorted(labels):
+        plain = " ".join(label.casefold().split())
+        if plain in seen:
+            problems.append(
+                f"the labels {seen[plain]!r} and {label!r} differ in case or blanks only; write them alike"
+            )
+        seen.setdefault(plain, label)
+    return problems
