@@ -77,17 +77,20 @@ class Extraction:
 
     def run(self, progress: Progress | None = None) -> ExtractionSummary:
         """Do it; see `extract_features`."""
-        store = FeatureStore.create(self.folder, settings=self.settings, root=self.root)
         try:
-            self._record_known(store)
-            work(store, self.backbone, self.plan.todo, stride=self.stride, fps=self.fps, progress=progress)
-            return self._summary(store)
+            store = FeatureStore.create(self.folder, settings=self.settings, root=self.root)
+            try:
+                self._record_known(store)
+                todo, stride, fps = self.plan.todo, self.stride, self.fps
+                work(store, self.backbone, todo, stride=stride, fps=fps, progress=progress)
+                return self._summary(store)
+            finally:
+                store.tidy()
         except OSError as error:
             raise StoreError(
-                f"extraction into {self.folder} stopped, what was done is kept: {error}."
+                f"extraction into {self.folder} stopped: {error}. What was done is kept: extract again once "
+                "that is mended."
             ) from error
-        finally:
-            store.tidy()
 
     def _record_known(self, store: FeatureStore) -> None:
         """Bring the store's records up to date with what the plan found; computes nothing."""
@@ -139,8 +142,8 @@ def extract_features(
     A video counts by its content: under several names it is extracted once, moved or renamed not again,
     changed anew. Spans of examples do not matter here: the whole video is extracted. One that cannot be
     decoded is recorded in the store's `failures.csv`, told of every time, and tried again only if its content
-    changes or `retry_failed` is set. Cut short at any time, extraction goes on where it was; nothing of how it
-    went changes a byte of the finished features.
+    changes or `retry_failed` is set. Extraction cut short goes on where it was, and nothing of how it went
+    changes a byte of the finished features.
 
     Args:
         videos: Files, folders (searched for videos), the path of a table, or examples.

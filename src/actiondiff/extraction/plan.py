@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from actiondiff.datasets.table import read_table
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.features.store import FeatureStore
 from actiondiff.provenance import sha256_of_file
@@ -22,7 +23,7 @@ StrPath: TypeAlias = str | os.PathLike[str]
 Videos: TypeAlias = StrPath | Iterable[StrPath] | Iterable[Example]
 """Videos, folders of videos, the path of a table, or examples."""
 
-_TABLES = (".csv", ".tsv", ".xlsx")
+_TABLES = (".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,6 @@ def name_videos(
     if examples and paths:
         raise UsageError("give either examples or paths, not both.")
     if len(paths) == 1 and paths[0].suffix.lower() in _TABLES and paths[0].is_file():
-        from actiondiff.datasets.table import read_table  # only where there is a table to read
-
         table = read_table(paths[0])
         examples, root_of_examples = list(table.examples), Path(root or table.root)
     elif examples:

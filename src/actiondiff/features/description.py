@@ -18,7 +18,7 @@ __all__ = [
     "StoreDtype",
     "check_settings",
     "create_description",
-    "is_described",
+    "has_store",
     "read_description",
 ]
 
@@ -43,9 +43,20 @@ class Description:
     root: Path
 
 
-def is_described(folder: Path) -> bool:
-    """Whether a folder has a store.json."""
-    return (folder / _NAME).is_file()
+def has_store(folder: Path) -> bool:
+    """Whether there is a store in a folder; False if the folder is empty or not there.
+
+    Raises:
+        StoreError: If it holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder} is a file; a feature store is a folder. Give another path.")
+    names = [item.name for item in folder.iterdir()] if folder.is_dir() else []
+    if _NAME in names:
+        return True
+    if any(not name.startswith(".") for name in names):
+        raise StoreError(f"{folder} is neither empty nor a feature store (no {_NAME}). Give a new folder.")
+    return False
 
 
 def check_settings(stored: Mapping[str, JSON], asked: Mapping[str, JSON], folder: Path) -> None:
@@ -77,14 +88,10 @@ def create_description(
         UsageError: If the settings are not what a store needs.
     """
     settings = _plain(settings)
-    if folder.exists() and not folder.is_dir():
-        raise StoreError(f"{folder} is a file; a feature store is a folder. Give another path.")
-    names = [item.name for item in folder.iterdir()] if folder.is_dir() else []
-    if _NAME not in names and any(not name.startswith(".") for name in names):
-        raise StoreError(f"{folder} is neither empty nor a feature store (no {_NAME}). Give a new folder.")
+    has_store(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        if not is_described(folder):
+        if not (folder / _NAME).is_file():
             content = {
                 "settings": settings,
                 "fingerprint": fingerprint(settings),
@@ -105,7 +112,7 @@ def read_description(folder: Path) -> Description:
         StoreError: If there is none, it is damaged, or of another format.
     """
     path = folder / _NAME
-    if not is_described(folder):
+    if not path.is_file():
         raise StoreError(f"{folder} is no feature store (no {_NAME}). Make one: actiondiff extract")
     try:
         content = json.loads(path.read_text("utf-8"))

@@ -168,7 +168,7 @@ def locked(folder: Path) -> Iterator[bool]:
     Where it has none (and on Windows), two processes that write to one store at the same time may miss each
     other's rows; nothing is damaged, and the next extraction or `verify` adds them.
     """
-    with open(folder / ".lock", "w") as file:
+    with open(folder / ".lock", "a") as file:
         yield _lock(file.fileno())
 
 

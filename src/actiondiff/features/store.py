@@ -28,7 +28,7 @@ from actiondiff.features.description import (
     StoreDtype,
     check_settings,
     create_description,
-    is_described,
+    has_store,
     read_description,
 )
 from actiondiff.features.feature_file import (
@@ -92,8 +92,12 @@ class FeatureStore:
 
     @staticmethod
     def is_at(folder: str | os.PathLike[str]) -> bool:
-        """Whether there is a store in a folder."""
-        return is_described(Path(folder))
+        """Whether there is a store in a folder; False if the folder is empty or not there.
+
+        Raises:
+            StoreError: If it holds something else.
+        """
+        return has_store(Path(folder))
 
     def check(self, settings: Mapping[str, JSON]) -> None:
         """Make sure that the store was made with these settings.
@@ -155,9 +159,9 @@ class FeatureStore:
 
     def known_failure(self, identity: str) -> str | None:
         """Why a content does not decode, if that is known."""
-        names = sorted(self._manifest.names(identity))
-        failed = [name for name in names if not self._manifest.rows[name].file]
-        return next((self.failures[name].reason for name in failed if name in self._manifest.failures), None)
+        failures = self._manifest.failures
+        names = sorted(self._manifest.names(identity) & set(failures))
+        return next((failures[name].reason for name in names if not self._manifest.rows[name].file), None)
 
     def find(self, video: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> str:
         """The name under which a video is indexed.
@@ -200,15 +204,21 @@ class FeatureStore:
         if not row.file:
             reason = self._manifest.failures.get(name, Failure("failed", "no reason is recorded")).reason
             raise StoreError(f"{name} failed when features were extracted ({reason}); it has none.")
-        return self.load(row.identity, key)
+        return self.load(row.identity, None if key is None else [key])
 
-    def load(self, identity: str, key: tuple[int, int | str] | None = None) -> Features:
+    def load(self, identity: str, keys: Sequence[tuple[int, int | str]] | None = None) -> Features:
         """Features of a content, found by its hash whatever the video is called now; see `read`."""
         path = self._path(identity)
-        header = read_header(path)
-        chosen = header.keys if key is None else (FeatureKey.of(*key),)
-        if not set(chosen) <= set(header.keys):
-            raise UnknownNameError("feature", chosen[0], header.keys, "Extract it first: actiondiff extract")
+        try:
+            header = read_header(path)
+        except StoreError as error:
+            raise StoreError(
+                f"{error} Run: actiondiff features verify {self.folder}; then extract."
+            ) from None
+        chosen = header.keys if keys is None else tuple(FeatureKey.of(*key) for key in keys)
+        for key in chosen:
+            if key not in header.keys:
+                raise UnknownNameError("feature", key, header.keys, "Extract it first: actiondiff extract")
         places = {"seconds", "frame_index"} & set(header.sums)
         tensors = read_tensors(path, [*places, *map(str, chosen)])
         return Features(

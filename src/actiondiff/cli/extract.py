@@ -1,0 +1,152 @@
+"""`actiondiff extract`: videos to a filled feature store."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from actiondiff.backbones.base import BackboneOptions
+from actiondiff.cli.options import parse_list, parse_timesteps, with_options
+from actiondiff.errors import UsageError
+
+if TYPE_CHECKING:
+    from actiondiff.extraction.local import Extraction, ExtractionSummary
+
+__all__ = ["register"]
+
+_SHOWN = 20  # failures; the rest is in failures.csv
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(extract)
+
+
+@with_options(BackboneOptions)
+def extract(
+    paths: Annotated[
+        list[Path], typer.Argument(help="Videos, folders that are searched for them, or one table.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The feature store, a folder: made, or added to.")],
+    backbone: Annotated[str, typer.Option(help="The backbone's name; tiny needs no weights.")] = "tiny",
+    weights: Annotated[str | None, typer.Option(help="Its checkpoint: a file, folder or hub id.")] = None,
+    timesteps: Annotated[
+        str | None, typer.Option(help="For example 20 or 10,20; the backbone's own by default.")
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(help="For example 9 or 3,6,9 or clip or all; the backbone's own by default.")
+    ] = None,
+    stride: Annotated[int | None, typer.Option(help="Take every stride-th frame; 4 by default.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Take frames at this rate instead.")] = None,
+    store_dtype: Annotated[
+        Literal["float32", "float16"], typer.Option(help="In what features are stored.")
+    ] = "float32",
+    root: Annotated[
+        Path | None,
+        typer.Option(help="Folder that videos' names are relative to; give it if they were moved."),
+    ] = None,
+    shard: Annotated[str | None, typer.Option(help="i/n: do only the i-th, from 1, of n parts.")] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Try again what could not be decoded before.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    *,
+    options: BackboneOptions,
+) -> None:
+    """Extract features of videos into a store. Exits with 3 if any video failed or is partial."""
+    from actiondiff.backbones.base import load_backbone
+    from actiondiff.extraction.local import plan_extraction
+
+    if stride is not None and fps is not None:
+        raise UsageError(f"give either --stride or --fps; got {stride} and {fps}.")
+    named = parse_list(layers)
+    extraction = plan_extraction(
+        paths,
+        out,
+        backbone=load_backbone(backbone, weights=weights, options=options),
+        timesteps=parse_timesteps(timesteps),
+        layers="all" if named == ["all"] else named,
+        root=root,
+        stride=4 if stride is None else stride,
+        fps=fps,
+        store_dtype=store_dtype,
+        shard=_parse_shard(shard),
+        retry_failed=retry_failed,
+    )
+    if dry_run:
+        _print_plan(extraction, as_json=as_json)
+        return
+    summary = _run(extraction, quiet=as_json)
+    _print_summary(summary, as_json=as_json)
+    if not summary.ok:
+        raise typer.Exit(3)
+
+
+def _run(extraction: "Extraction", *, quiet: bool) -> "ExtractionSummary":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        *(TextColumn("Extracting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()),
+        TextColumn("{task.description}", markup=False),
+    )
+    total = len(extraction.plan.todo)
+    quiet = quiet or not total
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar:
+        task = bar.add_task("", total=total)
+        return extraction.run(lambda done, _, video: bar.update(task, completed=done, description=video))
+
+
+def _print_plan(extraction: "Extraction", *, as_json: bool) -> None:
+    plan, cost = extraction.plan, extraction.cost()
+    counts = {
+        "videos": len(plan.videos),
+        "contents_to_do": len(plan.todo),
+        "contents_stored": len(plan.stored),
+        "contents_failed_before": len(plan.failed),
+        "videos_not_readable": len(plan.absent),
+        "videos_of_other_shards": plan.num_elsewhere,
+    }
+    if as_json:
+        typer.echo(json.dumps({**counts, **asdict(cost)}, indent=2))
+        return
+    for name, count in counts.items():
+        typer.echo(f"{count:8d} {name.replace('_', ' ')}")
+    unknown = f", and {cost.num_unknown} videos of unknown length" if cost.num_unknown else ""
+    disk = "" if cost.num_bytes is None else f", about {cost.num_bytes / 1e6:.1f} MB"
+    typer.echo(f"about {cost.num_windows} windows, {cost.num_tokens} tokens a feature{disk}{unknown}")
+
+
+def _print_summary(summary: "ExtractionSummary", *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({**asdict(summary), "store": summary.store.as_posix()}, indent=2))
+        return
+    bad = [("failed", *item) for item in summary.failed.items()]
+    bad += [("partial", *item) for item in summary.partial.items()]
+    for status, video, reason in bad[:_SHOWN]:
+        typer.echo(f"{status}: {video}: {reason}")
+    if len(bad) > _SHOWN:
+        typer.echo(f"... and {len(bad) - _SHOWN} more, all in {summary.store / 'failures.csv'}")
+    typer.echo(
+        f"{summary.num_videos} videos: {summary.num_done} done, {summary.num_skipped} skipped, "
+        f"{len(summary.partial)} partial, {len(summary.failed)} failed; features in {summary.store}"
+    )
+
+
+def _parse_shard(text: str | None) -> tuple[int, int] | None:
+    """`"1/4"` -> (1, 4).
+
+    Raises:
+        UsageError: If it is not of that form.
+    """
+    if text is None:
+        return None
+    first, _, second = text.partition("/")
+    if not (first.isdecimal() and second.isdecimal()):
+        raise UsageError(f"--shard is i/n with i from 1 to n, for example 1/4; got {text!r}.")
+    return int(first), int(second)
