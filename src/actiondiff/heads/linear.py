@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from actiondiff.errors import UsageError
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.options import HeadOptions
 
@@ -25,10 +26,19 @@ class LinearHead(Head):
 
 
 class MeanLinearHead(Head):
-    """One linear layer on the mean of the tokens: the plainest probe, blind to order."""
+    """One linear layer on the mean of the tokens: the plainest probe, blind to order.
+
+    Raises:
+        UsageError: If the input is to be centred, since the mean of centred tokens is zero.
+    """
 
     def __init__(self, options: HeadOptions, token_width: int, num_classes: int) -> None:
         super().__init__(options, token_width, num_classes)
+        if options.input == "centred":
+            raise UsageError(
+                "mean-linear averages tokens, and the mean of centred tokens is zero. Use input=plain or "
+                "standardised, or another head."
+            )
         self.classifier = nn.Linear(self.width, num_classes)
 
     def classify(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

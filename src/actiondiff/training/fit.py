@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import pickle
 import shutil
 import signal
 import threading
@@ -22,15 +23,17 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from actiondiff.datasets.loading import PackedFeatures
-from actiondiff.errors import UsageError
+from actiondiff.errors import RunError, UsageError
 from actiondiff.heads.inputs import Head, TokenInput
 from actiondiff.heads.predict import Activation
-from actiondiff.training.loop import RESUME, Row, Training
+from actiondiff.provenance import differences
+from actiondiff.training.loop import Row, Training
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
 from actiondiff.training.options import TrainingOptions
 
 __all__ = ["FitResult", "fit"]
 
+_RESUME = ".resume"
 _STATE = "last"
 _log = logging.getLogger(__name__)
 
@@ -88,7 +91,7 @@ def fit(
 
     Raises:
         UsageError: If head, clips and options do not fit each other.
-        RunError: If the folder holds a training that was begun otherwise, or the loss stops being a number.
+        RunError: If the folder holds the state of another training, or the loss stops being a number.
     """
     metric = _check(head, train, validation, options, activation)
     cut = int((train.lengths > head.options.max_tokens).sum())
@@ -128,7 +131,8 @@ def fit(
 
 def _run(training: Training, folder: Path, device: torch.device) -> None:
     """Train to the end, from the state that is in the folder if there is one."""
-    resume = folder.resolve() / RESUME
+    resume = folder.resolve() / _RESUME
+    state = _resumable(resume / f"{_STATE}.ckpt", training.settings)
     trainer_options: dict[str, Any] = {
         "accelerator": "gpu" if device.type == "cuda" else device.type,
         "devices": [device.index or 0] if device.type == "cuda" else 1,
@@ -140,17 +144,38 @@ def _run(training: Training, folder: Path, device: torch.device) -> None:
         "enable_progress_bar": False,
         "enable_model_summary": False,
     }
-    state = resume / f"{_STATE}.ckpt"
     with _quiet(), isolate_rng():
         trainer = lightning.Trainer(**trainer_options)
         training.head.train()
         trainer.fit(
             training,
             train_dataloaders=range(training.num_steps),
-            ckpt_path=state if state.exists() else None,
+            ckpt_path=state,
             weights_only=True,
         )
     shutil.rmtree(resume)
+
+
+def _resumable(state: Path, settings: dict[str, Any]) -> Path | None:
+    """The state to go on from, if there is one.
+
+    Raises:
+        RunError: If it cannot be read, or is of another training.
+    """
+    if not state.exists():
+        return None
+    advice = f"Use another folder, or delete {state.parent}."
+    try:
+        then = torch.load(state, weights_only=True, mmap=True)["actiondiff"]["settings"]
+    except (OSError, RuntimeError, EOFError, LookupError, pickle.UnpicklingError) as error:
+        raise RunError(
+            f"the unfinished training {state} cannot be read ({type(error).__name__}). {advice}"
+        ) from None
+    found = differences(settings, json.loads(then))
+    if found:
+        told = "; ".join(f"{name}: {ours!r} against {theirs!r}" for name, (ours, theirs) in found.items())
+        raise RunError(f"an unfinished training differs from this one (now against then: {told}). {advice}")
+    return state
 
 
 @contextmanager
@@ -197,14 +222,14 @@ def _check_clips(head: Head, clips: PackedFeatures, options: TrainingOptions, ac
     if not clips.targets.any() or got != (head.token_width, head.num_classes):
         raise UsageError(
             f"the head takes tokens of width {head.token_width} and names {head.num_classes} classes; got "
-            f"{len(clips)} clips of width {got[0]} with {got[1]} classes, {int(clips.targets.sum())} labels in all."
+            f"{len(clips)} clips of width {got[0]} with {got[1]} classes, {int(clips.targets.sum())} labels."
         )
     wrong = (clips.targets.sum(1) != 1).nonzero().flatten().tolist()
     if wrong and (activation == "softmax" or options.loss in SINGLE_LABEL_LOSSES):
         example = clips.examples[wrong[0]]
         raise UsageError(
             f"loss={options.loss} with {activation} needs one label a clip; {example.video or 'one'} has "
-            f"{', '.join(example.labels) or 'none'}. Multi-label tasks need sigmoid, and bce or sigmoid-focal."
+            f"{', '.join(example.labels) or 'none'}. Multi-label tasks: sigmoid, with bce or sigmoid-focal."
         )
 
 

@@ -15,17 +15,14 @@ from actiondiff.errors import RunError
 from actiondiff.evaluation.metrics import summary
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation, predict_probabilities
-from actiondiff.provenance import differences
 from actiondiff.training.augment import draw_mixup, mixup
 from actiondiff.training.losses import loss_function
 from actiondiff.training.options import TrainingOptions
 from actiondiff.training.schedule import rate_factor
 
-__all__ = ["RESUME", "Row", "Training"]
+__all__ = ["Row", "Training"]
 
 Row: TypeAlias = dict[str, float]
-RESUME = ".resume"
-"""Folder of the state that a killed training goes on from."""
 
 
 class Training(lightning.LightningModule):
@@ -134,19 +131,8 @@ class Training(lightning.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from a state, if it is of this very training.
-
-        Raises:
-            RunError: If not.
-        """
+        """Take back what was ours."""
         state = checkpoint["actiondiff"]
-        other = differences(self.settings, json.loads(state["settings"]))
-        if other:
-            told = "; ".join(f"{name}: {ours!r} against {theirs!r}" for name, (ours, theirs) in other.items())
-            raise RunError(
-                f"an unfinished training with other settings is in this folder (now against then: {told}). "
-                f"Use another folder, or delete {RESUME} in it."
-            )
         self.history, self.best = state["history"], state["best"]
 
     def _validate(self, clips: PackedFeatures) -> Row:
