@@ -10,9 +10,12 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from actiondiff.backbones.base import find_spec
 from actiondiff.errors import UnknownNameError, UsageError
+from actiondiff.features.store import FeatureStore
 from actiondiff.heads.options import HeadOptions
 from actiondiff.training.options import TrainingOptions
+from actiondiff.types import FeatureKey
 
 __all__ = ["FeatureChoice", "ProtocolOptions", "Recipe", "list_recipes", "load_recipe", "recipe_text"]
 
@@ -24,6 +27,22 @@ class FeatureChoice(BaseModel):
 
     timestep: int | None = Field(None, ge=0, description="Diffusion timestep; none: the backbone's own.")
     layer: int | str | None = Field(None, description="Layer's number or name; none: the backbone's own.")
+
+    def choose(self, store: FeatureStore) -> FeatureKey:
+        """The feature to read; the backbone's own where the recipe names none.
+
+        Raises:
+            UnknownNameError: If the store does not have it for every video.
+        """
+        settings: Any = store.settings["backbone"]
+        spec = find_spec(settings["name"])
+        timestep = spec.timestep if self.timestep is None else self.timestep
+        key = FeatureKey.of(timestep, spec.layer if self.layer is None else self.layer)
+        known = store.keys()
+        if key not in known:
+            hint = f"Choose with --timestep and --layer, or extract it into {store.folder} first."
+            raise UnknownNameError(f"feature of {store.folder}", key, known, hint)
+        return key
 
 
 class ProtocolOptions(BaseModel):

@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
 
 from actiondiff.errors import UsageError
 from actiondiff.evaluation.metrics import check_scored
@@ -13,8 +14,8 @@ from actiondiff.types import Array
 __all__ = ["Metric", "interval", "mean_interval", "resample"]
 
 Float: TypeAlias = NDArray[np.float64]
+Truth: TypeAlias = NDArray[np.bool_]
 Metric = Literal["accuracy", "balanced_accuracy", "micro_map", "macro_map"]
-_AT_ONCE = 4_000_000  # values a block of resamples may have: 32 MB
 
 
 def interval(
@@ -46,10 +47,8 @@ def interval(
     """
     single = metric in ("accuracy", "balanced_accuracy")
     probabilities, truth = check_scored(probabilities, targets, multi_label=not single)
-    statistic = _STATISTICS[metric](probabilities, truth)
-    return _percentiles(
-        statistic, groups, len(truth), num_resamples, seed, level, block=_AT_ONCE // truth.size
-    )
+    weights = _weights(groups, len(truth), num_resamples, seed)
+    return _percentiles(_STATISTICS[metric](probabilities, truth, weights), level)
 
 
 def mean_interval(
@@ -64,16 +63,8 @@ def mean_interval(
 
     With differences of two models on the same clips this is the paired bootstrap.
     """
-    column = np.asarray(values, dtype=np.float64)
-    return _percentiles(
-        lambda weights: weights @ column / weights.sum(1),
-        groups,
-        len(column),
-        num_resamples,
-        seed,
-        level,
-        block=_AT_ONCE // max(1, len(column)),
-    )
+    weights = _weights(groups, len(values), num_resamples, seed)
+    return _percentiles(weights @ values / weights.sum(1), level)
 
 
 def resample(groups: Sequence[str], num_resamples: int, *, seed: int) -> Float:
@@ -88,24 +79,15 @@ def resample(groups: Sequence[str], num_resamples: int, *, seed: int) -> Float:
     return weights
 
 
-def _percentiles(
-    statistic: Callable[[Float], Float],
-    groups: Sequence[str],
-    num_clips: int,
-    num_resamples: int,
-    seed: int,
-    level: float,
-    *,
-    block: int,
-) -> tuple[float, float]:
-    """Percentiles of `statistic`: weights (R, N) -> (R,), NaN where it does not exist."""
+def _weights(groups: Sequence[str], num_clips: int, num_resamples: int, seed: int) -> Float:
+    """See `resample`; without any resample where there are fewer than two groups."""
     if len(groups) != num_clips:
         raise UsageError(f"{num_clips} clips need as many group names; got {len(groups)}.")
-    if len(set(groups) - {""}) + sum(not group for group in groups) < 2:
-        return float("nan"), float("nan")
-    weights = resample(groups, num_resamples, seed=seed)
-    step = max(1, block)
-    values = np.concatenate([statistic(weights[i : i + step]) for i in range(0, num_resamples, step)])
+    num_groups = len(set(groups) - {""}) + sum(not group for group in groups)
+    return resample(groups, num_resamples if num_groups > 1 else 0, seed=seed)
+
+
+def _percentiles(values: Float, level: float) -> tuple[float, float]:
     known = values[~np.isnan(values)]
     if not len(known):
         return float("nan"), float("nan")
@@ -113,54 +95,65 @@ def _percentiles(
     return float(low), float(high)
 
 
-def _accuracy(probabilities: Array, truth: NDArray[np.bool_]) -> Callable[[Float], Float]:
-    right = _right(probabilities, truth)
-    return lambda weights: weights @ right / weights.sum(1)
+def _accuracy(probabilities: Array, truth: Truth, weights: Float) -> Float:
+    right = probabilities.argmax(1) == truth.argmax(1)
+    return weights @ right / weights.sum(1)
 
 
-def _balanced_accuracy(probabilities: Array, truth: NDArray[np.bool_]) -> Callable[[Float], Float]:
-    right = _right(probabilities, truth)[:, None] * truth
-    return lambda weights: _mean_known(_ratio(weights @ right, weights @ truth.astype(np.float64)))
+def _balanced_accuracy(probabilities: Array, truth: Truth, weights: Float) -> Float:
+    right = probabilities.argmax(1) == truth.argmax(1)
+    support = weights @ truth.astype(np.float64)  # (R, K)
+    return _mean_known(_ratio(weights @ (right[:, None] & truth).astype(np.float64), support))
 
 
-def _micro_map(probabilities: Array, truth: NDArray[np.bool_]) -> Callable[[Float], Float]:
-    count = truth.shape[1]
-    pairs = _average_precision(probabilities.ravel(), truth.ravel())
-    return lambda weights: pairs(weights.repeat(count, axis=1))
+def _micro_map(probabilities: Array, truth: Truth, weights: Float) -> Float:
+    return _average_precision(probabilities, truth, weights)
 
 
-def _macro_map(probabilities: Array, truth: NDArray[np.bool_]) -> Callable[[Float], Float]:
-    classes = [_average_precision(p, t) for p, t in zip(probabilities.T, truth.T, strict=True) if t.any()]
-    return lambda weights: _mean_known(np.stack([one(weights) for one in classes], axis=1))
+def _macro_map(probabilities: Array, truth: Truth, weights: Float) -> Float:
+    columns = [[index] for index in range(truth.shape[1])]
+    each = [_average_precision(probabilities[:, c], truth[:, c], weights) for c in columns]
+    return _mean_known(np.stack(each, axis=1))
 
 
-_STATISTICS = {
+_STATISTICS: dict[Metric, Callable[[Array, Truth, Float], Float]] = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
     "micro_map": _micro_map,
     "macro_map": _macro_map,
 }
+"""Score -> function of probabilities (N, K), truth (N, K) and the clips' weights (R, N), giving (R,)."""
 
 
-def _average_precision(values: Array, truth: NDArray[np.bool_]) -> Callable[[Float], Float]:
-    """Average precision of M scored items as a function of their weights (R, M); NaN without a positive."""
-    order = np.argsort(-values, kind="stable")
-    last_of_equals = np.flatnonzero(np.append(np.diff(values[order]) != 0, True))
-    positive = truth[order]
+def _average_precision(values: Array, truth: Truth, weights: Float) -> Float:
+    """Average precision over N clips with M scored items each, for R weightings of the clips.
 
-    def statistic(weights: Float) -> Float:
-        weights = weights[:, order]
-        hits = (weights * positive).cumsum(1)[:, last_of_equals]
-        precision = _ratio(hits, weights.cumsum(1)[:, last_of_equals])
-        gains = np.diff(hits, axis=1, prepend=0)
-        return _ratio((gains * np.nan_to_num(precision)).sum(1), hits[:, -1])
+    Only at the values of true items does it gain, so only these are thresholds.
 
-    return statistic
+    Args:
+        values: (N, M), higher for more probable.
+        truth: (N, M).
+        weights: (R, N).
 
+    Returns:
+        (R,), NaN where no true item has weight.
+    """
+    thresholds = np.unique(-values[truth])  # (P,), highest value first
+    first = np.searchsorted(thresholds, -values)  # (N, M): the first threshold that an item reaches
 
-def _right(probabilities: Array, truth: NDArray[np.bool_]) -> Float:
-    right: Float = (probabilities.argmax(1) == truth.argmax(1)).astype(np.float64)
-    return right
+    def counted(chosen: Truth) -> Float:
+        """(P, R): weight of the chosen items that reach each threshold."""
+        clips, _ = np.nonzero(chosen)
+        table = coo_array((np.ones(len(clips)), (first[chosen], clips)), shape=(len(thresholds), len(values)))
+        reached: Float = np.cumsum(table.tocsr() @ weights.T, axis=0)
+        return reached
+
+    hits = counted(truth)
+    precision = _ratio(hits, counted(first < len(thresholds)))
+    gains = np.diff(hits, axis=0, prepend=0)
+    return _ratio(
+        (gains * np.nan_to_num(precision)).sum(0), hits[-1] if len(hits) else np.zeros(len(weights))
+    )
 
 
 def _ratio(above: Float, below: Float) -> Float:

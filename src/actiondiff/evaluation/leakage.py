@@ -1,12 +1,15 @@
 """What ought not to be on both sides of a split: the same group, or the same content."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from actiondiff.evaluation.protocols import Split, group_of
+from actiondiff.features.store import FeatureStore
 from actiondiff.types import Example
 
-__all__ = ["Leak", "audit"]
+__all__ = ["Leak", "audit", "identities_of"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,17 @@ def audit(examples: Sequence[Example], split: Split, identities: Mapping[str, st
                 shown = name if kind == "group" else examples[clips[0]].video
                 leaks.append(Leak(kind, shown, f"train/{side}", len(clips)))
     return leaks
+
+
+def identities_of(store: FeatureStore, examples: Sequence[Example], root: Path) -> dict[str, str]:
+    """Video -> hash of its content, for those that are in the store."""
+    found = {}
+    for example in examples:
+        name = Path(os.path.relpath(root / example.video, store.root)).as_posix()
+        row = store.row(name)
+        if row is not None:
+            found[example.video] = row.identity
+    return found
 
 
 def _name(example: Example, kind: str, identities: Mapping[str, str]) -> str:

@@ -1,0 +1,60 @@
+"""`actiondiff recipe ls|show|copy|check`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["register"]
+
+recipes = typer.Typer(help="All options of a study, as data.", no_args_is_help=True)
+_Name = Annotated[str, typer.Argument(help="Shipped recipe or YAML file.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(recipes, name="recipe")
+
+
+@recipes.command("ls")
+def ls() -> None:
+    """List the recipes that come with the package."""
+    from actiondiff.recipe import list_recipes, load_recipe
+
+    for name in list_recipes():
+        typer.echo(f"{name}: {load_recipe(name).description}")
+
+
+@recipes.command("show")
+def show(
+    name: _Name,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="name=value.")] = None,
+) -> None:
+    """Print a recipe with every option's value, defaults included."""
+    import yaml
+
+    from actiondiff.recipe import load_recipe
+
+    chosen = load_recipe(name, overrides=overrides or ())
+    typer.echo(yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False), nl=False)
+
+
+@recipes.command("copy")
+def copy(name: _Name, to: Annotated[Path, typer.Argument(help="File to write.")]) -> None:
+    """Copy a shipped recipe to a file of one's own."""
+    from actiondiff.errors import UsageError
+    from actiondiff.recipe import recipe_text
+
+    if to.exists():
+        raise UsageError(f"{to} is there already; give another name.")
+    to.write_text(recipe_text(name), "utf-8")
+    typer.echo(f"written to {to}")
+
+
+@recipes.command("check")
+def check(name: _Name) -> None:
+    """Say whether a recipe is in order."""
+    from actiondiff.recipe import load_recipe
+
+    load_recipe(name)
+    typer.echo(f"{name} is in order.")

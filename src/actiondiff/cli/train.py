@@ -1,0 +1,147 @@
+"""`actiondiff train` and `actiondiff evaluate`."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from actiondiff.cli.options import parse_list
+
+__all__ = ["print_scores", "register"]
+
+_Json = Annotated[bool, typer.Option("--json", help="Print metrics as JSON.")]
+_Root = Annotated[Path | None, typer.Option(help="Folder the table's paths are relative to, if not its own.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(train)
+    app.command()(evaluate)
+
+
+def train(
+    store: Annotated[Path, typer.Argument(help="Features, from `actiondiff extract`.")],
+    table: Annotated[Path, typer.Argument(help="CSV with video and label, or a folder per class.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run.")],
+    recipe: Annotated[
+        str | None, typer.Option(help="Shipped recipe or YAML file; see `actiondiff recipe ls`.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", help="name=value, e.g. training.epochs=30.")
+    ] = None,
+    timestep: Annotated[int | None, typer.Option(help="Of the feature to read.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Of the feature to read.")] = None,
+    domain: Annotated[str | None, typer.Option(help="Column whose values are the domains.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Values of the domain that train, separated by commas.")
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="Values that test; rest for all others.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="How many trainings.")] = None,
+    root: _Root = None,
+    as_json: _Json = False,
+) -> None:
+    """Train a head on stored features, test it, and write down what belongs to the numbers."""
+    from rich.console import Console
+
+    from actiondiff import study
+    from actiondiff.datasets.table import read_table
+    from actiondiff.recipe import load_recipe
+
+    given = {
+        "features.timestep": timestep,
+        "features.layer": layer,
+        "protocol.domain": domain,
+        "protocol.source": parse_list(source),
+        "protocol.target": target if target == "rest" else parse_list(target),
+        "seeds": seeds,
+    }
+    values = {name: value for name, value in given.items() if value is not None}
+    clips = read_table(table)
+    if recipe is None and clips.multi_label:
+        values = {"training.loss": "bce", **values}
+    chosen = load_recipe(recipe or "default", overrides=overrides or (), values=values)
+    with Console(stderr=True, quiet=as_json).status("training") as status:
+        run = study.train(store, clips, out=out, recipe=chosen, root=root, progress=status.update)
+    if as_json:
+        typer.echo(json.dumps(run.metrics, indent=2))
+        return
+    _print_run(run.folder, run.metrics)
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of the run, or a hub id.")],
+    store: Annotated[Path, typer.Argument(help="Features, made with the run's settings.")],
+    table: Annotated[Path, typer.Argument(help="CSV with video and label, or a folder per class.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Also write metrics and predictions here.")
+    ] = None,
+    root: _Root = None,
+    as_json: _Json = False,
+) -> None:
+    """Test a trained model on labelled clips that it was not trained on."""
+    from actiondiff import study
+
+    result = study.evaluate(run, store, table, root=root)
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "metrics.json").write_text(json.dumps(result.metrics, indent=2), "utf-8")
+        result.predictions.to_csv(out / "predictions.csv", index=False)
+    if as_json:
+        typer.echo(json.dumps(result.metrics, indent=2))
+        return
+    left_out = result.metrics["num_left_out_as_trained_on"]
+    if left_out:
+        typer.echo(f"{left_out} clips were left out: the model was trained or selected on them.")
+    print_scores(result.metrics)
+    for sentence in (*_missing(result.metrics), *result.metrics["cautions"]):
+        typer.echo(sentence)
+
+
+def print_scores(side: Mapping[str, Any], title: str = "") -> None:
+    """A table of scores with intervals and floors, on standard output."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from actiondiff.report.card import score_rows
+
+    table = Table(
+        "score", "value", "95 % interval", "prior floor", title=title or f"{side['num_clips']} test clips"
+    )
+    for row in score_rows(side):
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _print_run(folder: Path, metrics: Mapping[str, Any]) -> None:
+    counts = metrics["counts"]
+    typer.echo(f"feature {metrics['feature']}; split: {metrics['split']}")
+    typer.echo(
+        f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test clips"
+    )
+    if "mean" in metrics:
+        for name, mean in metrics["mean"].items():
+            spread = f"sd {100 * metrics['sd'][name]:.1f} over {len(metrics['seeds'])} seeds"
+            typer.echo(f"{name}: {100 * mean:.1f} % ({spread})")
+        typer.echo(f"best on validation: {metrics['best_on_validation']}; its test scores:")
+    if metrics["test"]:
+        print_scores(metrics["test"])
+        for value, side in metrics["test"].get("by_domain", {}).items():
+            print_scores(side, title=f"{value}: {side['num_clips']} test clips")
+    leaks = metrics.get("leaks", [])
+    if leaks:
+        typer.echo(f"{len(leaks)} leaks: the same {leaks[0]['kind']} on both sides, e.g. {leaks[0]['name']}.")
+    for sentence in (*_missing(metrics), *metrics["cautions"]):
+        typer.echo(sentence)
+    typer.echo(f"written to {folder}")
+
+
+def _missing(metrics: Mapping[str, Any]) -> list[str]:
+    missing = metrics.get("missing", [])
+    if not missing:
+        return []
+    first = missing[0]
+    return [
+        f"{len(missing)} clips have no features and were left out, e.g. {first['video']} ({first['reason']})."
+    ]

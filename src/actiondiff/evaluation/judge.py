@@ -1,0 +1,105 @@
+"""A model's probabilities on labelled clips: scores, floor and intervals side by side, and a row a clip."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from actiondiff.datasets.loading import PackedFeatures
+from actiondiff.errors import UsageError
+from actiondiff.evaluation.intervals import interval
+from actiondiff.evaluation.metrics import scores
+from actiondiff.evaluation.priors import prior_floor
+from actiondiff.evaluation.protocols import group_of
+from actiondiff.heads.predict import Activation
+from actiondiff.types import Array
+
+__all__ = [
+    "METRICS",
+    "check_classes",
+    "judge",
+    "judge_by_value",
+    "missing_clips",
+    "prediction_table",
+    "targets_of_counts",
+]
+
+METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "micro_map": "micro mAP",
+    "macro_map": "macro mAP",
+}
+"""Scores that are reported, and what they are called."""
+
+
+def judge(
+    packed: PackedFeatures, probabilities: Array, activation: Activation, source: Array
+) -> dict[str, Any]:
+    """Scores, floor and intervals of some clips."""
+    multi = activation == "sigmoid"
+    targets = packed.targets.numpy()
+    found = scores(probabilities, targets, packed.label_names, multi_label=multi).to_dict()
+    floor = asdict(prior_floor(source, targets, multi_label=multi))
+    groups = [group_of(example) for example in packed.examples]
+    names: list[Any] = [name for name in METRICS if found[name] is not None]
+    intervals = {name: interval(name, probabilities, targets, groups) for name in names}
+    finite = {name: span for name, span in intervals.items() if np.isfinite(span).all()}
+    return {"num_clips": len(packed), "scores": found, "prior_floor": floor, "intervals": finite}
+
+
+def judge_by_value(
+    packed: PackedFeatures, probabilities: Array, activation: Activation, source: PackedFeatures, domain: str
+) -> dict[str, Any]:
+    """`judge` for each value of a column among the clips."""
+    values = [example.columns.get(domain, "") for example in packed.examples]
+    found = {}
+    for value in sorted(set(values)):
+        rows = [i for i, item in enumerate(values) if item == value]
+        found[value] = judge(packed.subset(rows), probabilities[rows], activation, source.targets.numpy())
+    return found
+
+
+def prediction_table(packed: PackedFeatures, probabilities: Array) -> pd.DataFrame:
+    """A row a clip: what it is, what was predicted, and every label's probability."""
+    frame = pd.DataFrame(
+        {
+            "video": [example.video for example in packed.examples],
+            "start_seconds": [example.start_seconds for example in packed.examples],
+            "end_seconds": [example.end_seconds for example in packed.examples],
+            "label": [";".join(example.labels) for example in packed.examples],
+            "predicted": [packed.label_names[i] for i in probabilities.argmax(1)],
+        }
+    )
+    columns = {f"p({label})": probabilities[:, i].round(6) for i, label in enumerate(packed.label_names)}
+    return pd.concat([frame, pd.DataFrame(columns)], axis=1)
+
+
+def missing_clips(packed: PackedFeatures) -> list[dict[str, str]]:
+    """Clips that were left out because they have no features, with the reason."""
+    return [{"video": clip.example.video, "reason": clip.reason} for clip in packed.missing]
+
+
+def check_classes(sides: Mapping[str, PackedFeatures | None], labels: Sequence[str]) -> None:
+    """Every class that is to be told needs training clips that have features.
+
+    Raises:
+        UsageError: If one has none.
+    """
+    packed = sides["train"]
+    if packed is None:
+        raise UsageError("no training clip has features; extract them first.")
+    empty = [label for label, count in zip(labels, packed.targets.sum(0).tolist(), strict=True) if not count]
+    if empty:
+        shown = ", ".join(map(repr, empty[:5])) + (" ..." if len(empty) > 5 else "")
+        raise UsageError(
+            f"{len(empty)} of {len(labels)} classes have no training clip with features: {shown}. Label "
+            "training clips with them, or leave their clips out of the table."
+        )
+
+
+def targets_of_counts(counts: Array) -> Array:
+    """Targets (sum of counts, K) with these class frequencies."""
+    return np.repeat(np.eye(len(counts), dtype=np.float32), counts.astype(int), axis=0)

@@ -1,0 +1,70 @@
+"""Predictions as CSV and JSON, and the list of what failed."""
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from actiondiff.provenance import atomic_path
+from actiondiff.types import DecodeReport, Prediction
+
+__all__ = ["FORMATS", "write_failures", "write_predictions"]
+
+FORMATS = ("csv", "json")
+_COLUMNS = ("video", "status", "label", "probability", "coverage", "padding_share", "num_tokens", "num_spans")
+
+
+def write_predictions(
+    folder: str | os.PathLike[str], predictions: Sequence[Prediction], formats: Sequence[str]
+) -> None:
+    """Write `predictions.csv` (one row a video, one column a label behind the fixed ones) and `.json`.
+
+    Videos that failed have no row: see `write_failures`.
+    """
+    rows = [_row(prediction) for prediction in predictions]
+    if "csv" in formats:
+        labels = list(predictions[0].probabilities) if predictions else []
+        with (
+            atomic_path(Path(folder) / "predictions.csv") as aside,
+            open(aside, "w", encoding="utf-8", newline="") as file,
+        ):
+            writer = csv.writer(file)
+            writer.writerow([*_COLUMNS, *labels])
+            for row, prediction in zip(rows, predictions, strict=True):
+                values = [f"{value:.6f}" for value in prediction.probabilities.values()]
+                writer.writerow([*row.values(), *values])
+    if "json" in formats:
+        items = [
+            {**row, "probabilities": dict(p.probabilities)} for row, p in zip(rows, predictions, strict=True)
+        ]
+        with atomic_path(Path(folder) / "predictions.json") as aside:
+            aside.write_text(json.dumps(items, indent=2) + "\n", "utf-8")
+
+
+def write_failures(folder: str | os.PathLike[str], reports: Sequence[tuple[str, DecodeReport]]) -> None:
+    """Write `failures.csv`: video, status, reason of what failed or is partial."""
+    with (
+        atomic_path(Path(folder) / "failures.csv") as aside,
+        open(aside, "w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(["video", "status", "reason"])
+        writer.writerows([video, report.status, report.reason] for video, report in reports)
+
+
+def _row(prediction: Prediction) -> dict[str, Any]:
+    label, probability = prediction.top(1)[0]
+    report = prediction.report
+    values = (
+        prediction.video,
+        report.status if report else "ok",
+        label,
+        round(probability, 6),
+        round(report.coverage if report else 1.0, 4),
+        round(prediction.padding_share, 4),
+        prediction.num_tokens,
+        prediction.num_spans,
+    )
+    return dict(zip(_COLUMNS, values, strict=True))

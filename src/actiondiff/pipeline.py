@@ -1,0 +1,197 @@
+"""The road on one screen: video -> windows -> backbone -> features -> head -> prediction."""
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from actiondiff.backbones.base import Backbone, backbone_from_settings
+from actiondiff.backbones.run import run
+from actiondiff.datasets.loading import pack_arrays
+from actiondiff.errors import RunError, UsageError, VideoError
+from actiondiff.heads.bundle import CONFIG, load_bundle, save_bundle
+from actiondiff.heads.inputs import Head
+from actiondiff.heads.predict import predict_probabilities, split_spans
+from actiondiff.types import DecodeReport, FeatureKey, Features, Frames, Prediction
+from actiondiff.video.decode import VideoReader, iter_video
+
+__all__ = ["BEST", "CARD", "ActionDiff", "find_run"]
+
+BEST = "best-seed.txt"
+CARD = "README.md"
+_log = logging.getLogger(__name__)
+
+
+class ActionDiff:
+    """A backbone and a head that was trained on its features.
+
+    Attributes:
+        backbone: The frozen network.
+        head: The trained head.
+        config: What `config.json` holds: labels, activation, keys, settings of the features ...
+    """
+
+    def __init__(self, backbone: Backbone, head: Head, config: Mapping[str, Any], card: str = "") -> None:
+        self.backbone = backbone
+        self.head = head
+        self.config = dict(config)
+        self._card = card
+        self._keys = [FeatureKey.parse(text) for text in config["keys"]]
+
+    @classmethod
+    def from_pretrained(
+        cls, path: str | os.PathLike[str], *, weights: str | Path | None = None, device: str = "auto"
+    ) -> Self:
+        """A trained model from a run's folder or the hub.
+
+        Args:
+            path: Folder that `actiondiff train` wrote, or a hub id `owner/name`. Of a run with several
+                seeds, the one that was best on validation clips is taken, and the log says so.
+            weights: The backbone's checkpoint, where it needs one: the same that made the features.
+            device: Where the backbone runs.
+
+        Raises:
+            RunError: If there is no complete model.
+            SettingsMismatchError: If the weights are others than those the head was trained with.
+        """
+        folder = find_run(path)
+        head, config = load_bundle(folder)
+        backbone = backbone_from_settings(config["backbone"], weights=weights, device=device)
+        card = folder / CARD
+        return cls(backbone, head, config, card.read_text("utf-8") if card.is_file() else "")
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write head, config and model card; no backbone weights. `from_pretrained` reads it back."""
+        save_bundle(folder, self.head, self.config)
+        (Path(folder) / CARD).write_text(self._card or "# A head trained with ActionDiff\n", "utf-8")
+
+    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
+        """Upload what `save_pretrained` writes to a model repository, made if need be; returns its page."""
+        from huggingface_hub import HfApi
+
+        api = HfApi(token=token)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            api.create_repo(repo_id, repo_type="model", private=private, exist_ok=True)
+            return str(
+                api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="ActionDiff head")
+            )
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes, in the order of the head's outputs."""
+        return list(self.config["labels"])
+
+    def predict(self, video: str | os.PathLike[str] | Frames) -> Prediction:
+        """What a video shows.
+
+        Args:
+            video: A file, sampled as the training features were; or frames, taken as they are.
+
+        Raises:
+            VideoError: If no frame of the file decodes.
+            UsageError: If there are no frames.
+        """
+        if isinstance(video, Frames):
+            if not len(video):
+                raise UsageError("no frames to predict from: got 0.")
+            features = next(run(self.backbone, [[video]], self._keys))
+            assert features is not None
+            return self.classify(features, video.identity)
+        ((_, result),) = self.predict_many([video])
+        if isinstance(result, DecodeReport):
+            raise VideoError(f"{video}: {result.reason}.")
+        return result
+
+    def predict_many(
+        self, videos: Iterable[str | os.PathLike[str]]
+    ) -> Iterator[tuple[str, Prediction | DecodeReport]]:
+        """Predictions of files, in order; windows of different files share the backbone's batches.
+
+        Yields:
+            The path as given, and a prediction; or, where no frame decodes, the report that says why.
+        """
+        opened: list[tuple[str, VideoReader | _Unreadable]] = []
+
+        def readers() -> Iterator[Iterable[Frames]]:
+            for video in videos:
+                opened.append((os.fspath(video), self._open(video)))
+                yield opened[-1][1]
+
+        for features in run(self.backbone, readers(), self._keys):
+            name, reader = opened.pop(0)
+            yield name, reader.report if features is None else self.classify(features, name)
+
+    def classify(self, features: Features, name: str) -> Prediction:
+        """Apply the head to features, rounded as the store rounds them."""
+        tokens = np.concatenate([features.tokens[key] for key in self._keys], axis=1)
+        tokens = tokens.astype(self.config["features"]["store_dtype"]).astype(np.float32)
+        activation = self.config["activation"]
+        probabilities = predict_probabilities(self.head, pack_arrays([tokens]), activation)[0]
+        return Prediction(
+            video=name,
+            probabilities=dict(zip(self.labels, map(float, probabilities), strict=True)),
+            activation=activation,
+            num_tokens=len(tokens),
+            num_spans=len(split_spans(len(tokens), self.head.options.max_tokens)),
+            padding_share=features.padding_share,
+            report=features.report,
+        )
+
+    def _open(self, video: str | os.PathLike[str]) -> "VideoReader | _Unreadable":
+        sampling = self.config["features"]["sampling"]
+        try:
+            return iter_video(video, stride=sampling.get("stride"), fps=sampling.get("fps"))
+        except VideoError as error:
+            return _Unreadable(str(error))
+
+
+class _Unreadable(Sequence[Frames]):
+    """Stands for a file that cannot even be opened: no frames, and a report that says why."""
+
+    def __init__(self, reason: str) -> None:
+        self.report = DecodeReport("failed", reason)
+
+    def __len__(self) -> int:
+        return 0
+
+    def __getitem__(self, index: Any) -> Any:
+        raise IndexError(index)
+
+
+def find_run(path: str | os.PathLike[str]) -> Path:
+    """The folder that holds the model: the given one, its best seed's, or a download from the hub.
+
+    Raises:
+        RunError: If there is none.
+    """
+    folder = Path(path)
+    if not folder.exists():
+        return _download(str(path))
+    best = folder / BEST
+    if best.is_file() and not (folder / CONFIG).exists():
+        name = best.read_text("utf-8").strip()
+        _log.info("%s holds several trainings; %s is taken, the best on validation clips.", folder, name)
+        return folder / name
+    return folder
+
+
+def _download(repo_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    if repo_id.count("/") != 1 or repo_id.startswith((".", "/")):
+        raise RunError(
+            f"there is no folder {repo_id}; give the one that actiondiff train wrote, or a hub id."
+        )
+    try:
+        return Path(snapshot_download(repo_id, allow_patterns=["*.json", "*.safetensors", "*.md"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise RunError(
+            f"there is no folder {repo_id}, and the hub gives no such model ({type(error).__name__}). Check "
+            "the name and the connection, or give the folder that actiondiff train wrote."
+        ) from None
