@@ -1,9 +1,12 @@
 """A checkpoint's architecture, read from its tensors' shapes, and the tensors that an architecture has."""
 
+import functools
 import inspect
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -185,8 +188,14 @@ def config_from_json(component: str, fields: Mapping[str, Any], *, source: objec
     return {name: value for name, value in fields.items() if name in known}
 
 
-def expected_shapes(component: str, config: Mapping[str, Any]) -> dict[str, Shape]:
+def expected_shapes(component: str, config: Mapping[str, Any]) -> Mapping[str, Shape]:
     """Every tensor that a component of this configuration has: name -> shape."""
+    return _expected(component, json.dumps(config, sort_keys=True))
+
+
+@functools.lru_cache(maxsize=16)
+def _expected(component: str, config_json: str) -> Mapping[str, Shape]:
+    config = json.loads(config_json)
     with torch.device("meta"):
         match component:
             case "unet":
@@ -195,7 +204,7 @@ def expected_shapes(component: str, config: Mapping[str, Any]) -> dict[str, Shap
                 module = CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
             case _:
                 module = _vae_encoder(config, quant_conv=component == "vae")
-    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    return MappingProxyType({name: tuple(tensor.shape) for name, tensor in module.state_dict().items()})
 
 
 def _vae_encoder(config: Mapping[str, Any], *, quant_conv: bool) -> nn.Module:

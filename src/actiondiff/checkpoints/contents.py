@@ -159,7 +159,7 @@ def contents_of_folder(folder: Path, *, unet_head_dim: int | None, clip_head_dim
 
 def _checked(
     source: Path, mapped: Mapping[str, Mapping[str, Entry]], configs: Mapping[str, Mapping[str, Any]]
-) -> tuple[dict[str, dict[str, Entry]], dict[str, dict[str, Shape]], list[str]]:
+) -> tuple[dict[str, dict[str, Entry]], dict[str, Mapping[str, Shape]], list[str]]:
     """Entries that the architecture has, what it has, and the source's names that it has not."""
     expected = {component: expected_shapes(component, configs[component]) for component in mapped}
     kept: dict[str, dict[str, Entry]] = {component: {} for component in mapped}

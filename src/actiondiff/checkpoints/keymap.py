@@ -46,13 +46,14 @@ class Target:
 
 @dataclass(frozen=True)
 class _Rule:
+    start: str  # of every name that matches; compared first, because that is quick
     pattern: re.Pattern[str]
     component: str
     how: str
     targets: tuple[str, ...]
 
     def apply(self, key: str) -> tuple[Target, ...] | None:
-        found = self.pattern.fullmatch(key)
+        found = self.pattern.fullmatch(key) if key.startswith(self.start) else None
         if not found:
             return None
         rest = found["rest"]
@@ -113,4 +114,5 @@ def _rule(component: str, source: str, to: Any) -> _Rule:
     how, targets = next(iter(to.items())) if isinstance(to, Mapping) else ("same", to)
     names = (targets,) if isinstance(targets, str) else tuple(targets)
     pattern = re.sub(r"\\{(\w)\\}", r"(?P<\1>\\d+)", re.escape(source))
-    return _Rule(re.compile(rf"{pattern}(?P<rest>(\..+)?)"), component, how, names)
+    start = source.partition("{")[0]
+    return _Rule(start, re.compile(rf"{pattern}(?P<rest>(\..+)?)"), component, how, names)

@@ -1,7 +1,7 @@
 """The one way to weights: original single file, converted folder, diffusers folder or hub id."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -122,10 +122,11 @@ class Checkpoint:
             )
         return {name: _cast(entries[name].read(), dtype) for name in wanted}
 
-    def _entries(self, component: str) -> "dict[str, Entry]":
-        if component not in self.components:
+    def _entries(self, component: str) -> Mapping[str, Entry]:
+        entries = self.contents.entries.get(component)
+        if entries is None or (component == "latent_encoder" and self.one_vae):
             raise UnknownNameError("component of the weights", component, self.components)
-        return dict(self.contents.entries[component])
+        return entries
 
 
 def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

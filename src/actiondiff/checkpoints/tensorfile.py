@@ -38,6 +38,7 @@ _DTYPES = {
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _MAX_TABLE_BYTES = 100_000_000  # the format's own limit
+_PICKLE_SUFFIXES = {".ckpt", ".pt", ".pth", ".bin"}
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  # zip and bare pickles
 
 
@@ -88,6 +89,8 @@ class TensorFile:
     def read(self, name: str) -> Tensor:
         """One tensor, in the dtype it is stored in; its memory is its own."""
         info = self.tensors[name]
+        if not info.num_bytes:
+            return torch.empty(info.shape, dtype=info.dtype)
         data = np.fromfile(self.path, np.uint8, count=info.num_bytes, offset=info.start)
         if len(data) != info.num_bytes:
             raise WeightsError(f"{self.path} became shorter while it was read. Download it again.")
@@ -96,28 +99,25 @@ class TensorFile:
 
 def _read_table(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, Any], int]:
     """The JSON table and the first byte after it."""
-    head = file.read(8)
-    if path.suffix in {".ckpt", ".pt", ".pth", ".bin"} or head.startswith(_PICKLES):
+    head = file.read(9)
+    if head[8:] != b"{" and (path.suffix in _PICKLE_SUFFIXES or head.startswith(_PICKLES)):
         raise WeightsError(
             f"{path} is a pickle, which can run code when it is loaded and is never read here; "
             "use the .safetensors file of the same weights."
         )
-    length = int.from_bytes(head, "little")
-    if len(head) == 8 and 8 + length > size and length <= _MAX_TABLE_BYTES and file.read(1) == b"{":
+    length = int.from_bytes(head[:8], "little")
+    if head[8:] != b"{" or length > _MAX_TABLE_BYTES:
+        _fail_format(path)
+    if 8 + length > size:
         raise WeightsError(
-            f"{path} is cut short: {size:,} bytes, which is not even its table of contents "
+            f"{path} is cut short: {size:,} bytes, fewer than its table of contents has "
             f"({8 + length:,}). Download it again."
         )
+    file.seek(8)
     try:
-        if len(head) < 8 or 8 + length > size:
-            raise ValueError("no table of contents")
-        file.seek(8)
-        table = json.loads(file.read(length))
-        if not isinstance(table, dict):
-            raise ValueError("the table of contents is no object")
+        return json.loads(file.read(length)), 8 + length
     except ValueError:
         _fail_format(path)
-    return table, 8 + length
 
 
 def _fail_format(path: Path) -> NoReturn:
@@ -174,11 +174,15 @@ def write_tensors(
     with open(path, "wb") as file:
         head = _table(shapes, dtype, metadata)
         file.write(head)
-        for (name, shape), tensor in zip(shapes.items(), tensors, strict=True):
+        stream = iter(tensors)
+        for name, shape in shapes.items():  # not zip, which keeps the last tensor while the next is made
+            tensor = next(stream)
             if tuple(tensor.shape) != shape or tensor.dtype != dtype:
                 raise ValueError(f"{name}: announced as {dtype} {shape}, got {tensor.dtype} {tensor.shape}")
             file.write(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
             del tensor
+        if next(stream, None) is not None:
+            raise ValueError("more tensors than were announced")
         size = file.tell()
         final = _table(shapes, dtype, metadata)
         if len(final) != len(head):

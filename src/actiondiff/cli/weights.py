@@ -44,7 +44,8 @@ def convert(
 
     from actiondiff.checkpoints.convert import convert_weights
 
-    with Progress(console=Console(stderr=True), transient=True, disable=as_json) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=as_json or not console.is_terminal) as bar:
         task = bar.add_task("Converting", total=None)
         report = convert_weights(
             src,
