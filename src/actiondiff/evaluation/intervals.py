@@ -84,7 +84,7 @@ def _weights(groups: Sequence[str], num_clips: int, num_resamples: int, seed: in
     if len(groups) != num_clips:
         raise UsageError(f"{num_clips} clips need as many group names; got {len(groups)}.")
     num_groups = len(set(groups) - {""}) + sum(not group for group in groups)
-    return resample(groups, num_resamples if num_groups > 1 else 0, seed=seed)
+    return resample(groups, num_resamples, seed=seed) if num_groups > 1 else np.zeros((0, num_clips))
 
 
 def _percentiles(values: Float, level: float) -> tuple[float, float]:
@@ -144,8 +144,9 @@ def _average_precision(values: Array, truth: Truth, weights: Float) -> Float:
     def counted(chosen: Truth) -> Float:
         """(P, R): weight of the chosen items that reach each threshold."""
         clips, _ = np.nonzero(chosen)
-        table = coo_array((np.ones(len(clips)), (first[chosen], clips)), shape=(len(thresholds), len(values)))
-        reached: Float = np.cumsum(table.tocsr() @ weights.T, axis=0)
+        shape = (len(thresholds), len(values))
+        table = coo_array((np.ones(len(clips)), (first[chosen], clips)), shape=shape).tocsr()
+        reached: Float = np.cumsum(np.asarray(table @ weights.T), axis=0)
         return reached
 
     hits = counted(truth)
