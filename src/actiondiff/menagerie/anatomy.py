@@ -108,8 +108,8 @@ class _Skeleton:
         self._ends: list[tuple[Floats, Floats]] = []
         self._radii: list[tuple[Floats | float, Floats | float]] = []
         self._shoulder = body.height + 0.5 * float(np.sin(body.tilt))
-        self._reach = body.neck + body.head + body.snout
-        bow = float(np.clip(1.0 - self._reach / max(self._shoulder, 1e-6), 0.0, 0.55))
+        self._to_mouth = body.neck + body.head + body.snout
+        bow = float(np.clip(1.0 - self._to_mouth / max(self._shoulder, 1e-6), 0.0, 0.55))
         self._pitch = body.tilt + motion["pitch"] - motion["reach"] * bow
         self._height = body.height * (1.0 + motion["bob"])
         self._torso()
@@ -172,7 +172,7 @@ class _Skeleton:
 
     def _head(self) -> None:
         body, motion = self.body, self.motion
-        down = -float(np.arcsin(np.clip((self._shoulder - 0.05) / self._reach, 0.3, 0.95)))
+        down = -float(np.arcsin(np.clip((self._shoulder - 0.05) / self._to_mouth, 0.3, 0.95)))
         elevation = body.neck_angle + motion["reach"] * (down - body.neck_angle)
         facing = (
             0.2 * body.neck_angle
