@@ -52,16 +52,17 @@ def split_examples(
 
     With a `domain`, its `source` values train and its `target` values test; the source's clips marked `test`
     in the table's `split` column are left out, and its `val` ones validate. Without one, the `split` column
-    decides if it names training clips; else groups are drawn. Validation clips are held-out groups of the
-    training side where the table marks none.
+    decides if it marks any clip: clips without a mark train if none is marked `train`, else they are left
+    out. Where it marks none, groups are drawn. Validation clips are held-out groups of the training side
+    where the table marks none.
 
     Args:
         table: The clips; those without a label are left out.
         domain: Column whose values are the domains.
         source: Values that train.
         target: Values that test; `rest` for all others.
-        validation_share: Share of the training side's groups to hold out, at least one of each class that has
-            two or more.
+        validation_share: Share of the training side's groups to hold out, at least one a class where it has
+            one to spare.
         test_share: Share of all groups that test, where nothing else says which.
         seed: Of what is drawn.
 
@@ -72,21 +73,23 @@ def split_examples(
     labelled = [i for i, example in enumerate(table.examples) if example.labels]
     if not labelled:
         raise UsageError(f"{table.source} has no labels; training needs a column label.")
-    splits = [table.examples[i].split for i in range(len(table))]
+    splits = [example.split for example in table.examples]
     if domain is not None:
         side, test, text = _by_domain(table, labelled, domain, source, target)
         side = [i for i in side if splits[i] != "test"]
-    elif any(splits[i] == "train" for i in labelled):
-        side = [i for i in labelled if splits[i] in ("train", "val")]
+    elif any(splits[i] for i in labelled):
+        learnt = ("train", "val") if "train" in splits else ("", "val")
+        side = [i for i in labelled if splits[i] in learnt]
         test = [i for i in labelled if splits[i] == "test"]
-        text = "the table's split column"
+        unmarked = len(labelled) - len(side) - len(test)
+        text = f"the table's split column{f' ({unmarked} clips have no mark)' if unmarked else ''}"
     else:
         test = _hold_out(table, labelled, test_share, f"{seed}/test")
-        side = [i for i in labelled if i not in set(test)]
+        side = _without(labelled, test)
         text = f"{test_share:.0%} of the groups drawn for testing"
     marked = [i for i in side if splits[i] == "val"]
     validation = marked or _hold_out(table, side, validation_share, f"{seed}/validation")
-    train = [i for i in side if i not in set(validation)]
+    train = _without(side, validation)
     how = "marked in the table" if marked else f"{validation_share:.0%} of the training side's groups"
     _check(table, train)
     return Split(tuple(train), tuple(validation), tuple(test), f"{text}; validation: {how}")
@@ -115,23 +118,33 @@ def _by_domain(
 def _hold_out(table: Table, indices: Sequence[int], share: float, salt: str) -> list[int]:
     """Clips of a share of the groups, drawn within each class so that classes stay in proportion.
 
-    A group counts for the rarest class of its clips. A class with one group keeps it for training.
+    A group counts for the rarest class of its clips. The last group of any class stays.
     """
     if not share:
         return []
     frequency = Counter(label for i in indices for label in table.examples[i].labels)
-    members = defaultdict(list)
+    rarity = {label: rank for rank, label in enumerate(sorted(frequency, key=lambda x: (frequency[x], x)))}
+    labels: defaultdict[str, set[str]] = defaultdict(set)  # of each group
     for i in indices:
-        members[group_of(table.examples[i])].append(i)
+        labels[group_of(table.examples[i])].update(table.examples[i].labels)
+    left = Counter(label for found in labels.values() for label in found)  # groups a class
     by_class = defaultdict(list)
-    for group, clips in members.items():
-        labels = {label for i in clips for label in table.examples[i].labels}
-        by_class[min(labels, key=lambda label: (frequency[label], label))].append(group)
+    for group in sorted(labels, key=lambda group: hashlib.sha256(f"{salt}/{group}".encode()).hexdigest()):
+        by_class[min(labels[group], key=rarity.__getitem__)].append(group)
     held: set[str] = set()
-    for groups in by_class.values():
-        ranked = sorted(groups, key=lambda group: hashlib.sha256(f"{salt}/{group}".encode()).hexdigest())
-        held.update(ranked[: min(max(1, round(share * len(groups))), len(groups) - 1)])
+    for label in sorted(by_class, key=rarity.__getitem__):
+        wanted = max(1, round(share * len(by_class[label])))
+        for group in by_class[label]:
+            if wanted and all(left[item] > 1 for item in labels[group]):
+                held.add(group)
+                left.subtract(labels[group])
+                wanted -= 1
     return [i for i in indices if group_of(table.examples[i]) in held]
+
+
+def _without(indices: Sequence[int], taken: Sequence[int]) -> list[int]:
+    out = set(taken)
+    return [i for i in indices if i not in out]
 
 
 def _check(table: Table, train: Sequence[int]) -> None:
