@@ -21,6 +21,8 @@ __all__ = [
     "CLIP_HEAD_DIM",
     "COMPONENTS",
     "UNET_HEAD_DIM",
+    "attention_heads",
+    "attention_widths",
     "config_from_json",
     "config_from_shapes",
     "expected_shapes",
@@ -126,6 +128,17 @@ def _heads(what: str, width: int, head_dim: int) -> int:
             f"cannot tell. Give {option}= (--{option.replace('_', '-')}) as the model was made."
         )
     return width // head_dim
+
+
+def attention_heads(config: Mapping[str, Any]) -> list[int]:
+    """How many heads attention has: of each level for a U-Net, one number for an image encoder."""
+    heads = config["num_attention_heads"]
+    return list(heads) if isinstance(heads, list | tuple) else [heads] * len(attention_widths(config))
+
+
+def attention_widths(config: Mapping[str, Any]) -> list[int]:
+    """The channels that those heads share out."""
+    return list(config.get("block_out_channels") or [config["hidden_size"]])
 
 
 def _count(names: Iterable[str], pattern: str) -> int:

@@ -13,6 +13,8 @@ from torch import Tensor
 from actiondiff.checkpoints.architecture import (
     COMPONENTS,
     Shape,
+    attention_heads,
+    attention_widths,
     config_from_json,
     config_from_shapes,
     expected_shapes,
@@ -217,10 +219,8 @@ def _compare_heads(
         if head_dim is None or component not in configs:
             continue
         config = configs[component]
-        widths = config["block_out_channels"] if component == "unet" else [config["hidden_size"]]
-        heads = config["num_attention_heads"]
-        heads = heads if isinstance(heads, list) else [heads] * len(widths)
-        found = [width // count for width, count in zip(widths, heads, strict=True)]
+        pairs = zip(attention_widths(config), attention_heads(config), strict=True)
+        found = [width // count for width, count in pairs]
         if any(width != head_dim for width in found):
             raise WeightsError(
                 f"a head width of {head_dim} was given for the {component}, but its config.json in {folder} "

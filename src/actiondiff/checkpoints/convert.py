@@ -122,7 +122,7 @@ def convert_weights(
         report = ConversionReport(
             folder=folder,
             dtype=dtype,
-            identity=combined(digests),
+            identity=combined(digests, contents.configs),
             source=path.name,
             source_sha256=sha256_of_file(path),
             num_used=len({entry.key for entries in contents.entries.values() for entry in entries.values()}),

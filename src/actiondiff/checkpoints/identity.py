@@ -6,14 +6,18 @@ results are kept: in the files that this package writes, else in the user's cach
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from actiondiff.checkpoints.architecture import attention_heads
 from actiondiff.provenance import atomic_path, canonical_json
+from actiondiff.types import JSON
 
 __all__ = ["DIGEST_FIELD", "Digest", "cache_folder", "combined", "recall", "remember"]
 
@@ -40,9 +44,17 @@ class Digest:
         return hashlib.sha256("".join(sorted(self._lines)).encode()).hexdigest()
 
 
-def combined(digests: Mapping[str, str]) -> str:
-    """The identity of a checkpoint from its components' digests."""
-    return hashlib.sha256(canonical_json(dict(digests)).encode()).hexdigest()
+def combined(digests: Mapping[str, str], configs: Mapping[str, Mapping[str, Any]]) -> str:
+    """The identity of a checkpoint: its components' digests, and the numbers of attention heads.
+
+    Shapes do not tell the heads, and other heads make other numbers of the same weights.
+    """
+    heads: JSON = {
+        component: list[JSON](attention_heads(config))
+        for component, config in configs.items()
+        if "num_attention_heads" in config
+    }
+    return hashlib.sha256(canonical_json([dict(digests), heads]).encode()).hexdigest()
 
 
 def cache_folder() -> Path:
@@ -57,22 +69,21 @@ def _place(files: Iterable[Path]) -> Path:
     """Where the hash of these files, as they are now, is kept; another size or time is another place."""
     states = [(path.resolve().as_posix(), path.stat()) for path in sorted(files)]
     key = canonical_json([_FORMAT, [[name, state.st_size, state.st_mtime_ns] for name, state in states]])
-    return cache_folder() / "identities" / hashlib.sha256(key.encode()).hexdigest()
+    return cache_folder() / "digests" / hashlib.sha256(key.encode()).hexdigest()
 
 
-def recall(files: Iterable[Path]) -> str | None:
-    """The kept identity of these files; None if there is none that can be read."""
+def recall(files: Iterable[Path]) -> dict[str, str]:
+    """The kept digests of these files' components; empty if there are none that can be read."""
     try:
-        text = _place(files).read_text("ascii").strip()
-    except (OSError, RuntimeError, ValueError):  # RuntimeError: the user has no home folder
-        return None
-    return text if len(text) == 64 else None
+        return dict(json.loads(_place(files).read_text("utf-8")))
+    except (OSError, RuntimeError, ValueError, TypeError):  # RuntimeError: the user has no home folder
+        return {}
 
 
-def remember(files: Iterable[Path], identity: str) -> None:
-    """Keep the identity of these files; does nothing where the cache cannot be written."""
+def remember(files: Iterable[Path], digests: Mapping[str, str]) -> None:
+    """Keep the digests of these files' components; does nothing where the cache cannot be written."""
     try:
         with atomic_path(_place(files)) as aside:
-            aside.write_text(identity, "ascii")
+            aside.write_text(canonical_json(dict(digests)), "utf-8")
     except (OSError, RuntimeError):
         return

@@ -62,19 +62,18 @@ class Checkpoint:
 
     @cached_property
     def identity(self) -> str:
-        """sha256 (hex) over what layers 1 .. 13 can need: names, shapes, and values as float32.
+        """sha256 (hex) over what layers 1 .. 13 can need: names, shapes, values as float32, attention heads.
 
         It is the same for single file, converted folder and diffusers folder of the same values. It is read
         from the files' own metadata or the user's cache where it is known there.
         """
-        stored = {component: self._stored_digest(component) for component in self.components}
-        if all(stored.values()):
-            return combined(stored)
-        known = recall(self.contents.files)
-        if known is None:
-            known = combined({component: self._digest(component) for component in self.components})
-            remember(self.contents.files, known)
-        return known
+        digests = {component: self._stored_digest(component) for component in self.components}
+        if not all(digests.values()):
+            digests = recall(self.contents.files)
+        if digests.keys() != set(self.components):
+            digests = {component: self._digest(component) for component in self.components}
+            remember(self.contents.files, digests)
+        return combined(digests, self.contents.configs)
 
     def _stored_digest(self, component: str) -> str:
         """The digest that the component's file carries since it was written here; empty if it has none."""

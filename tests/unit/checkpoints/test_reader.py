@@ -144,6 +144,17 @@ def test_identity_covers_what_layers_can_need_and_nothing_else(original_state, t
     assert identity("conditioner.embedders.3.encoder.post_quant_conv.weight") == whole
 
 
+def test_identity_tells_head_widths_apart(original, tmp_path):
+    """Other heads make other features of the same weights, from a folder as from the file."""
+    widths = ({"unet_head_dim": 16, "clip_head_dim": 8}, {"unet_head_dim": 16, "clip_head_dim": 16},
+              {"unet_head_dim": 32, "clip_head_dim": 8})  # fmt: skip
+    found = [open_checkpoint(original, **options).identity for options in widths]
+    assert len(set(found)) == 3
+    for number, options in enumerate(widths):
+        convert_weights(original, tmp_path / str(number), **options)
+        assert open_checkpoint(tmp_path / str(number)).identity == found[number]
+
+
 def test_identity_is_kept_until_the_file_changes(original, original_state, tmp_path, reads, cache):
     path = tmp_path / "x.safetensors"
     shutil.copy(original, path)
