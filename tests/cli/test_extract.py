@@ -93,6 +93,21 @@ def test_shards_fill_one_store(clips, tmp_path, capsys):
     assert len(FeatureStore.open(tmp_path / "store").videos()) == 2
 
 
+def test_neighbours_in_a_batch_change_no_bit(tmp_path):
+    rng = np.random.default_rng(1)
+    for name, height, width in (("a", 32, 32), ("b", 24, 40), ("c", 32, 32)):  # a and c need no resizing
+        pixels = rng.integers(0, 256, (12, height, width, 3), dtype=np.uint8)
+        write_video(tmp_path / "clips" / f"{name}.mp4", pixels, fps=10)
+    assert extract(tmp_path / "clips", tmp_path / "together") == 0
+    for name in "bca":
+        path = tmp_path / "clips" / f"{name}.mp4"
+        assert extract(path, tmp_path / "apart", "--root", str(tmp_path / "clips")) == 0
+    stores = [FeatureStore.open(tmp_path / name) for name in ("together", "apart")]
+    for video in stores[0].videos():
+        files = [(store.folder / store.row(video).file).read_bytes() for store in stores]
+        assert files[0] == files[1], video
+
+
 def test_a_table_names_the_videos(clips, tmp_path, capsys):
     table = clips / "labels.csv"
     table.write_text("video,label\none.mp4,run\ntwo words/zwei ü.mp4,jump\n", "utf-8")
