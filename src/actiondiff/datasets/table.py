@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import os
+import posixpath
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -25,6 +26,7 @@ def read_table(path: str | os.PathLike[str], *, check_files: bool = False) -> Ta
     The CSV has a header with `video` (relative to the table) and, as wanted, `label` (several separated by
     `;`), `start_seconds`, `end_seconds`, `split` (train, val, test), `group`, and any further columns. It is
     UTF-8; the separator is the comma, semicolon or tab that the header uses most. Empty rows are skipped.
+    Labels that differ in case or blanks only count as misspelt.
 
     Args:
         path: The table or folder.
@@ -63,18 +65,24 @@ def read_folder(folder: str | os.PathLike[str]) -> Table:
     """A folder with a sub-folder a class: the first sub-folder's name is the label.
 
     Raises:
-        TableError: If no video lies in a sub-folder, or some lie beside them.
+        TableError: If a sub-folder holds no video, there is none, or videos lie beside them.
     """
     folder = Path(folder)
     names = [PurePosixPath(video.relative_to(folder).as_posix()) for video in find_videos([folder])]
-    loose = [str(name) for name in names if len(name.parts) == 1]
-    if loose:
-        shown = ", ".join(loose[:5])
-        raise TableError(
-            folder, [f"{len(loose)} videos lie in no class's sub-folder: {shown}; move them, or use a CSV"]
-        )
+    classes = {item.name for item in folder.iterdir() if item.is_dir() and not item.name.startswith(".")}
+    problems = [
+        f"{name} lies in no class's sub-folder; move it, or use a CSV"
+        for name in names
+        if len(name.parts) == 1
+    ]
+    problems += [
+        f"the sub-folder {name} holds no video; remove it, or use a CSV"
+        for name in sorted(classes - {name.parts[0] for name in names})
+    ]
     if not names:
-        raise TableError(folder, ["no videos in sub-folders; each class needs one, or use a CSV"])
+        problems.append("no videos in sub-folders; each class needs one, or use a CSV")
+    if problems:
+        raise TableError(folder, problems)
     return Table(folder, folder, tuple(Example(str(name), (name.parts[0],)) for name in names))
 
 
@@ -84,26 +92,24 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         text = path.read_text("utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:
         raise TableError(path, [f"it cannot be read as UTF-8 text ({error}); save it as CSV UTF-8"]) from None
-    header = text.split("\n", 1)[0]
+    header = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max(_DELIMITERS, key=header.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
-        lines = list(reader)
+        lines = [(number, [cell.strip() for cell in cells]) for number, cells in enumerate(reader, start=1)]
     except csv.Error as error:
         raise TableError(path, [f"it is no CSV: {error}"]) from None
-    names = [name.strip() for name in lines[0]] if lines else []
+    lines = [(number, cells) for number, cells in lines if any(cells)]
+    names = lines[0][1] if lines else []
     problems = [
         f"the column {name} stands {names.count(name)} times"
-        for name in {n for n in names if names.count(n) > 1}
+        for name in sorted({name for name in names if name and names.count(name) > 1})
     ]
     if "video" not in names:
         found = ", ".join(names) or "nothing"
         problems.append(f"the column video is missing; the header has: {found}")
     rows = []
-    for number, cells in enumerate(lines[1:], start=2):
-        cells = [cell.strip() for cell in cells]
-        if not any(cells):
-            continue
+    for number, cells in lines[1:]:
         if len(cells) > len(names) and any(cells[len(names) :]):
             problems.append(
                 f"row {number}: {len(cells)} cells, {len(names)} columns; quote cells with a {delimiter!r}"
@@ -117,7 +123,9 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
 def _example(number: int, row: Mapping[str, str], problems: list[str]) -> Example:
     """A row's clip; what is wrong with it is added to the problems."""
     video = row["video"].replace("\\", "/")
-    if not video:
+    if video:
+        video = posixpath.normpath(video)  # "./a.mp4" is the clip a.mp4
+    else:
         problems.append(f"row {number}: video is empty")
     start, end = (
         _seconds(number, name, row.get(name, ""), problems) for name in ("start_seconds", "end_seconds")
