@@ -51,7 +51,7 @@ class TokenInput(nn.Module):
     def measure(self, tokens: torch.Tensor) -> None:
         """Take the channels' statistics from training data (N, D); does nothing unless standardised."""
         if self.input == "standardised":
-            deviation, mean = torch.std_mean(tokens.double(), dim=0, correction=0)
+            deviation, mean = torch.std_mean(tokens, dim=0, correction=0)
             self.mean.copy_(mean)
             self.deviation.copy_(
                 torch.where(deviation > 1e-6 * mean.abs(), deviation, 1.0)
