@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from actiondiff.backbones.base import find_spec
 from actiondiff.errors import UnknownNameError, UsageError
@@ -67,6 +67,16 @@ class ProtocolOptions(BaseModel):
         0.2, ge=0, lt=1, description="Share of the groups that test, where neither split nor domain says."
     )
 
+    @field_validator("source", "target", mode="before")
+    @classmethod
+    def _as_list(cls, value: Any) -> Any:
+        """`bird, fish` is a list of two; a number is a name like any other, as in a table."""
+        if value == "rest":
+            return value
+        items = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+        items = [str(item).strip() if type(item) in (str, int) else item for item in items]
+        return [item for item in items if item != ""]
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if bool(self.domain) is not bool(self.source):
@@ -98,10 +108,14 @@ def recipe_text(name_or_path: str | os.PathLike[str]) -> str:
 
     Raises:
         UnknownNameError: If it is neither.
+        UsageError: If the file cannot be read.
     """
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml") and path.is_file():
-        return path.read_text("utf-8")
+        try:
+            return path.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} cannot be read as UTF-8 text: {error}.") from None
     name = str(name_or_path).removesuffix(".yaml")
     if name not in list_recipes():
         raise UnknownNameError("recipe", name, list_recipes(), "Or give the path of a YAML file.")
@@ -125,10 +139,7 @@ def load_recipe(
         UnknownNameError: If there is no such recipe, or an option of a name that does not exist.
         UsageError: If the YAML or a value is not in order.
     """
-    try:
-        tree = yaml.safe_load(recipe_text(name_or_path)) or {}
-    except yaml.YAMLError as error:
-        raise UsageError(f"{name_or_path} is not YAML: {error}.") from None
+    tree = _parse(recipe_text(name_or_path), str(name_or_path)) or {}
     if not isinstance(tree, dict):
         raise UsageError(f"{name_or_path} must hold options by name; got {type(tree).__name__}.")
     for dotted, value in (values or {}).items():
@@ -137,17 +148,26 @@ def load_recipe(
         dotted, sign, value = text.partition("=")
         if not sign:
             raise UsageError(f"--set takes name=value, for example training.epochs=30; got {text!r}.")
-        _place(tree, dotted.strip(), yaml.safe_load(value))
+        _place(tree, dotted.strip(), _parse(value, f"--set {text}"))
     try:
-        return Recipe.model_validate(tree)
+        return Recipe.model_validate({name: value for name, value in tree.items() if value is not None})
     except ValidationError as error:
         raise _explain(error, name_or_path) from None
+
+
+def _parse(text: str, source: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{source} is not YAML: {' '.join(str(error).split())}.") from None
 
 
 def _place(tree: dict[str, Any], dotted: str, value: Any) -> None:
     *parents, name = dotted.split(".")
     for parent in parents:
-        tree = tree.setdefault(parent, {})
+        if tree.get(parent) is None:
+            tree[parent] = {}
+        tree = tree[parent]
         if not isinstance(tree, dict):
             raise UsageError(
                 f"{parent} in {dotted!r} has no options of its own; actiondiff recipe show lists them."
@@ -164,7 +184,11 @@ def _explain(error: ValidationError, source: object) -> UsageError:
         for name in problem["loc"][:-1]:
             model = model.model_fields[name].annotation
         return UnknownNameError(f"option {place} of recipe {source}:", problem["loc"][-1], model.model_fields)
-    return UsageError(f"recipe {source}: {place or 'protocol'}: {problem['msg']}; got {problem['input']!r}.")
+    said = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    got = problem["input"]
+    return UsageError(
+        f"recipe {source}: {place}: {said}" + ("." if isinstance(got, dict) else f"; got {got!r}.")
+    )
 
 
 def _walk(folder: Traversable, prefix: str) -> list[str]:
