@@ -226,7 +226,7 @@ class _Skeleton:
                 [0.0, 0.85 * side * max(body.girth), 0.25 * max(body.girth)]
             )
             yaw = side * (np.pi - 0.1 - 1.35 * flap - np.abs(beat))
-            tip = shoulder + body.wings * _direction(yaw, 1.1 * flap - 0.15)
+            tip = shoulder + body.wings * _direction(yaw, 0.5 * flap - 0.15)
             self._add("wing", self._place(shoulder), self._place(tip), 0.12, 0.06)
 
     def _leg(self, pair: int, side: float) -> None:
