@@ -175,7 +175,7 @@ def find_run(path: str | os.PathLike[str]) -> Path:
     best = folder / BEST
     if best.is_file() and not (folder / CONFIG).exists():
         name = best.read_text("utf-8").strip()
-        _log.info("%s holds several trainings; %s is taken, the best on validation clips.", folder, name)
+        _log.info("%s holds several trainings; %s is taken, as its metrics.json says.", folder, name)
         return folder / name
     return folder
 

@@ -22,32 +22,37 @@ from actiondiff.datasets.loading import PackedFeatures, pack
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import RunError, SettingsMismatchError, UnknownNameError, UsageError
 from actiondiff.evaluation.judge import (
-    METRICS,
     check_classes,
     judge,
     judge_by_value,
+    mean_and_sd,
     missing_clips,
     prediction_table,
     targets_of_counts,
 )
-from actiondiff.evaluation.leakage import audit, identities_of
+from actiondiff.evaluation.leakage import audit
 from actiondiff.evaluation.protocols import Split, split_examples
+from actiondiff.features.manifest import Row
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads import build_head
 from actiondiff.heads.bundle import load_bundle, save_bundle
+from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation, predict_probabilities
 from actiondiff.pipeline import BEST, CARD, find_run
-from actiondiff.provenance import atomic_path, differences, environment
+from actiondiff.provenance import atomic_path, differences, environment, fingerprint
 from actiondiff.recipe import Recipe, load_recipe
-from actiondiff.report.card import cautions, model_card
-from actiondiff.training.fit import fit
+from actiondiff.report.card import cautions, model_card, seeds_card
+from actiondiff.training.fit import FitResult, fit
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
 from actiondiff.types import JSON, Example, FeatureKey
 
 __all__ = ["Evaluation", "Run", "evaluate", "train"]
 
 Progress = Callable[[str], None]
+_Sides = Mapping[str, PackedFeatures | None]
 _SIDES = ("train", "validation", "test")
+_GZIP: Any = {"method": "gzip", "mtime": 0}  # no time in it: the same numbers give the same bytes
+_RECIPE, _METRICS, _CLIPS = "recipe.yaml", "metrics.json", "clips.csv.gz"
 
 
 @dataclass(frozen=True)
@@ -103,18 +108,19 @@ def train(
         UnknownNameError: If the store lacks the feature, or a column or value does not exist.
         UsageError: If clips and options do not fit each other: one class only, an empty class ...
         StoreError: If the store cannot be read, or holds none of the clips.
-        RunError: If the folder holds another run.
+        RunError: If the folder holds another run, or something else.
     """
     store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
     table = table if isinstance(table, Table) else read_table(table)
     chosen = _resolve(recipe, table)
     study = _Study(store, table, chosen, Path(root) if root else table.root)
-    out = Path(out)
-    folders = [out] if chosen.seeds == 1 else [out / f"seed-{n}" for n in range(chosen.seeds)]
-    runs = []
-    for number, folder in enumerate(folders):
-        runs.append(study.run(folder, chosen.seed + number, progress or (lambda line: None)))
-    return runs[0] if chosen.seeds == 1 else _aggregate(out, runs, chosen)
+    out, tell = Path(out), progress or (lambda line: None)
+    _check_folder(out, several=chosen.seeds > 1)
+    if chosen.seeds == 1:
+        return study.run(out, chosen.seed, tell)
+    _write_text(out / _RECIPE, yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False))
+    runs = [study.run(out / f"seed-{n}", chosen.seed + n, tell) for n in range(chosen.seeds)]
+    return _aggregate(out, runs)
 
 
 def evaluate(
@@ -154,9 +160,9 @@ def evaluate(
     if not examples:
         raise UsageError(f"{table.source} has no labelled clips to test on.")
     packed = pack(store, examples, _keys(config), config["labels"], root=root or table.root)
-    seen = _seen(folder)
-    identities = identities_of(store, packed.examples, Path(root) if root else table.root)
-    fresh = [i for i, example in enumerate(packed.examples) if identities.get(example.video) not in seen]
+    seen, notes = _seen(folder)
+    rows = _rows(store, packed.examples, Path(root) if root else table.root)
+    fresh = [i for i, example in enumerate(packed.examples) if rows[example.video].identity not in seen]
     if not fresh:
         raise UsageError(
             f"all {len(packed)} clips with features were used in training; there is none to test on."
@@ -168,7 +174,7 @@ def evaluate(
         **judge(test, probabilities, config["activation"], targets_of_counts(source)),
         "num_left_out_as_trained_on": len(packed) - len(fresh),
         "missing": missing_clips(packed),
-        "cautions": cautions(len(test), {}),
+        "cautions": [*cautions(len(test), {}), *notes],
         "run": str(folder),
         "table": str(table.source),
         "environment": environment(),
@@ -187,52 +193,43 @@ class _Study:
 
     def run(self, folder: Path, seed: int, progress: Progress) -> Run:
         """One training and its test, in one folder."""
-        if (folder / "metrics.json").exists():
+        if (folder / _METRICS).exists():
             return self._finished(folder, seed)
-        key = self.recipe.features.choose(self.store)
-        split = self._split(seed)
-        labels = sorted(
-            {label for i in (*split.train, *split.validation, *split.test) for label in self._of(i).labels}
-        )
-        sides = self._pack(split, key, labels)
-        check_classes(sides, labels)
+        split = self._split()
+        sides, key = self._pack(split)
+        train = sides["train"]
+        assert train is not None  # splitting raises where no clip is left to train on
+        check_classes(train)
         activation: Activation = "sigmoid" if self.table.multi_label else "softmax"
-        head = build_head(self.recipe.head, sides["train"].token_width, len(labels), seed=seed)
+        head = build_head(self.recipe.head, train.token_width, len(train.label_names), seed=seed)
         released = self.recipe.protocol.selection == "released"
-        selecting = sides["test"] if released else sides["validation"]
+        if released and sides["test"] is None:
+            raise UsageError("selection=released chooses the epoch on test clips, and there are none.")
         folder.mkdir(parents=True, exist_ok=True)
-        _write_text(folder / "recipe.yaml", self._recipe_text(seed))
+        _write_text(folder / _RECIPE, self._recipe_text(seed))
         result = fit(
             head,
-            sides["train"],
-            selecting,
+            train,
+            sides["test" if released else "validation"],
             self.recipe.training,
             activation=activation,
             seed=seed,
             folder=folder,
             progress=lambda row: progress(_epoch_line(row, self.recipe.training.epochs)),
         )
-        config = self._config(key, labels, activation, sides["train"])
-        metrics = self._metrics(split, sides, config, seed)
-        metrics["fit"] = {
-            **{name: value for name, value in asdict(result).items() if name != "history"},
-            "num_epochs": len(result.history),
-            "selected_by": "the test clips (as released)" if released else "held-out clips of the source",
+        config = self._config(key, activation, train)
+        metrics = {
+            **self._metrics(split, sides, config, seed),
+            "fit": _fit_summary(result, released=released),
         }
-        metrics["fit"]["validation_score"] = _best_score(result.history, result.selected_on)
         self._score(folder, head, sides, activation, metrics)
-        self._clips(sides).to_csv(
-            folder / "clips.csv.gz", index=False, compression={"method": "gzip", "mtime": 0}
-        )
+        self._clips(sides).to_csv(folder / _CLIPS, index=False, compression=_GZIP)
         save_bundle(folder, head, config)
         _write_text(folder / CARD, model_card(config, metrics))
-        _write_text(folder / "metrics.json", json.dumps(metrics, indent=2))
+        _write_text(folder / _METRICS, json.dumps(metrics, indent=2))
         return Run(folder, metrics)
 
-    def _of(self, index: int) -> Example:
-        return self.table.examples[index]
-
-    def _split(self, seed: int) -> Split:
+    def _split(self) -> Split:
         options = self.recipe.protocol
         return split_examples(
             self.table,
@@ -244,58 +241,58 @@ class _Study:
             seed=self.recipe.seed,  # the same clips for every seed: seeds tell of training, not of the split
         )
 
-    def _pack(self, split: Split, key: FeatureKey, labels: Sequence[str]) -> dict[str, PackedFeatures]:
-        sides = {}
-        for side, indices in zip(_SIDES, (split.train, split.validation, split.test), strict=True):
-            if indices:
-                examples = [self._of(i) for i in indices]
-                sides[side] = pack(self.store, examples, key, labels, root=self.root)
-        return {side: sides.get(side) for side in _SIDES}  # type: ignore[misc]
+    def _pack(self, split: Split) -> tuple[_Sides, FeatureKey]:
+        """Each side's clips with their features; None for a side without clips."""
+        key = self.recipe.features.choose(self.store)
+        examples = {side: [self.table.examples[i] for i in getattr(split, side)] for side in _SIDES}
+        labels = sorted({label for side in examples.values() for clip in side for label in clip.labels})
+        sides = {
+            side: pack(self.store, clips, key, labels, root=self.root) if clips else None
+            for side, clips in examples.items()
+        }
+        return sides, key
 
-    def _config(
-        self, key: FeatureKey, labels: Sequence[str], activation: Activation, packed: PackedFeatures
-    ) -> dict[str, Any]:
+    def _config(self, key: FeatureKey, activation: Activation, train: PackedFeatures) -> dict[str, Any]:
         return {
-            "labels": list(labels),
+            "labels": list(train.label_names),
             "activation": activation,
             "keys": [str(key)],
             "backbone": self.store.settings["backbone"],
             "features": self.store.settings,
             "feature_fingerprint": self.store.fingerprint,
-            "train_label_counts": [int(n) for n in packed.targets.sum(0).tolist()],
+            "clips_fingerprint": self._clips_fingerprint(),
+            "train_label_counts": [int(n) for n in train.targets.sum(0).tolist()],
             "environment": environment(),
         }
 
-    def _metrics(
-        self, split: Split, sides: Mapping[str, PackedFeatures | None], config: Mapping[str, Any], seed: int
-    ) -> dict[str, Any]:
+    def _metrics(self, split: Split, sides: _Sides, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
         packed = [side for side in sides.values() if side is not None]
-        clips = [example for side in packed for example in side.examples]
+        rows = _rows(self.store, [clip for side in packed for clip in side.examples], self.root)
         counts = dict(zip(config["labels"], config["train_label_counts"], strict=True))
-        test = sides["test"]
+        sizes = {name: 0 if (side := sides[name]) is None else len(side) for name in _SIDES}
+        partial = {video: row.coverage for video, row in rows.items() if row.status == "partial"}
+        released = self.recipe.protocol.selection == "released"
         return {
             "seed": seed,
             "feature": config["keys"][0],
             "task": "multi-label" if config["activation"] == "sigmoid" else "single-label",
             "split": split.description,
-            "counts": {name: 0 if (side := sides[name]) is None else len(side) for name in _SIDES},
+            "counts": sizes,
             "train_clips_per_class": counts,
             "missing": [item for side in packed for item in missing_clips(side)],
+            "partial": partial,
             "leaks": [
                 asdict(leak)
-                for leak in audit(self.table.examples, split, identities_of(self.store, clips, self.root))
+                for leak in audit(
+                    self.table.examples, split, {video: row.identity for video, row in rows.items()}
+                )
             ],
-            "cautions": cautions(len(test) if test is not None else 0, counts),
+            "cautions": cautions(sizes["test"], counts, partial=partial, released=released),
             "environment": environment(),
         }
 
     def _score(
-        self,
-        folder: Path,
-        head: Any,
-        sides: Mapping[str, PackedFeatures | None],
-        activation: Activation,
-        metrics: dict[str, Any],
+        self, folder: Path, head: Head, sides: _Sides, activation: Activation, metrics: dict[str, Any]
     ) -> None:
         """Add the scores of validation and test to the metrics, and write each test clip's."""
         source = sides["train"]
@@ -314,21 +311,23 @@ class _Study:
                         side, probabilities, activation, source, domain
                     )
                 frame = prediction_table(side, probabilities)
-                frame.to_csv(
-                    folder / "predictions.csv.gz", index=False, compression={"method": "gzip", "mtime": 0}
-                )
+                frame.to_csv(folder / "predictions.csv.gz", index=False, compression=_GZIP)
 
-    def _clips(self, sides: Mapping[str, PackedFeatures | None]) -> pd.DataFrame:
-        rows = []
+    def _clips(self, sides: _Sides) -> pd.DataFrame:
+        """Which clip was on which side, and its content."""
+        lines = []
         for name, side in sides.items():
-            if side is None:
-                continue
-            identities = identities_of(self.store, side.examples, self.root)
-            rows += [
-                (e.video, e.start_seconds, e.end_seconds, identities.get(e.video, ""), name)
-                for e in side.examples
-            ]
-        return pd.DataFrame(rows, columns=["video", "start_seconds", "end_seconds", "identity", "side"])
+            clips = side.examples if side else ()
+            rows = _rows(self.store, clips, self.root)
+            lines += [(e.video, e.start_seconds, e.end_seconds, rows[e.video].identity, name) for e in clips]
+        return pd.DataFrame(lines, columns=["video", "start_seconds", "end_seconds", "identity", "side"])
+
+    def _clips_fingerprint(self) -> str:
+        """Of all that the table says, and of the contents in the store that it speaks of."""
+        rows = _rows(self.store, self.table.examples, self.root)
+        contents: list[JSON] = [row.identity for row in rows.values()]
+        clips: list[JSON] = [json.dumps(asdict(example)) for example in self.table.examples]
+        return fingerprint({"clips": clips, "contents": contents})
 
     def _recipe_text(self, seed: int) -> str:
         values = self.recipe.model_copy(update={"seed": seed, "seeds": 1}).model_dump(mode="json")
@@ -337,16 +336,36 @@ class _Study:
 
     def _finished(self, folder: Path, seed: int) -> Run:
         """A run that is there already, if it is the one asked for."""
-        same = (folder / "recipe.yaml").is_file() and (folder / "recipe.yaml").read_text(
-            "utf-8"
-        ) == self._recipe_text(seed)
         _, config = load_bundle(folder)
-        if not same or config["feature_fingerprint"] != self.store.fingerprint:
+        asked_and_found = {
+            "recipe": (self._recipe_text(seed), (folder / _RECIPE).read_text("utf-8")),
+            "features": (self.store.fingerprint, config["feature_fingerprint"]),
+            "table": (self._clips_fingerprint(), config.get("clips_fingerprint")),
+        }
+        other = [name for name, (asked, found) in asked_and_found.items() if asked != found]
+        if other:
             raise RunError(
-                f"{folder} holds a finished run of another recipe or other features; give another folder "
-                "(-o), or remove it."
+                f"{folder} holds a finished run with another {' and another '.join(other)}; give another "
+                "folder (-o), or remove it."
             )
-        return Run(folder, json.loads((folder / "metrics.json").read_text("utf-8")))
+        return Run(folder, json.loads((folder / _METRICS).read_text("utf-8")))
+
+
+def _check_folder(folder: Path, *, several: bool) -> None:
+    """Make sure that a run's folder is new, or holds one like it: finished, or cut short.
+
+    Raises:
+        RunError: If not.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; a run is a folder. Give another path (-o).")
+    names = {item.name for item in folder.iterdir()} if folder.exists() else set()
+    if names and _RECIPE not in names:
+        raise RunError(f"{folder} is neither empty nor a run (no {_RECIPE}); give a new folder (-o).")
+    is_several = any(name.startswith("seed-") for name in names)
+    if names - {_RECIPE} and several is not is_several:
+        found = "trainings of several seeds" if is_several else "a single training"
+        raise RunError(f"{folder} holds {found}; give another folder (-o), or remove it.")
 
 
 def _resolve(recipe: Recipe | str | os.PathLike[str] | None, table: Table) -> Recipe:
@@ -372,18 +391,31 @@ def _keys(config: Mapping[str, Any]) -> list[FeatureKey]:
     return [FeatureKey.parse(text) for text in config["keys"]]
 
 
-def _seen(folder: Path) -> set[str]:
-    """Contents that a model was trained or selected on."""
-    path = folder / "clips.csv.gz"
+def _rows(store: FeatureStore, examples: Sequence[Example], root: Path) -> dict[str, Row]:
+    """Video -> its line in the store's index, for those that are there."""
+    names = {e.video: Path(os.path.relpath(root / e.video, store.root)).as_posix() for e in examples}
+    return {video: row for video, name in names.items() if (row := store.row(name)) is not None}
+
+
+def _seen(folder: Path) -> tuple[set[str], list[str]]:
+    """Contents that a model was trained or selected on; a sentence if that is not known."""
+    path = folder / _CLIPS
     if not path.is_file():
-        return set()
+        said = f"There is no {_CLIPS} with the model: clips that it was trained on may be among these."
+        return set(), [said]
     frame = pd.read_csv(path, keep_default_na=False, dtype=str)
-    return set(frame.loc[frame["side"] != "test", "identity"])
+    return set(frame.loc[frame["side"] != "test", "identity"]), []
 
 
-def _best_score(history: Sequence[Mapping[str, Any]], metric: str) -> float | None:
-    values = [row[metric] for row in history if row.get(metric) is not None]
-    return max(values) if values else None
+def _fit_summary(result: FitResult, *, released: bool) -> dict[str, Any]:
+    """What metrics.json says of a training."""
+    chosen_on = "the test clips themselves, as released" if released else "held-out clips of the source"
+    last = result.selected_on == "last"
+    return {
+        **{name: value for name, value in asdict(result).items() if name != "history"},
+        "num_epochs": len(result.history),
+        "selection": "the last" if last else f"the best by {result.selected_on} on {chosen_on}",
+    }
 
 
 def _epoch_line(row: Mapping[str, Any], epochs: int) -> str:
@@ -393,33 +425,42 @@ def _epoch_line(row: Mapping[str, Any], epochs: int) -> str:
     return f"epoch {row['epoch']}/{epochs}: {shown}"
 
 
-def _aggregate(out: Path, runs: Sequence[Run], recipe: Recipe) -> Run:
-    """Means over seeds, and which seed is best on validation clips."""
-    tested = [run.metrics["test"]["scores"] for run in runs if run.metrics["test"]]
-    means: dict[str, JSON] = {}
-    deviations: dict[str, JSON] = {}
-    for name in METRICS:
-        values = [side[name] for side in tested if side[name] is not None]
-        if values:
-            means[name] = float(np.mean(values))
-            deviations[name] = float(np.std(values, ddof=1))
-    best = max(runs, key=lambda run: run.metrics["fit"]["validation_score"] or 0.0)
+def _aggregate(out: Path, runs: Sequence[Run]) -> Run:
+    """Means over seeds, and which seed is best on held-out clips of the source."""
+    tested = {run.folder.name: run.metrics["test"] and run.metrics["test"]["scores"] for run in runs}
+    mean, sd = mean_and_sd([scores for scores in tested.values() if scores])
+    best = max(runs, key=_validation_score)
+    taken = best.metrics
     metrics = {
-        "seeds": {run.folder.name: run.metrics["test"] and run.metrics["test"]["scores"] for run in runs},
-        "mean": means,
-        "sd": deviations,
-        "best_on_validation": best.folder.name,
-        "split": runs[0].metrics["split"],
-        "counts": runs[0].metrics["counts"],
-        "feature": runs[0].metrics["feature"],
-        "cautions": runs[0].metrics["cautions"],
-        "test": best.metrics["test"],
+        **{
+            name: taken[name]
+            for name in ("feature", "task", "split", "counts", "missing", "partial", "leaks")
+        },
+        "seeds": tested,
+        "mean": mean,
+        "sd": sd,
+        "best": best.folder.name,
+        "why_best": "the first, as there are no clips to choose on"
+        if taken["validation"] is None
+        else "the best on held-out clips of the source",
+        "cautions": taken["cautions"],
+        "test": taken["test"],
         "environment": environment(),
     }
-    _write_text(out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
     _write_text(out / BEST, best.folder.name + "\n")
-    _write_text(out / "metrics.json", json.dumps(metrics, indent=2))
+    _write_text(out / CARD, seeds_card(metrics))
+    _write_text(out / _METRICS, json.dumps(metrics, indent=2))
     return Run(out, metrics)
+
+
+def _validation_score(run: Run) -> float:
+    """What seeds are compared by: always held-out clips of the source, whatever chose the epoch."""
+    if run.metrics["validation"] is None:
+        return 0.0
+    name = run.metrics["fit"]["selected_on"]
+    if name == "last":
+        name = "accuracy" if run.metrics["task"] == "single-label" else "micro_map"
+    return float(run.metrics["validation"]["scores"][name] or 0.0)
 
 
 def _write_text(path: Path, text: str) -> None:

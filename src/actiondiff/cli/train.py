@@ -124,7 +124,7 @@ def _print_run(folder: Path, metrics: Mapping[str, Any]) -> None:
         for name, mean in metrics["mean"].items():
             spread = f"sd {100 * metrics['sd'][name]:.1f} over {len(metrics['seeds'])} seeds"
             typer.echo(f"{name}: {100 * mean:.1f} % ({spread})")
-        typer.echo(f"best on validation: {metrics['best_on_validation']}; its test scores:")
+        typer.echo(f"{metrics['best']} is taken, {metrics['why_best']}; its test scores:")
     if metrics["test"]:
         print_scores(metrics["test"])
         for value, side in metrics["test"].get("by_domain", {}).items():

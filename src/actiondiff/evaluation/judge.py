@@ -21,6 +21,7 @@ __all__ = [
     "check_classes",
     "judge",
     "judge_by_value",
+    "mean_and_sd",
     "missing_clips",
     "prediction_table",
     "targets_of_counts",
@@ -82,22 +83,28 @@ def missing_clips(packed: PackedFeatures) -> list[dict[str, str]]:
     return [{"video": clip.example.video, "reason": clip.reason} for clip in packed.missing]
 
 
-def check_classes(sides: Mapping[str, PackedFeatures | None], labels: Sequence[str]) -> None:
+def check_classes(train: PackedFeatures) -> None:
     """Every class that is to be told needs training clips that have features.
 
     Raises:
         UsageError: If one has none.
     """
-    packed = sides["train"]
-    if packed is None:
-        raise UsageError("no training clip has features; extract them first.")
-    empty = [label for label, count in zip(labels, packed.targets.sum(0).tolist(), strict=True) if not count]
+    counts = train.targets.sum(0).tolist()
+    empty = [label for label, count in zip(train.label_names, counts, strict=True) if not count]
     if empty:
         shown = ", ".join(map(repr, empty[:5])) + (" ..." if len(empty) > 5 else "")
         raise UsageError(
-            f"{len(empty)} of {len(labels)} classes have no training clip with features: {shown}. Label "
-            "training clips with them, or leave their clips out of the table."
+            f"{len(empty)} of {len(train.label_names)} classes have no training clip with features: {shown}. "
+            "Label training clips with them, or leave their clips out of the table."
         )
+
+
+def mean_and_sd(tested: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Mean and standard deviation (n - 1) of each score that exists, over two or more trainings."""
+    values = {name: [scores[name] for scores in tested if scores[name] is not None] for name in METRICS}
+    known = {name: found for name, found in values.items() if found}
+    mean = {name: float(np.mean(found)) for name, found in known.items()}
+    return mean, {name: float(np.std(found, ddof=1)) for name, found in known.items()}
 
 
 def targets_of_counts(counts: Array) -> Array:

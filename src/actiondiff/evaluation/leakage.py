@@ -1,15 +1,12 @@
 """What ought not to be on both sides of a split: the same group, or the same content."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from actiondiff.evaluation.protocols import Split, group_of
-from actiondiff.features.store import FeatureStore
 from actiondiff.types import Example
 
-__all__ = ["Leak", "audit", "identities_of"]
+__all__ = ["Leak", "audit"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +27,7 @@ class Leak:
 
 
 def audit(examples: Sequence[Example], split: Split, identities: Mapping[str, str]) -> list[Leak]:
-    """Groups and contents that training shares with validation or test.
+    """Groups and contents that two sides share.
 
     Args:
         examples: The table's clips.
@@ -38,29 +35,18 @@ def audit(examples: Sequence[Example], split: Split, identities: Mapping[str, st
         identities: Video -> hash of its content, as far as known.
     """
     leaks = []
-    for side, indices in (("validation", split.validation), ("test", split.test)):
+    for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
         for kind in ("group", "content"):
-            trained = {name for i in split.train if (name := _name(examples[i], kind, identities))}
+            known = {_name(examples[i], kind, identities) for i in getattr(split, first)} - {""}
             shared: dict[str, list[int]] = {}
-            for i in indices:
+            for i in getattr(split, second):
                 name = _name(examples[i], kind, identities)
-                if name in trained:
+                if name in known:
                     shared.setdefault(name, []).append(i)
             for name, clips in sorted(shared.items()):
                 shown = name if kind == "group" else examples[clips[0]].video
-                leaks.append(Leak(kind, shown, f"train/{side}", len(clips)))
+                leaks.append(Leak(kind, shown, f"{first}/{second}", len(clips)))
     return leaks
-
-
-def identities_of(store: FeatureStore, examples: Sequence[Example], root: Path) -> dict[str, str]:
-    """Video -> hash of its content, for those that are in the store."""
-    found = {}
-    for example in examples:
-        name = Path(os.path.relpath(root / example.video, store.root)).as_posix()
-        row = store.row(name)
-        if row is not None:
-            found[example.video] = row.identity
-    return found
 
 
 def _name(example: Example, kind: str, identities: Mapping[str, str]) -> str:

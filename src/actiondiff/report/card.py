@@ -5,9 +5,9 @@ from typing import Any
 
 from actiondiff.evaluation.judge import METRICS
 
-__all__ = ["cautions", "model_card", "percent", "score_rows"]
+__all__ = ["cautions", "model_card", "percent", "score_rows", "seeds_card"]
 
-_FEW_TEST, _FEW_A_CLASS = 30, 10
+_FEW_TEST, _FEW_A_CLASS, _SHOWN = 30, 10, 6
 
 
 def percent(value: float | None) -> str:
@@ -32,20 +32,38 @@ def score_rows(side: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     return rows
 
 
-def cautions(num_test: int, train_counts: Mapping[str, int]) -> list[str]:
-    """Why the numbers may mean little, in sentences; none if there are clips enough."""
+def cautions(
+    num_test: int,
+    train_counts: Mapping[str, int],
+    *,
+    partial: Mapping[str, float] | None = None,
+    released: bool = False,
+) -> list[str]:
+    """Why the numbers may mean little, in sentences; none if all is well and there are clips enough.
+
+    Args:
+        num_test: Clips tested.
+        train_counts: Class -> training clips.
+        partial: Video that decoded in part only -> share of its frames.
+        released: Whether the epoch was chosen on the test clips.
+    """
     found = []
-    if num_test < _FEW_TEST:
+    if not num_test:
+        found.append("No clips were tested: nothing is known of how good it is.")
+    elif num_test < _FEW_TEST:
         found.append(f"Only {num_test} clips were tested: the score means little.")
-    rare = {label: count for label, count in train_counts.items() if count < _FEW_A_CLASS}
+    if released:
+        found.append("The epoch was chosen on the test clips: the scores are too high to expect again.")
+    rare = sorted((count, label) for label, count in train_counts.items() if count < _FEW_A_CLASS)
     if rare:
-        shown = ", ".join(
-            f"{label} ({count})" for label, count in sorted(rare.items(), key=lambda x: x[1])[:6]
-        )
-        more = f" and {len(rare) - 6} more" if len(rare) > 6 else ""
+        shown = ", ".join(f"{label} ({count})" for count, label in rare[:_SHOWN])
+        more = f" and {len(rare) - _SHOWN} more" if len(rare) > _SHOWN else ""
         found.append(
             f"Fewer than {_FEW_A_CLASS} training clips for {shown}{more}: expect little of these classes."
         )
+    if partial:
+        video, coverage = min(partial.items(), key=lambda item: item[1])
+        found.append(f"{len(partial)} videos decoded in part only, the least {video} ({coverage:.0%}).")
     return found
 
 
@@ -64,8 +82,8 @@ def model_card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         "",
         "## Data",
         f"{counts['train']} clips to train on, {counts['validation']} to validate, {counts['test']} to test.",
-        f"Split: {metrics['split']}. Of {fit['num_epochs']} epochs number {fit['best_epoch']} was chosen, by",
-        f"{fit['selected_on']} on {fit['selected_by']}.",
+        f"Split: {metrics['split']}.",
+        f"Of {fit['num_epochs']} epochs number {fit['best_epoch']} is kept, {fit['selection']}.",
         "",
         "## Numbers",
         *_table(metrics),
@@ -96,3 +114,23 @@ def _table(metrics: Mapping[str, Any]) -> Sequence[str]:
         "|---|---|---|---|",
         *["| " + " | ".join(row) + " |" for row in score_rows(metrics["test"])],
     ]
+
+
+def seeds_card(metrics: Mapping[str, Any]) -> str:
+    """README.md of a run with several seeds, in Markdown."""
+    lines = [
+        f"# The same training with {len(metrics['seeds'])} seeds",
+        "",
+        f"`{metrics['best']}` is the one that is taken for prediction: {metrics['why_best']}.",
+        f"Split: {metrics['split']}.",
+        "",
+        "| on the test clips | mean | standard deviation over seeds |",
+        "|---|---|---|",
+        *[
+            f"| {METRICS[name]} | {percent(mean)} | {percent(metrics['sd'][name])} |"
+            for name, mean in metrics["mean"].items()
+        ],
+        "",
+        *[f"- {sentence}" for sentence in metrics["cautions"]],
+    ]
+    return "\n".join(lines) + "\n"

@@ -195,14 +195,17 @@ def test_audit_finds_groups_and_contents_on_both_sides():
         Example("c.mp4", ("eat",), group="bella"),
         Example("copy of b.mp4", ("run",), group="other"),
         Example("d.mp4", ("run",), group="kira"),
+        Example("not stored.mp4", ("eat",), group="bella"),
     ]
-    split = Split(train=(0, 1), validation=(2,), test=(3, 4), description="")
+    split = Split(train=(0, 1), validation=(2,), test=(3, 4, 5), description="")
     identities = {"a.mp4": "1", "b.mp4": "2", "c.mp4": "3", "copy of b.mp4": "2", "d.mp4": "5"}
     found = {
         (leak.kind, leak.name, leak.sides, leak.num_clips) for leak in audit(examples, split, identities)
     }
     assert found == {
         ("group", "bella", "train/validation", 1),
+        ("group", "bella", "train/test", 1),
+        ("group", "bella", "validation/test", 1),
         ("content", "copy of b.mp4", "train/test", 1),
     }
     assert not audit(examples, Split((0, 1), (), (4,), ""), identities)
