@@ -81,7 +81,7 @@ def fit(
     Args:
         head: To train.
         train: Clips to learn from.
-        validation: Clips to choose the epoch by; None keeps the last.
+        validation: Clips to choose the epoch by, scored whole as in prediction; None keeps the last epoch.
         options: How.
         activation: `sigmoid` for multi-label tasks.
         seed: Of the batches' order, mixup and dropout.

@@ -146,6 +146,34 @@ def test_a_video_is_read_once_however_many_spans_it_has(store, monkeypatch):
     assert packed.lengths.tolist() == [1] * 6
 
 
+def test_spans_of_one_video_among_others_keep_their_places(store):
+    examples = [
+        Example("birds/a.mp4", ("run",), end_seconds=1),
+        Example("birds/b.mp4", ("eat",)),
+        Example("birds/a.mp4", ("walk",), start_seconds=1),
+    ]
+    packed = pack(store, examples, KEY, LABELS)
+    whole = store.read("birds/a.mp4", KEY)[KEY]
+    assert packed.examples == tuple(examples)
+    assert packed.lengths.tolist() == [2, 3, 4]
+    np.testing.assert_array_equal(packed.tokens[:2].numpy(), whole[:2])
+    np.testing.assert_array_equal(packed.tokens[5:].numpy(), whole[2:])
+
+
+def test_features_that_are_not_finite_are_refused(store, monkeypatch):
+    """As a file that was damaged on disk would give them."""
+    load = FeatureStore.load
+
+    def damaged(self, identity, keys):
+        features = load(self, identity, keys)
+        features.tokens[KEY][0, 0] = np.nan
+        return features
+
+    monkeypatch.setattr(FeatureStore, "load", damaged)
+    with pytest.raises(StoreError, match=r"birds/a.mp4 are not finite.*features verify"):
+        pack(store, [Example("birds/a.mp4", ("run",))], KEY, LABELS)
+
+
 @pytest.fixture
 def packed():
     arrays = [np.full((length, 2), float(length), dtype=np.float32) for length in (3, 1, 5)]

@@ -4,11 +4,13 @@ import logging
 import os
 import random
 import signal
+from itertools import chain
 
 import numpy as np
 import pytest
 import torch
 
+from actiondiff.datasets.loading import PackedFeatures
 from actiondiff.errors import RunError, UsageError
 from actiondiff.heads import build_head
 from actiondiff.heads.options import HeadOptions
@@ -82,6 +84,32 @@ def test_history_log_and_counts(clips, tmp_path):
         logged = list(csv.DictReader(file))
     assert [float(line["train_loss"]) for line in logged] == [row["train_loss"] for row in rows]
     assert os.listdir(tmp_path) == ["logs"]
+
+
+def test_every_epoch_sees_every_clip_once_in_an_order_of_its_own(clips, tmp_path, monkeypatch):
+    seen, batch = [], PackedFeatures.batch
+
+    def spy(self, indices, *, max_tokens):
+        seen.append(indices.tolist())
+        return batch(self, indices, max_tokens=max_tokens)
+
+    monkeypatch.setattr(PackedFeatures, "batch", spy)
+    trained(clips, tmp_path)
+    assert [len(indices) for indices in seen] == [8, 8, 8, 8, 8, 4] * 5
+    orders = [list(chain(*seen[6 * epoch : 6 * epoch + 6])) for epoch in range(5)]
+    assert all(sorted(order) == list(range(44)) for order in orders)
+    assert len(set(map(tuple, orders))) == 5
+
+
+def test_training_loss_is_the_mean_over_clips(clips, tmp_path):
+    """With next to no learning it is the loss of the untrained head, the shorter last batch by its share."""
+    options = OPTIONS.model_copy(update={"learning_rate": 1e-12, "mixup": 0.0, "loss": "cross-entropy"})
+    name = {"name": "mean-linear"}
+    head = build_head(HEAD.model_copy(update=name), 8, 4)
+    tokens, mask, targets = clips[0].batch(range(44), max_tokens=9)
+    expected = torch.nn.functional.cross_entropy(head(tokens, mask), targets).item()
+    _, result = trained(clips, tmp_path, head=HEAD.model_copy(update=name), options=options)
+    assert [row["train_loss"] for row in result.history] == pytest.approx([expected] * 5, rel=1e-5)
 
 
 def test_best_epoch_is_kept(clips, tmp_path, monkeypatch):
