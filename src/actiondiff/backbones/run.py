@@ -188,7 +188,10 @@ def _process(
     with _threads(int(backbone.options.threads or torch.get_num_threads())):
         batch = WindowBatch(
             pixels=torch.stack(
-                [backbone.preprocess(torch.from_numpy(frames.pixels)) for _, _, frames in filled]
+                [
+                    backbone.preprocess(torch.from_numpy(np.ascontiguousarray(frames.pixels)))
+                    for _, _, frames in filled
+                ]
             ),
             num_real=tuple(window.num_real for _, window, _ in filled),
             identities=tuple(frames.identity for _, _, frames in filled),

@@ -107,7 +107,9 @@ class SVD:
     @property
     def settings(self) -> dict[str, JSON]:
         """Everything that makes a number; see `Backbone.settings`."""
-        ignored = {"device", "conditioning"} | ({"seed"} if not self._random else set())
+        ignored = {"device", "conditioning", "unet_head_dim", "clip_head_dim"} | (
+            {"seed"} if not self._random else set()
+        )
         chosen: dict[str, JSON] = self.options.model_dump(exclude=ignored, exclude_none=True)
         return {"name": self.spec.name, "weights": self._checkpoint.identity, **chosen}
 
@@ -190,13 +192,13 @@ class SVD:
 
     def _posterior(self, vae: VaeEncoder, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(B, L, 3, H, W) -> mean and log-variance, each (B, L, 4, h, w) float32."""
-        frames = pixels.flatten(0, 1)
+        # Channels last, as the released code's frames are: on a CPU that decides how GroupNorm rounds where a
+        # group hardly varies (black frames, one channel a group). Always the same layout, so the same bits.
+        frames = pixels.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         chunk = max(1, _VAE_CHUNK_PIXELS // (frames.shape[-1] * frames.shape[-2]))
         parts = [vae(part) for part in frames.split(chunk)]
-        mean, log_variance = (
-            torch.cat(half).unflatten(0, pixels.shape[:2]) for half in zip(*parts, strict=True)
-        )
-        return mean, log_variance
+        means, log_variances = (torch.cat(half).contiguous() for half in zip(*parts, strict=True))
+        return means.unflatten(0, pixels.shape[:2]), log_variances.unflatten(0, pixels.shape[:2])
 
     def _condition(self, windows: WindowBatch, pixels: Tensor, noise: Tensor | None, mean: Tensor) -> Tensor:
         if self.options.latents == "zero":

@@ -20,9 +20,10 @@ def scale_and_resize(pixels: Tensor, height: int, width: int) -> Tensor:
 
     Source: the released code's order of operations (scale first, resize second).
     """
-    scaled = pixels.permute(0, 3, 1, 2).to(torch.float32) / 255 * 2 - 1
+    # contiguous whatever the memory behind the pixels looks like: layout decides how later sums round
+    scaled = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 255 * 2 - 1
     if scaled.shape[-2:] == (height, width):
-        return scaled.contiguous()
+        return scaled
     return F.interpolate(scaled, (height, width), mode="bilinear", align_corners=True)
 
 

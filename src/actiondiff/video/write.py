@@ -13,7 +13,9 @@ from actiondiff.provenance import atomic_path
 
 __all__ = ["write_video"]
 
-_QUALITY = {"crf": "18", "preset": "medium"}  # x264's scale; 18 is visually close to lossless
+# crf is x264's scale of quality: 20 is visually close to lossless. Its macroblock tree gives other bytes from
+# run to run on small pictures, so it is off.
+_QUALITY = {"crf": "20", "preset": "veryfast", "x264-params": "mbtree=0"}
 
 
 def write_video(path: str | os.PathLike[str], pixels: NDArray[np.uint8], *, fps: float) -> None:

@@ -1,0 +1,68 @@
+"""`actiondiff demo`."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from actiondiff.demo import DemoResult
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(demo)
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for clips, features and runs.")] = Path(
+        "demo"
+    ),
+    train: Annotated[int, typer.Option(min=32, help="Clips to train on.")] = 256,
+    test: Annotated[int, typer.Option(min=8, help="Clips of each test.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Run the whole road on the built-in backbone and world: clips, features, heads, tests in and out of domain."""
+    from actiondiff.demo import run_demo
+
+    result = run_demo(
+        out, train=train, test=test, seed=seed, progress=lambda line: typer.echo(f"... {line}", err=True)
+    )
+    if as_json:
+        typer.echo(json.dumps({**asdict(result), "folder": str(out)}, indent=2))
+        return
+    _print(result)
+
+
+def _print(result: "DemoResult") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    protocols = list(result.prior)
+    table = Table("features", *[name if name == "in-domain" else f"unseen {name}" for name in protocols])
+    for row in result.rows:
+        cells = [
+            f"{100 * row.accuracy[name]:.0f} % ({100 * row.interval[name][0]:.0f}–{100 * row.interval[name][1]:.0f})"
+            for name in protocols
+        ]
+        table.add_row(f"tiny, {row.layer}", *cells)
+    table.add_row("prior floor", *[f"{100 * result.prior[name]:.0f} %" for name in protocols])
+    Console().print(table)
+    typer.echo(
+        f"Accuracy with 95 % interval over individuals; {result.num_train} training clips of 4 species, "
+        f"{result.num_test} test clips a column."
+    )
+    typer.echo(
+        "The tiny backbone's weights are random numbers, not trained: this shows that the road works, not how well "
+        "the method does."
+    )
+    spent = ", ".join(f"{stage} {value:.0f} s" for stage, value in result.seconds.items())
+    typer.echo(f"{spent}. Clips, features, runs and demo.json are in {result.folder}/; try next:")
+    typer.echo(
+        f"  actiondiff predict {result.folder}/runs/layer6 {result.folder}/clips -o {result.folder}/predictions"
+    )
