@@ -44,14 +44,10 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         VideoError: If the file is no video, has no video stream, or no decoder is known for it. The message
             leaves the path out.
     """
+    name = str(path.absolute())  # libav would read "a:b.mp4" as protocol a
+    files_only = {"protocol_whitelist": "file"}  # a play list posing as a video must not reach the network
     try:
-        container = av.open(
-            str(path.absolute()),  # absolute: libav would read "a:b.mp4" as protocol a
-            options={
-                "protocol_whitelist": "file"
-            },  # a play list posing as a video must not reach the network
-            metadata_errors="replace",
-        )
+        container = av.open(name, options=files_only, metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise VideoError(
             f"the file cannot be opened: it is cut short, damaged or no video ({error.strerror})"

@@ -115,16 +115,10 @@ class VideoReader(Iterator[Frames]):
 
     def __init__(self, path: str | os.PathLike[str], sampler: Sampler, chunk_frames: int) -> None:
         self.path = Path(path)
-        if not self.path.is_file():
-            what = (
-                "is a folder"
-                if self.path.is_dir()
-                else "is no file"
-                if self.path.exists()
-                else "does not exist"
-            )
-            raise VideoError(f"{self.path} {what}; the path of a video file is needed.")
         try:
+            if not self.path.is_file():
+                what = "is not a file" if self.path.exists() else "does not exist"
+                raise VideoError(f"{self.path} {what}; the path of a video file is needed.")
             self.identity = sha256_of_file(self.path)
         except OSError as error:
             raise VideoError(f"{self.path} cannot be read: {error.strerror}.") from None
