@@ -94,6 +94,8 @@ def test_fps_where_the_rate_varies_repeats_and_invents_nothing(studio):
         ((0.5, None), range(15, 30)),
         ((None, 0.5), range(15)),
         ((0.2, 0.4), range(6, 12)),
+        ((1 / 3, 2 / 3), range(10, 20)),  # the file says 0.333 and 0.667
+        ((None, 1 / 3), range(10)),
         ((0.0, 99.0), range(30)),
     ],
 )
