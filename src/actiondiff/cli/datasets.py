@@ -9,6 +9,7 @@ import typer
 __all__ = ["register"]
 
 datasets = typer.Typer(help="Labelled clips.", no_args_is_help=True)
+_SHOWN = 30  # values a column may have to be counted: more are names, not domains
 
 
 def register(app: typer.Typer) -> None:
@@ -23,19 +24,34 @@ def check(
 ) -> None:
     """List what is wrong with a table, all at once; else count its clips a class, split and column."""
     from actiondiff.datasets.table import read_table
+    from actiondiff.errors import TableError
 
-    clips = read_table(table, check_files=True)
+    try:
+        clips = read_table(table, check_files=True)
+    except TableError as error:
+        listed = json.dumps({"problems": error.problems}, indent=2) if as_json else "\n".join(error.problems)
+        typer.echo(listed)
+        raise TableError(table, [f"{len(error.problems)} problems; correct them and check again"]) from None
     counts = {"label": dict(sorted(clips.counts().items()))}
     for column in ("split", *clips.columns):
-        values = clips.counts(column)
-        if len(values) > 1 and len(values) <= 30:
-            counts[column] = dict(sorted(values.items()))
-    found = {"clips": len(clips), "multi_label": clips.multi_label, "counts": counts}
+        found = clips.counts(column)
+        if 1 < len(found) <= _SHOWN:
+            counts[column] = dict(sorted(found.items()))
+    unlabelled = sum(not example.labels for example in clips.examples)
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        facts = {
+            "clips": len(clips),
+            "unlabelled": unlabelled,
+            "multi_label": clips.multi_label,
+            "counts": counts,
+        }
+        typer.echo(json.dumps(facts, indent=2))
         return
     kind = "several labels a clip" if clips.multi_label else "one label a clip"
-    typer.echo(f"{table}: {len(clips)} clips, {len(clips.label_names)} classes, {kind}; nothing is wrong.")
+    some = f" ({unlabelled} without a label)" if unlabelled else ""
+    typer.echo(
+        f"{table}: {len(clips)} clips{some}, {len(clips.label_names)} classes, {kind}; nothing is wrong."
+    )
     for column, values in counts.items():
         shown = ", ".join(f"{value or '(empty)'} {count}" for value, count in values.items())
         typer.echo(f"{column}: {shown}")
