@@ -1,0 +1,111 @@
+"""`actiondiff predict`: a row a video that decodes, an exit code for those that do not."""
+
+import csv
+import json
+
+import pytest
+
+from actiondiff.cli.app import run
+from actiondiff.pipeline import ActionDiff
+
+FIXED = ["video", "status", "label", "probability", "coverage", "padding_share", "num_tokens", "num_spans"]
+
+
+def rows(path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def predict(trained, *arguments) -> int:
+    return run(["predict", str(trained), *map(str, arguments), "--device", "cpu"])
+
+
+def test_predict_a_folder(study_folder, trained, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert predict(trained, study_folder / "clips", "-o", out, "--format", "csv,json") == 0
+    assert "16 predicted, 0 partial, 0 failed" in capsys.readouterr().out
+    found = rows(out / "predictions.csv")
+    assert list(found[0]) == [*FIXED, "bright", "dark"]
+    videos = sorted((study_folder / "clips").iterdir(), key=lambda path: path.as_posix())
+    assert [row["video"] for row in found] == [str(path) for path in videos]
+    for row in found:
+        assert (row["status"], float(row["coverage"]), row["num_tokens"], row["num_spans"]) == (
+            "ok",
+            1,
+            "6",
+            "1",
+        )
+        assert float(row["padding_share"]) == 0.25  # six frames in two windows of four
+        assert float(row["probability"]) == max(float(row["bright"]), float(row["dark"]))
+        assert float(row["bright"]) + float(row["dark"]) == pytest.approx(1, abs=2e-6)
+        assert row["label"] == max(("bright", "dark"), key=lambda label: float(row[label]))
+    items = json.loads((out / "predictions.json").read_text())
+    assert [item["video"] for item in items] == [row["video"] for row in found]
+    alone = ActionDiff.from_pretrained(trained, device="cpu").predict(found[3]["video"])
+    assert items[3]["probabilities"] == pytest.approx(alone.probabilities, abs=2e-6)
+    assert rows(out / "failures.csv") == []
+
+
+def test_what_does_not_decode_is_no_row(study_folder, trained, tmp_path, capsys):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    (folder / "good, ü.mp4").write_bytes((study_folder / "clips/0.mp4").read_bytes())
+    (folder / "bad.mp4").write_text("no video")
+    (folder / "empty.avi").touch()
+    out = tmp_path / "out"
+    assert predict(trained, folder, "-o", out, "--json") == 3
+    summary = json.loads(capsys.readouterr().out)
+    assert summary == {"predicted": 1, "partial": 0, "failed": 2, "out": str(out)}
+    assert [row["video"] for row in rows(out / "predictions.csv")] == [str(folder / "good, ü.mp4")]
+    failed = rows(out / "failures.csv")
+    assert [(row["video"], row["status"]) for row in failed] == [
+        (str(folder / "bad.mp4"), "failed"),
+        (str(folder / "empty.avi"), "failed"),
+    ]
+    assert "0 bytes" in failed[1]["reason"]
+    assert predict(trained, folder / "bad.mp4", "-o", tmp_path / "none") == 3
+    assert rows(tmp_path / "none/predictions.csv") == []
+    assert "failed" in capsys.readouterr().out
+
+
+def test_a_partial_video_has_a_row_with_its_coverage(trained, shared_dir, tmp_path, capsys):
+    cut = shared_dir / "videos" / "made_truncated_ucf101_Basketball.avi"
+    assert predict(trained, cut, "-o", tmp_path / "out") == 3
+    assert "1 predicted, 1 partial, 0 failed" in capsys.readouterr().out
+    (row,) = rows(tmp_path / "out/predictions.csv")
+    assert row["status"] == "partial"
+    assert float(row["coverage"]) == pytest.approx(85 / 141, abs=1e-4)
+    (failure,) = rows(tmp_path / "out/failures.csv")
+    assert (failure["video"], failure["status"]) == (str(cut), "partial")
+
+
+def test_an_interruption_keeps_what_was_predicted(study_folder, trained, tmp_path, monkeypatch):
+    classify = ActionDiff.classify
+    seen = []
+
+    def interrupt(self, features, name):
+        seen.append(name)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return classify(self, features, name)
+
+    monkeypatch.setattr(ActionDiff, "classify", interrupt)
+    assert predict(trained, study_folder / "clips", "-o", tmp_path / "out") == 130
+    assert [row["video"] for row in rows(tmp_path / "out/predictions.csv")] == seen[:3]
+
+
+def test_what_cannot_be_done_is_said(study_folder, trained, tmp_path, capsys):
+    clip, out = study_folder / "clips/0.mp4", tmp_path / "out"
+    (tmp_path / "nothing").mkdir()
+    for arguments, said in (
+        ([trained, clip, "-o", out, "--format", "xlsx"], "unknown format 'xlsx'. Known: csv, json."),
+        ([trained, tmp_path / "gone.mp4", "-o", out], "gone.mp4 does not exist"),
+        ([trained, tmp_path / "nothing", "-o", out], "no videos in"),
+        ([study_folder / "features", clip, "-o", out], "holds no trained model"),
+        ([tmp_path / "gone", clip, "-o", out], "there is no folder"),
+    ):
+        assert predict(*arguments) == 1
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+    assert not out.exists()

@@ -1,0 +1,209 @@
+"""`actiondiff train` and `evaluate`: what they print, what they write, and how they exit."""
+
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+
+from actiondiff.cli.app import run
+
+
+@pytest.fixture
+def train(study_folder, quick, tmp_path):
+    """Runs `actiondiff train` on the made clips; returns the exit code."""
+
+    def command(*arguments, table=None, out="run", store=None):
+        store, table = store or study_folder / "features", table or study_folder / "table.csv"
+        return run(["train", str(store), str(table), "-o", str(tmp_path / out), *quick, *arguments])
+
+    return command
+
+
+def test_train_then_again(train, tmp_path, capsys):
+    assert train() == 0
+    shown = capsys.readouterr().out
+    assert "10 training, 2 validation and 4 test clips" in shown
+    assert "accuracy" in shown
+    assert "prior floor" in shown
+    assert "Only 4 clips were tested: the score means little." in shown
+    assert "Fewer than 10 training clips for" in shown
+    assert (tmp_path / "run/model.safetensors").exists()
+    assert train("--json") == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again == json.loads((tmp_path / "run/metrics.json").read_text())
+    assert again["counts"] == {"train": 10, "validation": 2, "test": 4}
+
+
+def test_a_domain(train, tmp_path, capsys):
+    assert train("--domain", "site", "--source", "north", "--target", "rest", "--layer", "3", "--json") == 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["feature"] == "t20.layer3"
+    assert metrics["counts"]["test"] == 8
+    assert list(metrics["test"]["by_domain"]) == ["south"]
+    recipe = yaml.safe_load((tmp_path / "run/recipe.yaml").read_text())
+    assert recipe["protocol"]["domain"] == "site"
+    assert recipe["protocol"]["source"] == ["north"]
+
+
+def test_seeds_recipe_and_order_of_options(train, study_folder, tmp_path, capsys):
+    (tmp_path / "mine.yaml").write_text("training: {batch_size: 4}\nseed: 7\nseeds: 3\n")
+    assert train("--recipe", str(tmp_path / "mine.yaml"), "--seeds", "2", "--set", "seed=9") == 0
+    shown = capsys.readouterr().out
+    assert "(sd " in shown
+    assert "over 2 seeds" in shown
+    recipe = yaml.safe_load((tmp_path / "run/seed-1/recipe.yaml").read_text())
+    assert (recipe["seed"], recipe["training"]["batch_size"]) == (10, 4)
+    assert (
+        run(
+            ["evaluate", *map(str, (tmp_path / "run", study_folder / "features", study_folder / "table.csv"))]
+        )
+        == 0
+    )
+
+
+def test_a_folder_per_class_moved_elsewhere(train, study_folder, tmp_path, capsys):
+    for number in range(16):
+        target = tmp_path / "by class" / ("dark", "bright")[number % 2] / f"{number}.mp4"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((study_folder / f"clips/{number}.mp4").read_bytes())
+    assert train(table=tmp_path / "by class") == 1
+    assert "none of the" in capsys.readouterr().err
+    table = study_folder / "table.csv"
+    (tmp_path / "table.csv").write_text(table.read_text())
+    assert train(table=tmp_path / "table.csv", out="moved") == 1
+    assert train("--root", str(study_folder), table=tmp_path / "table.csv", out="moved") == 0
+
+
+WRONG = [
+    (["--layer", "6"], "unknown feature", "t20.layer3, t20.layer9"),
+    (["--timestep", "3"], "unknown feature", "Choose with --timestep and --layer"),
+    (["--domain", "sites", "--source", "north"], "unknown column", "'site'"),
+    (["--domain", "site", "--source", "nord"], "unknown value of site", "'north'"),
+    (["--domain", "site"], "domain and source belong together", ""),
+    (["--recipe", "defualt"], "unknown recipe", "'default'"),
+    (["--set", "training.epoch=3"], "training.epoch", "'epochs'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "what", "instead"), WRONG)
+def test_wrong_options_are_said_in_one_line(train, arguments, what, instead, tmp_path, capsys):
+    assert train(*arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("actiondiff: ")
+    assert error.count("\n") == 1
+    assert what in error
+    assert instead in error
+    assert not (tmp_path / "run").exists()
+
+
+TABLES = [
+    ("file,label\nclips/0.mp4,dark\n", "the column video is missing"),
+    ("video,label\n,dark\nclips/1.mp4,a\n", "row 2: video is empty"),
+    ("video,label\nclips/0.mp4,dark\nclips/2.mp4,dark\n", "only the class 'dark'"),
+    ("video,label\nclips/0.mp4,\nclips/1.mp4,\n", "has no labels"),
+    (
+        "video,label,split\nclips/0.mp4,a,train\nclips/1.mp4,b,train\nclips/2.mp4,c,test\n",
+        "1 of 3 classes have no training clip with features: 'c'",
+    ),
+    ("video,label\ngone/0.mp4,a\ngone/1.mp4,b\n", "gone/0.mp4 is not in the store"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), TABLES)
+def test_tables_that_cannot_be_learnt_from(train, study_folder, tmp_path, text, said, capsys):
+    (tmp_path / "t.csv").write_text(text)
+    assert train("--root", str(study_folder), table=tmp_path / "t.csv") == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_missing_paths(train, tmp_path, capsys):
+    assert train(table=tmp_path / "gone.csv") == 1
+    assert "there is no table at" in capsys.readouterr().err
+    assert train(store=tmp_path / "gone") == 1
+    assert "no feature store" in capsys.readouterr().err
+
+
+def test_evaluate(study_folder, trained, tmp_path, capsys):
+    capsys.readouterr()
+    arguments = list(map(str, (trained, study_folder / "features", study_folder / "table.csv")))
+    assert run(["evaluate", *arguments, "-o", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "12 clips were left out: the model was trained or selected on them." in shown
+    assert "4 test clips" in shown
+    assert "Only 4 clips were tested" in shown
+    assert len(pd.read_csv(tmp_path / "out/predictions.csv")) == 4
+    assert json.loads((tmp_path / "out/metrics.json").read_text())["num_clips"] == 4
+    assert run(["evaluate", *arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_clips"] == 4
+
+
+def test_evaluate_with_what_does_not_fit(study_folder, trained, tmp_path, capsys):
+    store, table = study_folder / "features", study_folder / "table.csv"
+    (tmp_path / "t.csv").write_text("video,label\nclips/0.mp4,asleep\n")
+    root = ["--root", str(study_folder)]
+    assert run(["evaluate", str(trained), str(store), str(tmp_path / "t.csv"), *root]) == 1
+    assert "unknown label 'asleep'. Known: bright, dark." in capsys.readouterr().err
+    other = ["--height", "32", "--width", "32", "--window", "2", "--device", "cpu", "--layers", "9"]
+    assert run(["extract", str(table), "-o", str(tmp_path / "other"), *other]) == 0
+    capsys.readouterr()
+    assert run(["evaluate", str(trained), str(tmp_path / "other"), str(table)]) == 1
+    error = capsys.readouterr().err
+    assert "backbone.window: 2 against 4" in error
+    assert "sampling.stride: 4 against 2" in error
+    assert error.count("\n") == 1
+
+
+def test_recipe_commands(tmp_path, capsys):
+    assert run(["recipe", "ls"]) == 0
+    assert "paper/animal-kingdom: " in capsys.readouterr().out
+    assert run(["recipe", "show", "demo", "--set", "training.epochs=99"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert (shown["training"]["epochs"], shown["training"]["focal_gamma"]) == (99, 2.0)
+    mine = tmp_path / "mine.yaml"
+    assert run(["recipe", "copy", "demo", str(mine)]) == 0
+    assert run(["recipe", "check", str(mine)]) == 0
+    assert run(["recipe", "copy", "demo", str(mine)]) == 1
+    assert "is there already" in capsys.readouterr().err
+    mine.write_text(mine.read_text().replace("epochs:", "epoks:", 1))
+    assert run(["recipe", "check", str(mine)]) == 1
+    assert "'epochs'" in capsys.readouterr().err
+
+
+def test_datasets_check(study_folder, tmp_path, capsys):
+    assert run(["datasets", "check", str(study_folder / "table.csv")]) == 0
+    shown = capsys.readouterr().out
+    assert "16 clips, 2 classes, one label a clip" in shown
+    assert "site: north 8, south 8" in shown
+    (tmp_path / "t.csv").write_text("video,label,split\na.mp4,x;y,train\nb.mp4,,later\n")
+    assert run(["datasets", "check", str(tmp_path / "t.csv")]) == 1
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == [
+        "row 3: split is 'later'; it may be train, val, test or empty",
+        "row 2: a.mp4 is not there",
+        "row 3: b.mp4 is not there",
+    ]
+    assert "3 problems" in shown.err
+    assert run(["datasets", "check", str(tmp_path / "t.csv"), "--json"]) == 1
+    assert len(json.loads(capsys.readouterr().out)["problems"]) == 3
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / "t.csv").write_text("video,label,split\na.mp4,x;y,train\nb.mp4,,test\n")
+    assert run(["datasets", "check", str(tmp_path / "t.csv"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["clips"], found["unlabelled"], found["multi_label"]) == (2, 1, True)
+    assert found["counts"] == {"label": {"x": 1, "y": 1}, "split": {"test": 1, "train": 1}}
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "recipe", "datasets"])
+def test_help_loads_nothing_heavy(command):
+    code = (
+        "import sys; from actiondiff.cli.app import run; run([sys.argv[1], '--help']); "
+        "print(sorted({'torch', 'pandas', 'av', 'lightning'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, command], capture_output=True, text=True, check=True)
+    assert done.stderr.strip().endswith("[]")
