@@ -114,11 +114,12 @@ def run_demo(
             },
         )
         run = study.train(store, table, out=folder / "runs" / layer, recipe=recipe)
+        protocols: tuple[str, ...] = PROTOCOLS
         sides = run.metrics["test"]["by_domain"]
-        accuracy = {name: sides[name]["scores"]["accuracy"] for name in PROTOCOLS}
-        interval = {name: tuple(sides[name]["intervals"]["accuracy"]) for name in PROTOCOLS}
+        accuracy = {name: sides[name]["scores"]["accuracy"] for name in protocols}
+        interval = {name: tuple(sides[name]["intervals"]["accuracy"]) for name in protocols}
         rows.append(DemoRow(layer, accuracy, interval))
-        prior = {name: sides[name]["prior_floor"]["accuracy"] for name in PROTOCOLS}
+        prior = {name: sides[name]["prior_floor"]["accuracy"] for name in protocols}
     lap("train")
     result = DemoResult(folder, tuple(rows), prior, run.metrics["counts"]["train"], test, seconds)
     values = {**asdict(result), "folder": str(folder)}

@@ -46,10 +46,14 @@ _SHORTHAND = {
 
 
 class _Checkpoint(Protocol):
+    """What is needed of a checkpoint; files and random weights both have it."""
+
     unet_config: dict[str, Any]
     clip_config: Any
     vae_config: Any
-    one_vae: Any
+
+    @property
+    def one_vae(self) -> bool: ...
 
     @property
     def identity(self) -> str: ...

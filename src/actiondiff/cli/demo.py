@@ -27,7 +27,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Run the whole road on the built-in backbone and world: clips, features, heads, tests in and out of domain."""
+    """Run the whole road on the built-in backbone and world: clips, features, heads, tests, a table."""
     from actiondiff.demo import run_demo
 
     result = run_demo(
@@ -46,10 +46,8 @@ def _print(result: "DemoResult") -> None:
     protocols = list(result.prior)
     table = Table("features", *[name if name == "in-domain" else f"unseen {name}" for name in protocols])
     for row in result.rows:
-        cells = [
-            f"{100 * row.accuracy[name]:.0f} % ({100 * row.interval[name][0]:.0f}–{100 * row.interval[name][1]:.0f})"
-            for name in protocols
-        ]
+        spans = {name: "–".join(f"{100 * bound:.0f}" for bound in row.interval[name]) for name in protocols}
+        cells = [f"{100 * row.accuracy[name]:.0f} % ({spans[name]})" for name in protocols]
         table.add_row(f"tiny, {row.layer}", *cells)
     table.add_row("prior floor", *[f"{100 * result.prior[name]:.0f} %" for name in protocols])
     Console().print(table)
@@ -58,11 +56,10 @@ def _print(result: "DemoResult") -> None:
         f"{result.num_test} test clips a column."
     )
     typer.echo(
-        "The tiny backbone's weights are random numbers, not trained: this shows that the road works, not how well "
-        "the method does."
+        "The tiny backbone's weights are random numbers, not trained: this shows that the road works, not "
+        "how well the method does."
     )
     spent = ", ".join(f"{stage} {value:.0f} s" for stage, value in result.seconds.items())
-    typer.echo(f"{spent}. Clips, features, runs and demo.json are in {result.folder}/; try next:")
-    typer.echo(
-        f"  actiondiff predict {result.folder}/runs/layer6 {result.folder}/clips -o {result.folder}/predictions"
-    )
+    here = result.folder
+    typer.echo(f"{spent}. Clips, features, runs and demo.json are in {here}/; try next:")
+    typer.echo(f"  actiondiff predict {here}/runs/layer3 {here}/clips/clips -o {here}/predictions")
