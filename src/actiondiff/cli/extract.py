@@ -60,7 +60,7 @@ def extract(
 ) -> None:
     """Extract features of videos into a store. Exits with 3 if any video failed or is partial."""
     from actiondiff.backbones.base import load_backbone
-    from actiondiff.extraction.local import plan_extraction
+    from actiondiff.extraction.local import as_recorded, plan_extraction
 
     if stride is not None and fps is not None:
         raise UsageError(f"give either --stride or --fps; got {stride} and {fps}.")
@@ -68,7 +68,7 @@ def extract(
     extraction = plan_extraction(
         paths,
         out,
-        backbone=load_backbone(backbone, weights=weights, options=options),
+        backbone=load_backbone(backbone, weights=weights, options=as_recorded(out, options)),
         timesteps=parse_timesteps(timesteps),
         layers="all" if named == ["all"] else named,
         root=root,

@@ -1,4 +1,4 @@
-"""`actiondiff weights`: bring the published weights into the form that everything here reads."""
+"""`actiondiff weights`: convert the published weights, and check what this machine makes of them."""
 
 import json
 from dataclasses import asdict
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from actiondiff.backbones.check import Comparison
     from actiondiff.checkpoints.convert import ConversionReport
 
 __all__ = ["register"]
@@ -15,14 +16,10 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    weights = typer.Typer(help="Convert weights.", no_args_is_help=True)
-    weights.callback()(_group)
+    weights = typer.Typer(help="Convert and check weights.", no_args_is_help=True)
     weights.command()(convert)
+    weights.command()(check)
     app.add_typer(weights, name="weights")
-
-
-def _group() -> None:
-    """Convert weights."""  # a callback, so that `convert` stays a sub-command though it is the only one
 
 
 def convert(
@@ -61,6 +58,70 @@ def convert(
         listed = "\n  ".join(report.unknown)
         typer.secho(
             f"{len(report.unknown)} unknown tensors were left out:\n  {listed}", fg="yellow", err=True
+        )
+
+
+def check(
+    weights: Annotated[
+        Path | None, typer.Argument(help="Your checkpoint; without one only the golden is checked.")
+    ] = None,
+    backbone: Annotated[str, typer.Option(help="The backbone that the checkpoint is of.")] = "svd-xt",
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, cuda:1 ...; auto takes CUDA where there is one.")
+    ] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
+    unet_head_dim: Annotated[
+        int | None, typer.Option(min=1, help="Attention head width of the U-Net.")
+    ] = None,
+    clip_head_dim: Annotated[
+        int | None, typer.Option(min=1, help="Attention head width of the image encoder.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Are my features right? Recompute a built-in golden here; and try half precision on your own weights."""
+    from actiondiff.backbones.check import check_device, check_weights
+
+    lines = check_device(device, dtype)  # type: ignore[arg-type]  # load_backbone checks it
+    own = []
+    if weights:
+        half: Any = dtype if dtype in ("float16", "bfloat16") else "float16"
+        heads = {"unet_head_dim": unet_head_dim, "clip_head_dim": clip_head_dim}
+        own = check_weights(backbone, weights, dtype=half, device=device, **heads)
+    if as_json:
+        found = {"golden": lines, "weights": own}
+        values = {kind: [{**asdict(c), "passed": c.passed} for c in checks] for kind, checks in found.items()}
+        typer.echo(json.dumps(values, indent=2))
+    else:
+        _print_checks(lines, own)
+    if not all(line.passed for line in lines):
+        raise typer.Exit(1)
+
+
+def _print_checks(golden: "list[Comparison]", own: "list[Comparison]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    for title, lines in (
+        ("built-in golden, recomputed here", golden),
+        ("your weights, half precision against float32", own),
+    ):
+        table = Table("what", "relative error", "in order up to", "", title=title)
+        for line in lines:
+            table.add_row(
+                line.name, f"{line.error:.1e}", f"{line.expected:.0e}", "yes" if line.passed else "NO"
+            )
+        if lines:
+            Console().print(table)
+    passed = all(line.passed for line in golden)
+    typer.echo(
+        "Features are right on this device."
+        if passed
+        else "Features are WRONG on this device: do not use them."
+    )
+    if own and not all(line.passed for line in own):
+        typer.echo(
+            "Where it says NO, half precision is not near enough. The VAE is always computed in float32; "
+            "if another line says NO, use --dtype float32 with these weights."
         )
 
 

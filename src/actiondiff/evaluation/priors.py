@@ -41,7 +41,7 @@ def prior_floor(source_targets: Array, targets: Array, *, multi_label: bool) -> 
             f"{targets.shape}."
         )
     counts = source_targets.sum(0, dtype=np.float64)
-    frequencies = np.broadcast_to((counts / len(source_targets)).astype(np.float32), targets.shape)
+    frequencies = np.tile((counts / len(source_targets)).astype(np.float32), (len(targets), 1))
     totals = summary(frequencies, targets, multi_label=multi_label)
     accuracy = balanced = None
     if not multi_label:

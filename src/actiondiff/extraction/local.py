@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from actiondiff.backbones.base import Backbone, load_backbone
+from actiondiff.backbones.base import Backbone, BackboneOptions, load_backbone
 from actiondiff.backbones.run import feature_keys
 from actiondiff.errors import StoreError, UnknownNameError, UsageError
 from actiondiff.extraction.plan import Cost, Plan, StrPath, Videos, estimate, make_plan, name_videos
@@ -14,7 +14,7 @@ from actiondiff.features.store import FORMAT, FeatureStore, StoreDtype
 from actiondiff.types import JSON
 from actiondiff.video.sampling import Sampler
 
-__all__ = ["Extraction", "ExtractionSummary", "extract_features", "plan_extraction"]
+__all__ = ["Extraction", "ExtractionSummary", "as_recorded", "extract_features", "plan_extraction"]
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def plan_extraction(
         What is to be done. Its `cost()` tells how much that is, its `run()` does it.
     """
     if isinstance(backbone, str):
-        network = load_backbone(backbone, weights=weights)
+        network = load_backbone(backbone, weights=weights, options=as_recorded(store))
     elif weights is not None:
         raise UsageError(f"weights go with the name of a backbone, not with a backbone; got {weights!r}.")
     else:
@@ -238,6 +238,19 @@ def plan_extraction(
     base, names = name_videos(videos, root=root, stored_root=target.root if target else None)
     plan = make_plan(names, keys, store=target, shard=shard, retry_failed=retry_failed)
     return Extraction(folder, base, settings, network, stride, fps, plan)
+
+
+def as_recorded(store: StrPath, options: BackboneOptions | None = None) -> BackboneOptions:
+    """Options with the batch and threads of a store that is there, unless these were asked for.
+
+    Both change rounding and belong to a store's settings, but their defaults depend on the machine: so a
+    store that was begun on one machine goes on with the same bits on another.
+    """
+    options = options or BackboneOptions()
+    found = _open(Path(store))
+    recorded: Any = found.settings["backbone"] if found else {}
+    kept = {name: recorded[name] for name in ("batch", "threads") if name in recorded}
+    return BackboneOptions(**{**kept, **options.model_dump(exclude_unset=True)})
 
 
 def _open(folder: Path) -> FeatureStore | None:
