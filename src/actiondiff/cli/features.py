@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     features = typer.Typer(help="Look after feature stores.", no_args_is_help=True)
     features.command("ls")(show)
     features.command()(verify)
+    features.command("import")(import_)
     app.add_typer(features, name="features")
 
 
@@ -41,6 +42,40 @@ def show(store: _Store, as_json: bool = typer.Option(False, "--json", help="For 
         return
     for name, value in _flat({**facts, "bytes": f"{facts['bytes'] / 1e6:.1f} MB"}):
         typer.echo(f"{name:32} {value}")
+
+
+def import_(
+    source: Annotated[Path, typer.Argument(help="Folder with layer_1, layer_2 ... of .npy files.")],
+    store: _Store,
+    layout: Annotated[str, typer.Option(help="How the folder is laid out: released.")] = "released",
+    backbone: Annotated[str, typer.Option(help="What the features were extracted with.")] = "svd-xt",
+    timestep: Annotated[int, typer.Option(help="Diffusion timestep they were extracted at.")] = 20,
+    stride: Annotated[int, typer.Option(help="Raw frames between rows.")] = 4,
+    offset: Annotated[int, typer.Option(help="Raw index of the first row's frame.")] = 0,
+    frame_rate: Annotated[float | None, typer.Option(help="Frames a second of all videos, if known.")] = None,
+    video_suffix: Annotated[str, typer.Option(help="What tables have behind the files' names.")] = ".mp4",
+    root: Annotated[Path, typer.Option(help="The videos' folder, for tables to be matched.")] = Path("."),
+) -> None:
+    """Bring features that the released code extracted into a store. Exits with 3 if a file was not usable."""
+    from actiondiff.features.importers import import_features
+
+    summary = import_features(
+        source,
+        store,
+        layout=layout,  # type: ignore[arg-type]  # import_features checks it
+        backbone=backbone,
+        timestep=timestep,
+        stride=stride,
+        offset=offset,
+        frame_rate=frame_rate,
+        video_suffix=video_suffix,
+        root=root,
+    )
+    for video, reason in summary.failed.items():
+        typer.echo(f"failed: {video}: {reason}")
+    typer.echo(f"{summary.num_videos} videos with {', '.join(summary.layers)}; features in {store}")
+    if summary.failed:
+        raise typer.Exit(3)
 
 
 def verify(store: _Store) -> None:

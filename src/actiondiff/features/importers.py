@@ -1,0 +1,144 @@
+"""Features that others extracted, brought into a store."""
+
+import hashlib
+import os
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from actiondiff.errors import UnknownNameError, UsageError
+from actiondiff.features.store import FORMAT, FeatureStore
+from actiondiff.types import JSON, Array, FeatureKey, Features
+
+__all__ = ["ImportSummary", "import_features"]
+
+_SUFFIX = "_mean.npy"
+_PREFIX = "layer_"
+
+
+@dataclass(frozen=True)
+class ImportSummary:
+    """What was imported.
+
+    Attributes:
+        num_videos: Videos that now have features.
+        layers: Layers, shallow to deep.
+        failed: Video -> why it was not imported.
+    """
+
+    num_videos: int
+    layers: tuple[str, ...]
+    failed: dict[str, str]
+
+
+def import_features(
+    source: str | os.PathLike[str],
+    store: str | os.PathLike[str],
+    *,
+    layout: Literal["released"] = "released",
+    backbone: str = "svd-xt",
+    timestep: int = 20,
+    stride: int = 4,
+    offset: int = 0,
+    frame_rate: float | None = None,
+    video_suffix: str = ".mp4",
+    root: str | os.PathLike[str] = ".",
+) -> ImportSummary:
+    """Read a tree of `layer_N/{name}_mean.npy` files, as the released code writes them, into a store.
+
+    Nothing in these files says how they were made: backbone, timestep, stride and offset are what you state.
+    Their weights are unknown, so a model trained on them cannot predict from videos, but everything that
+    reads features works.
+
+    Args:
+        source: The folder that holds `layer_1`, `layer_2` ...; each file has (T, C) numbers, a row a frame.
+        store: The store's folder; made if need be.
+        layout: How the tree is laid out.
+        backbone: What the features were extracted with.
+        timestep: As above.
+        stride: Raw frames between rows.
+        offset: Raw index of the first row.
+        frame_rate: Frames a second of the videos, the same for all. None: times are unknown, and timelines
+            and spans refuse.
+        video_suffix: What the videos' names had behind `{name}`; tables find them under it.
+        root: The videos' folder, which names in the store are relative to.
+
+    Raises:
+        UnknownNameError: If there is no such layout.
+        UsageError: If there are no such files, or a number is out of range.
+        SettingsMismatchError: If the store was made with other settings.
+    """
+    if layout != "released":
+        raise UnknownNameError("layout", layout, ["released"])
+    if stride < 1 or offset < 0 or timestep < 0 or (frame_rate is not None and not frame_rate > 0):
+        raise UsageError(
+            "stride is at least 1, offset and timestep at least 0, frame_rate above 0; got "
+            f"stride={stride}, offset={offset}, timestep={timestep}, frame_rate={frame_rate}."
+        )
+    files = _find(Path(source))
+    settings: dict[str, JSON] = {
+        "format": FORMAT,
+        "backbone": {"name": backbone, "weights": "unknown (imported)", "layout": layout},
+        "sampling": {"stride": stride, "offset": offset, "frame_rate": frame_rate},
+        "store_dtype": "float32",
+    }
+    target = FeatureStore.create(store, settings=settings, root=root)
+    failed: dict[str, str] = {}
+    for name, layers in sorted(files.items()):
+        video = name + video_suffix
+        try:
+            tokens = {FeatureKey.of(timestep, layer): _read(path) for layer, path in sorted(layers.items())}
+            target.write(video, _features(tokens, stride, offset, frame_rate))
+        except (UsageError, OSError, ValueError) as error:
+            failed[video] = str(error)
+            target.fail(video, str(error))
+    target.tidy()
+    numbers = sorted({layer for layers in files.values() for layer in layers})
+    return ImportSummary(len(files) - len(failed), tuple(f"layer{n}" for n in numbers), failed)
+
+
+def _find(source: Path) -> dict[str, dict[int, Path]]:
+    """Name of a video (posix, without suffix) -> layer -> file."""
+    found: dict[str, dict[int, Path]] = defaultdict(dict)
+    for folder in sorted(source.glob(f"{_PREFIX}*")):
+        number = folder.name.removeprefix(_PREFIX)
+        if number.isdecimal():
+            for path in sorted(folder.rglob(f"*{_SUFFIX}")):
+                found[path.relative_to(folder).as_posix().removesuffix(_SUFFIX)][int(number)] = path
+    if not found:
+        raise UsageError(
+            f"{source} holds no files layer_N/NAME{_SUFFIX}; give the folder that has layer_1 ... in it."
+        )
+    return found
+
+
+def _read(path: Path) -> Array:
+    """(T, C) float32 of a file; nothing in it is ever unpickled."""
+    values = np.load(path, allow_pickle=False)
+    if values.ndim != 2 or not len(values) or values.dtype.kind != "f":
+        raise UsageError(
+            f"{path} must hold (T, C) floating-point numbers; got {values.shape} {values.dtype}."
+        )
+    if not np.isfinite(values).all():
+        raise UsageError(f"{path} has values that are not finite.")
+    result: Array = values.astype(np.float32)
+    return result
+
+
+def _features(
+    tokens: dict[FeatureKey, Array], stride: int, offset: int, frame_rate: float | None
+) -> Features:
+    lengths = {len(values) for values in tokens.values()}
+    if len(lengths) > 1:
+        raise UsageError(
+            f"its layers have different numbers of rows: {', '.join(map(str, sorted(lengths)))}."
+        )
+    index = offset + stride * np.arange(lengths.pop(), dtype=np.int64)
+    digest = hashlib.sha256()
+    for key, values in sorted(tokens.items()):
+        digest.update(f"{key}{values.shape}".encode() + values.tobytes())
+    seconds = None if frame_rate is None else index / frame_rate
+    return Features(tokens=tokens, seconds=seconds, frame_index=index, identity=digest.hexdigest())
