@@ -13,14 +13,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.loading import PackedFeatures, pack
 from actiondiff.datasets.table import read_table
-from actiondiff.errors import RunError, SettingsMismatchError, UnknownNameError, UsageError
+from actiondiff.errors import RunError, UsageError
 from actiondiff.evaluation.judge import (
     check_classes,
     judge,
@@ -28,23 +27,22 @@ from actiondiff.evaluation.judge import (
     mean_and_sd,
     missing_clips,
     prediction_table,
-    targets_of_counts,
 )
 from actiondiff.evaluation.leakage import audit
 from actiondiff.evaluation.protocols import Split, split_examples
-from actiondiff.features.manifest import Row
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads import build_head
 from actiondiff.heads.bundle import load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation, predict_probabilities
-from actiondiff.pipeline import BEST, CARD, find_run
-from actiondiff.provenance import atomic_path, differences, environment, fingerprint
+from actiondiff.pipeline import BEST, CARD
+from actiondiff.provenance import atomic_path, environment, fingerprint
 from actiondiff.recipe import Recipe, load_recipe
 from actiondiff.report.card import cautions, model_card, seeds_card
+from actiondiff.runs import CLIPS, Evaluation, Run, evaluate, stored_rows
 from actiondiff.training.fit import FitResult, fit
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
-from actiondiff.types import JSON, Example, FeatureKey
+from actiondiff.types import JSON, FeatureKey
 
 __all__ = ["Evaluation", "Run", "evaluate", "train"]
 
@@ -52,33 +50,7 @@ Progress = Callable[[str], None]
 _Sides = Mapping[str, PackedFeatures | None]
 _SIDES = ("train", "validation", "test")
 _GZIP: Any = {"method": "gzip", "mtime": 0}  # no time in it: the same numbers give the same bytes
-_RECIPE, _METRICS, _CLIPS = "recipe.yaml", "metrics.json", "clips.csv.gz"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished training.
-
-    Attributes:
-        folder: Where it is.
-        metrics: What `metrics.json` holds; with several seeds `seeds`, `mean` and `sd` of the test scores.
-    """
-
-    folder: Path
-    metrics: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """A trained model's scores on clips.
-
-    Attributes:
-        metrics: `scores`, `prior_floor`, `intervals`, `num_clips`, and what was left out.
-        predictions: A row a clip: video, its labels, the prediction and each label's probability.
-    """
-
-    metrics: dict[str, Any]
-    predictions: pd.DataFrame
+_RECIPE, _METRICS = "recipe.yaml", "metrics.json"
 
 
 def train(
@@ -123,65 +95,6 @@ def train(
     return _aggregate(out, runs)
 
 
-def evaluate(
-    run: Run | str | os.PathLike[str],
-    store: FeatureStore | str | os.PathLike[str],
-    table: Table | str | os.PathLike[str],
-    *,
-    root: str | os.PathLike[str] | None = None,
-) -> Evaluation:
-    """Test a trained model on labelled clips; those it was trained or selected on are left out, and counted.
-
-    Args:
-        run: The model.
-        store: Features of the clips, made with the settings of the training's features.
-        table: Their labels. Where its `split` column marks test clips, those alone are taken.
-        root: Folder that the table's paths are relative to, if not the table's own.
-
-    Raises:
-        SettingsMismatchError: If the features were made with other settings; it lists them.
-        UnknownNameError: If a clip has a label that the model does not know.
-        UsageError: If no clip is left to test.
-    """
-    folder = find_run(run.folder if isinstance(run, Run) else run)
-    head, config = load_bundle(folder)
-    store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
-    table = table if isinstance(table, Table) else read_table(table)
-    if store.fingerprint != config["feature_fingerprint"]:
-        raise SettingsMismatchError(
-            f"{store.folder} does not fit {folder} (the store's settings against the model's)",
-            differences(store.settings, config["features"]),
-            "Extract the clips with the model's settings into a new folder.",
-        )
-    examples = [example for example in table.examples if example.labels]
-    if any(example.split == "test" for example in examples):
-        examples = [example for example in examples if example.split == "test"]
-    _check_labels(examples, config["labels"])
-    if not examples:
-        raise UsageError(f"{table.source} has no labelled clips to test on.")
-    packed = pack(store, examples, _keys(config), config["labels"], root=root or table.root)
-    seen, notes = _seen(folder)
-    rows = _rows(store, packed.examples, Path(root) if root else table.root)
-    fresh = [i for i, example in enumerate(packed.examples) if rows[example.video].identity not in seen]
-    if not fresh:
-        raise UsageError(
-            f"all {len(packed)} clips with features were used in training; there is none to test on."
-        )
-    test = packed.subset(fresh)
-    probabilities = predict_probabilities(head, test, config["activation"])
-    source = np.array(config["train_label_counts"], dtype=np.float32)
-    metrics = {
-        **judge(test, probabilities, config["activation"], targets_of_counts(source)),
-        "num_left_out_as_trained_on": len(packed) - len(fresh),
-        "missing": missing_clips(packed),
-        "cautions": [*cautions(len(test), {}), *notes],
-        "run": str(folder),
-        "table": str(table.source),
-        "environment": environment(),
-    }
-    return Evaluation(metrics, prediction_table(test, probabilities))
-
-
 @dataclass(frozen=True)
 class _Study:
     """What all seeds of a study share."""
@@ -223,7 +136,7 @@ class _Study:
             "fit": _fit_summary(result, released=released),
         }
         self._score(folder, head, sides, activation, metrics)
-        self._clips(sides).to_csv(folder / _CLIPS, index=False, compression=_GZIP)
+        self._clips(sides).to_csv(folder / CLIPS, index=False, compression=_GZIP)
         save_bundle(folder, head, config)
         _write_text(folder / CARD, model_card(config, metrics))
         _write_text(folder / _METRICS, json.dumps(metrics, indent=2))
@@ -267,7 +180,7 @@ class _Study:
 
     def _metrics(self, split: Split, sides: _Sides, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
         packed = [side for side in sides.values() if side is not None]
-        rows = _rows(self.store, [clip for side in packed for clip in side.examples], self.root)
+        rows = stored_rows(self.store, [clip for side in packed for clip in side.examples], self.root)
         counts = dict(zip(config["labels"], config["train_label_counts"], strict=True))
         sizes = {name: 0 if (side := sides[name]) is None else len(side) for name in _SIDES}
         partial = {video: row.coverage for video, row in rows.items() if row.status == "partial"}
@@ -318,13 +231,13 @@ class _Study:
         lines = []
         for name, side in sides.items():
             clips = side.examples if side else ()
-            rows = _rows(self.store, clips, self.root)
+            rows = stored_rows(self.store, clips, self.root)
             lines += [(e.video, e.start_seconds, e.end_seconds, rows[e.video].identity, name) for e in clips]
         return pd.DataFrame(lines, columns=["video", "start_seconds", "end_seconds", "identity", "side"])
 
     def _clips_fingerprint(self) -> str:
         """Of all that the table says, and of the contents in the store that it speaks of."""
-        rows = _rows(self.store, self.table.examples, self.root)
+        rows = stored_rows(self.store, self.table.examples, self.root)
         contents: list[JSON] = [row.identity for row in rows.values()]
         clips: list[JSON] = [json.dumps(asdict(example)) for example in self.table.examples]
         return fingerprint({"clips": clips, "contents": contents})
@@ -377,34 +290,6 @@ def _resolve(recipe: Recipe | str | os.PathLike[str] | None, table: Table) -> Re
     if table.multi_label and chosen.training.loss in SINGLE_LABEL_LOSSES:
         return load_recipe("default", values={"training.loss": "bce"})
     return chosen
-
-
-def _check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:
-    for example in examples:
-        for label in example.labels:
-            if label not in labels:
-                hint = f"The model was not trained on it ({example.video} has it): leave such clips out."
-                raise UnknownNameError("label", label, labels, hint)
-
-
-def _keys(config: Mapping[str, Any]) -> list[FeatureKey]:
-    return [FeatureKey.parse(text) for text in config["keys"]]
-
-
-def _rows(store: FeatureStore, examples: Sequence[Example], root: Path) -> dict[str, Row]:
-    """Video -> its line in the store's index, for those that are there."""
-    names = {e.video: Path(os.path.relpath(root / e.video, store.root)).as_posix() for e in examples}
-    return {video: row for video, name in names.items() if (row := store.row(name)) is not None}
-
-
-def _seen(folder: Path) -> tuple[set[str], list[str]]:
-    """Contents that a model was trained or selected on; a sentence if that is not known."""
-    path = folder / _CLIPS
-    if not path.is_file():
-        said = f"There is no {_CLIPS} with the model: clips that it was trained on may be among these."
-        return set(), [said]
-    frame = pd.read_csv(path, keep_default_na=False, dtype=str)
-    return set(frame.loc[frame["side"] != "test", "identity"]), []
 
 
 def _fit_summary(result: FitResult, *, released: bool) -> dict[str, Any]:

@@ -76,7 +76,8 @@ def check_weights(
     width: int = 192,
     frames: int = 8,
     layer: int = 9,
-    **heads: Any,
+    unet_head_dim: int | None = None,
+    clip_head_dim: int | None = None,
 ) -> list[Comparison]:
     """Compare half precision with float32 on one's own weights: U-Net with image encoder, and VAE apart.
 
@@ -89,9 +90,11 @@ def check_weights(
         width: As above.
         frames: Frames in the window.
         layer: Deepest layer to compare.
-        **heads: `unet_head_dim` and `clip_head_dim`, for networks of other sizes.
+        unet_head_dim: Attention head width of the U-Net, for networks of other sizes.
+        clip_head_dim: As above, of the image encoder.
     """
-    size = {"height": height, "width": width, "window": frames, "device": device, **heads}
+    size: dict[str, Any] = {"height": height, "width": width, "window": frames, "device": device}
+    size |= {"unet_head_dim": unet_head_dim, "clip_head_dim": clip_head_dim}
     video = formula_video(frames)
     full, half = (load_backbone(name, weights=weights, dtype=kind, **size) for kind in ("float32", dtype))
     assert isinstance(full, SVD)

@@ -85,8 +85,14 @@ def check(
     own = []
     if weights:
         half: Any = dtype if dtype in ("float16", "bfloat16") else "float16"
-        heads = {"unet_head_dim": unet_head_dim, "clip_head_dim": clip_head_dim}
-        own = check_weights(backbone, weights, dtype=half, device=device, **heads)
+        own = check_weights(
+            backbone,
+            weights,
+            dtype=half,
+            device=device,
+            unet_head_dim=unet_head_dim,
+            clip_head_dim=clip_head_dim,
+        )
     if as_json:
         found = {"golden": lines, "weights": own}
         values = {kind: [{**asdict(c), "passed": c.passed} for c in checks] for kind, checks in found.items()}

@@ -1,0 +1,141 @@
+"""A finished training, and its test on further clips."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from actiondiff.datasets.base import Table
+from actiondiff.datasets.loading import pack
+from actiondiff.datasets.table import read_table
+from actiondiff.errors import SettingsMismatchError, UnknownNameError, UsageError
+from actiondiff.evaluation.judge import judge, missing_clips, prediction_table, targets_of_counts
+from actiondiff.features.manifest import Row
+from actiondiff.features.store import FeatureStore
+from actiondiff.heads.bundle import load_bundle
+from actiondiff.heads.predict import predict_probabilities
+from actiondiff.pipeline import find_run
+from actiondiff.provenance import differences, environment
+from actiondiff.report.card import cautions
+from actiondiff.types import Example, FeatureKey
+
+__all__ = ["CLIPS", "Evaluation", "Run", "evaluate", "stored_rows"]
+
+CLIPS = "clips.csv.gz"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training.
+
+    Attributes:
+        folder: Where it is.
+        metrics: What `metrics.json` holds; with several seeds `seeds`, `mean` and `sd` of the test scores.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A trained model's scores on clips.
+
+    Attributes:
+        metrics: `scores`, `prior_floor`, `intervals`, `num_clips`, and what was left out.
+        predictions: A row a clip: video, its labels, the prediction and each label's probability.
+    """
+
+    metrics: dict[str, Any]
+    predictions: pd.DataFrame
+
+
+def evaluate(
+    run: Run | str | os.PathLike[str],
+    store: FeatureStore | str | os.PathLike[str],
+    table: Table | str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+) -> Evaluation:
+    """Test a trained model on labelled clips; those it was trained or selected on are left out, and counted.
+
+    Args:
+        run: The model.
+        store: Features of the clips, made with the settings of the training's features.
+        table: Their labels. Where its `split` column marks test clips, those alone are taken.
+        root: Folder that the table's paths are relative to, if not the table's own.
+
+    Raises:
+        SettingsMismatchError: If the features were made with other settings; it lists them.
+        UnknownNameError: If a clip has a label that the model does not know.
+        UsageError: If no clip is left to test.
+    """
+    folder = find_run(run.folder if isinstance(run, Run) else run)
+    head, config = load_bundle(folder)
+    store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
+    table = table if isinstance(table, Table) else read_table(table)
+    if store.fingerprint != config["feature_fingerprint"]:
+        raise SettingsMismatchError(
+            f"{store.folder} does not fit {folder} (the store's settings against the model's)",
+            differences(store.settings, config["features"]),
+            "Extract the clips with the model's settings into a new folder.",
+        )
+    examples = [example for example in table.examples if example.labels]
+    if any(example.split == "test" for example in examples):
+        examples = [example for example in examples if example.split == "test"]
+    _check_labels(examples, config["labels"])
+    if not examples:
+        raise UsageError(f"{table.source} has no labelled clips to test on.")
+    packed = pack(store, examples, _keys(config), config["labels"], root=root or table.root)
+    seen, notes = _seen(folder)
+    rows = stored_rows(store, packed.examples, Path(root) if root else table.root)
+    fresh = [i for i, example in enumerate(packed.examples) if rows[example.video].identity not in seen]
+    if not fresh:
+        raise UsageError(
+            f"all {len(packed)} clips with features were used in training; there is none to test on."
+        )
+    test = packed.subset(fresh)
+    probabilities = predict_probabilities(head, test, config["activation"])
+    source = np.array(config["train_label_counts"], dtype=np.float32)
+    metrics = {
+        **judge(test, probabilities, config["activation"], targets_of_counts(source)),
+        "num_left_out_as_trained_on": len(packed) - len(fresh),
+        "missing": missing_clips(packed),
+        "cautions": [*cautions(len(test), {}), *notes],
+        "run": str(folder),
+        "table": str(table.source),
+        "environment": environment(),
+    }
+    return Evaluation(metrics, prediction_table(test, probabilities))
+
+
+def _check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:
+    for example in examples:
+        for label in example.labels:
+            if label not in labels:
+                hint = f"The model was not trained on it ({example.video} has it): leave such clips out."
+                raise UnknownNameError("label", label, labels, hint)
+
+
+def _keys(config: Mapping[str, Any]) -> list[FeatureKey]:
+    return [FeatureKey.parse(text) for text in config["keys"]]
+
+
+def stored_rows(store: FeatureStore, examples: Sequence[Example], root: Path) -> dict[str, Row]:
+    """Video -> its line in the store's index, for those that are there."""
+    names = {e.video: Path(os.path.relpath(root / e.video, store.root)).as_posix() for e in examples}
+    return {video: row for video, name in names.items() if (row := store.row(name)) is not None}
+
+
+def _seen(folder: Path) -> tuple[set[str], list[str]]:
+    """Contents that a model was trained or selected on; a sentence if that is not known."""
+    path = folder / CLIPS
+    if not path.is_file():
+        said = f"There is no {CLIPS} with the model: clips that it was trained on may be among these."
+        return set(), [said]
+    frame = pd.read_csv(path, keep_default_na=False, dtype=str)
+    return set(frame.loc[frame["side"] != "test", "identity"]), []
