@@ -1,7 +1,7 @@
 """What a backbone is, the options it is loaded with, and how one is found by name."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -24,6 +24,8 @@ __all__ = [
     "BackboneSpec",
     "WindowBatch",
     "backbone_from_settings",
+    "build_backbone",
+    "check_options",
     "find_spec",
     "load_backbone",
     "resolve",
@@ -34,7 +36,19 @@ Device = str
 _RANDOM = "random-"
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 
-KINDS = Registry("backbone", {"svd": "actiondiff.backbones.svd:load"})
+KINDS = Registry(
+    "backbone",
+    {
+        "svd": "actiondiff.backbones.svd:load",
+        "sd": "actiondiff.backbones.sd:load",
+        "vjepa": "actiondiff.backbones.vjepa:load_vjepa",
+        "vjepa2": "actiondiff.backbones.vjepa:load_vjepa2",
+        "videomae": "actiondiff.backbones.videomae:load",
+        "dinov3": "actiondiff.backbones.image:load",
+        "pixels": "actiondiff.backbones.pixels:load_pixels",
+        "motion": "actiondiff.backbones.pixels:load_motion",
+    },
+)
 """Kind of backbone -> `load(spec, options, weights) -> Backbone`."""
 
 
@@ -57,6 +71,15 @@ class BackboneOptions(BaseModel):
     batch: int | None = Field(None, ge=1, description="Windows a pass; part of the fingerprint (rounding).")
     threads: int | None = Field(None, ge=1, description="CPU threads; part of the fingerprint (rounding).")
     seed: int = Field(0, description="Seed of whatever is random in the backbone.")
+    fit: Literal["crop", "squash"] | None = Field(
+        None,
+        description="How frames become the backbone's size: crop keeps the aspect ratio and the centre, "
+        "squash keeps the whole frame.",
+    )
+    tokens: Literal["tubelet", "segment"] | None = Field(
+        None,
+        description="What one token of a video transformer covers: a tubelet of frames, or the whole window.",
+    )
     num_steps: int | None = Field(
         None, ge=2, description="Length of the noise schedule that timesteps index."
     )
@@ -235,7 +258,45 @@ def load_backbone(
         raise UsageError(
             f"{'.'.join(map(str, first['loc']))}: {first['msg']}; got {first['input']!r}."
         ) from None
-    return KINDS[spec.kind](spec, chosen, weights)
+    return build_backbone(spec, chosen, weights)
+
+
+def build_backbone(
+    spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None = None
+) -> Backbone:
+    """The backbone of a spec, which need not be one of `specs.yaml`.
+
+    Raises:
+        UsageError: If the backbone has no such option, or its windows cannot be cut as asked.
+        WeightsError: If the weights are missing or do not fit.
+    """
+    backbone: Backbone = KINDS[spec.kind](spec, options, weights)
+    chosen, tubelet = backbone.options, backbone.tubelet
+    if (chosen.window or 1) % tubelet:
+        raise UsageError(
+            f"one token of {spec.name} covers {tubelet} frames, so window must be a multiple of {tubelet}; "
+            f"got {chosen.window}."
+        )
+    if chosen.padding == "shift" and tubelet > 1:
+        raise UsageError(
+            f"padding shift lets windows overlap by any number of frames, but one token of {spec.name} "
+            f"covers {tubelet}: overlapping tokens would be of other frames. Use repeat or black."
+        )
+    return backbone
+
+
+def check_options(spec: BackboneSpec, options: BackboneOptions, used: Collection[str]) -> None:
+    """Refuse options that would have no effect.
+
+    Raises:
+        UsageError: If an option is set that is not among the used ones.
+    """
+    for name in sorted(options.model_fields_set - set(used)):
+        value = getattr(options, name)
+        if value != BackboneOptions.model_fields[name].default:
+            raise UsageError(
+                f"{spec.name} has no option {name}; got {value!r}. It has {', '.join(sorted(used))}."
+            )
 
 
 def backbone_from_settings(

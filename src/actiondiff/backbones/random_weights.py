@@ -1,43 +1,42 @@
 """Seeded random weights in place of a checkpoint: for tests, for controls, and where nothing was trained."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from actiondiff.backbones.modules import build_image_encoder, build_unet, build_vae_encoder
 from actiondiff.provenance import fingerprint
 
-__all__ = ["RandomCheckpoint"]
+__all__ = ["RandomCheckpoint", "RandomTensors"]
 
 
-class RandomCheckpoint:
-    """A checkpoint whose tensors are drawn when they are read, each from the seed and its own name.
+class RandomTensors:
+    """Components whose tensors are drawn when they are read, each from the seed and its own name.
 
     Matrices and kernels are normal with variance 1 / fan-in, so that activations keep their size through
     any depth; norms are the identity, biases zero, mix factors 0 (both branches weigh the same).
 
     Args:
-        architecture: `unet`, `clip` and `vae` configurations, as in `specs.yaml`.
+        build: Component -> function that makes its module (on the meta device: only shapes are used).
+        architecture: What the modules are made from; part of the identity.
         seed: Of all draws.
     """
 
-    one_vae = True
-
-    def __init__(self, architecture: Mapping[str, Any], seed: int) -> None:
-        self.unet_config: dict[str, Any] = dict(architecture["unet"])
-        self.clip_config: dict[str, Any] = dict(architecture["clip"])
-        self.vae_config: dict[str, Any] = dict(architecture["vae"])
+    def __init__(
+        self, build: Mapping[str, Callable[[], nn.Module]], architecture: Mapping[str, Any], seed: int
+    ) -> None:
         self.identity = f"random-{fingerprint({'architecture': dict(architecture), 'seed': seed})}"
+        self._build = build
         self._seed = seed
         self._shapes: dict[str, dict[str, torch.Size]] = {}
 
     def tensors(
         self, component: str, names: Iterable[str] | None = None, *, dtype: torch.dtype | None = None
     ) -> dict[str, Tensor]:
-        """The named tensors of `unet`, `image_encoder` or `vae` (all if none are named)."""
+        """The named tensors of a component (all if none are named)."""
         shapes = self._shapes_of(component)
         return {
             name: _draw(f"{self._seed}/{component}/{name}", name, shapes[name]).to(dtype or torch.float32)
@@ -50,13 +49,31 @@ class RandomCheckpoint:
 
     def _shapes_of(self, component: str) -> dict[str, torch.Size]:
         if component not in self._shapes:
-            build = {
-                "unet": lambda: build_unet(self.unet_config),
-                "image_encoder": lambda: build_image_encoder(self.clip_config),
-                "vae": lambda: build_vae_encoder(self.vae_config),
-            }[component]
-            self._shapes[component] = {name: t.shape for name, t in build().state_dict().items()}
+            module = self._build[component]()
+            self._shapes[component] = {name: t.shape for name, t in module.state_dict().items()}
         return self._shapes[component]
+
+
+class RandomCheckpoint(RandomTensors):
+    """The components of SVD: `unet`, `image_encoder` and `vae`.
+
+    Args:
+        architecture: `unet`, `clip` and `vae` configurations, as in `specs.yaml`.
+        seed: Of all draws.
+    """
+
+    one_vae = True
+
+    def __init__(self, architecture: Mapping[str, Any], seed: int) -> None:
+        self.unet_config: dict[str, Any] = dict(architecture["unet"])
+        self.clip_config: dict[str, Any] = dict(architecture["clip"])
+        self.vae_config: dict[str, Any] = dict(architecture["vae"])
+        build: dict[str, Callable[[], nn.Module]] = {
+            "unet": lambda: build_unet(self.unet_config),
+            "image_encoder": lambda: build_image_encoder(self.clip_config),
+            "vae": lambda: build_vae_encoder(self.vae_config),
+        }
+        super().__init__(build, architecture, seed)
 
 
 def _draw(identity: str, name: str, shape: torch.Size) -> Tensor:

@@ -17,7 +17,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from actiondiff.backbones.base import BackboneOptions, BackboneSpec, WindowBatch, resolve
+from actiondiff.backbones.base import (
+    BackboneOptions,
+    BackboneSpec,
+    WindowBatch,
+    check_options,
+    resolve,
+)
 from actiondiff.backbones.modules import VaeEncoder, build_image_encoder, build_vae_encoder
 from actiondiff.backbones.random_weights import RandomCheckpoint
 from actiondiff.backbones.run import extract, window_generator
@@ -38,6 +44,7 @@ _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # OpenCLIP's preprocessing con
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _VAE_CHUNK_PIXELS = 4 * 576 * 1024  # frames encoded at a time, so that memory stays bounded
 _FREE_TAPS = ("clip", "vae")
+_OTHERS_OPTIONS = {"fit", "tokens"}  # of video transformers
 _SHORTHAND = {
     "per-frame": ("own", "own"),
     "middle-frame": ("middle", "own"),
@@ -318,6 +325,7 @@ def load(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | Non
     Raises:
         WeightsError: If the backbone needs weights and none are given, or they do not fit.
     """
+    check_options(spec, options, BackboneOptions.model_fields.keys() - _OTHERS_OPTIONS)
     options = _conditioned(options)
     if spec.weights == "random":
         return SVD(spec, resolve(spec, options), RandomCheckpoint(spec.architecture, options.seed))

@@ -1,0 +1,210 @@
+"""What all backbones but SVD have in common: options, weights, frames to pixels, parts loaded when needed."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from actiondiff.backbones.base import BackboneOptions, BackboneSpec, WindowBatch, check_options, resolve
+from actiondiff.backbones.random_weights import RandomTensors
+from actiondiff.backbones.run import extract
+from actiondiff.checkpoints.baselines import open_baseline
+from actiondiff.checkpoints.locate import VARIABLE, find_weights
+from actiondiff.errors import UsageError, WeightsError
+from actiondiff.types import JSON, FeatureKey, Features, Frames
+
+__all__ = ["Build", "Frozen", "Parts", "Weights", "find_tensors", "fit_to"]
+
+Build = Mapping[str, Callable[[], nn.Module]]
+"""Component -> function that makes its module on the meta device."""
+
+
+class Weights(Protocol):
+    """Where tensors come from: a checkpoint or random draws."""
+
+    @property
+    def identity(self) -> str: ...  # noqa: D102
+
+    def tensors(  # noqa: D102
+        self, component: str, names: Collection[str], *, dtype: torch.dtype | None = None
+    ) -> Mapping[str, Tensor]: ...
+
+
+class Frozen:
+    """See `Backbone`; subclasses give `maps`, and `preprocess` where theirs is another.
+
+    Args:
+        spec: What it is.
+        options: Resolved options.
+        taps: Names of its outputs, shallow to deep.
+        weights: Where tensors come from; None for backbones without any.
+        tubelet: Frames that one step of its output covers.
+    """
+
+    used: ClassVar[frozenset[str]] = frozenset(
+        {"device", "dtype", "height", "width", "window", "padding", "batch", "threads", "seed"}
+    )
+    """The options that have an effect."""
+
+    def __init__(
+        self,
+        spec: BackboneSpec,
+        options: BackboneOptions,
+        taps: Sequence[str],
+        weights: Weights | None = None,
+        tubelet: int = 1,
+    ) -> None:
+        self.spec = spec
+        self.options = options
+        self.taps = tuple(taps)
+        self.tubelet = tubelet
+        self.num_timesteps = spec.num_timesteps
+        self.device = torch.device(options.device)
+        self._weights = weights
+        self._dtype: torch.dtype = getattr(torch, options.dtype)
+
+    @classmethod
+    def settle(cls, spec: BackboneSpec, options: BackboneOptions) -> BackboneOptions:
+        """Options with every value filled in; one that would have no effect is refused."""
+        check_options(spec, options, cls.used)
+        return resolve(spec, options)
+
+    @property
+    def settings(self) -> dict[str, JSON]:
+        """Everything that makes a number; see `Backbone.settings`."""
+        named = self.used - {"device"} - (set() if self._random else {"seed"})
+        chosen: dict[str, JSON] = self.options.model_dump(include=set(named), exclude_none=True)
+        identity: dict[str, JSON] = {} if self._weights is None else {"weights": self._weights.identity}
+        return {"name": self.spec.name, **identity, **chosen}
+
+    @property
+    def _random(self) -> bool:
+        """Whether the seed has an effect."""
+        return isinstance(self._weights, RandomTensors)
+
+    def preprocess(self, pixels: Tensor) -> Tensor:
+        """(L, H, W, 3) uint8 -> (L, 3, H', W') float32 in [-1, 1]."""
+        options = self.options
+        return fit_to(pixels, options.height or 0, options.width or 0, crop=options.fit == "crop")
+
+    def maps(self, windows: WindowBatch, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
+        """Un-pooled outputs of a batch of windows; see `Backbone.maps`."""
+        raise NotImplementedError
+
+    def extract(
+        self,
+        frames: Frames,
+        *,
+        timesteps: Sequence[int] | None = None,
+        layers: Sequence[int | str] | None = None,
+        maps: bool = False,
+    ) -> Features:
+        """Features of one video's frames; see `Backbone.extract`."""
+        return extract(self, frames, timesteps=timesteps, layers=layers, maps=maps)
+
+
+class Parts:
+    """Submodules of a network on the meta device, each given its weights when it is first asked for.
+
+    What is never asked for (deeper blocks, decoders) is never read.
+
+    Args:
+        model: The network.
+        component: Its name in the weights.
+        weights: Where tensors come from.
+        device: Where to compute.
+        dtype: What to compute in.
+    """
+
+    def __init__(
+        self, model: nn.Module, component: str, weights: Weights, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.model: Any = model.requires_grad_(False).eval()
+        self._component = component
+        self._weights = weights
+        self._device = device
+        self._dtype = dtype
+        self._loaded: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        """The submodule of that dotted name, ready to run; the empty name is the whole network."""
+        module = self.model.get_submodule(name)
+        if name not in self._loaded:
+            names = {(f"{name}.{key}" if name else key): key for key in module.state_dict()}
+            tensors = self._weights.tensors(self._component, list(names), dtype=self._dtype)
+            state = {key: tensors[full].to(self._device) for full, key in names.items()}
+            module.load_state_dict(state, strict=True, assign=True)
+            module.requires_grad_(False).to(self._device)
+            self._loaded.add(name)
+        return module
+
+    @property
+    def loaded(self) -> frozenset[str]:
+        """Names of the submodules that were asked for."""
+        return frozenset(self._loaded)
+
+
+def fit_to(pixels: Tensor, height: int, width: int, *, crop: bool) -> Tensor:
+    """Scale to [-1, 1] and bring to a size.
+
+    Args:
+        pixels: (L, H, W, 3) uint8.
+        height: H' in pixels.
+        width: W' in pixels.
+        crop: Keep the aspect ratio and cut off what juts out of the centre; else squash the whole frame.
+
+    Returns:
+        (L, 3, H', W') float32 in [-1, 1]; bilinear, antialiased where it shrinks.
+
+    Deviation: V-JEPA's own evaluation crops a little more (its short side is scaled to 256/224 of the crop);
+    the published processors of transformers squash for DINOv3 and crop for the others, as here.
+    """
+    frames = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 127.5 - 1
+    size = (height, width)
+    if crop:
+        scale = max(height / frames.shape[-2], width / frames.shape[-1])
+        size = (max(height, round(frames.shape[-2] * scale)), max(width, round(frames.shape[-1] * scale)))
+    if frames.shape[-2:] != size:
+        frames = F.interpolate(frames, size, mode="bilinear", align_corners=False, antialias=True)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    return frames[..., top : top + height, left : left + width].contiguous()
+
+
+def find_tensors(
+    spec: BackboneSpec,
+    options: BackboneOptions,
+    weights: str | Path | None,
+    kind: str,
+    build: Build,
+) -> Weights:
+    """The tensors of a backbone: random ones for `random-...`, else those of a checkpoint.
+
+    Args:
+        spec: What it is.
+        options: Resolved options; the seed draws random tensors.
+        weights: File or folder; None: what the machine's folder of weights holds under the backbone's name.
+        kind: Name of the key map of its checkpoints.
+        build: Component -> module.
+
+    Raises:
+        UsageError: If weights are given though they are to be random.
+        WeightsError: If there are none, or they do not fit.
+    """
+    if spec.weights == "random":
+        if weights is not None:
+            raise UsageError(f"{spec.name} draws its weights from the seed; got weights {weights} too.")
+        return RandomTensors(build, spec.architecture, options.seed)
+    source = weights or find_weights(spec.name)
+    if source is None:
+        raise WeightsError(
+            f"{spec.name} needs weights: give weights= (--weights) their file or folder, or name in "
+            f"{VARIABLE} a folder that holds them as {spec.name}/. random-{spec.name} needs none."
+        )
+    expected = {
+        component: {name: tuple(tensor.shape) for name, tensor in make().state_dict().items()}
+        for component, make in build.items()
+    }
+    return open_baseline(source, kind, expected, spec.architecture)

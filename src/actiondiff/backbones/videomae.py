@@ -1,0 +1,68 @@
+"""VideoMAE v2 as a frozen backbone: the encoder before any fine-tuning, in transformers' VideoMAE classes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import VideoMAEConfig, VideoMAEModel
+
+from actiondiff.backbones.base import BackboneOptions, BackboneSpec
+from actiondiff.backbones.frozen import find_tensors
+from actiondiff.backbones.vit import VideoTransformer, check_size
+from actiondiff.errors import UsageError
+
+__all__ = ["VideoMAE", "build_videomae", "check_table", "load"]
+
+
+class VideoMAE(VideoTransformer):
+    """Whatever has VideoMAE's blocks: VideoMAE v2 and V-JEPA."""
+
+    def _embed(self, pixels: Tensor) -> tuple[Tensor, Any]:
+        return self.parts["embeddings"](pixels, None), None  # no patch is masked
+
+
+def build_videomae(architecture: Mapping[str, Any]) -> VideoMAEModel:
+    """The network on the meta device; its table of positions is computed and no weight.
+
+    Args:
+        architecture: Arguments of `transformers.VideoMAEConfig`.
+    """
+    config = VideoMAEConfig(**architecture, use_mean_pooling=False)  # so that the final norm is kept
+    config._attn_implementation = "sdpa"
+    with torch.device("meta"):
+        return VideoMAEModel(config)
+
+
+def check_table(spec: BackboneSpec, options: BackboneOptions) -> None:
+    """A table of positions holds for one number of frames and one size.
+
+    Raises:
+        UsageError: If the options ask for another.
+    """
+    architecture = spec.architecture["encoder"]
+    check_size(spec, options, side=architecture["image_size"])
+    if options.window != architecture["num_frames"]:
+        raise UsageError(
+            f"{spec.name} has a table of positions for {architecture['num_frames']} frames: window must be "
+            f"{architecture['num_frames']}; got {options.window}."
+        )
+
+
+def load(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None) -> VideoMAE:
+    """VideoMAE v2 from the original pre-training checkpoint or the hub's folder, whose code is not run.
+
+    Deviation: the hub's own code pools all tokens of a window before its final norm; here the norm comes
+    first, as in the original's pre-training, because tokens are pooled a step.
+
+    Raises:
+        UsageError: If an option does not fit.
+        WeightsError: If the weights are missing, fine-tuned or of another size.
+    """
+    options = VideoMAE.settle(spec, options)
+    check_table(spec, options)
+    architecture = spec.architecture["encoder"]
+    model = build_videomae(architecture)
+    tensors = find_tensors(spec, options, weights, "videomae_v2", {"encoder": lambda: model})
+    return VideoMAE(spec, options, tensors, model, depth=architecture["num_hidden_layers"])
