@@ -1,6 +1,6 @@
 """One window of a video through the full-size SVD-XT architecture with random weights.
 
-    python benchmarks/full_size.py clip.mp4 [--json FILE]
+    python benchmarks/full_size.py [clip.mp4] [--json FILE]
 
 Random weights, scaled by fan-in, cost what trained ones cost. 8 frames at 128 x 192, float32, to layer 9.
 """
@@ -13,6 +13,8 @@ import time
 import numpy as np
 
 import actiondiff
+from actiondiff.menagerie.protocols import sample_specs
+from actiondiff.menagerie.world import render_clip
 from actiondiff.provenance import environment
 
 
@@ -20,11 +22,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("video")
+    parser.add_argument("video", nargs="?", help="without one a clip of the built-in world is drawn")
     parser.add_argument("--json", help="also write the figures here")
     arguments = parser.parse_args()
 
-    frames = actiondiff.read_video(arguments.video, stride=4)[:8]
+    if arguments.video:
+        frames = actiondiff.read_video(arguments.video, stride=4)[:8]
+    else:
+        frames = actiondiff.Frames(render_clip(sample_specs("train", 1)[0]).pixels[::4])[:8]
     backbone = actiondiff.load_backbone("random-svd-xt", height=128, width=192, window=8, device="cpu")
     start = time.perf_counter()
     tokens = backbone.extract(frames)[20, 9]
