@@ -1,0 +1,204 @@
+"""Checks that every backbone must pass; for authors of plug-ins.
+
+    import pytest
+    from actiondiff.testing import BACKBONE_CHECKS
+
+    @pytest.mark.parametrize("check", BACKBONE_CHECKS)
+    def test_my_backbone(check):
+        check(my_backbone)
+
+Give them a backbone that is small: each check runs a few windows.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from actiondiff.backbones.base import Backbone, WindowBatch
+from actiondiff.backbones.run import feature_keys, run
+from actiondiff.errors import ActionDiffError, UnknownNameError, UsageError
+from actiondiff.provenance import canonical_json
+from actiondiff.types import FeatureKey, Features, Frames
+
+__all__ = [
+    "BACKBONE_CHECKS",
+    "check_backbone",
+    "check_description",
+    "check_inputs_matter",
+    "check_maps",
+    "check_names",
+    "check_same_bits",
+    "check_shapes",
+    "check_times",
+    "sample_video",
+]
+
+_RAW_STRIDE = 4  # of the sample videos' frame_index
+_RATE = 6.25  # their frames per second
+_TOLERANCE = 1e-4  # between pooling here and there, relative to the largest value
+
+
+def sample_video(num_frames: int, *, seed: int = 0, height: int = 44, width: int = 60) -> Frames:
+    """A video of coloured noise, with times and raw indices as if every fourth frame had been sampled."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (num_frames, height, width, 3), dtype=np.uint8)
+    index = np.arange(num_frames) * _RAW_STRIDE
+    return Frames(pixels, seconds=np.arange(num_frames) / _RATE, frame_index=index)
+
+
+def check_backbone(backbone: Backbone) -> None:
+    """Run all checks.
+
+    Raises:
+        AssertionError: Which one failed, and how.
+    """
+    for check in BACKBONE_CHECKS:
+        check(backbone)
+
+
+def check_description(backbone: Backbone) -> None:
+    """What it says of itself is consistent, and its settings can be stored."""
+    _expect(backbone.spec.layer in backbone.taps, f"its own layer {backbone.spec.layer} is no tap")
+    _expect(len(set(backbone.taps)) == len(backbone.taps), f"taps are named twice: {backbone.taps}")
+    _expect(
+        0 <= backbone.spec.timestep < backbone.num_timesteps,
+        f"its own timestep {backbone.spec.timestep} is not below {backbone.num_timesteps}",
+    )
+    for key in feature_keys(backbone, None, backbone.taps):
+        _expect(FeatureKey.parse(str(key)) == key, f"{key} cannot be a name in a store")
+    settings = backbone.settings
+    stored = canonical_json(settings)
+    _expect(stored == canonical_json(backbone.settings), "its settings change from one reading to the next")
+    _expect(settings.get("name") == backbone.spec.name, "its settings lack its name")
+    for name in ("window", "padding", "batch", "threads", "dtype"):
+        _expect(name in settings, f"its settings lack {name}, which makes numbers")
+    _expect("device" not in settings, "its settings name the device, which may change")
+
+
+def check_shapes(backbone: Backbone) -> None:
+    """`preprocess` and `maps` give what the protocol says: B windows of L / tubelet steps each."""
+    length = _length(backbone)
+    _expect(length % backbone.tubelet == 0, f"its window of {length} is no multiple of {backbone.tubelet}")
+    video = sample_video(length)
+    pixels = backbone.preprocess(torch.from_numpy(video.pixels))
+    _expect(
+        pixels.dtype == torch.float32 and pixels.shape[:2] == (length, 3) and pixels.ndim == 4,
+        f"preprocess gives {tuple(pixels.shape)} {pixels.dtype}",
+    )
+    windows = WindowBatch(torch.stack([pixels, pixels]), (length, 1), (video.identity,) * 2, (0, 0))
+    keys = feature_keys(backbone, None, backbone.taps)
+    outputs = backbone.maps(windows, keys)
+    _expect(set(outputs) == set(keys), f"maps gives {sorted(map(str, outputs))} where {keys} were asked")
+    for key, values in outputs.items():
+        _expect(
+            values.ndim == 5 and values.shape[:2] == (2, length // backbone.tubelet),
+            f"{key} is {tuple(values.shape)} for 2 windows of {length} frames, {backbone.tubelet} a step",
+        )
+
+
+def check_times(backbone: Backbone) -> None:
+    """A token for every step that holds a real frame, with the times of its first one; none is lost."""
+    length, tubelet = _length(backbone), backbone.tubelet
+    widths = set()
+    for count in sorted({1, tubelet + 1, length, length + 1, 2 * length + tubelet + 1}):
+        video = sample_video(count)
+        features = backbone.extract(video)
+        expected = [p for p in range(count) if p % length % tubelet == 0]
+        what = f"of {count} frames (window {length}, tubelet {tubelet})"
+        _expect(
+            features.frame_index.tolist() == [p * _RAW_STRIDE for p in expected],
+            f"frame_index {what} is {features.frame_index.tolist()}, not {_RAW_STRIDE} times {expected}",
+        )
+        _expect(
+            features.seconds is not None and np.array_equal(features.seconds, np.array(expected) / _RATE),
+            f"seconds {what} are {features.seconds}",
+        )
+        tokens = _own(backbone, features)
+        _expect(tokens.ndim == 2 and len(tokens) == len(expected), f"tokens {what} are {tokens.shape}")
+        _expect(tokens.dtype == np.float32, f"tokens {what} are {tokens.dtype}")
+        widths.add(tokens.shape[1])
+    _expect(len(widths) == 1, f"the tokens' width depends on the number of frames: {widths}")
+
+
+def check_maps(backbone: Backbone) -> None:
+    """Every tap gives maps, whose mean over places is the token; asking for several changes no bit."""
+    video = sample_video(_length(backbone) + 1)
+    features = backbone.extract(video, layers=backbone.taps, maps=True)
+    for key, tokens in features.tokens.items():
+        maps = features.maps[key]
+        _expect(maps.ndim == 4 and maps.shape[:2] == tokens.shape, f"maps of {key} are {maps.shape}")
+        _expect(bool(np.isfinite(tokens).all()), f"{key} is not finite")
+        error = float(np.abs(maps.mean((-2, -1)) - tokens).max() / max(float(np.abs(tokens).max()), 1e-6))
+        _expect(error < _TOLERANCE, f"the mean of {key}'s maps differs from its tokens by {error:.1e}")
+    alone = _own(backbone, backbone.extract(video))
+    _expect(np.array_equal(alone, _own(backbone, features)), "asking for other taps too changes tokens")
+
+
+def check_same_bits(backbone: Backbone) -> None:
+    """The same video gives the same bits: again, beside any others, in any order."""
+    length = _length(backbone)
+    videos = [sample_video(count, seed=count) for count in (length, 2 * length + 1, 1)]
+    alone = {video.identity: _own(backbone, backbone.extract(video)) for video in videos}
+    keys = feature_keys(backbone, None, None)
+    orders: Sequence[list[Frames]] = (videos, videos[::-1])
+    for order in orders:
+        for video, features in zip(order, run(backbone, [[video] for video in order], keys), strict=True):
+            found = None if features is None else _own(backbone, features)
+            same = found is not None and np.array_equal(found, alone[video.identity])
+            _expect(same, f"the tokens of a video of {len(video)} frames depend on its neighbours")
+
+
+def check_inputs_matter(backbone: Backbone) -> None:
+    """Another video gives other tokens; black frames give finite ones; without frames it is an error."""
+    count = _length(backbone)
+    one, other = (_own(backbone, backbone.extract(sample_video(count, seed=seed))) for seed in (1, 2))
+    _expect(not np.array_equal(one, other), "two videos have the same tokens")
+    black = Frames(np.zeros((count, 40, 40, 3), np.uint8))
+    features = backbone.extract(black)
+    _expect(bool(np.isfinite(_own(backbone, features)).all()), "tokens of black frames are not finite")
+    _expect(features.seconds is None, "times were made up where the video has none")
+    _refuses(UsageError, lambda: backbone.extract(black[0:0]), "a video without frames")
+
+
+def check_names(backbone: Backbone) -> None:
+    """Layers and timesteps that do not exist are refused before anything is computed."""
+    video = sample_video(1)
+    beyond = backbone.num_timesteps
+    _refuses(UnknownNameError, lambda: backbone.extract(video, layers=["no-such-layer"]), "an unknown layer")
+    _refuses(UsageError, lambda: backbone.extract(video, timesteps=[beyond]), f"timestep {beyond}")
+    _refuses(UsageError, lambda: backbone.extract(video, timesteps=[-1]), "timestep -1")
+
+
+BACKBONE_CHECKS: tuple[Callable[[Backbone], None], ...] = (
+    check_description,
+    check_shapes,
+    check_times,
+    check_maps,
+    check_same_bits,
+    check_inputs_matter,
+    check_names,
+)
+"""All checks of a backbone."""
+
+
+def _length(backbone: Backbone) -> int:
+    return int(backbone.options.window or 1)
+
+
+def _own(backbone: Backbone, features: Features) -> NDArray[np.float32]:
+    """Tokens of the backbone's own timestep and layer."""
+    return features[backbone.spec.timestep, backbone.spec.layer]
+
+
+def _refuses(error: type[ActionDiffError], call: Callable[[], object], what: str) -> None:
+    try:
+        call()
+    except error:
+        return
+    raise AssertionError(f"{what} is not refused with {error.__name__}")
+
+
+def _expect(condition: bool, message: str) -> None:
+    if not condition:
+        raise AssertionError(message)
