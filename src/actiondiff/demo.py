@@ -3,9 +3,10 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from actiondiff import study
 from actiondiff.datasets.menagerie import write_menagerie
@@ -15,24 +16,28 @@ from actiondiff.extraction.local import extract_features
 from actiondiff.menagerie.protocols import PROTOCOLS
 from actiondiff.recipe import load_recipe
 
-__all__ = ["LAYERS", "DemoResult", "DemoRow", "run_demo"]
+__all__ = ["FEATURES", "DemoResult", "DemoRow", "run_demo"]
 
-LAYERS = ("layer3", "layer6", "layer9", "layer12")
-_TIMESTEP = 20
+FEATURES = {
+    "tiny": (20, ("layer3", "layer6", "layer9", "layer12")),
+    "pixels": (0, ("layer1",)),
+    "motion": (0, ("layer1",)),
+}
+"""Backbone -> timestep and layers: the built-in network, and two controls that are no networks."""
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class DemoRow:
-    """One layer's accuracies.
+    """One feature's accuracies.
 
     Attributes:
-        layer: The layer.
+        features: Backbone and layer, for example `tiny layer3`.
         accuracy: Protocol (`in-domain`, `species`, `context`, `view`) -> share of test clips named rightly.
         interval: Protocol -> 95 % interval over individuals.
     """
 
-    layer: str
+    features: str
     accuracy: dict[str, float]
     interval: dict[str, tuple[float, float]]
 
@@ -43,7 +48,7 @@ class DemoResult:
 
     Attributes:
         folder: Where everything lies: clips, features, runs, `demo.json`.
-        rows: One a layer.
+        rows: One a feature.
         prior: Protocol -> what guessing by class frequencies scores.
         num_train: Training clips.
         num_test: Test clips of each protocol.
@@ -66,7 +71,7 @@ def run_demo(
     seed: int = 0,
     progress: Progress = lambda line: None,
 ) -> DemoResult:
-    """Draw clips, extract features, train a head a layer, test in domain and out of it.
+    """Draw clips, extract features, train a head on each, test in domain and out of it.
 
     What is in the folder from an earlier demo of the same numbers is used again.
 
@@ -95,36 +100,39 @@ def run_demo(
     if not table_path.exists():
         write_menagerie(folder / "clips", train=train, val=train // 4, test=test, seed=seed)
     lap("draw")
-    progress(f"extracting features at timestep {_TIMESTEP} from layers {', '.join(LAYERS)}")
     table = read_table(table_path)
-    store = folder / "features"
-    extract_features(table_path, store, backbone="tiny", timesteps=[_TIMESTEP], layers=LAYERS)
+    for backbone, (timestep, layers) in FEATURES.items():
+        progress(f"extracting features of {backbone}: {', '.join(layers)}")
+        store = folder / "features" / backbone
+        extract_features(table_path, store, backbone=backbone, timesteps=[timestep], layers=layers)
     lap("extract")
-    rows, prior = [], {}
-    for layer in LAYERS:
-        progress(f"training a head on {layer}, and testing it")
-        recipe = load_recipe(
-            "demo",
-            values={
-                "features.timestep": _TIMESTEP,
+    rows = []
+    for backbone, (timestep, layers) in FEATURES.items():
+        for layer in layers:
+            progress(f"training a head on {backbone} {layer}, and testing it")
+            values = {
+                "features.timestep": timestep,
                 "features.layer": layer,
                 "protocol.domain": "protocol",
                 "protocol.source": ["source"],
                 "seed": seed,
-            },
-        )
-        run = study.train(store, table, out=folder / "runs" / layer, recipe=recipe)
-        protocols: tuple[str, ...] = PROTOCOLS
-        sides = run.metrics["test"]["by_domain"]
-        accuracy = {name: sides[name]["scores"]["accuracy"] for name in protocols}
-        interval = {name: tuple(sides[name]["intervals"]["accuracy"]) for name in protocols}
-        rows.append(DemoRow(layer, accuracy, interval))
-        prior = {name: sides[name]["prior_floor"]["accuracy"] for name in protocols}
+            }
+            out = folder / "runs" / f"{backbone}-{layer}"
+            recipe = load_recipe("demo", values=values)
+            run = study.train(folder / "features" / backbone, table, out=out, recipe=recipe)
+            rows.append(_row(f"{backbone} {layer}", run.metrics["test"]["by_domain"]))
     lap("train")
+    prior = {name: side["prior_floor"]["accuracy"] for name, side in run.metrics["test"]["by_domain"].items()}
     result = DemoResult(folder, tuple(rows), prior, run.metrics["counts"]["train"], test, seconds)
     values = {**asdict(result), "folder": str(folder)}
     (folder / "demo.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
     return result
+
+
+def _row(features: str, sides: Mapping[str, Any]) -> DemoRow:
+    accuracy = {name: sides[name]["scores"]["accuracy"] for name in sides}
+    interval = {name: tuple(sides[name]["intervals"]["accuracy"]) for name in sides}
+    return DemoRow(features, accuracy, interval)
 
 
 def _claim(folder: Path, numbers: dict[str, int]) -> None:

@@ -43,12 +43,14 @@ def _print(result: "DemoResult") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    protocols = list(result.prior)
+    from actiondiff.menagerie.protocols import PROTOCOLS
+
+    protocols = list(PROTOCOLS)
     table = Table("features", *[name if name == "in-domain" else f"unseen {name}" for name in protocols])
     for row in result.rows:
         spans = {name: "–".join(f"{100 * bound:.0f}" for bound in row.interval[name]) for name in protocols}
         cells = [f"{100 * row.accuracy[name]:.0f} % ({spans[name]})" for name in protocols]
-        table.add_row(f"tiny, {row.layer}", *cells)
+        table.add_row(row.features, *cells)
     table.add_row("prior floor", *[f"{100 * result.prior[name]:.0f} %" for name in protocols])
     Console().print(table)
     typer.echo(
@@ -57,9 +59,9 @@ def _print(result: "DemoResult") -> None:
     )
     typer.echo(
         "The tiny backbone's weights are random numbers, not trained: this shows that the road works, not "
-        "how well the method does."
+        "how well the method does. pixels and motion are 8x8 cells, no network."
     )
     spent = ", ".join(f"{stage} {value:.0f} s" for stage, value in result.seconds.items())
     here = result.folder
     typer.echo(f"{spent}. Clips, features, runs and demo.json are in {here}/; try next:")
-    typer.echo(f"  actiondiff predict {here}/runs/layer3 {here}/clips/clips -o {here}/predictions")
+    typer.echo(f"  actiondiff predict {here}/runs/tiny-layer3 {here}/clips/clips -o {here}/predictions")

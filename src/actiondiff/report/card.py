@@ -70,6 +70,7 @@ def cautions(
 def model_card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     """README.md of a run, in Markdown."""
     backbone, counts, fit = config["backbone"], metrics["counts"], metrics["fit"]
+    weights = f"weights `{backbone['weights'][:24]}`" if "weights" in backbone else "it has no weights"
     several = " or several" if config["activation"] == "sigmoid" else ""
     lines = [
         "# An action recognition head",
@@ -77,7 +78,7 @@ def model_card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         f"Names one{several} of {len(config['labels'])} actions in a video: {', '.join(config['labels'])}.",
         "",
         f"It reads the feature `{', '.join(config['keys'])}` of the frozen backbone `{backbone['name']}`",
-        f"(weights `{backbone['weights'][:24]}`), which is not included. Made with ActionDiff; to use it:",
+        f"({weights}), which is not included. Made with ActionDiff; to use it:",
         "`actiondiff predict THIS_FOLDER VIDEOS -o OUT`.",
         "",
         "## Data",
