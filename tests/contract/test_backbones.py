@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,11 @@ from actiondiff.backbones.base import (
     find_spec,
     specs,
 )
+from actiondiff.backbones.run import feature_keys, run
 from actiondiff.errors import UsageError
 from actiondiff.testing import BACKBONE_CHECKS, check_backbone, check_inputs_matter, sample_video
+from actiondiff.types import Frames
+from actiondiff.video.decode import iter_video
 
 VIT = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "patch_size": 8}
 VIDEOMAE = {**VIT, "intermediate_size": 96, "image_size": 32, "num_frames": 4, "tubelet_size": 2}
@@ -150,6 +154,30 @@ def test_windows_that_tubelets_do_not_fill_are_refused(name):
         build(name, window=5)
     with pytest.raises(UsageError, match="shift lets windows overlap"):
         build(name, padding="shift")
+
+
+@pytest.fixture(scope="module")
+def clips(shared_dir: Path) -> dict[str, list[Frames]]:
+    """The beginnings of all real clips, also of those that cannot be read."""
+    files = sorted(path for path in (shared_dir / "videos").iterdir() if path.suffix != ".csv")
+    return {file.name: list(iter_video(file, stride=4, end_seconds=1)) for file in files}
+
+
+@pytest.mark.parametrize("name", {spec.kind: name for name, spec in specs().items()}.values())
+def test_every_readable_clip_gives_features(name, clips):
+    backbone = build(name)
+    keys = feature_keys(backbone, None, None)
+    unread = {"made_empty.mp4", "made_truncated_k400_abseiling.mp4"}
+    for (file, chunks), features in zip(clips.items(), run(backbone, clips.values(), keys), strict=True):
+        assert (features is None) is (file in unread)
+        if features is None:
+            continue
+        raw = np.concatenate([chunk.frame_index for chunk in chunks])
+        length = backbone.options.window
+        starts = [p for p in range(len(raw)) if p % length % backbone.tubelet == 0]
+        assert features.frame_index.tolist() == raw[starts].tolist(), file
+        assert np.isfinite(features.tokens[keys[0]]).all(), file
+        assert len(features.tokens[keys[0]]) == len(starts)
 
 
 class Broken:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import VideoMAEConfig, VideoMAEModel
 
 from actiondiff.backbones.base import BackboneOptions, BackboneSpec
@@ -23,16 +23,20 @@ class VideoMAE(VideoTransformer):
         return self.parts["embeddings"](pixels, None), None  # no patch is masked
 
 
-def build_videomae(architecture: Mapping[str, Any]) -> VideoMAEModel:
+def build_videomae(architecture: Mapping[str, Any], *, key_bias: bool = False) -> VideoMAEModel:
     """The network on the meta device; its table of positions is computed and no weight.
 
     Args:
         architecture: Arguments of `transformers.VideoMAEConfig`.
+        key_bias: Whether attention's keys have a bias, as queries and values do.
     """
     config = VideoMAEConfig(**architecture, use_mean_pooling=False)  # so that the final norm is kept
     config._attn_implementation = "sdpa"
     with torch.device("meta"):
-        return VideoMAEModel(config)
+        model = VideoMAEModel(config)
+        for layer in model.encoder.layer:  # whatever this version of transformers gives them
+            layer.attention.attention.key = nn.Linear(config.hidden_size, config.hidden_size, bias=key_bias)
+    return model
 
 
 def check_table(spec: BackboneSpec, options: BackboneOptions) -> None:

@@ -26,14 +26,10 @@ def build_vjepa(architecture: Mapping[str, Any]) -> VideoMAEModel:
     Args:
         architecture: Arguments of `transformers.VideoMAEConfig`.
     """
-    model = build_videomae(architecture)
-    width = model.config.hidden_size
-    with torch.device("meta"):
-        for layer in model.encoder.layer:
-            layer.attention.attention.key = nn.Linear(width, width)
-        shape = model.embeddings.position_embeddings.shape
-        del model.embeddings.position_embeddings
-        model.embeddings.register_buffer("position_embeddings", torch.empty(shape))
+    model = build_videomae(architecture, key_bias=True)
+    shape = model.embeddings.position_embeddings.shape
+    del model.embeddings.position_embeddings
+    model.embeddings.register_buffer("position_embeddings", torch.empty(shape, device="meta"))
     return model
 
 
