@@ -201,7 +201,8 @@ def find_tensors(
     if source is None:
         raise WeightsError(
             f"{spec.name} needs weights: give weights= (--weights) their file or folder, or name in "
-            f"{VARIABLE} a folder that holds them as {spec.name}/. random-{spec.name} needs none."
+            f"{VARIABLE} a folder that holds them as {spec.name}/ or {spec.name}.safetensors. "
+            f"random-{spec.name} needs none."
         )
     expected = {
         component: {name: tuple(tensor.shape) for name, tensor in make().state_dict().items()}
