@@ -60,6 +60,12 @@ class ActionDiff:
         """
         folder = find_run(path)
         head, config = load_bundle(folder)
+        lacking = {"sampling", "store_dtype"} - set(config.get("features", {}))
+        if lacking:
+            raise RunError(
+                f"{folder / CONFIG} does not say how videos are to be sampled: features lacks "
+                f"{' and '.join(sorted(lacking))}. Give the folder that `actiondiff train` wrote."
+            )
         backbone = backbone_from_settings(config["backbone"], weights=weights, device=device)
         card = folder / CARD
         return cls(backbone, head, config, card.read_text("utf-8") if card.is_file() else "")
@@ -70,16 +76,27 @@ class ActionDiff:
         (Path(folder) / CARD).write_text(self._card or "# A head trained with ActionDiff\n", "utf-8")
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
-        """Upload what `save_pretrained` writes to a model repository, made if need be; returns its page."""
+        """Upload what `save_pretrained` writes to a model repository, made if need be; returns its page.
+
+        Raises:
+            RunError: If the hub does not take it.
+        """
         from huggingface_hub import HfApi
 
         api = HfApi(token=token)
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
-            api.create_repo(repo_id, repo_type="model", private=private, exist_ok=True)
-            return str(
-                api.upload_folder(repo_id=repo_id, folder_path=folder, commit_message="ActionDiff head")
-            )
+            try:
+                api.create_repo(repo_id, repo_type="model", private=private, exist_ok=True)
+                page = api.upload_folder(
+                    repo_id=repo_id, folder_path=folder, commit_message="ActionDiff head"
+                )
+            except Exception as error:  # of the hub's client, or of the network library under it
+                raise RunError(
+                    f"the hub does not take {repo_id} ({type(error).__name__}: {error}). Check the name, "
+                    "which is owner/name, the connection, and that you are logged in (hf auth login)."
+                ) from error
+        return str(page)
 
     @property
     def labels(self) -> list[str]:
@@ -114,7 +131,12 @@ class ActionDiff:
 
         Yields:
             The path as given, and a prediction; or, where no frame decodes, the report that says why.
+
+        Raises:
+            UsageError: If given a single path.
         """
+        if isinstance(videos, str | os.PathLike):
+            raise UsageError(f"predict_many takes a list of paths; got {videos!r}. Use predict for one.")
         opened: list[tuple[str, VideoReader | _Unreadable]] = []
 
         def readers() -> Iterator[Iterable[Frames]]:

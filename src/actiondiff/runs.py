@@ -23,7 +23,7 @@ from actiondiff.provenance import differences, environment
 from actiondiff.report.card import cautions
 from actiondiff.types import Example, FeatureKey
 
-__all__ = ["CLIPS", "Evaluation", "Run", "evaluate", "stored_rows"]
+__all__ = ["CLIPS", "Evaluation", "Run", "evaluate", "partial_videos", "stored_rows"]
 
 CLIPS = "clips.csv.gz"
 
@@ -72,7 +72,7 @@ def evaluate(
     Raises:
         SettingsMismatchError: If the features were made with other settings; it lists them.
         UnknownNameError: If a clip has a label that the model does not know.
-        UsageError: If no clip is left to test.
+        UsageError: If no clip is left to test, or one has several labels and the model names one.
     """
     folder = find_run(run.folder if isinstance(run, Run) else run)
     head, config = load_bundle(folder)
@@ -87,7 +87,7 @@ def evaluate(
     examples = [example for example in table.examples if example.labels]
     if any(example.split == "test" for example in examples):
         examples = [example for example in examples if example.split == "test"]
-    _check_labels(examples, config["labels"])
+    _check_labels(examples, config)
     if not examples:
         raise UsageError(f"{table.source} has no labelled clips to test on.")
     packed = pack(store, examples, _keys(config), config["labels"], root=root or table.root)
@@ -101,11 +101,13 @@ def evaluate(
     test = packed.subset(fresh)
     probabilities = predict_probabilities(head, test, config["activation"])
     source = np.array(config["train_label_counts"], dtype=np.float32)
+    partial = partial_videos({example.video: rows[example.video] for example in test.examples})
     metrics = {
         **judge(test, probabilities, config["activation"], targets_of_counts(source)),
         "num_left_out_as_trained_on": len(packed) - len(fresh),
         "missing": missing_clips(packed),
-        "cautions": [*cautions(len(test), {}), *notes],
+        "partial": partial,
+        "cautions": [*cautions(len(test), {}, partial=partial), *notes],
         "run": str(folder),
         "table": str(table.source),
         "environment": environment(),
@@ -113,12 +115,17 @@ def evaluate(
     return Evaluation(metrics, prediction_table(test, probabilities))
 
 
-def _check_labels(examples: Sequence[Example], labels: Sequence[str]) -> None:
+def _check_labels(examples: Sequence[Example], config: Mapping[str, Any]) -> None:
     for example in examples:
         for label in example.labels:
-            if label not in labels:
+            if label not in config["labels"]:
                 hint = f"The model was not trained on it ({example.video} has it): leave such clips out."
-                raise UnknownNameError("label", label, labels, hint)
+                raise UnknownNameError("label", label, config["labels"], hint)
+        if config["activation"] == "softmax" and len(example.labels) > 1:
+            raise UsageError(
+                f"the model names one class a clip; {example.video} has {len(example.labels)}: "
+                f"{', '.join(example.labels)}. Leave such clips out, or train on clips with several."
+            )
 
 
 def _keys(config: Mapping[str, Any]) -> list[FeatureKey]:
@@ -129,6 +136,11 @@ def stored_rows(store: FeatureStore, examples: Sequence[Example], root: Path) ->
     """Video -> its line in the store's index, for those that are there."""
     names = {e.video: Path(os.path.relpath(root / e.video, store.root)).as_posix() for e in examples}
     return {video: row for video, name in names.items() if (row := store.row(name)) is not None}
+
+
+def partial_videos(rows: Mapping[str, Row]) -> dict[str, float]:
+    """Video -> share of its frames, for those that decoded in part only."""
+    return {video: row.coverage for video, row in rows.items() if row.status == "partial"}
 
 
 def _seen(folder: Path) -> tuple[set[str], list[str]]:

@@ -19,7 +19,7 @@ import yaml
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.loading import PackedFeatures, pack
 from actiondiff.datasets.table import read_table
-from actiondiff.errors import RunError, UsageError
+from actiondiff.errors import RunError, StoreError, UsageError
 from actiondiff.evaluation.judge import (
     check_classes,
     judge,
@@ -39,7 +39,7 @@ from actiondiff.pipeline import BEST, CARD
 from actiondiff.provenance import atomic_path, environment, fingerprint
 from actiondiff.recipe import Recipe, load_recipe
 from actiondiff.report.card import cautions, model_card, seeds_card
-from actiondiff.runs import CLIPS, Evaluation, Run, evaluate, stored_rows
+from actiondiff.runs import CLIPS, Evaluation, Run, evaluate, partial_videos, stored_rows
 from actiondiff.training.fit import FitResult, fit
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
 from actiondiff.types import JSON, FeatureKey
@@ -90,8 +90,8 @@ def train(
     _check_folder(out, several=chosen.seeds > 1)
     if chosen.seeds == 1:
         return study.run(out, chosen.seed, tell)
-    _write_text(out / _RECIPE, yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False))
     runs = [study.run(out / f"seed-{n}", chosen.seed + n, tell) for n in range(chosen.seeds)]
+    _write_text(out / _RECIPE, yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False))
     return _aggregate(out, runs)
 
 
@@ -159,10 +159,12 @@ class _Study:
         key = self.recipe.features.choose(self.store)
         examples = {side: [self.table.examples[i] for i in getattr(split, side)] for side in _SIDES}
         labels = sorted({label for side in examples.values() for clip in side for label in clip.labels})
-        sides = {
-            side: pack(self.store, clips, key, labels, root=self.root) if clips else None
-            for side, clips in examples.items()
-        }
+        sides: dict[str, PackedFeatures | None] = dict.fromkeys(_SIDES)
+        for side, clips in examples.items():
+            try:
+                sides[side] = pack(self.store, clips, key, labels, root=self.root) if clips else None
+            except StoreError as error:
+                raise StoreError(f"{side} clips: {error}") from None
         return sides, key
 
     def _config(self, key: FeatureKey, activation: Activation, train: PackedFeatures) -> dict[str, Any]:
@@ -183,7 +185,7 @@ class _Study:
         rows = stored_rows(self.store, [clip for side in packed for clip in side.examples], self.root)
         counts = dict(zip(config["labels"], config["train_label_counts"], strict=True))
         sizes = {name: 0 if (side := sides[name]) is None else len(side) for name in _SIDES}
-        partial = {video: row.coverage for video, row in rows.items() if row.status == "partial"}
+        partial = partial_videos(rows)
         released = self.recipe.protocol.selection == "released"
         return {
             "seed": seed,
@@ -273,9 +275,9 @@ def _check_folder(folder: Path, *, several: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise RunError(f"{folder} is a file; a run is a folder. Give another path (-o).")
     names = {item.name for item in folder.iterdir()} if folder.exists() else set()
-    if names and _RECIPE not in names:
-        raise RunError(f"{folder} is neither empty nor a run (no {_RECIPE}); give a new folder (-o).")
     is_several = any(name.startswith("seed-") for name in names)
+    if names and _RECIPE not in names and not is_several:
+        raise RunError(f"{folder} is neither empty nor a run (no {_RECIPE}); give a new folder (-o).")
     if names - {_RECIPE} and several is not is_several:
         found = "trainings of several seeds" if is_several else "a single training"
         raise RunError(f"{folder} holds {found}; give another folder (-o), or remove it.")

@@ -25,7 +25,7 @@ def test_predict_a_folder(study_folder, trained, tmp_path, capsys):
     assert predict(trained, study_folder / "clips", "-o", out, "--format", "csv,json") == 0
     assert "16 predicted, 0 partial, 0 failed" in capsys.readouterr().out
     found = rows(out / "predictions.csv")
-    assert list(found[0]) == [*FIXED, "bright", "dark"]
+    assert list(found[0]) == [*FIXED, "p(bright)", "p(dark)"]
     videos = sorted((study_folder / "clips").iterdir(), key=lambda path: path.as_posix())
     assert [row["video"] for row in found] == [str(path) for path in videos]
     for row in found:
@@ -36,9 +36,9 @@ def test_predict_a_folder(study_folder, trained, tmp_path, capsys):
             "1",
         )
         assert float(row["padding_share"]) == 0.25  # six frames in two windows of four
-        assert float(row["probability"]) == max(float(row["bright"]), float(row["dark"]))
-        assert float(row["bright"]) + float(row["dark"]) == pytest.approx(1, abs=2e-6)
-        assert row["label"] == max(("bright", "dark"), key=lambda label: float(row[label]))
+        assert float(row["probability"]) == max(float(row["p(bright)"]), float(row["p(dark)"]))
+        assert float(row["p(bright)"]) + float(row["p(dark)"]) == pytest.approx(1, abs=2e-6)
+        assert row["label"] == max(("bright", "dark"), key=lambda label: float(row[f"p({label})"]))
     items = json.loads((out / "predictions.json").read_text())
     assert [item["video"] for item in items] == [row["video"] for row in found]
     alone = ActionDiff.from_pretrained(trained, device="cpu").predict(found[3]["video"])

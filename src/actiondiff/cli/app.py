@@ -1,7 +1,7 @@
 """The `actiondiff` command: all sub-commands, and what happens to errors.
 
-Exit codes: 0 done; 1 an error of ours, one line on stderr; 2 usage; 3 finished, but some items failed or are
-partial.
+Exit codes: 0 done; 1 an error of ours, or a file that cannot be written, one line on stderr; 2 usage; 3
+finished, but some items failed or are partial.
 """
 
 import importlib
@@ -59,6 +59,10 @@ def run(arguments: list[str] | None = None) -> int:
         code = app(args=arguments, standalone_mode=False)
     except ActionDiffError as error:
         typer.echo(f"actiondiff: {' '.join(str(error).split())}", err=True)
+        return 1
+    except OSError as error:  # a full disk, a folder that may not be written to
+        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        typer.echo(f"actiondiff: {' '.join(what.split())}", err=True)
         return 1
     except typer.Abort:
         typer.echo("actiondiff: interrupted; what was finished is kept.", err=True)

@@ -20,6 +20,9 @@ def register(app: typer.Typer) -> None:
 @datasets.command("check")
 def check(
     table: Annotated[Path, typer.Argument(help="CSV with video and label, or a folder per class.")],
+    root: Annotated[
+        Path | None, typer.Option(help="Folder the table's paths are relative to, if not its own.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """List what is wrong with a table, all at once; else count its clips a class, split and column."""
@@ -27,11 +30,13 @@ def check(
     from actiondiff.errors import TableError
 
     try:
-        clips = read_table(table, check_files=True)
+        clips = read_table(table, root=root, check_files=True)
     except TableError as error:
         listed = json.dumps({"problems": error.problems}, indent=2) if as_json else "\n".join(error.problems)
         typer.echo(listed)
-        raise TableError(table, [f"{len(error.problems)} problems; correct them and check again"]) from None
+        count = len(error.problems)
+        plural = "s; correct them" if count > 1 else "; correct it"
+        raise TableError(table, [f"{count} problem{plural} and check again"]) from None
     counts = {"label": dict(sorted(clips.counts().items()))}
     for column in ("split", *clips.columns):
         found = clips.counts(column)

@@ -28,7 +28,10 @@ def register(app: typer.Typer) -> None:
 def predict(
     run: Annotated[str, typer.Argument(help="Folder of the run, or a hub id.")],
     paths: Annotated[list[Path], typer.Argument(help="Videos, or folders that are searched for videos.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for predictions.csv and failures.csv.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="Folder for predictions.csv and failures.csv.", file_okay=False),
+    ],
     formats: Annotated[
         str, typer.Option("--format", help="csv, json or both, separated by a comma.")
     ] = "csv",
@@ -99,7 +102,7 @@ def _print(found: "Sequence[_Result]", counts: dict[str, int], out: Path) -> Non
             table.add_row(Path(video).name, label, f"{probability:.2f}", f"{coverage:.0%}")
         else:
             table.add_row(Path(video).name, "failed", "", "0%")
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)  # names are shown as they are
     if len(found) > _SHOWN:
         typer.echo(f"... and {len(found) - _SHOWN} more")
     typer.echo(", ".join(f"{count} {name}" for name, count in counts.items()) + f"; written to {out}")

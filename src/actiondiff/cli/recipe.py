@@ -43,11 +43,14 @@ def show(
 def copy(name: _Name, to: Annotated[Path, typer.Argument(help="File to write.")]) -> None:
     """Copy a shipped recipe to a file of one's own."""
     from actiondiff.errors import UsageError
+    from actiondiff.provenance import atomic_path
     from actiondiff.recipe import recipe_text
 
     if to.exists():
         raise UsageError(f"{to} is there already; give another name.")
-    to.write_text(recipe_text(name), "utf-8")
+    text = recipe_text(name)
+    with atomic_path(to) as aside:
+        aside.write_text(text, "utf-8")
     typer.echo(f"written to {to}")
 
 

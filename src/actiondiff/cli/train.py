@@ -11,6 +11,8 @@ from actiondiff.cli.options import parse_list
 
 __all__ = ["print_scores", "register"]
 
+_SHOWN = 6  # domains; all are in metrics.json
+
 _Json = Annotated[bool, typer.Option("--json", help="Print metrics as JSON.")]
 _Root = Annotated[Path | None, typer.Option(help="Folder the table's paths are relative to, if not its own.")]
 
@@ -75,7 +77,8 @@ def evaluate(
     store: Annotated[Path, typer.Argument(help="Features, made with the run's settings.")],
     table: Annotated[Path, typer.Argument(help="CSV with video and label, or a folder per class.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Also write metrics and predictions here.")
+        Path | None,
+        typer.Option("--out", "-o", help="Also write metrics and predictions here.", file_okay=False),
     ] = None,
     root: _Root = None,
     as_json: _Json = False,
@@ -111,7 +114,7 @@ def print_scores(side: Mapping[str, Any], title: str = "") -> None:
     )
     for row in score_rows(side):
         table.add_row(*row)
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)  # a domain's name is shown as it is
 
 
 def _print_run(folder: Path, metrics: Mapping[str, Any]) -> None:
@@ -127,8 +130,12 @@ def _print_run(folder: Path, metrics: Mapping[str, Any]) -> None:
         typer.echo(f"{metrics['best']} is taken, {metrics['why_best']}; its test scores:")
     if metrics["test"]:
         print_scores(metrics["test"])
-        for value, side in metrics["test"].get("by_domain", {}).items():
-            print_scores(side, title=f"{value}: {side['num_clips']} test clips")
+        sides = metrics["test"].get("by_domain", {})
+        if len(sides) > _SHOWN:
+            typer.echo(f"the scores of each of {len(sides)} domains are in metrics.json")
+        elif len(sides) > 1:
+            for value, side in sides.items():
+                print_scores(side, title=f"{value}: {side['num_clips']} test clips")
     leaks = metrics.get("leaks", [])
     if leaks:
         typer.echo(f"{len(leaks)} leaks: the same {leaks[0]['kind']} on both sides, e.g. {leaks[0]['name']}.")

@@ -8,7 +8,15 @@ from pathlib import Path
 from actiondiff.errors import UnknownNameError
 from actiondiff.types import Example
 
-__all__ = ["Table"]
+__all__ = ["Table", "value_of"]
+
+_OWN = ("split", "group", "video")
+"""Columns that are fields of an example."""
+
+
+def value_of(example: Example, column: str) -> str:
+    """An example's value of a column: a further one, or `split`, `group`, `video`; empty if it has none."""
+    return str(getattr(example, column)) if column in _OWN else example.columns.get(column, "")
 
 
 @dataclass(frozen=True)
@@ -49,13 +57,9 @@ class Table:
         Raises:
             UnknownNameError: If there is no such column.
         """
-        if column in ("split", "group", "video"):
-            return [getattr(example, column) for example in self.examples]
-        if column not in self.columns:
-            raise UnknownNameError(
-                f"column of {self.source}", column, (*self.columns, "group", "split", "video")
-            )
-        return [example.columns.get(column, "") for example in self.examples]
+        if column not in (*_OWN, *self.columns):
+            raise UnknownNameError(f"column of {self.source}", column, (*self.columns, *sorted(_OWN)))
+        return [value_of(example, column) for example in self.examples]
 
     def counts(self, column: str | None = None) -> Counter[str]:
         """Clips a class (None), or a value of a column."""

@@ -197,7 +197,8 @@ def pack(
         raise StoreError(
             f"none of the {len(examples)} clips has features in {store.folder}: "
             f"{missing[0].example.video + ' is ' + missing[0].reason if missing else 'no clips were given'}. "
-            f"Names there are relative to {store.root}; extract these videos, or give root=."
+            f"Names there are relative to {store.root}; extract these videos, leave them out of the "
+            "table, or give root= (--root) if the table's paths start elsewhere."
         )
     arrays: dict[int, Array] = {}
     problems: dict[int, str] = {}

@@ -20,7 +20,9 @@ _KNOWN = ("video", "label", "start_seconds", "end_seconds", "split", "group")
 _DELIMITERS = ",;\t"
 
 
-def read_table(path: str | os.PathLike[str], *, check_files: bool = False) -> Table:
+def read_table(
+    path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None, check_files: bool = False
+) -> Table:
     """Read a table of clips; a folder is taken as a folder per class.
 
     The CSV has a header with `video` (relative to the table) and, as wanted, `label` (several separated by
@@ -30,6 +32,7 @@ def read_table(path: str | os.PathLike[str], *, check_files: bool = False) -> Ta
 
     Args:
         path: The table or folder.
+        root: Folder that a CSV's paths are relative to, if not its own.
         check_files: Also list rows whose video is not on disk.
 
     Raises:
@@ -43,6 +46,7 @@ def read_table(path: str | os.PathLike[str], *, check_files: bool = False) -> Ta
         raise UsageError(
             f"there is no table at {path}; give a CSV with the columns video and label, or a folder."
         )
+    base = path.parent if root is None else Path(root)
     rows = _rows(path)
     problems: list[str] = []
     examples = [_example(number, row, problems) for number, row in rows]
@@ -54,11 +58,11 @@ def read_table(path: str | os.PathLike[str], *, check_files: bool = False) -> Ta
         problems += [
             f"row {number}: {example.video} is not there"
             for (number, _), example in zip(rows, examples, strict=True)
-            if example.video and not (path.parent / example.video).is_file()
+            if example.video and not (base / example.video).is_file()
         ]
     if problems:
         raise TableError(path, problems)
-    return Table(path, path.parent, tuple(examples))
+    return Table(path, base, tuple(examples))
 
 
 def read_folder(folder: str | os.PathLike[str]) -> Table:
@@ -94,12 +98,17 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         raise TableError(path, [f"it cannot be read as UTF-8 text ({error}); save it as CSV UTF-8"]) from None
     header = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = max(_DELIMITERS, key=header.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
+    )
+    records: list[list[str]] = []
     try:
-        lines = [(number, [cell.strip() for cell in cells]) for number, cells in enumerate(reader, start=1)]
+        for cells in reader:
+            records.append([cell.strip() for cell in cells])
     except csv.Error as error:
-        raise TableError(path, [f"it is no CSV: {error}"]) from None
-    lines = [(number, cells) for number, cells in lines if any(cells)]
+        what = f"row {len(records) + 1}: it is no CSV: {error}; look at its quotes"
+        raise TableError(path, [what]) from None
+    lines = [(number, cells) for number, cells in enumerate(records, start=1) if any(cells)]
     names = lines[0][1] if lines else []
     problems = [
         f"the column {name} stands {names.count(name)} times"

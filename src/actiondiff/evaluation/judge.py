@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from actiondiff.datasets.base import value_of
 from actiondiff.datasets.loading import PackedFeatures
 from actiondiff.errors import UsageError
 from actiondiff.evaluation.intervals import interval
@@ -55,7 +56,7 @@ def judge_by_value(
     packed: PackedFeatures, probabilities: Array, activation: Activation, source: PackedFeatures, domain: str
 ) -> dict[str, Any]:
     """`judge` for each value of a column among the clips."""
-    values = [example.columns.get(domain, "") for example in packed.examples]
+    values = [value_of(example, domain) for example in packed.examples]
     found = {}
     for value in sorted(set(values)):
         rows = [i for i, item in enumerate(values) if item == value]

@@ -19,7 +19,7 @@ _COLUMNS = ("video", "status", "label", "probability", "coverage", "padding_shar
 def write_predictions(
     folder: str | os.PathLike[str], predictions: Sequence[Prediction], formats: Sequence[str]
 ) -> None:
-    """Write `predictions.csv` (one row a video, one column a label behind the fixed ones) and `.json`.
+    """Write `predictions.csv` (a row a video; behind the fixed columns one of p(label) a label) and `.json`.
 
     Videos that failed have no row: see `write_failures`.
     """
@@ -31,7 +31,7 @@ def write_predictions(
             open(aside, "w", encoding="utf-8", newline="") as file,
         ):
             writer = csv.writer(file)
-            writer.writerow([*_COLUMNS, *labels])
+            writer.writerow([*_COLUMNS, *[f"p({label})" for label in labels]])
             for row, prediction in zip(rows, predictions, strict=True):
                 values = [f"{value:.6f}" for value in prediction.probabilities.values()]
                 writer.writerow([*row.values(), *values])

@@ -1,0 +1,96 @@
+"""What is said of a model: scores beside what guessing scores, each clip's row, no clip twice."""
+
+import numpy as np
+import pytest
+
+from actiondiff.datasets.loading import MissingClip, pack_arrays
+from actiondiff.errors import UsageError
+from actiondiff.evaluation.judge import (
+    check_classes,
+    judge,
+    judge_by_value,
+    mean_and_sd,
+    missing_clips,
+    prediction_table,
+    targets_of_counts,
+)
+from actiondiff.types import Example
+
+LABELS = ("eat", "run")
+TRUTH = ("eat", "eat", "run", "eat")
+PROBABILITIES = np.array([[0.9, 0.1], [0.6, 0.4], [0.7, 0.3], [0.2, 0.8]], dtype=np.float32)
+
+
+def packed(truth=TRUTH, missing=()):
+    examples = [
+        Example(f"{i}.mp4", (label,), group="ab"[i // 2], columns={"site": "nnss"[i]}, split="test")
+        for i, label in enumerate(truth)
+    ]
+    arrays = [np.zeros((2, 3), dtype=np.float32)] * len(truth)
+    return pack_arrays(arrays, examples, LABELS, missing=missing)
+
+
+def test_scores_floor_and_interval_side_by_side():
+    found = judge(packed(), PROBABILITIES, "softmax", targets_of_counts(np.array([1.0, 3.0])))
+    assert found["num_clips"] == 4
+    assert found["scores"]["accuracy"] == 0.5  # clips 2 and 3 are wrong
+    assert found["prior_floor"]["accuracy"] == 0.25  # `run`, the more frequent in training, is true once
+    assert found["intervals"]["accuracy"] == pytest.approx((0, 1))  # group a is right, group b wrong
+    assert {"accuracy", "balanced_accuracy", "micro_map", "macro_map"} == set(found["intervals"])
+
+
+def test_several_labels_have_no_accuracy():
+    found = judge(packed(), PROBABILITIES, "sigmoid", targets_of_counts(np.array([1.0, 3.0])))
+    assert found["scores"]["accuracy"] is None
+    assert found["prior_floor"]["accuracy"] is None
+    assert set(found["intervals"]) == {"micro_map", "macro_map"}
+
+
+def test_one_group_has_no_interval():
+    alone = packed().subset([0, 1])
+    assert judge(alone, PROBABILITIES[:2], "softmax", np.eye(2, dtype=np.float32))["intervals"] == {}
+
+
+@pytest.mark.parametrize(
+    ("column", "accuracy"),
+    [("site", {"n": 1, "s": 0}), ("group", {"a": 1, "b": 0}), ("split", {"test": 0.5}), ("video", None)],
+)
+def test_by_value(column, accuracy):
+    source = packed(("eat", "run"))
+    found = judge_by_value(packed(), PROBABILITIES, "softmax", source, column)
+    scores = {value: side["scores"]["accuracy"] for value, side in found.items()}
+    assert scores == (accuracy or {"0.mp4": 1, "1.mp4": 1, "2.mp4": 0, "3.mp4": 0})
+
+
+def test_a_row_a_clip():
+    frame = prediction_table(packed(), PROBABILITIES)
+    assert list(frame) == ["video", "start_seconds", "end_seconds", "label", "predicted", "p(eat)", "p(run)"]
+    assert list(frame["video"]) == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
+    assert list(frame["label"]) == list(TRUTH)
+    assert list(frame["predicted"]) == ["eat", "eat", "eat", "run"]
+    assert list(frame["p(run)"]) == pytest.approx(list(PROBABILITIES[:, 1]))
+
+
+def test_clips_that_were_left_out():
+    clips = packed(missing=[MissingClip(Example("x.mp4", ("eat",)), "failed: cut short")])
+    assert missing_clips(clips) == [{"video": "x.mp4", "reason": "failed: cut short"}]
+
+
+def test_every_class_needs_a_clip():
+    check_classes(packed())
+    with pytest.raises(UsageError, match="1 of 2 classes have no training clip with features: 'run'"):
+        check_classes(packed(("eat", "eat")))
+
+
+def test_mean_and_deviation_of_the_scores_that_exist():
+    scores = [
+        {"accuracy": value, "balanced_accuracy": None, "micro_map": 0.5, "macro_map": None}
+        for value in (0.4, 0.6)
+    ]
+    mean, deviation = mean_and_sd(scores)
+    assert mean == pytest.approx({"accuracy": 0.5, "micro_map": 0.5})
+    assert deviation == pytest.approx({"accuracy": 0.02**0.5, "micro_map": 0})
+
+
+def test_targets_of_counts():
+    assert targets_of_counts(np.array([2.0, 0.0, 1.0])).tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 1]]
