@@ -10,9 +10,11 @@ import torch
 
 from actiondiff import ActionDiff, FeatureStore, Frames, extract_features, load_backbone, read_video, study
 from actiondiff.backbones.run import run as run_backbone
+from actiondiff.datasets.loading import pack
 from actiondiff.errors import RunError, SettingsMismatchError, UsageError, VideoError
+from actiondiff.heads.predict import predict_probabilities
 from actiondiff.recipe import load_recipe
-from actiondiff.types import DecodeReport, Prediction
+from actiondiff.types import DecodeReport, Example, Prediction
 from actiondiff.video.decode import iter_video
 from actiondiff.video.write import write_video
 
@@ -60,6 +62,17 @@ def test_features_for_prediction_are_the_stored_ones(world, model):
         features = next(run_backbone(model.backbone, [reader], model._keys))
         (key,) = model._keys
         assert np.array_equal(features.tokens[key].astype(np.float16), store.read(video).tokens[key])
+
+
+def test_a_file_is_predicted_as_its_stored_features_are(world, model):
+    """Bit for bit: no rounding of a batch, no other order of the labels."""
+    store = FeatureStore.open(world / "features")
+    for video in store.videos():
+        packed = pack(store, [Example(video)], model._keys, model.labels)
+        stored = predict_probabilities(model.head, packed, "softmax")[0]
+        found = model.predict(world / "clips" / video).probabilities
+        assert list(found) == model.labels
+        assert list(found.values()) == stored.tolist()
 
 
 def test_predictions_are_those_of_the_test(world, model):
@@ -154,6 +167,8 @@ def test_many_videos_with_broken_ones_among_them(world, model, tmp_path):
     assert found[4][1].probabilities == alone.probabilities
     with pytest.raises(VideoError, match=r"text\.mp4"):
         model.predict(tmp_path / "text.mp4")
+    with pytest.raises(UsageError, match="list of paths"):  # else each letter would be a video
+        next(model.predict_many(str(paths[1])))
 
 
 def test_a_video_cut_short_says_how_much_of_it_was_seen(world, model, shared_dir, tmp_path):
@@ -212,6 +227,32 @@ def test_to_the_hub_and_back(world, model, tmp_path, monkeypatch):
     again = ActionDiff.from_pretrained("me/cows", device="cpu")
     path = world / "clips/dark/0.mp4"
     assert again.predict(path).probabilities == model.predict(path).probabilities
+
+
+def test_a_hub_that_does_not_take_it(model):
+    with pytest.raises(RunError, match=r"does not take me/cows .*OfflineModeIsEnabled"):
+        model.push_to_hub("me/cows")
+    with pytest.raises(RunError, match="HFValidationError"):
+        model.push_to_hub("me/my cows")
+
+
+def test_of_several_seeds_the_best_is_taken(world, tmp_path, caplog):
+    recipe = load_recipe("default", overrides=[*OPTIONS, "seeds=2"], values={"features.layer": 3})
+    run = study.train(world / "features", world / "clips", out=tmp_path / "run", recipe=recipe)
+    (tmp_path / "run/best-seed.txt").write_text("seed-1\n")
+    with caplog.at_level("INFO"):
+        model = ActionDiff.from_pretrained(run.folder, device="cpu")
+    assert "seed-1 is taken" in caplog.text
+    alone = ActionDiff.from_pretrained(run.folder / "seed-1", device="cpu")
+    other = ActionDiff.from_pretrained(run.folder / "seed-0", device="cpu")
+    path = world / "clips/dark/0.mp4"
+    assert model.predict(path).probabilities == alone.predict(path).probabilities
+    assert model.predict(path).probabilities != other.predict(path).probabilities
+
+
+def test_a_config_that_does_not_say_how_to_sample(world, tmp_path):
+    with pytest.raises(RunError, match="sampling and store_dtype"):
+        ActionDiff.from_pretrained(copy_with(world, tmp_path / "other", features={}), device="cpu")
 
 
 def test_no_such_model(world, tmp_path, monkeypatch):

@@ -117,6 +117,24 @@ def test_a_run_holds_all_that_belongs_to_its_numbers(made):
     assert f"| accuracy | {100 * test['scores']['accuracy']:.1f} %" in card
 
 
+def test_labels_that_mean_nothing_score_as_the_floor(tmp_path):
+    """The same features learn the true labels, but of shuffled ones no more than guessing: nothing leaks."""
+    examples = clips(600)
+    store = fill(tmp_path / "features", {example.video: example.labels for example in examples})
+    shuffled = np.random.default_rng(0).permutation(len(examples))
+    wrong = [
+        Example(e.video, examples[i].labels, group=e.group) for e, i in zip(examples, shuffled, strict=True)
+    ]
+    quick = recipe("training.epochs=3")
+    for name, rows, low, high in (("true", examples, 0.9, 1), ("shuffled", wrong, 0.2, 0.47)):
+        run = study.train(store, table(tmp_path, rows), out=tmp_path / name, recipe=quick)
+        test = run.metrics["test"]
+        assert test["num_clips"] >= 100  # three standard deviations about a third: 0.2 to 0.47
+        assert low <= test["scores"]["accuracy"] <= high, name
+    first, last = test["intervals"]["accuracy"]
+    assert first - 0.05 <= test["prior_floor"]["accuracy"] <= last + 0.05
+
+
 def test_predictions_are_those_of_the_test_clips(made):
     store, labelled, folder = made
     run = study.train(store, labelled, out=folder / "run", recipe=recipe())
@@ -240,6 +258,45 @@ def test_seeds(made):
     assert len(more.metrics["seeds"]) == 4
 
 
+def test_seeds_of_another_recipe_leave_what_is_there(made):
+    store, labelled, folder = made
+    study.train(store, labelled, out=folder / "run", recipe=recipe("seeds=2"))
+    before = (folder / "run/recipe.yaml").read_bytes()
+    with pytest.raises(RunError, match="seed-0 holds a finished run with another recipe"):
+        study.train(store, labelled, out=folder / "run", recipe=recipe("seeds=2", "training.epochs=7"))
+    assert (folder / "run/recipe.yaml").read_bytes() == before
+    with pytest.raises(UnknownNameError):
+        study.train(store, labelled, out=folder / "none", recipe=recipe("seeds=2", "features.layer=3"))
+    assert not (folder / "none").exists()
+
+
+def test_seeds_cut_short_go_on(made, monkeypatch):
+    store, labelled, folder = made
+    fit, seeds = study.fit, []
+
+    def once(*arguments, seed, **options):
+        seeds.append(seed)
+        if len(seeds) == 2:
+            raise KeyboardInterrupt
+        return fit(*arguments, seed=seed, **options)
+
+    monkeypatch.setattr(study, "fit", once)
+    with pytest.raises(KeyboardInterrupt):
+        study.train(store, labelled, out=folder / "run", recipe=recipe("seeds=2"))
+    run = study.train(store, labelled, out=folder / "run", recipe=recipe("seeds=2"))
+    assert seeds == [0, 1, 1]
+    assert list(run.metrics["seeds"]) == ["seed-0", "seed-1"]
+
+
+def test_a_group_may_be_the_domain(made):
+    store, labelled, folder = made
+    source = ",".join(f"g{i}" for i in range(15))
+    shift = recipe("protocol.domain=group", f"protocol.source={source}")
+    run = study.train(store, labelled, out=folder / "run", recipe=shift)
+    found = {name: side["num_clips"] for name, side in run.metrics["test"]["by_domain"].items()}
+    assert found == {f"g{i}": 3 for i in range(15, 20)}
+
+
 def test_a_shift_of_domain(made):
     store, labelled, folder = made
     shift = recipe(**{"protocol.domain": "site", "protocol.source": ["n"]})
@@ -328,6 +385,21 @@ def test_leaks_are_found(made):
     assert "leaks between the sides" in (run.folder / "README.md").read_text()
 
 
+def test_one_content_under_two_names_is_a_leak(made):
+    store, labelled, folder = made
+    content = store.row("00.mp4").identity
+    store.attach(content, ["copy of 00.mp4"])
+    marked = [Example(e.video, e.labels, split="train") for e in labelled.examples]
+    run = study.train(
+        store,
+        table(folder, [*marked, Example("copy of 00.mp4", ("eat",), split="test")]),
+        out=folder / "run",
+        recipe=recipe("protocol.validation_share=0"),
+    )
+    found = [(leak["kind"], leak["name"], leak["sides"]) for leak in run.metrics["leaks"]]
+    assert found == [("content", "copy of 00.mp4", "train/test")]
+
+
 # -- what cannot be trained ----------------------------------------------------------------------------
 
 
@@ -361,8 +433,15 @@ def test_clips_that_cannot_be_learnt_from(made):
         )
     with pytest.raises(UsageError, match="no labels"):
         attempt(Example(e.video) for e in labelled.examples)
-    with pytest.raises(StoreError, match=r"none of the .* has features"):
+    with pytest.raises(StoreError, match=r"train clips: none of the .* has features"):
         attempt(Example("x" + e.video, e.labels) for e in labelled.examples)
+    with pytest.raises(StoreError, match=r"test clips: none of the 1 clips .* leave them out of the table"):
+        attempt(
+            [
+                *(Example(e.video, e.labels, split="train") for e in labelled.examples),
+                Example("x.mp4", ("eat",), split="test"),
+            ]
+        )
     assert not (folder / "run").exists()
 
 
@@ -417,6 +496,19 @@ def test_evaluate_says_when_it_does_not_know_what_was_trained_on(trained):
     assert any("trained on may be among" in sentence for sentence in found.metrics["cautions"])
 
 
+def test_evaluate_tells_of_what_is_missing_and_partial(trained):
+    run, _, _, folder = trained
+    fresh = [Example(f"new{i}.mp4", (LABELS[i % 3],)) for i in range(6)]
+    report = DecodeReport("partial", "cut short", num_frames_decoded=30, num_frames_expected=100)
+    labels = {example.video: example.labels for example in fresh[1:]}
+    fill(folder / "features", labels, reports={"new2.mp4": report})
+    found = study.evaluate(run.folder, folder / "features", table(folder, fresh)).metrics
+    assert found["num_clips"] == 5
+    assert found["missing"] == [{"video": "new0.mp4", "reason": "not in the store"}]
+    assert found["partial"] == {"new2.mp4": 0.3}
+    assert any("new2.mp4 (30%)" in sentence for sentence in found["cautions"])
+
+
 def test_evaluate_refuses_what_does_not_fit(trained):
     run, store, labelled, folder = trained
     with pytest.raises(UnknownNameError, match=r"unknown label 'fly'.*eat, run, sit"):
@@ -429,6 +521,8 @@ def test_evaluate_refuses_what_does_not_fit(trained):
     used = set(sides.loc[sides["side"] == "train", "video"])
     with pytest.raises(UsageError, match="none to test on"):
         study.evaluate(run, store, table(folder, [e for e in labelled.examples if e.video in used]))
+    with pytest.raises(UsageError, match=r"names one class a clip; 00\.mp4 has 2: eat, run"):
+        study.evaluate(run, store, table(folder, [Example("00.mp4", ("eat", "run"))]))
     with pytest.raises(UsageError, match="no labelled clips"):
         study.evaluate(run, store, table(folder, [Example("00.mp4")]))
     with pytest.raises(RunError, match="no trained model"):

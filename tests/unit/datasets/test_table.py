@@ -67,6 +67,7 @@ PLAIN = "video,label,site\nä b.mp4,eat,x\nc.mp4,run,y\n"
         PLAIN.rstrip("\n"),
         PLAIN.replace(",", " , "),
         'video,"label","site"\n"ä b.mp4","eat",x\nc.mp4,run,y\n',
+        'video, "label", "site"\n"ä b.mp4", "eat", "x"\nc.mp4, run, y\n',
         "site,label,video,,\nx,eat,ä b.mp4,,\ny,run,c.mp4,,\n",
     ],
     ids=[
@@ -80,6 +81,7 @@ PLAIN = "video,label,site\nä b.mp4,eat,x\nc.mp4,run,y\n"
         "no end",
         "padded",
         "quoted",
+        "quoted and padded",
         "order",
     ],
 )
@@ -148,6 +150,8 @@ def test_labels_that_differ_in_case_or_blanks_are_one_misspelt(write):
         ("file,label\na.mp4,eat\n", "column video is missing; the header has: file, label"),
         ("video,label,label\na.mp4,eat,run\n", "column label stands 2 times"),
         ("video,label\na.mp4,eat,run\n", "row 2: 3 cells, 2 columns"),
+        ('video,label\n"a.mp4,eat\nb.mp4,run\n', "row 2: it is no CSV"),  # else two clips would be one
+        ('video,label\na.mp4,eat\n"b.mp4"x,run\n', "row 3: it is no CSV"),
         ("video,label\n", "no rows"),
         ("", "video is missing"),
         ("video,label\nä.mp4,eat\n".encode("utf-16"), "UTF-8"),
@@ -168,6 +172,21 @@ def test_files_are_looked_for_on_request(write, tmp_path):
         "row 3: sub/gone.mp4 is not there",
         "row 5: no.mp4 is not there",
     ]
+
+
+def test_a_table_in_another_folder_than_its_videos(write, tmp_path):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "a.mp4").touch()
+    path = write("video,label\na.mp4,eat\n")
+    assert read_table(path).root == tmp_path
+    assert read_table(path, root=tmp_path / "videos", check_files=True).root == tmp_path / "videos"
+    assert problems(path, check_files=True) == ["row 2: a.mp4 is not there"]
+
+
+def test_stray_separators_are_no_labels(write):
+    table = read_table(write("video,label\na.mp4,;eat;;\nb.mp4,;\nc.mp4, eat ; eat\n"))
+    assert [example.labels for example in table.examples] == [("eat",), (), ("eat",)]
+    assert not table.multi_label
 
 
 def test_no_such_table(tmp_path):

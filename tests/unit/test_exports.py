@@ -1,0 +1,74 @@
+"""Files of predictions: a row a video that decoded, every number readable, nothing for what failed."""
+
+import csv
+import json
+
+from actiondiff.exports.tables import write_failures, write_predictions
+from actiondiff.types import DecodeReport, Prediction
+
+FIXED = ["video", "status", "label", "probability", "coverage", "padding_share", "num_tokens", "num_spans"]
+PARTIAL = DecodeReport("partial", "decoding stopped, at 3 s", num_frames_decoded=30, num_frames_expected=90)
+
+
+def prediction(video="a.mp4", report=None, **probabilities) -> Prediction:
+    chosen = probabilities or {"eat": 0.25, "run": 0.75}
+    return Prediction(video, chosen, "softmax", num_tokens=7, num_spans=2, padding_share=1 / 3, report=report)
+
+
+def rows(path) -> list[list[str]]:
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def test_csv(tmp_path):
+    found = [prediction('a "b", ü\n.mp4'), prediction("c.mp4", PARTIAL)]
+    write_predictions(tmp_path / "new" / "out", found, ["csv"])
+    assert [path.name for path in (tmp_path / "new/out").iterdir()] == ["predictions.csv"]
+    header, first, second = rows(tmp_path / "new/out/predictions.csv")
+    assert header == [*FIXED, "p(eat)", "p(run)"]
+    assert first == ['a "b", ü\n.mp4', "ok", "run", "0.75", "1.0", "0.3333", "7", "2", "0.250000", "0.750000"]
+    assert second[1:5] == ["partial", "run", "0.75", "0.3333"]
+
+
+def test_labels_that_are_named_like_columns(tmp_path):
+    write_predictions(tmp_path, [prediction(video="a.mp4", label=0.1, status=0.9)], ["csv"])
+    with open(tmp_path / "predictions.csv", encoding="utf-8", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["label"], row["status"], row["p(label)"], row["p(status)"]) == (
+        "status",
+        "ok",
+        "0.100000",
+        "0.900000",
+    )
+
+
+def test_json(tmp_path):
+    write_predictions(tmp_path, [prediction(report=PARTIAL)], ["json"])
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.json"]
+    (item,) = json.loads((tmp_path / "predictions.json").read_text("utf-8"))
+    assert list(item) == [*FIXED, "probabilities"]
+    assert item["probabilities"] == {"eat": 0.25, "run": 0.75}
+    assert (item["video"], item["status"], item["coverage"], item["num_spans"]) == (
+        "a.mp4",
+        "partial",
+        0.3333,
+        2,
+    )
+
+
+def test_nothing_predicted(tmp_path):
+    write_predictions(tmp_path, [], ["csv", "json"])
+    assert rows(tmp_path / "predictions.csv") == [FIXED]
+    assert json.loads((tmp_path / "predictions.json").read_text()) == []
+
+
+def test_failures(tmp_path):
+    failed = DecodeReport("failed", "the file has 0 bytes")
+    write_failures(tmp_path, [("a.mp4", PARTIAL), ("b.mp4", failed)])
+    assert rows(tmp_path / "failures.csv") == [
+        ["video", "status", "reason"],
+        ["a.mp4", "partial", "decoding stopped, at 3 s"],
+        ["b.mp4", "failed", "the file has 0 bytes"],
+    ]
+    write_failures(tmp_path, [])
+    assert rows(tmp_path / "failures.csv") == [["video", "status", "reason"]]
