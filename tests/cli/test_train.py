@@ -158,45 +158,66 @@ def test_evaluate_with_what_does_not_fit(study_folder, trained, tmp_path, capsys
     assert error.count("\n") == 1
 
 
-def test_recipe_commands(tmp_path, capsys):
-    assert run(["recipe", "ls"]) == 0
-    assert "paper/animal-kingdom: " in capsys.readouterr().out
-    assert run(["recipe", "show", "demo", "--set", "training.epochs=99"]) == 0
-    shown = yaml.safe_load(capsys.readouterr().out)
-    assert (shown["training"]["epochs"], shown["training"]["focal_gamma"]) == (99, 2.0)
-    mine = tmp_path / "mine.yaml"
-    assert run(["recipe", "copy", "demo", str(mine)]) == 0
-    assert run(["recipe", "check", str(mine)]) == 0
-    assert run(["recipe", "copy", "demo", str(mine)]) == 1
-    assert "is there already" in capsys.readouterr().err
-    mine.write_text(mine.read_text().replace("epochs:", "epoks:", 1))
-    assert run(["recipe", "check", str(mine)]) == 1
-    assert "'epochs'" in capsys.readouterr().err
-
-
-def test_datasets_check(study_folder, tmp_path, capsys):
-    assert run(["datasets", "check", str(study_folder / "table.csv")]) == 0
+def test_many_domains_are_counted_and_few_are_shown(train, study_folder, tmp_path, capsys):
+    rows = (study_folder / "table.csv").read_text().splitlines()
+    text = [f"{row},{'place' if i == 0 else 'p' + str(i // 2)}" for i, row in enumerate(rows)]
+    (tmp_path / "t.csv").write_text("\n".join(text))
+    shift = ["--root", str(study_folder), "--domain", "place", "--set", "protocol.validation_share=0"]
+    assert train(*shift, "--source", "p1,p2", table=tmp_path / "t.csv", out="many") == 0
     shown = capsys.readouterr().out
-    assert "16 clips, 2 classes, one label a clip" in shown
-    assert "site: north 8, south 8" in shown
-    (tmp_path / "t.csv").write_text("video,label,split\na.mp4,x;y,train\nb.mp4,,later\n")
-    assert run(["datasets", "check", str(tmp_path / "t.csv")]) == 1
-    shown = capsys.readouterr()
-    assert shown.out.splitlines() == [
-        "row 3: split is 'later'; it may be train, val, test or empty",
-        "row 2: a.mp4 is not there",
-        "row 3: b.mp4 is not there",
-    ]
-    assert "3 problems" in shown.err
-    assert run(["datasets", "check", str(tmp_path / "t.csv"), "--json"]) == 1
-    assert len(json.loads(capsys.readouterr().out)["problems"]) == 3
-    for name in ("a.mp4", "b.mp4"):
-        (tmp_path / name).touch()
-    (tmp_path / "t.csv").write_text("video,label,split\na.mp4,x;y,train\nb.mp4,,test\n")
-    assert run(["datasets", "check", str(tmp_path / "t.csv"), "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["clips"], found["unlabelled"], found["multi_label"]) == (2, 1, True)
-    assert found["counts"] == {"label": {"x": 1, "y": 1}, "split": {"test": 1, "train": 1}}
+    assert "the scores of each of 7 domains are in metrics.json" in shown  # p0 and p3 to p8
+    assert "p3: " not in shown
+    assert train(*shift, "--source", "p1,p2", "--target", "p3,p4", table=tmp_path / "t.csv", out="few") == 0
+    shown = capsys.readouterr().out
+    assert "p3: 2 test clips" in shown
+    assert "p4: 2 test clips" in shown
+
+
+def test_names_are_shown_as_they_are(train, study_folder, tmp_path, capsys):
+    """Names with brackets or colons are no markup; stray separators are no labels."""
+    text = (study_folder / "table.csv").read_text()
+    text = text.replace(",dark", ",;[/dark];").replace(",bright", ",:smile: [bright]")
+    text = text.replace(",north", ",[/n]").replace(",south", ",[/s]")
+    for old, new in (("clips/0.mp4", "[b].mp4"), ("clips/1.mp4", "ü ß.mp4")):
+        (tmp_path / "odd").mkdir(exist_ok=True)
+        (tmp_path / "odd" / new).write_bytes((study_folder / old).read_bytes())
+    (tmp_path / "a table.csv").write_text(text, "utf-8")
+    arguments = ["--root", str(study_folder), "--domain", "site", "--source", "[/n]", "--target", "[/s]"]
+    assert train(*arguments, table=tmp_path / "a table.csv") == 0
+    assert "site: [/n] -> [/s]" in capsys.readouterr().out
+    predicted = ["predict", str(tmp_path / "run"), str(tmp_path / "odd"), "--device", "cpu"]
+    assert run([*predicted, "-o", str(tmp_path / "my results")]) == 0
+    shown = capsys.readouterr().out
+    assert "[b].mp4" in shown
+    assert "ü ß.mp4" in shown
+    assert "[/dark]" in shown or ":smile: [bright]" in shown
+
+
+def test_evaluate_writes_to_a_folder_alone(trained, study_folder, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    arguments = list(map(str, (trained, study_folder / "features", study_folder / "table.csv")))
+    assert run(["evaluate", *arguments, "-o", str(tmp_path / "file")]) == 2
+    assert "is a file" in capsys.readouterr().err
+    assert train_into(tmp_path / "file" / "run", study_folder) == 1
+    error = capsys.readouterr().err
+    assert "Not a directory" in error
+    assert error.count("\n") == 1
+
+
+def train_into(folder, study_folder) -> int:
+    return run(["train", str(study_folder / "features"), str(study_folder / "table.csv"), "-o", str(folder)])
+
+
+def test_wrong_usage(capsys):
+    for arguments, said in (
+        (["train", "store", "table.csv"], "--out"),
+        (["train", "-o", "run"], "Missing argument"),
+        (["train", "a", "b", "-o", "run", "--layers", "9"], "--layers"),
+        (["train", "a", "b", "-o", "run", "--seeds", "many"], "--seeds"),
+        (["evaluate", "run"], "Missing argument"),
+    ):
+        assert run(arguments) == 2
+        assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "recipe", "datasets"])
