@@ -26,6 +26,13 @@ _MODULES = (
     "recipe",
     "weights",
     "menagerie",
+    "pretrain",
+    "sweep",
+    "reproduce",
+    "report",
+    "table",
+    "localize",
+    "app",
 )
 
 app = typer.Typer(
