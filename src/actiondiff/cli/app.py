@@ -32,7 +32,7 @@ _MODULES = (
     "report",
     "table",
     "localize",
-    "app",
+    "page",
 )
 
 app = typer.Typer(
