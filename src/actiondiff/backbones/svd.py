@@ -35,11 +35,11 @@ from actiondiff.errors import UsageError, WeightsError
 from actiondiff.types import JSON, FeatureKey, Features, Frames
 from actiondiff.video.transforms import blur_and_resize, scale_and_resize
 
-__all__ = ["SVD", "Encoded", "load"]
+__all__ = ["ADDED", "LATENT_SCALE", "SVD", "Encoded", "clip_input", "load"]
 
-_LATENT_SCALE = 0.18215  # the autoencoder's scaling factor, in the released configuration
+LATENT_SCALE = 0.18215  # the autoencoder's scaling factor, in the released configuration
 _PIXEL_NOISE = 0.02  # cond_aug of the released configuration
-_ADDED = (6.0, 127.0, _PIXEL_NOISE)  # fps_id, motion_bucket_id, cond_aug as embedded by the released code
+ADDED = (6.0, 127.0, _PIXEL_NOISE)  # fps_id, motion_bucket_id, cond_aug as embedded by the released code
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # OpenCLIP's preprocessing constants
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _VAE_CHUNK_PIXELS = 4 * 576 * 1024  # frames encoded at a time, so that memory stays bounded
@@ -194,7 +194,7 @@ class SVD:
             mean if posterior_noise is None else mean + (log_variance / 2).exp() * posterior_noise.to(mean)
         )
         return Encoded(
-            latents=_LATENT_SCALE * latents,
+            latents=LATENT_SCALE * latents,
             conditioning=self._condition(windows, pixels, pixel_noise, mean),
             embeddings=(embeddings := self._embed(pixels)),
             noise=self._draw(windows, "forward", mean.shape[1:]) if self.options.noise == "forward" else None,
@@ -225,9 +225,7 @@ class SVD:
     def _embed(self, pixels: Tensor) -> Tensor:
         """(B, L, 3, H, W) -> the frames' projected CLIP class tokens, not normalised: (B, L, D)."""
         side = self._checkpoint.clip_config["image_size"]
-        frames = (blur_and_resize(pixels.flatten(0, 1), side) + 1) / 2
-        mean, std = (frames.new_tensor(values)[:, None, None] for values in (_CLIP_MEAN, _CLIP_STD))
-        output = self._image_encoder(pixel_values=((frames - mean) / std).to(self._dtype))
+        output = self._image_encoder(pixel_values=clip_input(pixels.flatten(0, 1), side).to(self._dtype))
         embeddings: Tensor = output.image_embeds.float()
         return embeddings.unflatten(0, pixels.shape[:2])
 
@@ -276,7 +274,7 @@ class SVD:
             L,
             self.options.temporal,
         )
-        free = {"vae": encoded.latents / _LATENT_SCALE, "clip": encoded.embeddings[..., None, None]}
+        free = {"vae": encoded.latents / LATENT_SCALE, "clip": encoded.embeddings[..., None, None]}
         outputs: dict[FeatureKey, Tensor] = {}
         for timestep in sorted({key.timestep for key in keys}):
             taps = {key.layer for key in keys if key.timestep == timestep}
@@ -298,7 +296,7 @@ class SVD:
             latents = latents + table[timestep].to(latents) * encoded.noise
         scaled = latents * input_scale(table[scale_at]).to(latents)
         sample = torch.cat([scaled, encoded.conditioning], dim=2).flatten(0, 1).to(self._dtype)
-        embedding = self.encoder.embed(noise_condition(table[embed_at]), torch.tensor(_ADDED))
+        embedding = self.encoder.embed(noise_condition(table[embed_at]), torch.tensor(ADDED))
         outputs: dict[int, Tensor] = self.encoder(sample, embedding, context, layers)
         return outputs
 
@@ -312,6 +310,13 @@ class SVD:
     ) -> Features:
         """Features of one video's frames; see `Backbone.extract`."""
         return extract(self, frames, timesteps=timesteps, layers=layers, maps=maps)
+
+
+def clip_input(frames: Tensor, side: int) -> Tensor:
+    """(N, 3, H, W) in [-1, 1] -> what CLIP's image encoder takes: (N, 3, side, side), normalised."""
+    pixels = (blur_and_resize(frames, side) + 1) / 2
+    mean, std = (pixels.new_tensor(values)[:, None, None] for values in (_CLIP_MEAN, _CLIP_STD))
+    return (pixels - mean) / std
 
 
 def _middle(values: Tensor, num_real: Sequence[int]) -> Tensor:

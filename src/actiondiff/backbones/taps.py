@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from actiondiff.backbones.modules import build_unet
 
-__all__ = ["NUM_LAYERS", "Context", "Encoder"]
+__all__ = ["GROUP_NORM_EPS", "NUM_LAYERS", "Context", "Encoder", "apply_module", "stages_of"]
 
 NUM_LAYERS = 13
-_GROUP_NORM_EPS = 1e-5  # of the original code; diffusers builds the cross-attention blocks' resnets with 1e-6
+GROUP_NORM_EPS = 1e-5  # of the original code; diffusers builds the cross-attention blocks' resnets with 1e-6
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Encoder(nn.Module):
         self._one_token = one_token
         self.time_embedding = self._load(unet.time_embedding, "time_embedding")
         self.add_embedding = self._load(unet.add_embedding, "add_embedding")
-        self._pending = _stages(unet)
+        self._pending = stages_of(unet)
         self.stages = nn.ModuleList()
 
     def _load(self, module: nn.Module, name: str) -> nn.Module:
@@ -78,7 +78,7 @@ class Encoder(nn.Module):
             if isinstance(child, SpatioTemporalResBlock):
                 for norm in child.modules():
                     if isinstance(norm, nn.GroupNorm):
-                        norm.eps = _GROUP_NORM_EPS
+                        norm.eps = GROUP_NORM_EPS
         names = {f"{name}.{key}": key for key in module.state_dict()}
         tensors = self._read(names.keys())
         module.load_state_dict({key: tensors[full] for full, key in names.items()}, strict=True, assign=True)
@@ -120,13 +120,13 @@ class Encoder(nn.Module):
         outputs = {}
         for number, stage in enumerate(self.stages[: max(layers)], start=1):
             for module in stage.children():
-                sample = _apply(module, sample, embedding, context)
+                sample = apply_module(module, sample, embedding, context)
             if number in layers:
                 outputs[number] = sample
         return outputs
 
 
-def _stages(unet: UNetSpatioTemporalConditionModel) -> list[list[tuple[str, nn.Module]]]:
+def stages_of(unet: UNetSpatioTemporalConditionModel) -> list[list[tuple[str, nn.Module]]]:
     """The 13 stages in order, each a list of (name in diffusers' U-Net, module)."""
     stages: list[list[tuple[str, nn.Module]]] = [[("conv_in", unet.conv_in)]]
     for b, block in enumerate(unet.down_blocks):
@@ -149,7 +149,8 @@ def _stages(unet: UNetSpatioTemporalConditionModel) -> list[list[tuple[str, nn.M
     return stages
 
 
-def _apply(module: nn.Module, sample: Tensor, embedding: Tensor, context: Context) -> Tensor:
+def apply_module(module: nn.Module, sample: Tensor, embedding: Tensor, context: Context) -> Tensor:
+    """One of diffusers' modules on (B L, C, h, w), with an embedding (B L, E) of each frame's noise level."""
     if isinstance(module, SpatioTemporalResBlock):
         return _resnet(module, sample, embedding, context)
     if isinstance(module, TransformerSpatioTemporalModel):
