@@ -115,7 +115,7 @@ class BackboneSpec(BaseModel):
     name: str
     kind: str
     title: str
-    weights: Literal["required", "random", "none"]
+    weights: Literal["required", "built-in", "random", "none"]
     num_timesteps: int
     timestep: int
     layer: str

@@ -44,6 +44,7 @@ _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # OpenCLIP's preprocessing con
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _VAE_CHUNK_PIXELS = 4 * 576 * 1024  # frames encoded at a time, so that memory stays bounded
 _FREE_TAPS = ("clip", "vae")
+_BUILT_IN = Path(__file__).parent / "builtin"  # weights that come with the package, in folders
 _OTHERS_OPTIONS = {"fit", "tokens"}  # of video transformers
 _SHORTHAND = {
     "per-frame": ("own", "own"),
@@ -334,7 +335,7 @@ def load(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | Non
     options = _conditioned(options)
     if spec.weights == "random":
         return SVD(spec, resolve(spec, options), RandomCheckpoint(spec.architecture, options.seed))
-    weights = weights or find_weights(spec.name)
+    weights = weights or (_BUILT_IN / spec.name if spec.weights == "built-in" else find_weights(spec.name))
     if weights is None:
         raise WeightsError(
             f"{spec.name} needs weights: give weights= (--weights) the path of the published file, such as "
