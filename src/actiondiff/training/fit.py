@@ -27,6 +27,7 @@ from actiondiff.errors import RunError, UsageError
 from actiondiff.heads.inputs import Head, TokenInput
 from actiondiff.heads.predict import Activation
 from actiondiff.provenance import differences
+from actiondiff.training.batches import by_identity
 from actiondiff.training.loop import Row, Training
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
 from actiondiff.training.options import TrainingOptions
@@ -76,7 +77,7 @@ def fit(
 
     A training that was killed goes on where its last epoch ended when it is called again with the same
     arguments, to the same result. The global random state is left as it was. On the CPU the same arguments
-    give the same bits.
+    give the same bits, in whatever order the clips come.
 
     Args:
         head: To train.
@@ -101,6 +102,7 @@ def fit(
             cut, len(train), head.options.max_tokens,
         )  # fmt: skip
     where = _device(device)
+    train, validation = by_identity(train), by_identity(validation) if validation is not None else None
     settings = _settings(head, train, validation, options, activation, seed)
     for module in head.modules():
         if isinstance(module, TokenInput):
@@ -137,6 +139,7 @@ def _run(training: Training, folder: Path, device: torch.device) -> None:
         "accelerator": "gpu" if device.type == "cuda" else device.type,
         "devices": [device.index or 0] if device.type == "cuda" else 1,
         "plugins": [LightningEnvironment()],  # one process, whatever cluster job this runs in
+        "precision": {"float32": "32-true", "bfloat16": "bf16-mixed"}[training.options.precision],
         "max_epochs": training.options.epochs,
         "default_root_dir": folder,
         "logger": CSVLogger(folder, name="logs", version="", flush_logs_every_n_steps=1),

@@ -16,6 +16,7 @@ from actiondiff.evaluation.metrics import summary
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation, predict_probabilities
 from actiondiff.training.augment import draw_mixup, mixup
+from actiondiff.training.batches import draw_batches
 from actiondiff.training.losses import loss_function
 from actiondiff.training.options import TrainingOptions
 from actiondiff.training.schedule import rate_factor
@@ -84,18 +85,22 @@ class Training(lightning.LightningModule):
         """Draw what is random in this epoch; dropout follows the global state, which `fit` gives back."""
         self.generator = np.random.default_rng((self.seed, self.current_epoch))
         torch.manual_seed(int(self.generator.integers(2**63)))
-        self.order = torch.from_numpy(self.generator.permutation(len(self.clips)))
+        self.batches = draw_batches(
+            self.clips.lengths,
+            batch_size=self.options.batch_size,
+            pool=self.options.length_pool,
+            generator=self.generator,
+        )
         self.total_loss = torch.zeros((), device=self.device)
 
     def training_step(self, step: int, _: int) -> torch.Tensor:
         """Loss of the epoch's batch of this number."""
-        size = self.options.batch_size
-        chosen = self.order[step * size : (step + 1) * size]
+        chosen = self.batches[step]
         batch = self.clips.batch(chosen, max_tokens=self.head.options.max_tokens)
         if self.options.mixup:
             share, partner = draw_mixup(self.options.mixup, len(chosen), self.generator)
             batch = mixup(batch, share=share, partner=partner)
-        loss = self.loss(self.head(batch.tokens, batch.mask), batch.targets)
+        loss = self.loss(self.head(batch.tokens, batch.mask).float(), batch.targets)
         self.total_loss += loss.detach() * len(chosen)
         return loss
 

@@ -4,9 +4,10 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["Loss", "SelectionMetric", "TrainingOptions"]
+__all__ = ["Loss", "Precision", "SelectionMetric", "TrainingOptions"]
 
 Loss = Literal["sigmoid-focal", "softmax-focal", "cross-entropy", "bce", "mse"]
+Precision = Literal["float32", "bfloat16"]
 SelectionMetric = Literal["auto", "accuracy", "balanced_accuracy", "micro_map", "macro_map", "last"]
 
 
@@ -18,8 +19,12 @@ class TrainingOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    batch_size: int = Field(
-        16, ge=1, description="Clips a step; the last, shorter batch of an epoch is kept."
+    batch_size: int = Field(16, ge=1, description="Clips a step; the one shorter batch of an epoch is kept.")
+    length_pool: int = Field(
+        8,
+        ge=1,
+        description="Batches that are formed together, by length, of clips drawn at random: so less is "
+        "padded. At most a quarter of an epoch's; 1 for batches at random, as in the released code.",
     )
     learning_rate: float = Field(3e-5, gt=0, description="The highest rate, at the end of the warm-up.")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW's, on all parameters.")
@@ -38,6 +43,10 @@ class TrainingOptions(BaseModel):
         0.2,
         ge=0,
         description="Each batch is mixed with itself by a share from Beta(mixup, mixup); 0 for not at all.",
+    )
+    precision: Precision = Field(
+        "float32",
+        description="Arithmetic of matrix products in training; weights, loss and scores stay float32.",
     )
     metric: SelectionMetric = Field(
         "auto",

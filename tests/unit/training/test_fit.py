@@ -238,6 +238,48 @@ def test_same_seed_same_bits_and_nothing_global_matters(clips, tmp_path):
     assert not same_weights(first, other)
 
 
+@pytest.mark.parametrize("standardised", [False, True])
+def test_the_order_of_the_clips_changes_no_bit(make_clips, tmp_path, standardised):
+    """Not of batches, mixup, statistics or scores, whether batches are formed by length or not."""
+    head = HEAD.model_copy(update={"input": "standardised" if standardised else "plain"})
+    options = OPTIONS.model_copy(update={"batch_size": 4, "epochs": 3})  # 11 batches: pools of 2
+    clips = make_clips(44, 0), make_clips(24, 1)
+    shuffled = tuple(side.subset(np.random.default_rng(3).permutation(len(side)).tolist()) for side in clips)
+    first, result = trained(clips, tmp_path / "a", head=head, options=options)
+    second, again = trained(shuffled, tmp_path / "b", head=head, options=options)
+    assert result == again
+    assert same_weights(first, second)
+    other, _ = trained(
+        clips, tmp_path / "c", head=head, options=options.model_copy(update={"length_pool": 1})
+    )
+    assert not same_weights(first, other)
+
+
+def test_an_interrupted_training_goes_on_with_the_clips_in_another_order(clips, tmp_path):
+    _, expected = trained(clips, tmp_path / "whole")
+
+    def kill(row):
+        if row["epoch"] == 2:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        trained(clips, tmp_path / "run", progress=kill)
+    _, result = trained((clips[0].subset(range(43, -1, -1)), clips[1]), tmp_path / "run")
+    assert result == expected
+
+
+@pytest.mark.parametrize("name", ["transformer", "mean-linear", "attentive", "linear", "mlp"])
+def test_bfloat16_learns_as_float32_does(clips, tmp_path, name):
+    head = HEAD.model_copy(update={"name": name})
+    halved = OPTIONS.model_copy(update={"precision": "bfloat16"})
+    full, expected = trained(clips, tmp_path / "full", head=head)
+    half, result = trained(clips, tmp_path / "half", head=head, options=halved)
+    assert not same_weights(full, half)
+    assert all(tensor.dtype == torch.float32 for tensor in half.state_dict().values())
+    for row, other in zip(result.history, expected.history, strict=True):
+        assert row["train_loss"] == pytest.approx(other["train_loss"], rel=0.02)
+
+
 def test_quiet_and_writes_to_its_folder_only(clips, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     handler, level = signal.getsignal(signal.SIGINT), logging.getLogger("lightning.pytorch").level
