@@ -1,0 +1,56 @@
+"""What may be chosen about pre-training."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from actiondiff.pretraining.clips import CLIP_FRAMES, World
+
+__all__ = ["CROP", "CROPS_A_CLIP", "WINDOW", "PretrainingOptions"]
+
+WINDOW = 8  # frames
+CROP = 32  # pixels, of the autoencoder's training
+CROPS_A_CLIP = 4
+_WINDOWS_A_CLIP = CLIP_FRAMES // WINDOW
+
+
+class PretrainingOptions(BaseModel):
+    """How the built-in backbone is trained.
+
+    Every number that is drawn depends on the seed, the stage and the step alone, so that a run may be cut
+    into pieces anywhere.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(0, ge=0, description="Of weights, clips and noise.")
+    world: World = Field("held-out", description="Whether the protocols' targets are left out (see clips).")
+    autoencoder_steps: int = Field(1000, ge=1)
+    autoencoder_batch: int = Field(64, ge=4, multiple_of=4, description="Crops of 32 x 32 pixels.")
+    autoencoder_rate: float = Field(2e-3, gt=0)
+    half_size_steps: int = Field(600, ge=0, description="Steps on clips of 32 x 32 pixels.")
+    half_size_batch: int = Field(16, ge=2, multiple_of=2, description="Windows of 8 frames.")
+    full_size_steps: int = Field(2000, ge=1, description="Steps on clips of 64 x 64 pixels.")
+    full_size_batch: int = Field(8, ge=2, multiple_of=2, description="Windows of 8 frames.")
+    rate: float = Field(1e-3, gt=0, description="Learning rate of the diffusion model, constant once warm.")
+    warmup_steps: int = Field(100, ge=0)
+    average: float = Field(0.998, ge=0, lt=1, description="Decay of the moving average of weights.")
+    noise_mean: float = Field(0.7, description="Mean of ln sigma. Source: SVD, image-to-video training.")
+    noise_std: float = Field(1.6, ge=0, description="Deviation of ln sigma. Source: as above.")
+    dropout: float = Field(
+        0.15, ge=0, le=1, description="Share of windows without conditioning latents; likewise embeddings."
+    )
+    first_frame: float = Field(
+        0.3, ge=0, le=1, description="Share of windows conditioned on their first frame, as SVD was trained."
+    )
+    complete: float = Field(
+        0.1, ge=0, le=1, description="Share of windows conditioned on each of their frames, as in extraction."
+    )
+    bfloat16: bool = Field(True, description="Compute in bfloat16 where PyTorch's autocast does.")
+
+    def steps(self, stage: str) -> int:
+        """Steps of a stage."""
+        return int(self.model_dump()[f"{stage.replace('-', '_')}_steps"])
+
+    def clips(self, stage: str) -> int:
+        """Clips of one step of a stage."""
+        batch = int(self.model_dump()[f"{stage.replace('-', '_')}_batch"])
+        return batch // (CROPS_A_CLIP if stage == "autoencoder" else _WINDOWS_A_CLIP)
