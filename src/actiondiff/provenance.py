@@ -14,7 +14,15 @@ from typing import Any
 
 from actiondiff.types import JSON
 
-__all__ = ["atomic_path", "canonical_json", "differences", "environment", "fingerprint", "sha256_of_file"]
+__all__ = [
+    "atomic_path",
+    "canonical_json",
+    "differences",
+    "environment",
+    "fingerprint",
+    "fsync_folder",
+    "sha256_of_file",
+]
 
 _PACKAGES = ("actiondiff", "torch", "diffusers", "transformers", "av", "numpy", "lightning", "safetensors")
 
@@ -100,12 +108,13 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         os.umask(umask)
         aside.chmod(0o666 & ~umask)  # mkstemp's 0600 would lock others out of a shared store
         os.replace(aside, target)
-        _fsync_folder(target.parent)
+        fsync_folder(target.parent)
     finally:
         aside.unlink(missing_ok=True)
 
 
-def _fsync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
+    """See to it that what was renamed or linked into a folder survives a loss of power."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:
