@@ -1,6 +1,7 @@
 """`actiondiff features`: what is in a feature store, and whether it is sound."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ def register(app: typer.Typer) -> None:
     features.command("ls")(show)
     features.command()(verify)
     features.command("import")(import_)
+    features.command()(merge)
     app.add_typer(features, name="features")
 
 
@@ -93,6 +95,41 @@ def verify(store: _Store) -> None:
         typer.echo(f"{len(problems)} problems. Make anew what is missing: actiondiff extract ... -o {store}")
         raise typer.Exit(3)
     typer.echo(f"{len(found.videos())} videos: all is well.")
+
+
+def merge(
+    stores: Annotated[list[Path], typer.Argument(help="Feature stores of the same settings.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The merged store: new, or added to.")],
+    check: Annotated[
+        list[Path] | None, typer.Option(help="A table, video or folder whose videos must all be there.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder that names are relative to, where stores name others.")
+    ] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy files; never link them.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Join stores that were filled apart. Exits with 3 if a video lacks features; each is named."""
+    from actiondiff.extraction.plan import name_videos
+    from actiondiff.features.merge import merge_stores
+    from actiondiff.features.store import FeatureStore
+
+    base = root or FeatureStore.open(stores[0]).root
+    expected = name_videos(check, root=root, stored_root=base)[1] if check else ()
+    summary = merge_stores(stores, out, root=root, expected=expected, link=not copy)
+    if as_json:
+        facts = {**asdict(summary), "store": summary.store.as_posix(), "keys": [str(k) for k in summary.keys]}
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        for status in ("missing", "failed", "partial"):
+            for video, reason in getattr(summary, status).items():
+                typer.echo(f"{status}: {video}: {reason}")
+        typer.echo(
+            f"{summary.num_videos} videos with {', '.join(map(str, summary.keys))}: {len(summary.missing)} "
+            f"missing, {len(summary.failed)} failed, {len(summary.partial)} partial; features in {out}"
+        )
+    if not summary.ok:
+        raise typer.Exit(3)
 
 
 def _flat(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
