@@ -11,7 +11,7 @@ from actiondiff.menagerie.bodies import BODIES
 from actiondiff.menagerie.scenes import CONTEXTS
 from actiondiff.menagerie.world import ClipSpec, render_clip
 
-__all__ = ["action_sheet", "place_sheet"]
+__all__ = ["action_sheet", "place_sheet", "sheet"]
 
 _MARGIN = 64  # pixels left for the rows' names
 _TITLE = 16  # pixels above for the columns' names
@@ -33,7 +33,7 @@ def action_sheet(
         ).pixels
         for index, action in enumerate(ACTIONS)
     ]  # fmt: skip
-    return _sheet(rows, ACTIONS, [f"{0.16 * column:.2f} s" for column in range(columns)])
+    return sheet(rows, ACTIONS, [f"{0.16 * column:.2f} s" for column in range(columns)])
 
 
 def place_sheet(view: str = "side", action: Action = "still", *, seed: int = 0) -> Image.Image:
@@ -54,17 +54,20 @@ def place_sheet(view: str = "side", action: Action = "still", *, seed: int = 0) 
         )
         for index, body in enumerate(BODIES)
     ]  # fmt: skip
-    return _sheet(rows, tuple(BODIES), tuple(CONTEXTS))
+    return sheet(rows, tuple(BODIES), tuple(CONTEXTS))
 
 
-def _sheet(rows: Sequence[NDArray[np.uint8]], names: Sequence[str], titles: Sequence[str]) -> Image.Image:
-    """Rows of (columns, H, W, 3) uint8 pictures with their names."""
-    sheet = Image.new("RGB", (_MARGIN + _PICTURE * len(titles), _TITLE + _PICTURE * len(rows)), "white")
-    draw = ImageDraw.Draw(sheet)
+def sheet(rows: Sequence[NDArray[np.uint8]], names: Sequence[str], titles: Sequence[str]) -> Image.Image:
+    """Rows of (columns, H, W, 3) uint8 pictures with their names, all brought to one size."""
+    whole = Image.new("RGB", (_MARGIN + _PICTURE * len(titles), _TITLE + _PICTURE * len(rows)), "white")
+    draw = ImageDraw.Draw(whole)
     for column, title in enumerate(titles):
         draw.text((_MARGIN + _PICTURE * column + 4, 2), title, fill="black")
     for row, (name, pictures) in enumerate(zip(names, rows, strict=True)):
         draw.text((4, _TITLE + _PICTURE * row + _PICTURE // 2), name, fill="black")
         for column, picture in enumerate(pictures):
-            sheet.paste(Image.fromarray(picture), (_MARGIN + _PICTURE * column, _TITLE + _PICTURE * row))
-    return sheet
+            whole.paste(
+                Image.fromarray(picture).resize((_PICTURE, _PICTURE)),
+                (_MARGIN + _PICTURE * column, _TITLE + _PICTURE * row),
+            )
+    return whole

@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actiondiff.pretraining.clips import CLIP_FRAMES, World
 
-__all__ = ["CROP", "CROPS_A_CLIP", "WINDOW", "PretrainingOptions"]
+__all__ = ["CROP", "CROPS_A_CLIP", "SMOKE", "WINDOW", "PretrainingOptions"]
 
 WINDOW = 8  # frames
 CROP = 32  # pixels, of the autoencoder's training
@@ -54,3 +54,15 @@ class PretrainingOptions(BaseModel):
         """Clips of one step of a stage."""
         batch = int(self.model_dump()[f"{stage.replace('-', '_')}_batch"])
         return batch // (CROPS_A_CLIP if stage == "autoencoder" else _WINDOWS_A_CLIP)
+
+
+SMOKE = PretrainingOptions(
+    autoencoder_steps=40,
+    autoencoder_batch=32,
+    half_size_steps=30,
+    half_size_batch=8,
+    full_size_steps=4,
+    full_size_batch=2,
+    warmup_steps=5,
+)
+"""A minute on a processor, to see that everything works."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
@@ -20,12 +20,14 @@ from actiondiff.pretraining.diffusion import Denoiser, denoising_loss
 from actiondiff.pretraining.export import write_backbone
 from actiondiff.pretraining.loop import Deadline, Stage, step_generator
 from actiondiff.pretraining.options import CROP, CROPS_A_CLIP, WINDOW, PretrainingOptions
+from actiondiff.pretraining.samples import sample_sheet
 from actiondiff.pretraining.vae import Autoencoder, autoencoder_loss, crops, standardise
-from actiondiff.provenance import atomic_path
+from actiondiff.provenance import atomic_path, environment
 
 __all__ = ["Pretraining", "pretrain"]
 
 _MEASURED_CLIPS = 32  # on which the latents' size is measured
+_SAMPLED_CLIPS = 2
 Report = Callable[[str], None]
 
 
@@ -129,11 +131,12 @@ class Pretraining:
             loss, squared = autoencoder_loss(self.autoencoder, images, noise.to(self.device))
         return loss, {"psnr": float(10 * torch.log10(4 / squared))}
 
-    def _standardise(self) -> None:
-        """Bring the trained autoencoder's latents to SVD's size."""
+    def _standardise(self) -> tuple[Tensor, Tensor]:
+        """Bring the trained autoencoder's latents to SVD's size; returns what undoes it."""
         clips = StepClips(self.options.seed, "latents", _MEASURED_CLIPS, self.options.world)[0]
-        standardise(self.autoencoder, clips[:, ::4].flatten(0, 1).to(self.device))
+        undo = standardise(self.autoencoder, clips[:, ::4].flatten(0, 1).to(self.device))
         self.autoencoder.requires_grad_(False).eval()
+        return undo
 
     def _denoise(self, step: int, clips: Tensor, *, half: bool) -> tuple[Tensor, dict[str, float]]:
         frames = clips.to(self.device).unflatten(1, (-1, WINDOW)).flatten(0, 1)  # all windows of each clip
@@ -154,7 +157,7 @@ class Pretraining:
     # -- what ships ------------------------------------------------------------------------------------
 
     def export(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the averaged weights of the encoder half in float16, as far as the run has come.
+        """Write the averaged weights of the encoder half in float16, and samples, as far as the run has come.
 
         Raises:
             UsageError: If the run has not come to the diffusion model yet.
@@ -164,23 +167,26 @@ class Pretraining:
                 break
         else:
             raise UsageError(f"{self.folder} has no diffusion model yet; go on with pre-training.")
-        self._load_autoencoder()
+        Stage("autoencoder", self.folder, self.autoencoder, 1, 1.0, 1).restore()
+        undo = self._standardise()
         stage = self.stage(name)
         stage.restore()
-        averaged: nn.Module = stage.averaged.module
+        averaged = stage.averaged.module.eval()
+        assert isinstance(averaged, Denoiser)
         components = {
             part: averaged.get_submodule(part).state_dict() for part in ("unet", "image_encoder")
         } | {"vae": self.autoencoder.encoder.state_dict()}
         origin = json.loads((self.folder / "settings.json").read_text("utf-8"))
-        write_backbone(
-            Path(folder), components, self.architecture, origin | {"stage": name, "step": stage.step}
-        )
+        origin |= {"stage": name, "step": stage.step, "made_with": environment()}
+        write_backbone(Path(folder), components, self.architecture, origin)
+        self._draw_samples(averaged, undo)
         return Path(folder)
 
-    def _load_autoencoder(self) -> None:
-        stage = Stage("autoencoder", self.folder, self.autoencoder, 1, 1.0, 1)
-        stage.restore()
-        self._standardise()
+    def _draw_samples(self, model: Denoiser, undo: tuple[Tensor, Tensor]) -> None:
+        clips = StepClips(self.options.seed, "samples", _SAMPLED_CLIPS, self.options.world)[0].to(self.device)
+        for number, clip in enumerate(clips):
+            with atomic_path(self.folder / f"samples-{number}.png") as path:
+                sample_sheet(model, self.autoencoder, undo, clip).save(path, "PNG")
 
 
 def pretrain(
@@ -192,7 +198,7 @@ def pretrain(
     minutes: float | None = None,
     report: Report = lambda line: None,
 ) -> bool:
-    """Train the built-in backbone, or go on with it.
+    """Train the built-in backbone, or go on with it; write it to `folder/tiny` when all is done.
 
     Args:
         folder: Where to; see `Pretraining`.
@@ -209,4 +215,8 @@ def pretrain(
         UsageError: If the folder holds a run with other options.
         RunError: If a loss is no longer finite.
     """
-    return Pretraining(folder, options, device=device, workers=workers).run(Deadline(minutes), report)
+    run = Pretraining(folder, options, device=device, workers=workers)
+    if not run.run(Deadline(minutes), report):
+        return False
+    run.export(run.folder / "tiny")
+    return True
