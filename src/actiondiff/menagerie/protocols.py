@@ -12,7 +12,10 @@ import numpy as np
 
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.menagerie.actions import ACTIONS, Action, Segment
-from actiondiff.menagerie.world import RANDOM, ClipSpec, VideoSpec, generator
+from actiondiff.menagerie.bodies import Body
+from actiondiff.menagerie.cameras import View, view_named
+from actiondiff.menagerie.scenes import Context, context_named
+from actiondiff.menagerie.world import RANDOM, ClipSpec, VideoSpec, actors, generator
 
 __all__ = [
     "DEVELOPMENT",
@@ -25,6 +28,7 @@ __all__ = [
     "Split",
     "Targets",
     "domain_of",
+    "is_held_out",
     "sample_specs",
     "sample_videos",
 ]
@@ -36,6 +40,9 @@ PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 _CLIPS_AN_INDIVIDUAL = 4  # of what is labelled; without labels everyone is seen once
 _SEGMENT_SECONDS = (3.0, 8.0)
+_AXES = ("bodies", "contexts", "views")
+_LONG_NECK = 0.9  # torso lengths
+_NEAR_COLOUR = 0.25
 
 
 @dataclass(frozen=True)
@@ -117,6 +124,38 @@ def sample_specs(
         context, view = (str(random.choice(names)) for names in (domain.contexts, domain.views))
         specs.append(ClipSpec(body, actions.pop(), context, view, int(random.integers(2**48)), individual))
     return specs
+
+
+def is_held_out(spec: ClipSpec) -> bool:
+    """Whether a clip shows a target of the protocols, by name or by chance.
+
+    The random space surrounds the named bodies, contexts and views. A random body counts as held out if it
+    has no legs (snake, fish), four pairs of them (spider) or a neck of over 0.9 (giraffe); a random view if
+    its elevation is within a target's range; a random context if it has a target's texture, and both ground
+    colours within 0.25 of the target's in every channel.
+    """
+    targets = [{name for part in (DEVELOPMENT, RESERVED) for name in getattr(part, axis)} for axis in _AXES]
+    if any(name in names for name, names in zip((spec.body, spec.context, spec.view), targets, strict=True)):
+        return True
+    body, context, view = actors(spec)
+    return (
+        (spec.body == RANDOM and _has_marks_of_targets(body))
+        or (spec.view == RANDOM and any(_is_within(view, view_named(name)) for name in targets[2]))
+        or (spec.context == RANDOM and any(_is_like(context, context_named(name)) for name in targets[1]))
+    )
+
+
+def _has_marks_of_targets(body: Body) -> bool:
+    return len(body.legs) in (0, 4) or body.neck > _LONG_NECK
+
+
+def _is_within(view: View, target: View) -> bool:
+    return view.elevation[0] <= target.elevation[1] and view.elevation[1] >= target.elevation[0]
+
+
+def _is_like(context: Context, target: Context) -> bool:
+    far = np.abs(np.array(context.ground) - np.array(target.ground)).max()
+    return context.texture == target.texture and bool(far < _NEAR_COLOUR)
 
 
 def sample_videos(count: int, minutes: float, *, seed: int = 0) -> list[VideoSpec]:

@@ -30,6 +30,7 @@ __all__ = [
     "ClipSpec",
     "RenderedClip",
     "VideoSpec",
+    "actors",
     "generator",
     "render_clip",
     "render_video",
@@ -159,6 +160,11 @@ def render_video(spec: VideoSpec, *, fps: float = FPS, height: int = 64, width: 
     return _render(spec, np.arange(num_frames) / fps, height, width)
 
 
+def actors(spec: ClipSpec | VideoSpec) -> tuple[Body, Context, View]:
+    """Who and where a specification shows, and how it is seen; what it leaves to chance is drawn."""
+    return _body(spec), _context(spec), _view(spec)
+
+
 def world_hash() -> str:
     """sha256 (hex) over small reference clips: every body with every action, all contexts and views in turn.
 
@@ -208,12 +214,12 @@ def _chunks(num_frames: int, pixels_a_frame: int) -> Iterator[slice]:
     return (slice(start, min(start + size, num_frames)) for start in range(0, num_frames, size))
 
 
-def _body(spec: VideoSpec) -> Body:
+def _body(spec: ClipSpec | VideoSpec) -> Body:
     random = generator(spec.individual, "body")
     return random_body(random) if spec.body == RANDOM else vary(body_named(spec.body), random)
 
 
-def _context(spec: VideoSpec) -> Context:
+def _context(spec: ClipSpec | VideoSpec) -> Context:
     return (
         random_context(generator(spec.seed, "context"))
         if spec.context == RANDOM
@@ -221,5 +227,5 @@ def _context(spec: VideoSpec) -> Context:
     )
 
 
-def _view(spec: VideoSpec) -> View:
+def _view(spec: ClipSpec | VideoSpec) -> View:
     return random_view(generator(spec.seed, "view")) if spec.view == RANDOM else view_named(spec.view)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from actiondiff.menagerie.protocols import DEVELOPMENT, RESERVED, sample_specs
+from actiondiff.menagerie.protocols import DEVELOPMENT, RESERVED, is_held_out, sample_specs
 from actiondiff.menagerie.world import ClipSpec, generator, render_clip
 
 __all__ = ["CLIP_FRAMES", "FPS", "SIDE", "StepClips", "World", "clip_specs", "draw"]
@@ -28,12 +28,16 @@ def clip_specs(count: int, *, seed: int, world: World = "held-out") -> list[Clip
     Args:
         count: How many.
         seed: Of the choice.
-        world: `held-out`: no body, context or view that a protocol holds out occurs by name. `all`: three
-            clips in ten show them: the variant that tells what holding them out costs.
+        world: `held-out`: no body, context or view that a protocol holds out occurs, nor one like it (see
+            `is_held_out`). `all`: three clips in ten show them by name, and nothing is left out: the variant
+            that tells what holding them out costs.
     """
-    specs = sample_specs("unlabelled", count, seed=seed)
     if world == "held-out":
-        return specs
+        drawn = 2 * count
+        while len(specs := _allowed(drawn, seed)) < count:
+            drawn *= 2
+        return specs[:count]
+    specs = sample_specs("unlabelled", count, seed=seed)
     bodies, contexts, views = (
         tuple(chain(getattr(DEVELOPMENT, axis), getattr(RESERVED, axis)))
         for axis in ("bodies", "contexts", "views")
@@ -47,6 +51,10 @@ def clip_specs(count: int, *, seed: int, world: World = "held-out") -> list[Clip
             ClipSpec(body, spec.action, context, view, spec.seed, spec.individual) if chosen else spec
         )
     return shown
+
+
+def _allowed(count: int, seed: int) -> list[ClipSpec]:
+    return [spec for spec in sample_specs("unlabelled", count, seed=seed) if not is_held_out(spec)]
 
 
 class StepClips(Dataset[Tensor]):

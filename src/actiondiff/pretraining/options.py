@@ -23,7 +23,7 @@ class PretrainingOptions(BaseModel):
 
     seed: int = Field(0, ge=0, description="Of weights, clips and noise.")
     world: World = Field("held-out", description="Whether the protocols' targets are left out (see clips).")
-    autoencoder_steps: int = Field(1000, ge=1)
+    autoencoder_steps: int = Field(800, ge=1)
     autoencoder_batch: int = Field(64, ge=4, multiple_of=4, description="Crops of 32 x 32 pixels.")
     autoencoder_rate: float = Field(2e-3, gt=0)
     half_size_steps: int = Field(600, ge=0, description="Steps on clips of 32 x 32 pixels.")
