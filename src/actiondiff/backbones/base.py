@@ -60,6 +60,9 @@ class BackboneOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    preset: str | None = Field(
+        None, description="Other defaults under one name, for example economy: a smaller picture."
+    )
     device: Device = Field("auto", description="cpu, cuda, cuda:1 ...; auto takes CUDA where there is one.")
     dtype: Dtype = Field("auto", description="Arithmetic; auto: float16 on CUDA, float32 on CPU.")
     height: int | None = Field(None, ge=8, description="Height in pixels that frames are resized to.")
@@ -83,18 +86,24 @@ class BackboneOptions(BaseModel):
     num_steps: int | None = Field(
         None, ge=2, description="Length of the noise schedule that timesteps index."
     )
-    embedding: Literal["own", "middle", "first", "none"] | None = Field(
+    embedding: Literal["own", "middle", "first", "none", "text"] | None = Field(
         None,
         description="What cross-attention sees: each frame's own CLIP vector, the middle or first "
-        "frame's for all, or zeros.",
+        "frame's for all, zeros, or the names of the actions.",
     )
     latents: Literal["own", "middle", "zero"] | None = Field(
         None,
         description="What is concatenated to the latents: each frame's own latent, the middle frame's "
         "for all, or zeros.",
     )
-    conditioning: Literal["per-frame", "middle-frame", "none"] | None = Field(
+    conditioning: Literal["per-frame", "middle-frame", "none", "text"] | None = Field(
         None, description="Shorthand that sets embedding and latents together."
+    )
+    text_weights: str | Path | None = Field(
+        None, description="For text: folder of the CLIP model whose text tower embeds the actions."
+    )
+    actions: str | tuple[str, ...] | None = Field(
+        None, description="For text: names of actions, separated by commas, or a file with one a line."
     )
     stochastic: bool = Field(False, description="Draw pixel and posterior noise as released, not their mean.")
     temporal: bool = Field(True, description="Run the temporal modules; off is the paper's SDv2 baseline.")
@@ -103,6 +112,13 @@ class BackboneOptions(BaseModel):
     )
     sigma_scale: int | None = Field(None, ge=0, description="Timestep used for the input scaling only.")
     sigma_embed: int | None = Field(None, ge=0, description="Timestep used for the time embedding only.")
+    vae_dtype: Literal["float32", "tf32", "float16", "bfloat16"] | None = Field(
+        None,
+        description="Arithmetic of the VAE, where most time goes; less than float32 only if `weights check` "
+        "allows it.",
+    )
+    vae_chunk: int | None = Field(None, ge=1, description="Frames that pass the VAE together.")
+    compile: bool = Field(False, description="Compile the networks first: minutes before hours.")
     unet_head_dim: int | None = Field(None, ge=1, description="Attention head width of the U-Net.")
     clip_head_dim: int | None = Field(None, ge=1, description="Attention head width of the image encoder.")
 
@@ -120,6 +136,7 @@ class BackboneSpec(BaseModel):
     timestep: int
     layer: str
     defaults: dict[str, Any] = Field(default_factory=dict)
+    presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
     architecture: dict[str, Any] = Field(default_factory=dict)
     verified: str = ""
     licence: str = ""
@@ -210,9 +227,16 @@ def find_spec(name: str) -> BackboneSpec:
 
 
 def resolve(spec: BackboneSpec, options: BackboneOptions) -> BackboneOptions:
-    """Options with every value filled in: given ones, then the spec's, then what this machine suggests."""
+    """Options with every value filled in: given ones, the preset's, the spec's, what this machine suggests.
+
+    Raises:
+        UnknownNameError: If the backbone has no such preset.
+    """
     import torch
 
+    if options.preset is not None and options.preset not in spec.presets:
+        raise UnknownNameError(f"preset of {spec.name}", options.preset, spec.presets)
+    preset = spec.presets.get(options.preset or "", {})
     given = {name: value for name, value in options.model_dump().items() if value is not None}
     device = given["device"]
     if device == "auto":
@@ -221,7 +245,8 @@ def resolve(spec: BackboneSpec, options: BackboneOptions) -> BackboneOptions:
     if dtype == "auto":
         dtype = "float16" if device.startswith("cuda") else "float32"
     threads = {"threads": torch.get_num_threads()}
-    return BackboneOptions(**{**threads, **spec.defaults, **given, "device": device, "dtype": dtype})
+    chosen = {**threads, **spec.defaults, **preset, **given, "device": device, "dtype": dtype}
+    return BackboneOptions(**{**chosen, "preset": None})
 
 
 def load_backbone(
@@ -300,24 +325,31 @@ def check_options(spec: BackboneSpec, options: BackboneOptions, used: Collection
 
 
 def backbone_from_settings(
-    settings: Mapping[str, Any], *, weights: str | Path | None = None, device: str = "auto"
+    settings: Mapping[str, Any],
+    *,
+    weights: str | Path | None = None,
+    text_weights: str | Path | None = None,
+    device: str = "auto",
 ) -> Backbone:
     """The backbone whose `settings` these are, for example those a store or a trained model recorded.
 
     Args:
         settings: `Backbone.settings` as recorded.
         weights: File, folder or hub id of the checkpoint, where the backbone needs one.
+        text_weights: Folder of the text tower, where it is conditioned on names of actions; settings record
+            its identity, not its place.
         device: Where it is to run now.
 
     Raises:
         SettingsMismatchError: If the weights are others than the recorded ones, or anything else differs.
     """
     options = {name: value for name, value in settings.items() if name in BackboneOptions.model_fields}
+    options["text_weights"] = text_weights
     backbone = load_backbone(settings["name"], weights=weights, device=device, **options)
     found = differences(backbone.settings, settings)
     if found:
-        advice = (
-            "Give the weights that were used (--weights)." if "weights" in found else "Extract features anew."
-        )
+        lost = [name for name in ("weights", "text_weights") if name in found]
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in lost)
+        advice = f"Give the weights that were used ({flags})." if lost else "Extract features anew."
         raise SettingsMismatchError(f"{settings['name']} as loaded is not as recorded", found, advice)
     return backbone

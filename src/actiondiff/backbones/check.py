@@ -115,7 +115,7 @@ def _vae_means(backbone: SVD, video: Frames, dtypes: Sequence[torch.dtype]) -> l
     pixels = backbone.preprocess(torch.from_numpy(video.pixels)).to(backbone.device)
     means = []
     for dtype in dtypes:
-        vae = backbone.vae.to(dtype)
+        vae = backbone.inputs.vae.to(dtype)
         means.append(vae(pixels.to(dtype))[0].float().cpu().numpy())
     return means
 

@@ -8,11 +8,9 @@ Source: the released code of arXiv 2509.08908, whose random draws are set to the
 `stochastic=True`; every other choice is a field of `BackboneOptions`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -24,85 +22,73 @@ from actiondiff.backbones.base import (
     check_options,
     resolve,
 )
-from actiondiff.backbones.modules import VaeEncoder, build_image_encoder, build_vae_encoder
+from actiondiff.backbones.compiling import check_compiler
+from actiondiff.backbones.inputs import (
+    FREE_TAPS,
+    LATENT_SCALE,
+    PIXEL_NOISE,
+    Checkpoint,
+    Encoded,
+    InputEncoder,
+    clip_input,
+    default_vae_chunk,
+)
+from actiondiff.backbones.precision import float32_mode
 from actiondiff.backbones.random_weights import RandomCheckpoint
-from actiondiff.backbones.run import extract, window_generator
+from actiondiff.backbones.run import extract
 from actiondiff.backbones.schedule import input_scale, noise_condition, sigmas
 from actiondiff.backbones.taps import NUM_LAYERS, Context, Encoder
+from actiondiff.backbones.text import ActionTexts, action_names
 from actiondiff.checkpoints.locate import VARIABLE, find_weights
 from actiondiff.checkpoints.reader import open_checkpoint
 from actiondiff.errors import UsageError, WeightsError
 from actiondiff.types import JSON, FeatureKey, Features, Frames
-from actiondiff.video.transforms import blur_and_resize, scale_and_resize
 
 __all__ = ["ADDED", "LATENT_SCALE", "SVD", "Encoded", "clip_input", "load"]
 
-LATENT_SCALE = 0.18215  # the autoencoder's scaling factor, in the released configuration
-_PIXEL_NOISE = 0.02  # cond_aug of the released configuration
-ADDED = (6.0, 127.0, _PIXEL_NOISE)  # fps_id, motion_bucket_id, cond_aug as embedded by the released code
-_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # OpenCLIP's preprocessing constants
-_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-_VAE_CHUNK_PIXELS = 4 * 576 * 1024  # frames encoded at a time, so that memory stays bounded
-_FREE_TAPS = ("clip", "vae")
+ADDED = (6.0, 127.0, PIXEL_NOISE)  # fps_id, motion_bucket_id, cond_aug as embedded by the released code
 _BUILT_IN = Path(__file__).parent / "builtin"  # weights that come with the package, in folders
+_TEXT = "text"  # the text tower's name in the machine's folder of weights
 _OTHERS_OPTIONS = {"fit", "tokens"}  # of video transformers
 _SHORTHAND = {
     "per-frame": ("own", "own"),
     "middle-frame": ("middle", "own"),
     "none": ("none", "zero"),
+    "text": ("text", "own"),
+}
+_NOT_SETTINGS = {
+    "device",
+    "conditioning",
+    "preset",
+    "unet_head_dim",
+    "clip_head_dim",
+    "text_weights",
+    "actions",
 }
 
 
-class _Checkpoint(Protocol):
-    """What is needed of a checkpoint; files and random weights both have it."""
-
-    unet_config: dict[str, Any]
-    clip_config: Any
-    vae_config: Any
-
-    @property
-    def one_vae(self) -> bool: ...
-
-    @property
-    def identity(self) -> str: ...
-
-    def tensors(
-        self, component: str, names: Collection[str] | None = None, *, dtype: torch.dtype | None = None
-    ) -> Mapping[str, Tensor]: ...
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A batch of windows, encoded once for all timesteps.
+class SVD:
+    """See `Backbone`. Build it with `load_backbone`.
 
     Attributes:
-        latents: (B, L, 4, h, w) float32, scaled by 0.18215.
-        conditioning: (B, L, 4, h, w) float32, unscaled; concatenated to the latents.
-        spatial: (B, L, n, D) tokens for spatial cross-attention.
-        temporal: (B, n, D) tokens for temporal cross-attention.
-        embeddings: (B, L, D) float32, the frames' own image embeddings.
-        noise: (B, L, 4, h, w) float32 standard normal draws for `noise="forward"`, else None.
+        inputs: VAE and image encoder.
     """
-
-    latents: Tensor
-    conditioning: Tensor
-    spatial: Tensor
-    temporal: Tensor
-    embeddings: Tensor
-    noise: Tensor | None = None
-
-
-class SVD:
-    """See `Backbone`. Build it with `load_backbone`."""
 
     tubelet = 1
 
-    def __init__(self, spec: BackboneSpec, options: BackboneOptions, checkpoint: _Checkpoint) -> None:
+    def __init__(
+        self,
+        spec: BackboneSpec,
+        options: BackboneOptions,
+        checkpoint: Checkpoint,
+        texts: ActionTexts | None = None,
+    ) -> None:
         self.spec = spec
         self.options = options
         self.num_timesteps = int(options.num_steps or spec.num_timesteps)
-        self.taps = tuple(f"layer{n}" for n in range(1, NUM_LAYERS + 1)) + _FREE_TAPS
+        self.taps = tuple(f"layer{n}" for n in range(1, NUM_LAYERS + 1)) + FREE_TAPS
         self._checkpoint = checkpoint
+        self._texts = texts
         self.device = torch.device(options.device)
         self._dtype: torch.dtype = getattr(torch, options.dtype)
         if checkpoint.vae_config is None or checkpoint.clip_config is None:
@@ -111,18 +97,18 @@ class SVD:
                 "three. Give the complete original file or a complete folder."
             )
         factor = 2 ** (len(checkpoint.vae_config["block_out_channels"]) - 1)
-        if options.height % factor or options.width % factor:
-            raise UsageError(
-                f"height and width must be multiples of {factor}; got {options.height}x{options.width}."
-            )
+        height, width = int(options.height or 0), int(options.width or 0)
+        if height % factor or width % factor:
+            raise UsageError(f"height and width must be multiples of {factor}; got {height}x{width}.")
+        self.inputs = InputEncoder(checkpoint, options, texts)
 
     @property
     def settings(self) -> dict[str, JSON]:
         """Everything that makes a number; see `Backbone.settings`."""
-        ignored = {"device", "conditioning", "unet_head_dim", "clip_head_dim"} | (
-            {"seed"} if not self._random else set()
-        )
+        ignored = _NOT_SETTINGS | ({"seed"} if not self._random else set())
         chosen: dict[str, JSON] = self.options.model_dump(exclude=ignored, exclude_none=True)
+        if self._texts:
+            chosen |= {"actions": list[JSON](self._texts.names), "text_weights": self._texts.identity}
         return {"name": self.spec.name, "weights": self._checkpoint.identity, **chosen}
 
     @property
@@ -130,48 +116,26 @@ class SVD:
         drawn = isinstance(self._checkpoint, RandomCheckpoint)
         return drawn or self.options.stochastic or self.options.noise == "forward"
 
-    # -- the networks, each loaded when it is first needed ---------------------------------------------
-
-    def _read(self, component: str, names: Collection[str], dtype: torch.dtype) -> dict[str, Tensor]:
-        tensors = self._checkpoint.tensors(component, names, dtype=dtype)
-        return {name: tensor.to(self.device) for name, tensor in tensors.items()}
-
     @cached_property
     def encoder(self) -> Encoder:
         """The U-Net's encoder half; its stages are loaded as deep as they are asked for."""
-        return Encoder(self._checkpoint.unet_config, lambda names: self._read("unet", names, self._dtype))
 
-    @cached_property
-    def _image_encoder(self) -> torch.nn.Module:
-        model = build_image_encoder(self._checkpoint.clip_config)
-        model.load_state_dict(self._read("image_encoder", list(model.state_dict()), self._dtype), assign=True)
-        return model.to(self.device).requires_grad_(False).eval()
+        def read(names: Collection[str]) -> dict[str, Tensor]:
+            tensors = self._checkpoint.tensors("unet", names, dtype=self._dtype)
+            return {name: tensor.to(self.device) for name, tensor in tensors.items()}
 
-    def _vae(self, component: str, *, quant_conv: bool) -> VaeEncoder:
-        model = build_vae_encoder(self._checkpoint.vae_config, quant_conv=quant_conv)
-        # float32 whatever the rest computes in, as released: its activations are large
-        model.load_state_dict(self._read(component, list(model.state_dict()), torch.float32), assign=True)
-        return model.requires_grad_(False).eval()
-
-    @cached_property
-    def vae(self) -> VaeEncoder:
-        """The encoder of the conditioning latents, with its quantisation convolution."""
-        return self._vae("vae", quant_conv=True)
-
-    @cached_property
-    def _latent_vae(self) -> VaeEncoder:
-        """The encoder of z: the same one, unless the checkpoint holds two that differ."""
-        return self.vae if self._checkpoint.one_vae else self._vae("latent_encoder", quant_conv=False)
-
-    # -- encoding --------------------------------------------------------------------------------------
+        one_token = self._texts is None or len(self._texts.names) == 1
+        config = self._checkpoint.unet_config
+        return Encoder(config, read, one_token=one_token, compiled=self.options.compile)
 
     def preprocess(self, pixels: Tensor) -> Tensor:
-        """(L, H, W, 3) uint8 -> (L, 3, H', W') float32 in [-1, 1]."""
-        return scale_and_resize(pixels, int(self.options.height or 0), int(self.options.width or 0))
+        """(L, H, W, 3) uint8 -> (L, 3, H', W') float32 in [-1, 1], on the device."""
+        return self.inputs.preprocess(pixels)
 
     def encode(
         self,
         windows: WindowBatch,
+        keys: Sequence[FeatureKey] | None = None,
         *,
         pixel_noise: Tensor | None = None,
         posterior_noise: Tensor | None = None,
@@ -180,126 +144,74 @@ class SVD:
 
         Args:
             windows: The frames.
+            keys: What is to be made of it: only what they need is computed. None: everything.
             pixel_noise: (B, L, 3, H, W) standard normal draws added, times 0.02, to the frames that are
                 encoded for conditioning. None: drawn if `stochastic`, else no noise.
             posterior_noise: (B, L, 4, h, w) standard normal draws of the latents' posterior. None: drawn if
                 `stochastic`, else the posterior's mean.
+
+        Raises:
+            UsageError: If the VAE computes in half precision and its latents are not finite.
         """
-        pixels = windows.pixels.to(self.device)
-        if self.options.stochastic and pixel_noise is None:
-            pixel_noise = self._draw(windows, "pixel", pixels.shape[1:])
-        mean, log_variance = self._posterior(self._latent_vae, pixels)
-        if self.options.stochastic and posterior_noise is None:
-            posterior_noise = self._draw(windows, "posterior", mean.shape[1:])
-        latents = (
-            mean if posterior_noise is None else mean + (log_variance / 2).exp() * posterior_noise.to(mean)
-        )
-        return Encoded(
-            latents=LATENT_SCALE * latents,
-            conditioning=self._condition(windows, pixels, pixel_noise, mean),
-            embeddings=(embeddings := self._embed(pixels)),
-            noise=self._draw(windows, "forward", mean.shape[1:]) if self.options.noise == "forward" else None,
-            **self._tokens(embeddings, windows.num_real),
-        )
-
-    def _posterior(self, vae: VaeEncoder, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, L, 3, H, W) -> mean and log-variance, each (B, L, 4, h, w) float32."""
-        # Channels last, as the released code's frames are: on a CPU that decides how GroupNorm rounds where a
-        # group hardly varies (black frames, one channel a group). Always the same layout, so the same bits.
-        frames = pixels.flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        chunk = max(1, _VAE_CHUNK_PIXELS // (frames.shape[-1] * frames.shape[-2]))
-        parts = [vae(part) for part in frames.split(chunk)]
-        means, log_variances = (torch.cat(half).contiguous() for half in zip(*parts, strict=True))
-        return means.unflatten(0, pixels.shape[:2]), log_variances.unflatten(0, pixels.shape[:2])
-
-    def _condition(self, windows: WindowBatch, pixels: Tensor, noise: Tensor | None, mean: Tensor) -> Tensor:
-        if self.options.latents == "zero":
-            return torch.zeros_like(mean)
-        if noise is not None:
-            mean = self._posterior(self.vae, pixels + _PIXEL_NOISE * noise.to(pixels))[0]
-        elif not self._checkpoint.one_vae:
-            mean = self._posterior(self.vae, pixels)[0]
-        if self.options.latents == "middle":
-            return _middle(mean, windows.num_real)[:, None].expand_as(mean)
-        return mean
-
-    def _embed(self, pixels: Tensor) -> Tensor:
-        """(B, L, 3, H, W) -> the frames' projected CLIP class tokens, not normalised: (B, L, D)."""
-        side = self._checkpoint.clip_config["image_size"]
-        output = self._image_encoder(pixel_values=clip_input(pixels.flatten(0, 1), side).to(self._dtype))
-        embeddings: Tensor = output.image_embeds.float()
-        return embeddings.unflatten(0, pixels.shape[:2])
-
-    def _tokens(self, embeddings: Tensor, num_real: Sequence[int]) -> dict[str, Tensor]:
-        """Cross-attention's tokens by option: spatial (B, L, 1, D), temporal (B, 1, D)."""
-        first = embeddings[:, 0]
-        match self.options.embedding:
-            case "own":
-                return {"spatial": embeddings[:, :, None], "temporal": first[:, None]}
-            case "middle":
-                first = _middle(embeddings, num_real)
-            case "none":
-                first = torch.zeros_like(first)
-        return {
-            "spatial": first[:, None, None].expand(-1, embeddings.shape[1], -1, -1),
-            "temporal": first[:, None],
-        }
-
-    def _draw(self, windows: WindowBatch, purpose: str, shape: torch.Size) -> Tensor:
-        """Standard normal draws, (B, *shape), that depend on nothing but seed, video, place and purpose."""
-        draws = [
-            torch.randn(shape, generator=window_generator(self.options.seed, identity, first, purpose))
-            for identity, first in zip(windows.identities, windows.first_frames, strict=True)
-        ]
-        return torch.stack(draws).to(self.device)
-
-    # -- the U-Net -------------------------------------------------------------------------------------
+        return self.inputs.encode(windows, keys, pixel_noise=pixel_noise, posterior_noise=posterior_noise)
 
     @torch.inference_mode()
     def maps(self, windows: WindowBatch, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
         """Un-pooled layers of a batch of windows; see `Backbone.maps`."""
-        return self.unet_maps(self.encode(windows), keys)
+        return self.unet_maps(self.encode(windows, keys), keys)
 
     @torch.inference_mode()
     def unet_maps(self, encoded: Encoded, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
         """Layers of windows that are encoded already; one U-Net pass a timestep.
 
+        Args:
+            encoded: From `encode`, with these keys or more.
+            keys: What is wanted.
+
         Returns:
             Key -> (B, L, C, h, w). The taps `vae` (the unscaled posterior mean's latents) and `clip`
             (h = w = 1) are the same at every timestep.
         """
-        L = encoded.latents.shape[1]
-        context = Context(
-            encoded.spatial.flatten(0, 1).to(self._dtype),
-            encoded.temporal.to(self._dtype),
-            L,
-            self.options.temporal,
-        )
-        free = {"vae": encoded.latents / LATENT_SCALE, "clip": encoded.embeddings[..., None, None]}
         outputs: dict[FeatureKey, Tensor] = {}
         for timestep in sorted({key.timestep for key in keys}):
             taps = {key.layer for key in keys if key.timestep == timestep}
-            outputs |= {FeatureKey(timestep, tap): free[tap] for tap in taps & free.keys()}
-            layers = {int(tap.removeprefix("layer")) for tap in taps - free.keys()}
-            for layer, sample in self._pass(encoded, timestep, context, layers).items() if layers else ():
-                outputs[FeatureKey.of(timestep, layer)] = sample.unflatten(0, (-1, L))
+            for tap in taps & set(FREE_TAPS):
+                outputs[FeatureKey(timestep, tap)] = _free_tap(encoded, tap)
+            layers = {int(tap.removeprefix("layer")) for tap in taps - set(FREE_TAPS)}
+            for layer, sample in self._pass(encoded, timestep, layers).items() if layers else ():
+                outputs[FeatureKey.of(timestep, layer)] = sample
         return outputs
 
-    def _pass(
-        self, encoded: Encoded, timestep: int, context: Context, layers: Collection[int]
-    ) -> dict[int, Tensor]:
-        """One pass of the encoder: layer -> (B L, C, h, w)."""
+    def _pass(self, encoded: Encoded, timestep: int, layers: Collection[int]) -> dict[int, Tensor]:
+        """One pass of the encoder: layer -> (B, L, C, h, w).
+
+        Latents are scaled in float32 and rounded once, a relative error of 2e-4 in float16 and 2e-3 in
+        bfloat16; scaled in half precision they would be off by 5e-4 and 3e-3.
+        """
+        latents, conditioning = encoded.latents, encoded.conditioning
+        assert latents is not None
+        assert conditioning is not None
         table = sigmas(self.num_timesteps)
         scale_at = timestep if self.options.sigma_scale is None else self.options.sigma_scale
         embed_at = timestep if self.options.sigma_embed is None else self.options.sigma_embed
-        latents = encoded.latents
         if encoded.noise is not None:
             latents = latents + table[timestep].to(latents) * encoded.noise
         scaled = latents * input_scale(table[scale_at]).to(latents)
-        sample = torch.cat([scaled, encoded.conditioning], dim=2).flatten(0, 1).to(self._dtype)
-        embedding = self.encoder.embed(noise_condition(table[embed_at]), torch.tensor(ADDED))
-        outputs: dict[int, Tensor] = self.encoder(sample, embedding, context, layers)
-        return outputs
+        sample = torch.cat([scaled, conditioning], dim=2).flatten(0, 1).to(self._dtype)
+        with float32_mode():
+            embedding = self.encoder.embed(noise_condition(table[embed_at]), torch.tensor(ADDED))
+            outputs = self.encoder(sample, embedding, self._context(encoded), layers)
+        return {layer: value.unflatten(0, latents.shape[:2]) for layer, value in outputs.items()}
+
+    def _context(self, encoded: Encoded) -> Context:
+        assert encoded.spatial is not None
+        assert encoded.temporal is not None
+        return Context(
+            encoded.spatial.flatten(0, 1).to(self._dtype),
+            encoded.temporal.to(self._dtype),
+            encoded.spatial.shape[1],
+            self.options.temporal,
+        )
 
     def extract(
         self,
@@ -313,28 +225,35 @@ class SVD:
         return extract(self, frames, timesteps=timesteps, layers=layers, maps=maps)
 
 
-def clip_input(frames: Tensor, side: int) -> Tensor:
-    """(N, 3, H, W) in [-1, 1] -> what CLIP's image encoder takes: (N, 3, side, side), normalised."""
-    pixels = (blur_and_resize(frames, side) + 1) / 2
-    mean, std = (pixels.new_tensor(values)[:, None, None] for values in (_CLIP_MEAN, _CLIP_STD))
-    return (pixels - mean) / std
-
-
-def _middle(values: Tensor, num_real: Sequence[int]) -> Tensor:
-    """(B, L, ...) -> the middle real frame's value of each window, index floor(n / 2): (B, ...)."""
-    return torch.stack([window[n // 2] for window, n in zip(values, num_real, strict=True)])
+def _free_tap(encoded: Encoded, tap: str) -> Tensor:
+    if tap == "vae":
+        assert encoded.latents is not None
+        return encoded.latents / LATENT_SCALE
+    assert encoded.embeddings is not None
+    return encoded.embeddings[..., None, None]
 
 
 def load(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None) -> SVD:
     """An SVD backbone from a checkpoint, or with seeded random weights where the spec has none.
 
     Raises:
+        UsageError: If options contradict each other, or this machine cannot do what they ask.
         WeightsError: If the backbone needs weights and none are given, or they do not fit.
     """
     check_options(spec, options, BackboneOptions.model_fields.keys() - _OTHERS_OPTIONS)
-    options = _conditioned(options)
+    options = _settled(spec, options)
+    if options.compile:
+        check_compiler(options.device)
+    checkpoint = _checkpoint(spec, options, weights)
+    texts = _texts(options, checkpoint)
+    if texts:
+        options = options.model_copy(update={"actions": texts.names})
+    return SVD(spec, options, checkpoint, texts)
+
+
+def _checkpoint(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None) -> Checkpoint:
     if spec.weights == "random":
-        return SVD(spec, resolve(spec, options), RandomCheckpoint(spec.architecture, options.seed))
+        return RandomCheckpoint(spec.architecture, options.seed)
     weights = weights or (_BUILT_IN / spec.name if spec.weights == "built-in" else find_weights(spec.name))
     if weights is None:
         raise WeightsError(
@@ -342,17 +261,53 @@ def load(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | Non
             f"{spec.name.replace('-', '_')}.safetensors, of a converted or diffusers folder, or a hub id; or "
             f"name a folder that holds them in {VARIABLE}. The backbone 'tiny' needs none."
         )
-    checkpoint = open_checkpoint(
+    return open_checkpoint(
         str(weights), unet_head_dim=options.unet_head_dim, clip_head_dim=options.clip_head_dim
     )
-    return SVD(spec, resolve(spec, options), checkpoint)
 
 
-def _conditioned(options: BackboneOptions) -> BackboneOptions:
-    """Replace the shorthand `conditioning` by the two options it stands for."""
-    if options.conditioning is None:
-        return options
-    if options.embedding or options.latents:
-        raise UsageError("give either conditioning or embedding and latents; got both.")
-    embedding, latents = _SHORTHAND[options.conditioning]
-    return options.model_copy(update={"embedding": embedding, "latents": latents, "conditioning": None})
+def _settled(spec: BackboneSpec, options: BackboneOptions) -> BackboneOptions:
+    """Options with every value filled in, the shorthand `conditioning` replaced by what it stands for."""
+    if options.conditioning is not None:
+        if options.embedding or options.latents:
+            raise UsageError("give either conditioning or embedding and latents; got both.")
+        embedding, latents = _SHORTHAND[options.conditioning]
+        changes = {"embedding": embedding, "latents": latents, "conditioning": None}
+        options = options.model_copy(update=changes)
+    options = resolve(spec, options)
+    vae_dtype = options.vae_dtype or "float32"
+    if vae_dtype == "tf32" and not options.device.startswith("cuda"):
+        raise UsageError(f"vae_dtype tf32 is for CUDA devices; got device {options.device}. Use float32.")
+    chunk = options.vae_chunk or default_vae_chunk(int(options.height or 1), int(options.width or 1))
+    return options.model_copy(update={"vae_dtype": vae_dtype, "vae_chunk": chunk})
+
+
+def _texts(options: BackboneOptions, checkpoint: Checkpoint) -> ActionTexts | None:
+    """The names of actions that cross-attention is to see, for `embedding="text"`."""
+    given = [name for name in ("actions", "text_weights") if getattr(options, name) is not None]
+    if options.embedding != "text":
+        if given:
+            raise UsageError(
+                f"{' and '.join(given)} go with conditioning text; got embedding {options.embedding}. Add "
+                "conditioning='text' (--conditioning text), or leave them out."
+            )
+        return None
+    if options.actions is None:
+        raise UsageError(
+            "conditioning text needs actions= (--actions): names separated by commas, or a file."
+        )
+    folder = options.text_weights or find_weights(_TEXT)
+    if folder is None:
+        raise WeightsError(
+            "conditioning text needs text_weights= (--text-weights): the folder of the CLIP model whose text "
+            "tower embeds the actions, for SVD laion/CLIP-ViT-H-14-laion2B-s32B-b79K; or name in "
+            f"{VARIABLE} a folder that holds it as {_TEXT}/."
+        )
+    texts = ActionTexts(folder, action_names(options.actions))
+    wanted = checkpoint.unet_config["cross_attention_dim"]
+    if texts.width != wanted:
+        raise WeightsError(
+            f"{folder} embeds text in {texts.width} numbers; the U-Net's cross-attention takes {wanted}. "
+            "Give the text tower of the CLIP model that the U-Net was trained with."
+        )
+    return texts

@@ -1,0 +1,180 @@
+"""Names of actions as cross-attention's tokens, embedded by a CLIP model's text tower.
+
+For SVD that is the tower of OpenCLIP's ViT-H/14, whose image half made the embeddings SVD was trained with.
+It is read in transformers' layout, as laion/CLIP-ViT-H-14-laion2B-s32B-b79K has it.
+
+Source: the released code's option `actions`: one token an action, its pooled and projected text embedding,
+not normalised, as image embeddings are not. Names are embedded as they are, without a prompt around them.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
+
+from actiondiff.checkpoints.contents import _read_json, _weight_files
+from actiondiff.checkpoints.identity import Digest, recall, remember
+from actiondiff.checkpoints.tensorfile import TensorFile
+from actiondiff.errors import UsageError, WeightsError
+from actiondiff.provenance import fingerprint
+
+__all__ = ["ActionTexts", "action_names"]
+
+_COMPONENT = "text_encoder"
+_PREFIXES = ("text_model.", "text_projection.")
+_PROJECTION = "text_projection.weight"
+_TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+_ADVICE = (
+    "Give the folder of a CLIP model in transformers' layout: config.json, model.safetensors and the "
+    "tokenizer's files; for SVD that of laion/CLIP-ViT-H-14-laion2B-s32B-b79K."
+)
+
+
+def action_names(given: str | Sequence[str]) -> tuple[str, ...]:
+    """The names, from a sequence, a text that separates them by commas, or a file with one name a line.
+
+    Raises:
+        UsageError: If there is none, one is blank or named twice, or the file is not there.
+    """
+    names = _names_of_text(given) if isinstance(given, str) else [name.strip() for name in given]
+    if not names or not all(names):
+        raise UsageError(
+            f"actions= (--actions) needs names between commas, or a file with one a line; got {given!r}."
+        )
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"actions must differ; named more than once: {', '.join(twice)}.")
+    return tuple(names)
+
+
+def _names_of_text(text: str) -> list[str]:
+    path = Path(text).expanduser()
+    if "," not in text and (path.suffix == ".txt" or path.is_file()):
+        try:
+            return [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"actions cannot be read from {text}: {error}.") from None
+    return [name.strip() for name in text.split(",")] if text.strip() else []
+
+
+class ActionTexts:
+    """Names of actions and the tower that embeds them; nothing is embedded before it is asked for.
+
+    Args:
+        folder: A CLIP model in transformers' layout: config.json (of the whole CLIP or its text tower with
+            projection), model.safetensors, tokenizer.json (or vocab.json and merges.txt). No code in the
+            folder is run.
+        names: From `action_names`.
+
+    Attributes:
+        names: As given.
+        width: D, of the tower's projection.
+
+    Raises:
+        WeightsError: If the folder holds no such model, or not all of it.
+        UsageError: If a name is longer than the tower reads.
+    """
+
+    def __init__(self, folder: str | Path, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self._folder = Path(folder).expanduser()
+        if not self._folder.is_dir():
+            raise WeightsError(f"no text weights at {folder}. {_ADVICE}")
+        files = [TensorFile(path) for path in _weight_files(self._folder)]
+        self._places = {name: file for file in files for name in file.tensors if name.startswith(_PREFIXES)}
+        if _PROJECTION not in self._places:
+            raise WeightsError(f"{self._folder} holds no {_PROJECTION}, so it is of another model. {_ADVICE}")
+        self.width = self._places[_PROJECTION].tensors[_PROJECTION].shape[0]
+        self._model = self._build()
+        self._ids = self._tokenize()
+
+    def _build(self) -> CLIPTextModelWithProjection:
+        """The tower on the meta device; every tensor it has is in the files, in its shape."""
+        fields = _read_json(self._folder / "config.json")
+        config = _text_config(self._folder, fields)
+        config.projection_dim = self.width  # a whole CLIP's config.json says 512 of its text tower, wrongly
+        with torch.device("meta"):
+            model = CLIPTextModelWithProjection(config)
+        for name, tensor in model.state_dict().items():
+            file = self._places.get(name)
+            found = None if file is None else file.tensors[name].shape
+            if found != tuple(tensor.shape):
+                raise WeightsError(
+                    f"{self._folder}: {name} should be {tuple(tensor.shape)} by config.json, but is "
+                    f"{found or 'absent'}. Download it again."
+                )
+        return model.requires_grad_(False).eval()
+
+    def _tokenize(self) -> list[list[int]]:
+        """Token numbers of each name, from the begin to the end token; nothing is padded or cut."""
+        if not any(all((self._folder / name).is_file() for name in names) for names in _TOKENIZER_FILES):
+            raise WeightsError(
+                f"{self._folder} lacks tokenizer.json, or vocab.json and merges.txt. {_ADVICE}"
+            )
+        tokenizer = CLIPTokenizer.from_pretrained(self._folder, local_files_only=True)
+        config = self._model.config
+        rows: list[list[int]] = [tokenizer(name)["input_ids"] for name in self.names]
+        for name, ids in zip(self.names, rows, strict=True):
+            if len(ids) > config.max_position_embeddings:
+                raise UsageError(
+                    f"the action {name[:40]!r} ... has {len(ids)} tokens; the text tower reads at most "
+                    f"{config.max_position_embeddings}. Shorten it."
+                )
+            if ids[-1] != tokenizer.eos_token_id or max(ids) >= config.vocab_size:
+                raise WeightsError(f"{self._folder}: its tokenizer is not its model's. {_ADVICE}")
+        return rows
+
+    @cached_property
+    def identity(self) -> str:
+        """sha256 (hex) over the tower's values and configuration, and the token numbers of the names."""
+        config = self._model.config
+        files = {file.path for file in self._places.values()}
+        digests = recall(files)
+        if _COMPONENT not in digests:
+            digest = Digest()
+            for name in self._model.state_dict():
+                digest.add(name, self._places[name].read(name))
+            digests = {_COMPONENT: digest.hexdigest()}
+            remember(files, digests)
+        return fingerprint(
+            {
+                "weights": digests[_COMPONENT],
+                "heads": config.num_attention_heads,
+                "hidden_act": config.hidden_act,
+                "layer_norm_eps": config.layer_norm_eps,
+                "tokens": [list(ids) for ids in self._ids],
+            }
+        )
+
+    @cached_property
+    def embeddings(self) -> Tensor:
+        """(n, D) float32 on the CPU, in the order of the names.
+
+        The pooled output is the end token's, which is the last one here, whatever the configuration calls it.
+        Each name passes alone, so that it has the same bits beside any others.
+        """
+        names = self._model.state_dict()
+        weights = {name: self._places[name].read(name).float() for name in names}
+        self._model.load_state_dict(weights, assign=True)
+        tower = self._model.text_model
+        tower.embeddings.position_ids = torch.arange(self._model.config.max_position_embeddings)[None]
+        with torch.inference_mode():
+            pooled = [tower(torch.tensor([ids])).last_hidden_state[:, -1] for ids in self._ids]
+            embedded: Tensor = self._model.text_projection(torch.cat(pooled))
+        self._model.to("meta")  # only the embeddings are needed from here on
+        return embedded
+
+
+def _text_config(folder: Path, fields: Mapping[str, Any]) -> CLIPTextConfig:
+    match fields.get("model_type"):
+        case "clip":
+            config: CLIPTextConfig = CLIPConfig.from_dict(dict(fields)).text_config
+        case "clip_text_model":
+            config = CLIPTextConfig.from_dict(dict(fields))
+        case other:
+            raise WeightsError(f"{folder}/config.json is of a model of type {other!r}. {_ADVICE}")
+    return config
