@@ -12,7 +12,7 @@ from actiondiff.cli.options import parse_list, parse_timesteps, with_options
 from actiondiff.errors import UsageError
 
 if TYPE_CHECKING:
-    from actiondiff.extraction.local import Extraction, ExtractionSummary
+    from actiondiff.extraction.local import Do, Extraction, ExtractionSummary
 
 __all__ = ["register"]
 
@@ -48,6 +48,16 @@ def extract(
         typer.Option(help="Folder that videos' names are relative to; give it if they were moved."),
     ] = None,
     shard: Annotated[str | None, typer.Option(help="i/n: do only the i-th, from 1, of n parts.")] = None,
+    devices: Annotated[
+        str | None, typer.Option(help="One worker process for each, for example 0,1 (GPUs) or cpu,cpu.")
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where workers run: this machine, or a Ray cluster.")
+    ] = "local",
+    ray_address: Annotated[
+        str | None, typer.Option(help="The Ray cluster, for example auto; without it one starts here.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="How many on Ray; as many as it has room for.")] = None,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what could not be decoded before.")
     ] = False,
@@ -60,11 +70,15 @@ def extract(
 ) -> None:
     """Extract features of videos into a store. Exits with 3 if any video failed or is partial."""
     from actiondiff.backbones.base import load_backbone
+    from actiondiff.extraction.engines import choose_workers, on_first_device
     from actiondiff.extraction.local import as_recorded, plan_extraction
 
     if stride is not None and fps is not None:
         raise UsageError(f"give either --stride or --fps; got {stride} and {fps}.")
-    named = parse_list(layers)
+    named, names = parse_list(layers), parse_list(devices)
+    do = choose_workers(engine, weights=weights, devices=names, ray_address=ray_address, workers=workers)
+    if names:
+        options = on_first_device(options, names)
     extraction = plan_extraction(
         paths,
         out,
@@ -81,13 +95,13 @@ def extract(
     if dry_run:
         _print_plan(extraction, as_json=as_json)
         return
-    summary = _run(extraction, quiet=as_json)
+    summary = _run(extraction, do, quiet=as_json)
     _print_summary(summary, as_json=as_json)
     if not summary.ok:
         raise typer.Exit(3)
 
 
-def _run(extraction: "Extraction", *, quiet: bool) -> "ExtractionSummary":
+def _run(extraction: "Extraction", do: "Do | None", *, quiet: bool) -> "ExtractionSummary":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -99,7 +113,9 @@ def _run(extraction: "Extraction", *, quiet: bool) -> "ExtractionSummary":
     quiet = quiet or not total
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar:
         task = bar.add_task("", total=total)
-        return extraction.run(lambda done, _, video: bar.update(task, completed=done, description=video))
+        return extraction.run(
+            lambda done, _, video: bar.update(task, completed=done, description=video), do=do
+        )
 
 
 def _print_plan(extraction: "Extraction", *, as_json: bool) -> None:

@@ -1,20 +1,30 @@
 """Bulk extraction on this machine: videos to a filled feature store."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from actiondiff.backbones.base import Backbone, BackboneOptions, load_backbone
 from actiondiff.backbones.run import feature_keys
-from actiondiff.errors import StoreError, UnknownNameError, UsageError
+from actiondiff.errors import StoreError, UsageError
 from actiondiff.extraction.plan import Cost, Plan, StrPath, Videos, estimate, make_plan, name_videos
 from actiondiff.extraction.worker import Progress, work
 from actiondiff.features.store import FORMAT, FeatureStore, StoreDtype
 from actiondiff.types import JSON
 from actiondiff.video.sampling import Sampler
 
-__all__ = ["Extraction", "ExtractionSummary", "as_recorded", "extract_features", "plan_extraction"]
+__all__ = [
+    "Do",
+    "Extraction",
+    "ExtractionSummary",
+    "as_recorded",
+    "extract_features",
+    "plan_extraction",
+]
+
+Do: TypeAlias = Callable[["Extraction", FeatureStore, Progress | None], None]
+"""Makes what an extraction's plan has to do: in this process, or in several."""
 
 
 @dataclass(frozen=True)
@@ -75,17 +85,16 @@ class Extraction:
             store=_open(self.folder),
         )
 
-    def run(self, progress: Progress | None = None) -> ExtractionSummary:
-        """Do it; see `extract_features`."""
+    def run(self, progress: Progress | None = None, *, do: Do | None = None) -> ExtractionSummary:
+        """Do it, in this process unless another way is given; see `extract_features`."""
         try:
             store = FeatureStore.create(self.folder, settings=self.settings, root=self.root)
             try:
                 self._record_known(store)
-                todo, stride, fps = self.plan.todo, self.stride, self.fps
-                work(store, self.backbone, todo, stride=stride, fps=fps, progress=progress)
-                return self._summary(store)
+                (do or _do_here)(self, store, progress)
             finally:
-                store.tidy()
+                store.tidy()  # this also reads what other processes recorded
+            return self._summary(store)
         except OSError as error:
             raise StoreError(
                 f"extraction into {self.folder} stopped: {error}. What was done is kept: extract again once "
@@ -120,6 +129,11 @@ class Extraction:
         )
 
 
+def _do_here(extraction: Extraction, store: FeatureStore, progress: Progress | None) -> None:
+    todo, stride, fps = extraction.plan.todo, extraction.stride, extraction.fps
+    work(store, extraction.backbone, todo, stride=stride, fps=fps, progress=progress)
+
+
 def extract_features(
     videos: Videos,
     store: StrPath,
@@ -128,7 +142,10 @@ def extract_features(
     weights: str | None = None,
     timesteps: Sequence[int] | None = None,
     layers: Sequence[int | str] | Literal["all"] | None = None,
-    engine: Literal["local"] = "local",
+    engine: Literal["local", "ray"] = "local",
+    devices: Sequence[str] | None = None,
+    ray_address: str | None = None,
+    workers: int | None = None,
     root: StrPath | None = None,
     stride: int | None = 4,
     fps: float | None = None,
@@ -152,7 +169,11 @@ def extract_features(
         weights: Its checkpoint; only with a name.
         timesteps: Diffusion timesteps; None for the backbone's own.
         layers: Numbers or names of layers; None for the backbone's own.
-        engine: Where the work is done.
+        engine: Where the work is done: `local` is this machine, `ray` a Ray cluster.
+        devices: With `local`: one worker process for each, for example ["0", "1"] (GPUs) or ["cpu", "cpu"];
+            None for this process alone.
+        ray_address: With `ray`: the cluster, for example `auto`; None starts one on this machine.
+        workers: With `ray`: how many; None for as many as there is room for.
         root: The folder that videos' names are relative to. None: the store's; for a new one the table's
             folder, or the folder that all paths are in. Give it if the videos were moved.
         stride: Every stride-th frame is taken.
@@ -171,10 +192,15 @@ def extract_features(
         TableError: If the table has problems.
         WeightsError: If the weights are missing or do not fit.
         SettingsMismatchError: If the store was made with other settings.
-        StoreError: If the store cannot be read or written.
+        StoreError: If the store cannot be read or written, or workers keep dying.
+        MissingExtraError: If the engine is not installed.
     """
-    if engine != "local":
-        raise UnknownNameError("engine", engine, ["local"])
+    from actiondiff.extraction.engines import choose_workers, on_first_device
+
+    do = choose_workers(engine, weights=weights, devices=devices, ray_address=ray_address, workers=workers)
+    if devices and isinstance(backbone, str):
+        options = on_first_device(as_recorded(store), devices)
+        backbone, weights = load_backbone(backbone, weights=weights, options=options), None
     extraction = plan_extraction(
         videos,
         store,
@@ -189,7 +215,7 @@ def extract_features(
         shard=shard,
         retry_failed=retry_failed,
     )
-    return extraction.run(progress)
+    return extraction.run(progress, do=do)
 
 
 def plan_extraction(
