@@ -1,10 +1,10 @@
 """How near our features are to the released code's, layer by layer: a Markdown table.
 
-    python benchmarks/parity.py GOLDENS [--weights CONVERTED] [--json FILE]
+    python benchmarks/parity.py GOLDENS [--weights CONVERTED] [--dtype float16] [--vae-dtype bfloat16]
 
 GOLDENS is a folder with the golden files: small random weights in the released format, a raw video, noise
-draws, and the features that the released code made of them. Everything is recomputed from the raw video;
-only the noise draws are taken from the files. Figures are relative L2 errors in float32.
+draws, and the features that the released code made of them, in float32. Everything is recomputed from the raw
+video; only the noise draws are taken from the files. Figures are relative L2 errors per layer.
 """
 
 import argparse
@@ -70,18 +70,27 @@ def maps_with_stored_noise(
 
 
 @torch.inference_mode()
-def errors(goldens: Path, weights: Path | None = None) -> dict[str, dict[str, float]]:
+def errors(
+    goldens: Path,
+    weights: Path | None = None,
+    *,
+    dtype: str = "float32",
+    vae_dtype: str = "float32",
+) -> dict[str, dict[str, float]]:
     """Relative errors: `variant/means` or `variant/maps` -> key (`t20.layer9`) -> error.
 
     Args:
         goldens: Folder of the golden files.
         weights: Other form of the same weights (a converted folder); None for the original file.
+        dtype: What U-Net and image encoder compute in.
+        vae_dtype: What the VAE computes in.
     """
     torch.set_num_threads(2)  # of one thread GroupNorm sums otherwise, which shows on black frames (to 3e-4)
     stored = load_file(goldens / "features.safetensors") | load_file(goldens / "inputs.safetensors")
     found: dict[str, dict[str, float]] = {}
     for variant, (options, timesteps) in VARIANTS.items():
-        backbone = load(weights or goldens / "sgm_tiny_unet.safetensors", **options)
+        source = weights or goldens / "sgm_tiny_unet.safetensors"
+        backbone = load(source, dtype=dtype, vae_dtype=vae_dtype, **options)
         keys = [FeatureKey.of(t, layer) for t in timesteps for layer in LAYERS]
         prefix = "" if variant == "noisy" else f"{variant}."
         if variant == "nonoise":
@@ -131,9 +140,11 @@ def main() -> None:
     )
     parser.add_argument("goldens", type=Path)
     parser.add_argument("--weights", type=Path, help="the same weights in another form")
+    parser.add_argument("--dtype", default="float32", help="what U-Net and image encoder compute in")
+    parser.add_argument("--vae-dtype", default="float32", help="what the VAE computes in")
     parser.add_argument("--json", type=Path, help="also write every figure here")
     arguments = parser.parse_args()
-    found = errors(arguments.goldens, arguments.weights)
+    found = errors(arguments.goldens, arguments.weights, dtype=arguments.dtype, vae_dtype=arguments.vae_dtype)
     print(table(found))
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=2), encoding="utf-8")
