@@ -1,0 +1,103 @@
+"""The extraction benchmarks: what they compare with is what the released code does, and figures add up."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from actiondiff.backbones.base import find_spec
+from actiondiff.backbones.random_weights import RandomCheckpoint
+from actiondiff.checkpoints.reader import open_checkpoint
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def released_path() -> ModuleType:
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        import released_path
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+    return released_path
+
+
+def test_the_released_path_costs_what_the_released_code_costs(released_path):
+    """No straw man: 2 x 79.95 of U-Net, 3 x 65.23 of VAE and 50 x 0.335 of CLIP make 372.3 TFLOP."""
+    architecture = find_spec("svd-xt").architecture
+    flop = released_path.count_flop(architecture, height=576, width=1024, frames=25, grid=False)
+    assert flop["released"]["all"] == pytest.approx(372.3, rel=1e-3)
+    assert flop["released"]["U-Net"] == pytest.approx(2 * 79.95, rel=1e-3)
+    assert flop["released"]["VAE"] == pytest.approx(3 * 65.23, rel=1e-3)
+    assert flop["released"]["CLIP"] == pytest.approx(50 * 0.335, rel=2e-3)
+    # ours: a third of the VAE, half of CLIP, and the U-Net to layer 9 without its constant cross-attention
+    assert flop["ours"]["VAE"] == pytest.approx(65.23, rel=1e-3)
+    assert flop["ours"]["CLIP"] == pytest.approx(25 * 0.335, rel=2e-3)
+    assert 25 < flop["ours"]["U-Net"] < 27.07
+
+
+class Completed:
+    """The golden weights, which lack the decoder; no feature depends on what stands in for it."""
+
+    def __init__(self, path: Path) -> None:
+        self._checkpoint = open_checkpoint(path, unet_head_dim=16, clip_head_dim=16)
+        self._random = RandomCheckpoint(
+            {"unet": self.unet_config, "clip": self.clip_config, "vae": self.vae_config}, 0
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._checkpoint, name)
+
+    def tensors(self, component: str, names: list[str], *, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+        known = self._checkpoint.keys(component)
+        found = self._checkpoint.tensors(component, [n for n in names if n in known], dtype=dtype)
+        missing = [n for n in names if n not in known]
+        return found | (self._random.tensors(component, missing, dtype=dtype) if missing else {})
+
+
+def test_the_released_path_gives_the_released_codes_features(released_path, shared_dir):
+    goldens = shared_dir / "goldens"
+    stored = load_file(goldens / "features.safetensors") | load_file(goldens / "inputs.safetensors")
+    weights = Completed(goldens / "sgm_tiny_unet.safetensors")
+    assert not weights.one_vae
+    torch.set_num_threads(2)  # as for the other golden tests
+    path = released_path.ReleasedPath(weights)
+    frames = stored["video"].numpy()[:20:4]  # the first window
+    found = path.features(released_path.prepared(frames, 128, 192, "cpu"), 20)
+    assert len(found) == 13
+    for key, tokens in found.items():
+        assert released_path.relative_error(tokens, stored[f"nonoise.{key}.mean"][:5]) < 5e-5, key
+
+
+def run(script: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / script), *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def test_both_paths_in_turns(tmp_path):
+    size = ["--height", "32", "--width", "64", "--frames", "3"]
+    printed = run("extraction.py", "--smoke", *size, "--json", str(tmp_path / "x.json"))
+    figures: dict[str, Any] = json.loads((tmp_path / "x.json").read_text())
+    assert "| one timestep, layer 9 |" in printed
+    assert figures["agreement"]["largest of the grid"] < 1e-5
+    assert {name: len(passes) for name, passes in figures["passes"].items()} == {
+        "released": 7, "ours": 7, "ours grid": 3,
+    }  # fmt: skip
+    one, grid = figures["ratios"].values()
+    assert one["flop_ratio"] < grid["flop_ratio"]
+    for passes in figures["passes"].values():
+        for parts in passes:
+            seconds = parts["cpu_seconds"]
+            assert 0 < sum(seconds[part] for part in ("CLIP", "VAE", "U-Net")) <= seconds["all"]
+    flop = figures["tflop"]
+    assert flop["released grid"]["all"] == pytest.approx(7 * flop["released"]["all"])
+    assert np.isfinite(list(figures["peak_memory_gib"].values())).all()
