@@ -1,0 +1,162 @@
+"""A figure as a value: drawn once, then an SVG inside a page, files on disk, and the numbers behind it."""
+
+import io
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+
+from actiondiff.provenance import atomic_path
+
+__all__ = ["GRID", "INK", "SERIES", "Figure", "canvas", "shade", "styled"]
+
+INK, GRID = "#1f2430", "#c4cad4"
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#5f6b7a")
+"""Colours of series, told apart by colour-blind people as well; the first six after Okabe and Ito (2008)."""
+
+_STYLE: dict[Any, Any] = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9.0,
+    "axes.titlesize": 10.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.facecolor": "none",
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "text.parse_math": False,  # a label such as "cost $5 to $10" is shown as it is
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.6,
+    "hatch.linewidth": 0.5,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "svg.fonttype": "none",  # text stays text: it can be searched, selected and read aloud
+    "svg.hashsalt": "actiondiff",  # with no date: the same numbers give the same bytes
+}
+_PNG_DPI = 160
+# Inside a page, colours follow its light or dark scheme.
+_SCHEME = {INK: "currentColor", GRID: "var(--line)"} | {
+    colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, 1)
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """A figure, what it shows in words, and its numbers.
+
+    Attributes:
+        name: Stem of its files.
+        drawing: As matplotlib has it.
+        title: Heading.
+        alt: What is to be seen, for those who cannot see it.
+        caption: What it shows and on what; the floor where there is one.
+        data: The numbers drawn.
+        watermark: Written across it and into the data, if not empty.
+    """
+
+    name: str
+    drawing: Drawing
+    title: str
+    alt: str
+    caption: str
+    data: pd.DataFrame
+    watermark: str = ""
+
+    def marked(self, text: str) -> "Figure":
+        """The same with a watermark."""
+        return replace(self, watermark=text)
+
+    def svg(self) -> str:
+        """A standalone SVG document on white."""
+        return self._render("svg", Date=None, Creator=None).decode()
+
+    def png(self) -> bytes:
+        """A PNG on white."""
+        return self._render("png", Software=None)
+
+    def csv(self) -> str:
+        """The numbers as CSV, with a column that holds the watermark if there is one."""
+        data = self.data.assign(watermark=self.watermark) if self.watermark else self.data
+        return data.to_csv(index=False, lineterminator="\n")
+
+    def inline_svg(self, prefix: str) -> str:
+        """An SVG element for a page: no background, colours of the page, ids that begin with `prefix`."""
+        text = self.svg()
+        text = text[text.index("<svg") :]
+        text = re.sub(r'(<g id="patch_1">\s*<path [^>]*?)fill: #ffffff', r"\1fill: none", text, count=1)
+        text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+        text = re.sub(r'\bid="', f'id="{prefix}-', text)
+        text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}-", text)
+        for colour, name in _SCHEME.items():
+            text = re.sub(rf"(fill|stroke|stop-color): {colour}", rf"\1: {name}", text)
+        width = float(self.drawing.get_figwidth()) * 96  # CSS pixels; on a phone down to what can be read
+        size = f"width: {width:.0f}px; min-width: {min(width, max(340, 0.62 * width)):.0f}px"
+        text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', "", text, count=1)
+        return text.replace("<svg", f'<svg style="{size}" aria-hidden="true"', 1)
+
+    def save(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write NAME.svg, NAME.png and NAME.csv."""
+        contents = {"svg": self.svg().encode(), "png": self.png(), "csv": self.csv().encode()}
+        paths = []
+        for suffix, content in contents.items():
+            paths.append(Path(folder) / f"{self.name}.{suffix}")
+            with atomic_path(paths[-1]) as aside:
+                aside.write_bytes(content)
+        return paths
+
+    def _render(self, kind: str, **metadata: None) -> bytes:
+        """The file's bytes; without dates and versions."""
+        mark = None
+        with styled(), io.BytesIO() as buffer:
+            if self.watermark:
+                mark = self.drawing.text(
+                    0.5, 0.5, self.watermark, fontsize=30, color="#b00020", alpha=0.22, rotation=22,
+                    ha="center", va="center", zorder=100, in_layout=False,
+                )  # fmt: skip
+            self.drawing.savefig(buffer, format=kind, dpi=_PNG_DPI, metadata=metadata)
+            if mark:
+                mark.remove()
+            return buffer.getvalue()
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Our look, for as long as the block or the decorated function lasts."""
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        # A browser finds glyphs of other scripts in the reader's fonts.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        yield
+
+
+def canvas(width: float, height: float) -> tuple[Drawing, Axes]:
+    """A drawing with one pair of axes; sizes in inches. To be called inside `styled`."""
+    drawing = Drawing(figsize=(width, height), layout="constrained")
+    return drawing, drawing.add_subplot()
+
+
+def shade(red: float, green: float, blue: float) -> str:
+    """Black or white, whichever is read better on a colour (each part in [0, 1])."""
+    light = [
+        part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in (red, green, blue)
+    ]
+    luminance = 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2]  # WCAG 2
+    return "#000000" if luminance > 0.179 else "#ffffff"

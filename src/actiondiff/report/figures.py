@@ -1,0 +1,306 @@
+"""Figures that every report uses: heatmaps, bars, frames. Scores are plain numbers in [0, 1]."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from numpy.typing import NDArray
+from PIL import Image
+
+from actiondiff.errors import UsageError
+from actiondiff.report.card import percent
+from actiondiff.report.drawing import INK, SERIES, Figure, canvas, shade, styled
+from actiondiff.report.html import Picture
+from actiondiff.report.tables import Score
+
+__all__ = [
+    "bars",
+    "best_over_rows",
+    "draw_cells",
+    "frame_strip",
+    "heatmap",
+    "label_of",
+    "long_table",
+]
+
+Unit = Literal["percent", "count", "number"]
+Values = NDArray[np.floating]
+_LONG = 28  # characters of a label that a figure shows; tables and CSV have it whole
+_MANY = 30  # cells across from which numbers are no longer written into them
+
+
+def label_of(name: object) -> str:
+    """A name as a figure shows it: shortened at the end, on one line."""
+    text = " ".join(str(name).split()) or "(empty)"
+    return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
+
+
+@styled()
+def heatmap(
+    values: Values,
+    *,
+    rows: Sequence[object],
+    columns: Sequence[object],
+    title: str,
+    name: str = "heatmap",
+    row_title: str = "",
+    column_title: str = "",
+    caption: str = "",
+    floor: float | None = None,
+    limits: tuple[float, float] | None = None,
+    centre: float | None = None,
+    unit: Unit = "percent",
+    best: bool = False,
+) -> Figure:
+    """A matrix of scores, each written into its cell.
+
+    Args:
+        values: (rows, columns); NaN where there is no number, which shows as a dash.
+        rows: Their names, from the top.
+        columns: Their names.
+        title: Heading.
+        name: Stem of its files.
+        row_title: What the rows are.
+        column_title: What the columns are.
+        caption: What it shows and on what.
+        floor: What a guess scores; said in the caption.
+        limits: Ends of the colours; the numbers' own if None.
+        centre: For gains and correlations: the value that is neither good nor bad, which is drawn pale.
+        unit: How numbers are written.
+        best: Also draw the best over the rows, below, as a curve over the columns.
+
+    Raises:
+        UsageError: If the names do not fit the numbers.
+    """
+    values = _checked(values, rows, columns)
+    cell = 0.62 if unit != "number" else 0.66
+    margin = 0.075 * max(len(label_of(row)) for row in rows) + 0.9
+    width = min(11.0, max(3.6, margin + cell * max(1, len(columns)) + 0.6))
+    height = max(1.6, 0.9 + 0.34 * len(rows)) + (1.3 if best else 0.0)
+    drawing, axes = canvas(width, height)
+    if best:
+        drawing.clear()
+        axes, below = drawing.subplots(2, 1, height_ratios=(height - 2.2, 1.2), sharex=True)
+        draw_best(below, values, floor=floor, column_title=column_title, columns=columns)
+    draw_cells(
+        axes, values, rows=rows, columns=columns, row_title=row_title,
+        column_title="" if best else column_title, limits=limits, centre=centre, unit=unit,
+    )  # fmt: skip
+    said = _floor_said(floor)
+    return Figure(
+        name=name,
+        drawing=drawing,
+        title=title,
+        alt=f"{title}. {_extremes(values, rows, columns, unit)}",
+        caption=" ".join(part for part in (caption, said) if part),
+        data=long_table(values, rows, columns, row_title or "row", column_title or "column"),
+    )
+
+
+def draw_cells(
+    axes: Axes,
+    values: Values,
+    *,
+    rows: Sequence[object],
+    columns: Sequence[object],
+    row_title: str = "",
+    column_title: str = "",
+    limits: tuple[float, float] | None = None,
+    centre: float | None = None,
+    unit: Unit = "percent",
+) -> None:
+    """The matrix itself, on given axes; see `heatmap`."""
+    known = values[np.isfinite(values)]
+    low, high = limits or ((float(known.min()), float(known.max())) if len(known) else (0.0, 1.0))
+    if centre is not None:
+        reach = max(abs(high - centre), abs(low - centre), 1e-9)
+        low, high = centre - reach, centre + reach
+    norm = Normalize(low, high if high > low else low + 1e-9)
+    colours = matplotlib.colormaps["cividis" if centre is None else "PuOr_r"]
+    axes.pcolormesh(np.ma.masked_invalid(values), cmap=colours, norm=norm, edgecolors="white", linewidth=0.8)
+    axes.invert_yaxis()
+    axes.set_xticks(np.arange(len(columns)) + 0.5, [label_of(column) for column in columns])
+    axes.set_yticks(np.arange(len(rows)) + 0.5, [label_of(row) for row in rows])
+    if max(len(label_of(column)) for column in columns) > 6:
+        axes.tick_params(axis="x", rotation=40)
+        for label in axes.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel(column_title)
+    axes.set_ylabel(row_title)
+    if max(values.shape) > _MANY:
+        axes.figure.colorbar(axes.collections[0], ax=axes, shrink=0.6).outline.set_visible(False)
+        return
+    for (i, j), value in np.ndenumerate(values):
+        colour = shade(*colours(norm(value))[:3]) if np.isfinite(value) else INK
+        axes.text(
+            j + 0.5, i + 0.5, _written(float(value), unit), ha="center", va="center", color=colour, fontsize=8
+        )
+
+
+def best_over_rows(values: Values) -> NDArray[np.float64]:
+    """(columns,) the highest number of each column; NaN where a column has none."""
+    filled = np.where(np.isfinite(values), values, -np.inf).max(axis=0)
+    return np.where(np.isfinite(filled), filled, np.nan)
+
+
+def draw_best(
+    axes: Axes, values: Values, *, floor: float | None, columns: Sequence[object], column_title: str
+) -> None:
+    """The curve below a heatmap: the best over its rows."""
+    best = best_over_rows(values)
+    place = np.arange(len(columns)) + 0.5
+    axes.plot(place, 100 * best, marker="o", markersize=4, color=SERIES[0])
+    if np.isfinite(best).any():
+        top = int(np.nanargmax(best))
+        axes.plot(place[top], 100 * best[top], marker="o", markersize=8, color=SERIES[1])
+    if floor is not None:
+        axes.axhline(100 * floor, color=SERIES[7], linestyle="--", linewidth=1)
+    axes.set_xticks(place, [label_of(column) for column in columns])
+    axes.set_ylabel("best (%)")
+    axes.set_xlabel(column_title)
+    axes.grid(axis="y")
+
+
+@styled()
+def bars(
+    scores: Mapping[str, Mapping[str, Score]],
+    *,
+    title: str,
+    name: str = "scores",
+    floor: Mapping[str, float | None] | None = None,
+    floor_title: str = "prior floor",
+    caption: str = "",
+    value_title: str = "accuracy (%)",
+) -> Figure:
+    """Scores side by side with their intervals: a group of bars a test, a bar a model, a line for the floor.
+
+    Args:
+        scores: Model -> test -> score, as `score_table` takes it.
+        title: Heading.
+        name: Stem of its files.
+        floor: Test -> what a guess scores.
+        floor_title: What the floor is.
+        caption: What the bars and intervals are.
+        value_title: The axis.
+    """
+    tests = list(dict.fromkeys(test for row in scores.values() for test in row))
+    drawing, axes = canvas(min(10.5, 1.6 + len(tests) * (0.55 + 0.24 * len(scores))), 3.4)
+    step = 0.8 / max(1, len(scores))
+    rows = []
+    for i, (model, row) in enumerate(scores.items()):
+        found = [row.get(test, Score(None)) for test in tests]
+        middle = np.array([np.nan if s.value is None else 100 * s.value for s in found])
+        low = np.array([m if s.low is None else 100 * s.low for s, m in zip(found, middle, strict=True)])
+        high = np.array([m if s.high is None else 100 * s.high for s, m in zip(found, middle, strict=True)])
+        place = np.arange(len(tests)) - 0.4 + step * (i + 0.5)
+        hatch = "////" if i >= len(SERIES) else ""
+        axes.bar(place, middle, step * 0.88, color=SERIES[i % len(SERIES)], hatch=hatch, label=_legend(model))
+        axes.vlines(place, low, high, color=INK, linewidth=1.1)
+        rows += [(model, test, s.value, s.low, s.high) for test, s in zip(tests, found, strict=True)]
+    lines = [
+        (j, float(floor[test] or 0)) for j, test in enumerate(tests) if floor and floor.get(test) is not None
+    ]
+    if lines:
+        place, heights = np.array(lines).T
+        axes.hlines(100 * heights, place - 0.45, place + 0.45, color=INK, linestyle="--", label=floor_title)
+    axes.set_xticks(range(len(tests)), [label_of(test) for test in tests])
+    axes.set_ylabel(value_title)
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y")
+    handles: list[Any] = [*axes.containers, *axes.collections[len(scores) :]]  # the floor last
+    drawing.legend(handles, [str(h.get_label()) for h in handles], loc="outside upper left", ncols=4)
+    data = pd.DataFrame(rows, columns=["model", "test", "score", "low", "high"])
+    data["floor"] = [(floor or {}).get(test) for test in data["test"]]
+    spoken = "; ".join(
+        f"{model}: " + ", ".join(f"{test} {percent(s.value)}" for test, s in row.items())
+        for model, row in scores.items()
+    )
+    return Figure(name, drawing, title, f"{title}. {spoken}", caption, data)
+
+
+def frame_strip(
+    frames: NDArray[np.uint8],
+    caption: str,
+    *,
+    num_frames: int = 4,
+    height_px: int = 96,
+    alt: str = "",
+) -> Picture:
+    """Frames of a clip, evenly spaced over it, beside each other.
+
+    Args:
+        frames: (T, H, W, 3) uint8, RGB.
+        caption: Below them.
+        num_frames: How many to show, at most.
+        height_px: Height they are scaled to.
+        alt: What is to be seen; the caption and the number of frames if empty.
+
+    Raises:
+        UsageError: If there is no frame, or they have another shape.
+    """
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
+        raise UsageError(f"frames are (T, H, W, 3) uint8, one at least; got {frames.shape} {frames.dtype}.")
+    count = min(num_frames, len(frames))
+    chosen = frames[[(2 * i + 1) * len(frames) // (2 * count) for i in range(count)]]  # midst of each part
+    size = (max(1, round(height_px * frames.shape[2] / frames.shape[1])), height_px)
+    shown = [np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS)) for frame in chosen]
+    gap = np.full((height_px, 2, 3), 255, np.uint8)
+    parts = [part for image in shown for part in (image, gap)][:-1]
+    return Picture(np.concatenate(parts, axis=1), caption, alt or f"{count} frames of a clip: {caption}")
+
+
+def _checked(values: Values, rows: Sequence[object], columns: Sequence[object]) -> NDArray[np.float64]:
+    checked: NDArray[np.float64] = np.asarray(values, dtype=np.float64)
+    if checked.shape != (len(rows), len(columns)) or not checked.size:
+        raise UsageError(
+            f"{len(rows)} row names and {len(columns)} column names need numbers of that shape; "
+            f"got {checked.shape}."
+        )
+    return checked
+
+
+def long_table(
+    values: NDArray[np.number], rows: Sequence[object], columns: Sequence[object], row: str, column: str
+) -> pd.DataFrame:
+    """A row a cell of a matrix: its row's name, its column's, and `value`."""
+    cells = [(rows[i], columns[j], value) for (i, j), value in np.ndenumerate(values)]
+    return pd.DataFrame(cells, columns=[row, column, "value"])
+
+
+def _written(value: float, unit: Unit) -> str:
+    if not np.isfinite(value):
+        return "–"
+    if unit == "percent":
+        return f"{100 * value:.0f}" if abs(value) >= 0.9995 else f"{100 * value:.1f}"
+    return f"{value:.0f}" if unit == "count" else f"{value:.2f}"
+
+
+def _extremes(values: Values, rows: Sequence[object], columns: Sequence[object], unit: Unit) -> str:
+    if not np.isfinite(values).any():
+        return "No number is known."
+    said = []
+    for word, flat in (("Highest", np.nanargmax(values)), ("Lowest", np.nanargmin(values))):
+        i, j = divmod(int(flat), values.shape[1])
+        mark = " %" if unit == "percent" else ""
+        said.append(f"{word}: {_written(float(values[i, j]), unit)}{mark} at {rows[i]}, {columns[j]}.")
+    return " ".join(said)
+
+
+def _floor_said(floor: float | None) -> str:
+    return (
+        ""
+        if floor is None
+        else f"The prior floor, what guessing by class frequencies scores, is {percent(floor)}."
+    )
+
+
+def _legend(name: str) -> str:
+    """A name that matplotlib does not take for its own: those that begin with _ it leaves out of legends."""
+    text = label_of(name)
+    return f"\u2009{text}" if text.startswith("_") else text

@@ -1,0 +1,191 @@
+"""Pages: one HTML file each, with nothing from elsewhere, that reads well on a phone, on paper and aloud."""
+
+import base64
+import io
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image
+
+from actiondiff.provenance import atomic_path
+from actiondiff.report.drawing import Figure
+from actiondiff.report.tables import Grid
+
+__all__ = [
+    "Gallery",
+    "Item",
+    "Notes",
+    "Page",
+    "Picture",
+    "Provenance",
+    "Section",
+    "Text",
+    "render",
+    "write_page",
+]
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Text:
+    """Paragraphs, parted by blank lines."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Sentences that stand out.
+
+    Attributes:
+        sentences: One a line.
+        kind: `warning` for what makes numbers mean less than they seem to.
+    """
+
+    sentences: tuple[str, ...]
+    kind: Literal["note", "warning"] = "note"
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """Frames beside each other, as one image.
+
+    Attributes:
+        pixels: (H, W, 3) uint8, RGB.
+        caption: Below it.
+        alt: What is to be seen, for those who cannot see it.
+    """
+
+    pixels: NDArray[np.uint8]
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures in a grid."""
+
+    pictures: tuple[Picture, ...]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where numbers come from: nested settings, shown as `a.b`: value."""
+
+    values: Mapping[str, Any]
+    title: str = "Settings"
+
+
+Item: TypeAlias = Text | Notes | Grid | Figure | Gallery | Provenance
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it."""
+
+    title: str
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report.
+
+    Attributes:
+        title: Heading.
+        lead: What the page is about, in a sentence or two.
+        sections: In order; those without items are left out.
+        watermark: If not empty, a word or two put on every section, table and figure, such as `stand-in`.
+        footer: Last line, such as the version and the date; nothing is put there by itself.
+    """
+
+    title: str
+    lead: str
+    sections: Sequence[Section] = field(default_factory=tuple)
+    watermark: str = ""
+    footer: str = ""
+
+
+def render(page: Page) -> str:
+    """The page as HTML; the same page gives the same text."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "kind": _kind,
+        "paragraphs": _paragraphs,
+        "flat": _flat,
+        "jpeg": _jpeg,
+        "csv": _csv,
+    }
+    figures = {id(item): number for number, item in enumerate(_figures(page), 1)}
+
+    def inline(figure: Figure) -> Markup:
+        return Markup(figure.marked(page.watermark).inline_svg(f"figure{figures[id(figure)]}"))
+
+    sections = [section for section in page.sections if section.items]
+    css = Markup((_TEMPLATES / "page.css").read_text("utf-8"))
+    template = environment.get_template("page.html")
+    return template.render(page=page, sections=sections, css=css, inline=inline) + "\n"
+
+
+def write_page(path: str | os.PathLike[str], page: Page) -> Path:
+    """Write the page, and each figure's SVG, PNG and CSV into a folder `STEM-figures` beside it.
+
+    The page needs none of these files.
+    """
+    path = Path(path)
+    with atomic_path(path) as aside:
+        aside.write_text(render(page), "utf-8")
+    for figure in _figures(page):
+        figure.marked(page.watermark).save(path.parent / f"{path.stem}-figures")
+    return path
+
+
+def _figures(page: Page) -> list[Figure]:
+    return [item for section in page.sections for item in section.items if isinstance(item, Figure)]
+
+
+def _kind(item: Item) -> str:
+    return type(item).__name__.lower()
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Dotted name and value of every leaf."""
+    rows: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            rows += _flat(value, f"{prefix}{name}.")
+        else:
+            is_list = isinstance(value, list | tuple)
+            rows.append((f"{prefix}{name}", ", ".join(map(str, value)) if is_list else str(value)))
+    return rows
+
+
+def _jpeg(picture: Picture) -> str:
+    """As a data URI: a frame is a tenth of the size that PNG needs."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture.pixels).save(buffer, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _csv(text: str) -> str:
+    return "data:text/csv;charset=utf-8;base64," + base64.b64encode(text.encode()).decode()
