@@ -27,24 +27,30 @@ class Table:
         source: What they were read from, for messages.
         root: Folder that the examples' paths are relative to.
         examples: The clips, in the order of the table.
+        classes: All classes of the task in its own order, where it knows more than these clips show; empty:
+            the clips' own.
+        labels_are_complete: Whether every class a clip shows is known: a clip without labels then shows none
+            of them (it is a clip to score, not one without an answer), and clips may have several.
     """
 
     source: Path
     root: Path
     examples: tuple[Example, ...]
+    classes: tuple[str, ...] = ()
+    labels_are_complete: bool = False
 
     def __len__(self) -> int:
         return len(self.examples)
 
     @cached_property
     def label_names(self) -> tuple[str, ...]:
-        """All classes, sorted."""
-        return tuple(sorted({label for example in self.examples for label in example.labels}))
+        """All classes: those of the task in its order, else those of the clips, sorted."""
+        return self.classes or tuple(sorted({label for example in self.examples for label in example.labels}))
 
     @cached_property
     def multi_label(self) -> bool:
-        """Whether any clip has several labels."""
-        return any(len(example.labels) > 1 for example in self.examples)
+        """Whether clips may have several labels: any has, or the labels are complete."""
+        return self.labels_are_complete or any(len(example.labels) > 1 for example in self.examples)
 
     @cached_property
     def columns(self) -> tuple[str, ...]:

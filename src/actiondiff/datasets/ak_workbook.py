@@ -1,0 +1,197 @@
+"""Animal Kingdom's spreadsheet `AR_metadata.xlsx`: four sheets with their quirks, as plain values."""
+
+import ast
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import openpyxl
+
+from actiondiff.errors import TableError
+
+__all__ = ["Animal", "CareRow", "Clip", "Workbook", "read_workbook"]
+
+_COLUMNS = {
+    "AR": ("video_id", "type", "labels", "list_animal_action"),
+    "CARe": ("train_test", "animal_class", "animal_sub_class", "animal", "video_id", "action"),
+    "Action": ("Label", "Action"),
+    "Animal": ("Animal", "Parent Class", "Class", "Sub-Class"),
+}
+_ALIASES = {"common quail": "common quail bird", "cuckoo bird": "common cuckoo bird"}
+"""Animals of the AR sheet whose name on the Animal sheet is another."""
+_SHOWN = 20  # problems listed; a wrong file has thousands
+
+
+class Animal(NamedTuple):
+    """A row of the Animal sheet."""
+
+    name: str
+    parent_class: str
+    animal_class: str
+    sub_class: str
+
+
+class Clip(NamedTuple):
+    """A row of the AR sheet: one clip."""
+
+    video_id: str
+    split: str
+    labels: tuple[int, ...]
+    pairs: tuple[tuple[str, str], ...]  # animal, action
+
+
+class CareRow(NamedTuple):
+    """A clip of the CARe sheet."""
+
+    video_id: str
+    split: str
+    animal: str
+    animal_class: str
+    sub_class: str
+    action: int
+
+
+@dataclass(frozen=True)
+class Workbook:
+    """What the spreadsheet says.
+
+    Attributes:
+        clips: Of the AR sheet, in its order.
+        care: Of the CARe sheet, each clip once.
+        actions: Names of the actions by label number.
+        animals: Name in lower case -> animal.
+    """
+
+    clips: tuple[Clip, ...]
+    care: tuple[CareRow, ...]
+    actions: tuple[str, ...]
+    animals: Mapping[str, Animal]
+
+    def animal(self, name: str) -> Animal:
+        """An animal by the name it has on the AR sheet, in any case; one that is unknown has no classes."""
+        key = name.strip().lower()
+        return self.animals.get(_ALIASES.get(key, key), Animal(name, "", "", ""))
+
+
+def read_workbook(path: Path) -> Workbook:
+    """Read the spreadsheet; a second reading of an unchanged file is free.
+
+    Raises:
+        TableError: If it is no such spreadsheet, or rows are not as published; it lists the first twenty.
+    """
+    return _read(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, changed: int) -> Workbook:
+    sheets = _sheets(path)
+    problems: list[str] = []
+    actions = _actions(sheets["Action"], problems)
+    clips = [_clip(row, number, len(actions), problems) for number, row in sheets["AR"]]
+    repeated = [
+        name for name, count in Counter(row["video_id"] for _, row in sheets["AR"]).items() if count > 1
+    ]
+    problems += [f"AR: the clip {name} stands there several times" for name in repeated]
+    care = _care(sheets["CARe"], problems)
+    if problems:
+        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        raise TableError(path, [*problems[:_SHOWN], *more])
+    animals = {row["Animal"].strip().lower(): _animal(row) for _, row in sheets["Animal"]}
+    return Workbook(tuple(clip for clip in clips if clip), tuple(care), actions, animals)
+
+
+def _sheets(path: Path) -> dict[str, list[tuple[int, dict[str, Any]]]]:
+    """Sheet -> numbered rows as column -> cell; empty rows are left out."""
+    try:
+        book = openpyxl.load_workbook(path, read_only=True)
+    except Exception as error:  # openpyxl raises whatever its zip and XML readers do
+        raise TableError(path, [f"it cannot be read as a spreadsheet ({error}); download it again"]) from None
+    try:
+        missing = [name for name in _COLUMNS if name not in book.sheetnames]
+        if missing:
+            what = f"the sheets {', '.join(missing)} are missing; it has {', '.join(book.sheetnames)}"
+            raise TableError(path, [f"{what}. Use the AR_metadata.xlsx of the official page"])
+        return {name: _rows(path, name, book[name].iter_rows(values_only=True)) for name in _COLUMNS}
+    finally:
+        book.close()
+
+
+def _rows(path: Path, sheet: str, rows: Iterable[tuple[Any, ...]]) -> list[tuple[int, dict[str, Any]]]:
+    numbered = enumerate(rows, start=1)
+    header = next((list(row) for _, row in numbered), [])
+    missing = [name for name in _COLUMNS[sheet] if name not in header]
+    if missing:
+        found = ", ".join(str(name) for name in header if name) or "nothing"
+        raise TableError(
+            path, [f"sheet {sheet}: the columns {', '.join(missing)} are missing; it has {found}"]
+        )
+    return [
+        (number, dict(zip(header, row, strict=False)))
+        for number, row in numbered
+        if any(cell is not None for cell in row)
+    ]
+
+
+def _actions(rows: list[tuple[int, dict[str, Any]]], problems: list[str]) -> tuple[str, ...]:
+    """Names by label number; the row without a number (a formula gone wrong) has the one that is left."""
+    names = {row["Label"]: str(row["Action"]).strip() for _, row in rows if isinstance(row["Label"], int)}
+    unnumbered = [str(row["Action"]).strip() for _, row in rows if not isinstance(row["Label"], int)]
+    left = sorted(set(range(len(rows))) - set(names))
+    if len(unnumbered) == 1 and len(left) == 1:
+        names[left[0]] = unnumbered[0]
+    if sorted(names) != list(range(len(rows))):
+        problems.append(
+            f"Action: {len(rows)} actions should have the labels 0 to {len(rows) - 1}; without one: "
+            f"{', '.join(unnumbered) or 'none'}; not given: {', '.join(map(str, left)) or 'none'}"
+        )
+    return tuple(names[number] for number in sorted(names))
+
+
+def _clip(row: dict[str, Any], number: int, num_actions: int, problems: list[str]) -> Clip | None:
+    try:
+        labels = tuple(int(label) for label in str(row["labels"]).split(","))  # one label may be a number
+        pairs = tuple(_pairs(str(row["list_animal_action"])))
+    except (ValueError, SyntaxError) as error:
+        problems.append(f"AR row {number}: labels {row['labels']!r} or animals cannot be read ({error})")
+        return None
+    if row["type"] not in ("train", "test") or not row["video_id"]:
+        problems.append(f"AR row {number}: a clip needs an id and train or test; got {row['type']!r}")
+        return None
+    if not all(0 <= label < num_actions for label in labels):
+        problems.append(f"AR row {number}: labels are 0 to {num_actions - 1}; got {row['labels']}")
+        return None
+    return Clip(str(row["video_id"]), row["type"], tuple(dict.fromkeys(labels)), pairs)
+
+
+def _pairs(text: str) -> Iterable[tuple[str, str]]:
+    """`[('Fox', 'Eating')]`, or the same once more as text in a list: `['[("Fox", "Eating")]']`."""
+    for item in ast.literal_eval(text):
+        if isinstance(item, str):
+            yield from _pairs(item)
+        else:
+            animal, action = item
+            yield str(animal).strip(), str(action).strip()
+
+
+def _care(rows: list[tuple[int, dict[str, Any]]], problems: list[str]) -> list[CareRow]:
+    """Clips of the CARe sheet; training clips stand there twice, as `baseline` and as `train_bird` or so."""
+    found: dict[str, CareRow] = {}
+    for number, row in rows:
+        name = str(row["train_test"]).strip()
+        split = "train" if name == "baseline" or name.startswith("train") else name
+        video = str(row["video_id"]).strip()
+        columns = ("animal", "animal_class", "animal_sub_class")
+        animal, animal_class, sub_class = (str(row[column]).strip() for column in columns)
+        clip = CareRow(video, split, animal, animal_class, sub_class, row["action"])
+        if split not in ("train", "val", "test") or not isinstance(row["action"], int):
+            problems.append(f"CARe row {number}: {name!r} and {row['action']!r} are no split and action")
+        elif found.setdefault(video, clip)[:2] != (video, split) or found[video].action != clip.action:
+            problems.append(f"CARe row {number}: {video} is on two sides or has two actions")
+    return list(found.values())
+
+
+def _animal(row: dict[str, Any]) -> Animal:
+    return Animal(*(str(row[column] or "").strip() for column in _COLUMNS["Animal"]))
