@@ -8,22 +8,31 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from actiondiff import study
+from actiondiff.backbones.base import load_backbone
+from actiondiff.datasets.base import Table
 from actiondiff.datasets.menagerie import write_menagerie
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import UsageError
 from actiondiff.extraction.local import extract_features
 from actiondiff.menagerie.protocols import PROTOCOLS
+from actiondiff.provenance import environment
 from actiondiff.recipe import load_recipe
+from actiondiff.report.demo import DemoReport, write_demo_page
+from actiondiff.report.tables import Score
+from actiondiff.types import Example
+from actiondiff.video.decode import read_video
 
-__all__ = ["FEATURES", "DemoResult", "DemoRow", "run_demo"]
+__all__ = ["CONTROLS", "LAYERS", "TIMESTEPS", "DemoResult", "DemoRow", "run_demo"]
 
-FEATURES = {
-    "tiny": (20, ("layer3", "layer6", "layer9", "layer12")),
-    "pixels": (0, ("layer1",)),
-    "motion": (0, ("layer1",)),
-}
-"""Backbone -> timestep and layers: the built-in network, and two controls that are no networks."""
+TIMESTEPS = (10, 20, 25)
+LAYERS = ("layer3", "layer6", "layer9")
+CONTROLS = ("pixels", "motion")
+"""Features that are no network's."""
+_SHOWN = 3  # clips of each protocol on the page
 Progress = Callable[[str], None]
 
 
@@ -32,14 +41,18 @@ class DemoRow:
     """One feature's accuracies.
 
     Attributes:
-        features: Backbone and layer, for example `tiny layer3`.
+        features: Backbone, timestep and layer, for example `tiny t20 layer3`.
+        validation: Share of held-out source clips named rightly.
         accuracy: Protocol (`in-domain`, `species`, `context`, `view`) -> share of test clips named rightly.
         interval: Protocol -> 95 % interval over individuals.
+        run: Folder of the run, below the demo's.
     """
 
     features: str
+    validation: float
     accuracy: dict[str, float]
     interval: dict[str, tuple[float, float]]
+    run: str
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,8 @@ class DemoResult:
     """What the demo found.
 
     Attributes:
-        folder: Where everything lies: clips, features, runs, `demo.json`.
+        folder: Where everything lies: clips, features, runs, `demo.json`, `report.html`.
+        chosen: The network's feature that is best on held-out source clips.
         rows: One a feature.
         prior: Protocol -> what guessing by class frequencies scores.
         num_train: Training clips.
@@ -56,6 +70,7 @@ class DemoResult:
     """
 
     folder: Path
+    chosen: DemoRow
     rows: tuple[DemoRow, ...]
     prior: dict[str, float]
     num_train: int
@@ -100,39 +115,97 @@ def run_demo(
     if not table_path.exists():
         write_menagerie(folder / "clips", train=train, val=train // 4, test=test, seed=seed)
     lap("draw")
-    table = read_table(table_path)
-    for backbone, (timestep, layers) in FEATURES.items():
-        progress(f"extracting features of {backbone}: {', '.join(layers)}")
-        store = folder / "features" / backbone
-        extract_features(table_path, store, backbone=backbone, timesteps=[timestep], layers=layers)
+    for backbone in ("tiny", *CONTROLS):
+        progress(f"extracting features of {backbone}")
+        _extract(table_path, folder / "features" / backbone, backbone)
     lap("extract")
+    table = read_table(table_path)
+    wanted = [("tiny", timestep, layer) for timestep in TIMESTEPS for layer in LAYERS]
+    wanted += [(backbone, 0, "layer1") for backbone in CONTROLS]
     rows = []
-    for backbone, (timestep, layers) in FEATURES.items():
-        for layer in layers:
-            progress(f"training a head on {backbone} {layer}, and testing it")
-            values = {
-                "features.timestep": timestep,
-                "features.layer": layer,
-                "protocol.domain": "protocol",
-                "protocol.source": ["source"],
-                "seed": seed,
-            }
-            out = folder / "runs" / f"{backbone}-{layer}"
-            recipe = load_recipe("demo", values=values)
-            run = study.train(folder / "features" / backbone, table, out=out, recipe=recipe)
-            rows.append(_row(f"{backbone} {layer}", run.metrics["test"]["by_domain"]))
+    for number, (backbone, timestep, layer) in enumerate(wanted, start=1):
+        progress(f"training head {number} of {len(wanted)}, and testing it")
+        name = f"runs/{backbone}-t{timestep}-{layer}"
+        values = {
+            "features.timestep": timestep,
+            "features.layer": layer,
+            "protocol.domain": "protocol",
+            "protocol.source": ["source"],
+            "seed": seed,
+        }
+        recipe = load_recipe("demo", values=values)
+        run = study.train(folder / "features" / backbone, table, out=folder / name, recipe=recipe)
+        rows.append(
+            _row(backbone if backbone in CONTROLS else f"tiny t{timestep} {layer}", run.metrics, name)
+        )
     lap("train")
     prior = {name: side["prior_floor"]["accuracy"] for name, side in run.metrics["test"]["by_domain"].items()}
-    result = DemoResult(folder, tuple(rows), prior, run.metrics["counts"]["train"], test, seconds)
+    chosen = max(rows[: -len(CONTROLS)], key=lambda row: row.validation)
+    num_train = run.metrics["counts"]["train"]
+    result = DemoResult(folder, chosen, tuple(rows), prior, num_train, test, seconds)
+    write_demo_page(folder / "report.html", _report(result, table, {"train": train, "seed": seed}))
     values = {**asdict(result), "folder": str(folder)}
     (folder / "demo.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
     return result
 
 
-def _row(features: str, sides: Mapping[str, Any]) -> DemoRow:
-    accuracy = {name: sides[name]["scores"]["accuracy"] for name in sides}
-    interval = {name: tuple(sides[name]["intervals"]["accuracy"]) for name in sides}
-    return DemoRow(features, accuracy, interval)
+def _extract(table: Path, store: Path, backbone: str) -> None:
+    """Fill a store, the network's by two processes where there are two cores."""
+    if backbone in CONTROLS:
+        extract_features(table, store, backbone=backbone)
+        return
+    devices = ["cpu"] * min(2, os.cpu_count() or 1)
+    extract_features(table, store, backbone=backbone, timesteps=TIMESTEPS, layers=LAYERS, devices=devices)
+
+
+def _row(features: str, metrics: Mapping[str, Any], run: str) -> DemoRow:
+    sides = metrics["test"]["by_domain"]
+    accuracy: dict[str, float] = {name: sides[name]["scores"]["accuracy"] for name in PROTOCOLS}
+    interval: dict[str, tuple[float, float]] = {
+        name: tuple(sides[name]["intervals"]["accuracy"]) for name in PROTOCOLS
+    }
+    return DemoRow(features, metrics["validation"]["scores"]["accuracy"], accuracy, interval, run)
+
+
+def _report(result: DemoResult, table: Table, settings: Mapping[str, Any]) -> DemoReport:
+    controls = [row for row in result.rows if row.features in CONTROLS]
+    grid = np.array([[row.accuracy[name] for name in PROTOCOLS] for row in result.rows[: -len(CONTROLS)]])
+    grid = grid.reshape(len(TIMESTEPS), len(LAYERS), len(PROTOCOLS))
+    best = result.chosen
+    return DemoReport(
+        scores={
+            row.features: {name: Score(row.accuracy[name], *row.interval[name]) for name in PROTOCOLS}
+            for row in (best, *controls)
+        },
+        floor=result.prior,
+        grid={name: grid[:, :, place].T for place, name in enumerate(PROTOCOLS)},
+        layers=[layer.removeprefix("layer") for layer in LAYERS],
+        timesteps=TIMESTEPS,
+        clips={name: _clips(table, name) for name in PROTOCOLS},
+        num_train=result.num_train,
+        num_test=result.num_test,
+        chosen=best.features,
+        commands=[
+            f"actiondiff predict {result.folder}/{best.run} {result.folder}/clips/clips -o predictions",
+            f"actiondiff report {result.folder}/{best.run}",
+        ],
+        settings={**settings, "backbone": load_backbone("tiny", device="cpu").settings, **environment()},
+    )
+
+
+def _clips(table: Table, protocol: str) -> list[tuple[NDArray[np.uint8], str]]:
+    """A few test clips of different actions, with what they show."""
+    chosen: dict[str, Example] = {}
+    for example in table.examples:
+        if example.columns["protocol"] == protocol:
+            chosen.setdefault(example.labels[0], example)
+    return [
+        (
+            read_video(table.root / example.video).pixels,
+            " · ".join((label, *(example.columns[name] for name in ("species", "context", "view")))),
+        )
+        for label, example in list(chosen.items())[:_SHOWN]
+    ]
 
 
 def _claim(folder: Path, numbers: dict[str, int]) -> None:

@@ -9,17 +9,18 @@ def test_demo_runs_tells_the_truth_and_goes_on_where_it_was(tmp_path, capsys):
     arguments = ["demo", "--out", str(tmp_path / "d"), "--train", "32", "--test", "8"]
     assert run(arguments) == 0
     shown = capsys.readouterr().out
-    assert "random numbers, not trained" in " ".join(shown.split())
     found = json.loads((tmp_path / "d/demo.json").read_text("utf-8"))
-    names = [row["features"] for row in found["rows"]]
-    assert names == [
-        "tiny layer3",
-        "tiny layer6",
-        "tiny layer9",
-        "tiny layer12",
-        "pixels layer1",
-        "motion layer1",
-    ]
+    network = [f"tiny t{timestep} layer{layer}" for timestep in (10, 20, 25) for layer in (3, 6, 9)]
+    assert [row["features"] for row in found["rows"]] == [*network, "pixels", "motion"]
+    best = max(found["rows"][:-2], key=lambda row: row["validation"])
+    assert found["chosen"] == best  # by source clips alone
+    assert best["features"] in shown
+    assert "report.html" in shown
+    page = (tmp_path / "d/report.html").read_text("utf-8")
+    assert "unseen species" in page
+    assert best["features"] in page
+    assert page.count("data:image/jpeg") == 12  # three clips of each test
+    assert "http" not in page.replace("http://www.w3.org", "")  # nothing from elsewhere
     for row in found["rows"]:
         assert set(row["accuracy"]) == {"in-domain", "species", "context", "view"}
         assert all(0 <= value <= 1 for value in row["accuracy"].values())
