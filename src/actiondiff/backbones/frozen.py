@@ -185,7 +185,8 @@ def find_tensors(
     Args:
         spec: What it is.
         options: Resolved options; the seed draws random tensors.
-        weights: File or folder; None: what the machine's folder of weights holds under the backbone's name.
+        weights: File, folder or hub id; None: what the machine's folder of weights holds under the
+            backbone's name.
         kind: Name of the key map of its checkpoints.
         build: Component -> module.
 
@@ -200,9 +201,9 @@ def find_tensors(
     source = weights or find_weights(spec.name)
     if source is None:
         raise WeightsError(
-            f"{spec.name} needs weights: give weights= (--weights) their file or folder, or name in "
-            f"{VARIABLE} a folder that holds them as {spec.name}/ or {spec.name}.safetensors. "
-            f"random-{spec.name} needs none."
+            f"{spec.name} needs weights: give weights= (--weights) the file, folder or hub id of "
+            f"{spec.title}; or name in {VARIABLE} a folder that holds them as {spec.name}/, "
+            f"{spec.name}.safetensors or {spec.name}.pth.tar. random-{spec.name} needs none."
         )
     expected = {
         component: {name: tuple(tensor.shape) for name, tensor in make().state_dict().items()}

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
-from actiondiff.checkpoints.contents import _read_json, _weight_files
+from actiondiff.checkpoints.folders import read_json, weight_files
 from actiondiff.checkpoints.identity import Digest, recall, remember
 from actiondiff.checkpoints.tensorfile import TensorFile
 from actiondiff.errors import UsageError, WeightsError
@@ -84,7 +84,7 @@ class ActionTexts:
         self._folder = Path(folder).expanduser()
         if not self._folder.is_dir():
             raise WeightsError(f"no text weights at {folder}. {_ADVICE}")
-        files = [TensorFile(path) for path in _weight_files(self._folder)]
+        files = [TensorFile(path) for path in weight_files(self._folder)]
         self._places = {name: file for file in files for name in file.tensors if name.startswith(_PREFIXES)}
         if _PROJECTION not in self._places:
             raise WeightsError(f"{self._folder} holds no {_PROJECTION}, so it is of another model. {_ADVICE}")
@@ -94,7 +94,7 @@ class ActionTexts:
 
     def _build(self) -> CLIPTextModelWithProjection:
         """The tower on the meta device; every tensor it has is in the files, in its shape."""
-        fields = _read_json(self._folder / "config.json")
+        fields = read_json(self._folder / "config.json")
         config = _text_config(self._folder, fields)
         config.projection_dim = self.width  # a whole CLIP's config.json says 512 of its text tower, wrongly
         with torch.device("meta"):

@@ -2,7 +2,8 @@
 
 A data file in `keymaps/` says for each kind how its names map, and in `layout` where they are:
 
-    parts      folders that hold components; none: one file, or one folder with config.json and weights
+    parts      folders that hold components; none: one file, a folder with that file alone, or a folder with
+               config.json and weights
     prefixes   what may stand before every name, in the order in which they are tried
     anchor     the name, behind its prefix, by which the right prefix is known
     refused    beginnings of names that show that the file is not what the backbone stands for -> why
@@ -25,7 +26,9 @@ import yaml
 from torch import Tensor
 
 from actiondiff.checkpoints.architecture import Shape
-from actiondiff.checkpoints.contents import Entry, _read_json, _weight_files
+from actiondiff.checkpoints.contents import Entry
+from actiondiff.checkpoints.folders import read_json, weight_files
+from actiondiff.checkpoints.hub import locate
 from actiondiff.checkpoints.identity import Digest, combined, recall, remember
 from actiondiff.checkpoints.keymap import KeyMap
 from actiondiff.checkpoints.tensorfile import TensorFile, TensorInfo
@@ -122,7 +125,7 @@ def open_baseline(
     """Open weights of a baseline; of safetensors files nothing but tables of contents is read.
 
     Args:
-        path: File (safetensors, or a pickle of tensors alone) or folder.
+        path: File (safetensors, or a pickle of tensors alone), folder or hub id.
         kind: Name of the key map in `keymaps/`.
         expected: Component -> name -> shape: what the modules have. Everything must be there.
         architecture: Component -> constructor arguments of those modules.
@@ -130,13 +133,8 @@ def open_baseline(
     Raises:
         WeightsError: If there is nothing there, or it is not of this kind and architecture.
     """
-    source = Path(path).expanduser()
     layout = _layout(kind)
-    if not source.exists():
-        raise WeightsError(
-            f"no weights at {path}. {layout['advice']} Download a hub repository first, for example with "
-            "`hf download OWNER/NAME --local-dir FOLDER`, and give its folder."
-        )
+    source = _alone(locate(path, parts=layout["parts"] or ("",), advice=layout["advice"]), layout)
     files, config = _files(source, layout)
     _compare(source, layout, config, architecture)
     mapped = _mapped(source, files, layout, KeyMap(kind))
@@ -149,20 +147,35 @@ def _layout(kind: str) -> dict[str, Any]:
     return {"parts": (), "refused": {}, "config": {}, **yaml.safe_load(text)["layout"]}
 
 
+def _alone(source: Path, layout: Mapping[str, Any]) -> Path:
+    """The one file of weights of a folder that is no repository: where an original file was put as it is."""
+    if layout["parts"] or not source.is_dir() or (source / "config.json").exists():
+        return source
+    suffixes = _PICKLE_SUFFIXES | {".safetensors"}
+    found = sorted(path for path in source.iterdir() if path.suffix in suffixes)
+    if len(found) == 1:
+        return found[0]
+    here = ", ".join(path.name for path in found) or "none"
+    raise WeightsError(
+        f"{source} holds neither config.json nor one file of weights alone; files of weights there: {here}. "
+        f"{layout['advice']}"
+    )
+
+
 def _files(source: Path, layout: Mapping[str, Any]) -> tuple[list[tuple[str, TensorFile]], dict[str, Any]]:
     """Each file with what its names stand behind, and the content of config.json, by parts if there are."""
     if not layout["parts"]:
         if not source.is_dir():
             pickled = source.suffix in _PICKLE_SUFFIXES
             return [("", _Pickle(source) if pickled else TensorFile(source))], {}
-        return [("", TensorFile(file)) for file in _weight_files(source)], _read_json(source / "config.json")
+        return [("", TensorFile(file)) for file in weight_files(source)], read_json(source / "config.json")
     files: list[tuple[str, TensorFile]] = []
     config: dict[str, Any] = {}
     for part in layout["parts"]:
         if not (source / part).is_dir():
             raise WeightsError(f"{source} has no {part}/. {layout['advice']}")
-        files += [(f"{part}.", TensorFile(file)) for file in _weight_files(source / part)]
-        config[part] = _read_json(source / part / "config.json")
+        files += [(f"{part}.", TensorFile(file)) for file in weight_files(source / part)]
+        config[part] = read_json(source / part / "config.json")
     return files, config
 
 

@@ -1,6 +1,5 @@
 """What a file or folder of weights holds, under our names: where each tensor is, and what was left over."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ from actiondiff.checkpoints.architecture import (
     config_from_shapes,
     expected_shapes,
 )
+from actiondiff.checkpoints.folders import read_json, weight_files
 from actiondiff.checkpoints.keymap import KeyMap, Target
 from actiondiff.checkpoints.tensorfile import TensorFile
 from actiondiff.errors import WeightsError
@@ -31,8 +31,6 @@ _FOLDERS = {
     "vae": ("vae_encoder", "vae"),  # ours first: it holds no decoder
     "latent_encoder": ("latent_encoder",),
 }
-_STEMS = ("diffusion_pytorch_model", "model")
-_VARIANTS = ("", ".fp16")  # full precision where there is both
 
 
 @dataclass(frozen=True)
@@ -147,10 +145,10 @@ def contents_of_folder(folder: Path, *, unet_head_dim: int | None, clip_head_dim
         part = next((folder / name for name in _FOLDERS[component] if (folder / name).is_dir()), None)
         if part is None:
             continue
-        configs[component] = config_from_json(component, _read_json(part / "config.json"), source=part)
+        configs[component] = config_from_json(component, read_json(part / "config.json"), source=part)
         mapped[component] = {
             name: Entry(file, name, Target(component, name))
-            for file in map(TensorFile, _weight_files(part))
+            for file in map(TensorFile, weight_files(part))
             for name in file.tensors
         }
     _compare_heads(folder, configs, {"unet": unet_head_dim, "image_encoder": clip_head_dim})
@@ -179,36 +177,6 @@ def _checked(
                 )
             kept[component][name] = entry
     return kept, expected, list(left_over)
-
-
-def _weight_files(part: Path) -> list[Path]:
-    """The safetensors files of one component: one, or the shards that an index names."""
-    for variant in _VARIANTS:
-        for stem in _STEMS:
-            single = part / f"{stem}{variant}.safetensors"
-            if single.exists():
-                return [single]
-            index = part / f"{stem}.safetensors.index{variant}.json"
-            if index.exists():
-                shards = sorted({part / name for name in _read_json(index)["weight_map"].values()})
-                missing = [shard.name for shard in shards if not shard.exists()]
-                if missing:
-                    raise WeightsError(f"{part} lacks {', '.join(missing)}. Download it again.")
-                return shards
-    raise WeightsError(
-        f"{part} holds no weights that are read here; allowed: {' or '.join(_STEMS)}.safetensors, also "
-        ".fp16.safetensors or shards with an index. Pickles (.bin) are not read."
-    )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        fields = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise WeightsError(f"{path.parent} lacks {path.name}. Download or convert it again.") from None
-    except ValueError:
-        raise WeightsError(f"{path} is no JSON. Download or convert it again.") from None
-    return dict(fields)
 
 
 def _compare_heads(

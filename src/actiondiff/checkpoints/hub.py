@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -13,18 +14,32 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
+from actiondiff.checkpoints.folders import VARIANTS, has_weights, patterns
 from actiondiff.errors import WeightsError
 
-__all__ = ["locate"]
+__all__ = ["SVD_PARTS", "locate"]
 
-_FOLDERS = ("unet", "image_encoder", "vae", "vae_encoder", "latent_encoder")
-_STEMS = ("diffusion_pytorch_model", "model")
+SVD_PARTS = ("unet", "image_encoder", "vae", "vae_encoder", "latent_encoder")
+_SVD_ADVICE = (
+    "Give the path of a .safetensors file, of a converted or diffusers folder, or a hub id owner/name."
+)
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_FILE_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+_FILE_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".tar", ".bin")
 
 
-def locate(path_or_hub_id: str | os.PathLike[str]) -> Path:
+def locate(
+    path_or_hub_id: str | os.PathLike[str],
+    *,
+    parts: Sequence[str] = SVD_PARTS,
+    advice: str = _SVD_ADVICE,
+) -> Path:
     """The file or folder; downloaded from the hub if it is an id `owner/name` and no path.
+
+    Args:
+        path_or_hub_id: As the user gave it.
+        parts: Folders of a repository that hold what is needed; the empty name is its top. Nothing else is
+            downloaded.
+        advice: What to give instead of a path that does not exist.
 
     Raises:
         WeightsError: If there is no such path or repository, or it may not, or cannot, be downloaded.
@@ -34,18 +49,15 @@ def locate(path_or_hub_id: str | os.PathLike[str]) -> Path:
     if path.exists():
         return path
     if not _HUB_ID.fullmatch(name) or name.endswith(_FILE_SUFFIXES):
-        raise WeightsError(
-            f"no weights at {name}. Give the path of a .safetensors file, of a converted or diffusers "
-            "folder, or a hub id owner/name."
-        )
-    return _download(name)
+        raise WeightsError(f"no weights at {name}. {advice}")
+    return _download(name, parts)
 
 
-def _download(hub_id: str) -> Path:
+def _download(hub_id: str, parts: Sequence[str]) -> Path:
     """The repository's folder: full precision where it has that, else its fp16 variant."""
     page = f"https://huggingface.co/{hub_id}"
     try:
-        return _snapshot(hub_id)
+        return _snapshot(hub_id, parts)
     except GatedRepoError:
         raise WeightsError(
             f"{hub_id} is gated: accept its licence on {page}, then log in with `hf auth login` (or set "
@@ -59,8 +71,11 @@ def _download(hub_id: str) -> Path:
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
         raise WeightsError(
             f"{hub_id} is no path here, not (wholly) in the hub's local cache, and the hub cannot be reached "
-            "(or HF_HUB_OFFLINE is set). Download it where there is a network and give its path."
+            f"(or HF_HUB_OFFLINE is set). Download it where there is a network (`hf download {hub_id} "
+            "--local-dir FOLDER`) and give its path."
         ) from None
+    except WeightsError:
+        raise
     except Exception as error:  # the download client's own errors change their classes between versions
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(
@@ -69,23 +84,18 @@ def _download(hub_id: str) -> Path:
         ) from error
 
 
-def _snapshot(hub_id: str) -> Path:
-    try:
-        folder = Path(snapshot_download(hub_id, allow_patterns=_patterns("")))
-        if _has_weights(folder):
+def _snapshot(hub_id: str, parts: Sequence[str]) -> Path:
+    problem: Exception = WeightsError(
+        f"{hub_id} holds no weights that are read here: no .safetensors in "
+        f"{', '.join(part + '/' for part in parts if part) or 'its top folder'}. Pickles on the hub are not "
+        "downloaded; give another repository, or the path of a file."
+    )
+    for variant in VARIANTS:
+        try:
+            folder = Path(snapshot_download(hub_id, allow_patterns=patterns(parts, variant)))
+        except LocalEntryNotFoundError as error:
+            problem = error  # offline; the other variant may be there
+            continue
+        if has_weights(folder, parts):
             return folder
-    except LocalEntryNotFoundError:
-        pass  # offline; the other variant may be there
-    return Path(snapshot_download(hub_id, allow_patterns=_patterns(".fp16")))
-
-
-def _patterns(variant: str) -> list[str]:
-    names = ["config.json"]
-    for stem in _STEMS:
-        names += [f"{stem}{variant}.safetensors", f"{stem}{variant}-*.safetensors"]
-        names += [f"{stem}.safetensors.index{variant}.json"]
-    return [f"{folder}/{name}" for folder in _FOLDERS for name in names]
-
-
-def _has_weights(folder: Path) -> bool:
-    return any((folder / "unet").glob("*.safetensors"))
+    raise problem

@@ -3,9 +3,10 @@
 import os
 from pathlib import Path
 
-__all__ = ["VARIABLE", "find_weights", "weights_folder"]
+__all__ = ["PICKLE_SUFFIXES", "VARIABLE", "find_weights", "weights_folder"]
 
 VARIABLE = "ACTIONDIFF_WEIGHTS"
+PICKLE_SUFFIXES = (".pth.tar", ".pth", ".pt")  # of the baselines' original files; only tensors are loaded
 
 
 def weights_folder() -> Path | None:
@@ -15,10 +16,15 @@ def weights_folder() -> Path | None:
 
 
 def find_weights(name: str) -> Path | None:
-    """The default weights of a backbone: `NAME/` or `NAME.safetensors`, with - or _; None if absent."""
+    """The default weights of a backbone; None if absent.
+
+    They are `NAME/`, `NAME.safetensors`, or an original file renamed to `NAME.pth.tar`, `NAME.pth` or
+    `NAME.pt`, in this order, each with - or _.
+    """
     folder = weights_folder()
     if folder is None:
         return None
     stems = (name, name.replace("-", "_"))
-    candidates = [folder / f"{stem}{suffix}" for stem in stems for suffix in ("", ".safetensors")]
+    suffixes = ("", ".safetensors", *PICKLE_SUFFIXES)
+    candidates = [folder / f"{stem}{suffix}" for suffix in suffixes for stem in stems]
     return next((path for path in candidates if path.exists()), None)

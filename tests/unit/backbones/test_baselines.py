@@ -609,8 +609,8 @@ def test_unknown_layers_name_the_nearest():
 def test_weights_that_are_needed_or_absent():
     with pytest.raises(WeightsError, match=r"vjepa-h needs weights.*random-vjepa-h"):
         load_backbone("vjepa-h")
-    with pytest.raises(WeightsError, match="hf download"):
-        load("vjepa2-l", Path("facebook/vjepa2-vitl-fpc64-256"))
+    with pytest.raises(WeightsError, match=r"no weights at nowhere\.pth\.tar.*such as vith16\.pth\.tar"):
+        load("vjepa-l", Path("nowhere.pth.tar"))
 
 
 def test_a_fine_tuned_videomae_is_refused(tmp_path):

@@ -387,12 +387,26 @@ def test_hub_folder(monkeypatch, diffusers_folder):
     assert not any("fp16" in pattern or pattern.startswith("*") for pattern in patterns)
 
 
-def test_hub_falls_back_to_fp16(monkeypatch, tmp_path):
-    (tmp_path / "unet").mkdir()
-    asked = answers(monkeypatch, tmp_path)
-    with pytest.raises(WeightsError, match=r"lacks config\.json"):
-        open_checkpoint("owner/name")
+def test_hub_falls_back_to_fp16(monkeypatch, models, tmp_path):
+    models.save_folder(tmp_path / "half", variant="fp16")
+    (tmp_path / "nothing").mkdir()
+    asked: list[list[str]] = []
+
+    def snapshot_download(repo_id: str, *, allow_patterns: list[str]) -> str:
+        asked.append(allow_patterns)
+        return str(tmp_path / ("nothing", "half")[len(asked) - 1])
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
+    assert open_checkpoint("owner/name").vae_config
+    assert "unet/diffusion_pytorch_model.safetensors" in asked[0]
     assert "unet/diffusion_pytorch_model.fp16.safetensors" in asked[1]
+
+
+def test_a_repository_without_weights(monkeypatch, tmp_path):
+    asked = answers(monkeypatch, tmp_path)
+    with pytest.raises(WeightsError, match=r"owner/name holds no weights.*no \.safetensors in unet/"):
+        open_checkpoint("owner/name")
+    assert len(asked) == 2
 
 
 def test_offline_for_real():

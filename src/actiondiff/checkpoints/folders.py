@@ -1,0 +1,71 @@
+"""How diffusers and transformers lay out a folder of weights: names of files, and which of them are read."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from actiondiff.errors import WeightsError
+
+__all__ = ["VARIANTS", "has_weights", "patterns", "read_json", "weight_files"]
+
+VARIANTS = ("", ".fp16")  # full precision where there is both
+_STEMS = ("diffusion_pytorch_model", "model")
+
+
+def weight_files(part: Path) -> list[Path]:
+    """The safetensors files of one component: one, or the shards that an index names.
+
+    Raises:
+        WeightsError: If there is none, or a shard is missing.
+    """
+    for variant in VARIANTS:
+        for stem in _STEMS:
+            single = part / f"{stem}{variant}.safetensors"
+            if single.exists():
+                return [single]
+            index = part / f"{stem}.safetensors.index{variant}.json"
+            if index.exists():
+                shards = sorted({part / name for name in read_json(index)["weight_map"].values()})
+                missing = [shard.name for shard in shards if not shard.exists()]
+                if missing:
+                    raise WeightsError(f"{part} lacks {', '.join(missing)}. Download it again.")
+                return shards
+    raise WeightsError(
+        f"{part} holds no weights that are read here; allowed: {' or '.join(_STEMS)}.safetensors, also "
+        ".fp16.safetensors or shards with an index. Pickles (.bin) are not read."
+    )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file that should be there.
+
+    Raises:
+        WeightsError: If it is absent or no JSON.
+    """
+    try:
+        fields = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise WeightsError(f"{path.parent} lacks {path.name}. Download or convert it again.") from None
+    except ValueError:
+        raise WeightsError(f"{path} is no JSON. Download or convert it again.") from None
+    return dict(fields)
+
+
+def patterns(parts: Iterable[str], variant: str) -> list[str]:
+    """What to download of a repository: each part's configuration and weights, no pickles, no other variant.
+
+    Args:
+        parts: Folders of components; the empty name is the repository's top.
+        variant: One of `VARIANTS`.
+    """
+    names = ["config.json"]
+    for stem in _STEMS:
+        names += [f"{stem}{variant}.safetensors", f"{stem}{variant}-*.safetensors"]
+        names += [f"{stem}.safetensors.index{variant}.json"]
+    return [f"{part}/{name}" if part else name for part in parts for name in names]
+
+
+def has_weights(folder: Path, parts: Iterable[str]) -> bool:
+    """Whether any of the parts holds safetensors files."""
+    return any(any((folder / part).glob("*.safetensors")) for part in parts)
