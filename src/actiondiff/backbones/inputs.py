@@ -106,7 +106,7 @@ class InputEncoder:
         moved = {name: tensor.to(self._device) for name, tensor in tensors.items()}
         model.load_state_dict(moved, assign=True)
         model.to(self._device).requires_grad_(False).eval()
-        if self._options.compile:
+        if self._options.compile and isinstance(model, VaeEncoder):  # CLIP is a tenth of the work: as it is
             model.compile(dynamic=False)
 
     @cached_property
