@@ -11,11 +11,11 @@ from actiondiff.errors import UsageError
 from actiondiff.evaluation.metrics import check_scored
 from actiondiff.types import Array
 
-__all__ = ["Metric", "interval", "mean_interval", "resample"]
+__all__ = ["Metric", "interval", "is_single_label", "mean_interval", "percentiles", "resample", "statistic"]
 
 Float: TypeAlias = NDArray[np.float64]
 Truth: TypeAlias = NDArray[np.bool_]
-Metric = Literal["accuracy", "balanced_accuracy", "micro_map", "macro_map"]
+Metric = Literal["accuracy", "balanced_accuracy", "micro_map", "macro_map", "charades_map"]
 
 
 def interval(
@@ -45,10 +45,29 @@ def interval(
     Raises:
         UsageError: If shapes or values do not fit.
     """
-    single = metric in ("accuracy", "balanced_accuracy")
-    probabilities, truth = check_scored(probabilities, targets, multi_label=not single)
+    probabilities, truth = check_scored(probabilities, targets, multi_label=not is_single_label(metric))
     weights = _weights(groups, len(truth), num_resamples, seed)
-    return _percentiles(_STATISTICS[metric](probabilities, truth, weights), level)
+    return percentiles(statistic(metric, probabilities, truth, weights), level)
+
+
+def is_single_label(metric: Metric) -> bool:
+    """Whether a score needs exactly one class a clip."""
+    return metric in ("accuracy", "balanced_accuracy")
+
+
+def statistic(metric: Metric, probabilities: Array, truth: Truth, weights: Float) -> Float:
+    """A score under several weightings of the clips at once.
+
+    Args:
+        metric: Which.
+        probabilities: (N, K) float32.
+        truth: (N, K).
+        weights: (R, N), how often each clip counts.
+
+    Returns:
+        (R,), NaN where a weighting leaves nothing to score.
+    """
+    return _STATISTICS[metric](probabilities, truth, weights)
 
 
 def mean_interval(
@@ -64,7 +83,7 @@ def mean_interval(
     With differences of two models on the same clips this is the paired bootstrap.
     """
     weights = _weights(groups, len(values), num_resamples, seed)
-    return _percentiles(weights @ values / weights.sum(1), level)
+    return percentiles(weights @ values / weights.sum(1), level)
 
 
 def resample(groups: Sequence[str], num_resamples: int, *, seed: int) -> Float:
@@ -87,7 +106,8 @@ def _weights(groups: Sequence[str], num_clips: int, num_resamples: int, seed: in
     return resample(groups, num_resamples, seed=seed) if num_groups > 1 else np.zeros((0, num_clips))
 
 
-def _percentiles(values: Float, level: float) -> tuple[float, float]:
+def percentiles(values: Float, level: float = 0.95) -> tuple[float, float]:
+    """The bounds that hold this share of the values between them; NaN where there is none."""
     known = values[~np.isnan(values)]
     if not len(known):
         return float("nan"), float("nan")
@@ -116,11 +136,17 @@ def _macro_map(probabilities: Array, truth: Truth, weights: Float) -> Float:
     return _mean_known(np.stack(each, axis=1))
 
 
+def _charades_map(probabilities: Array, truth: Truth, weights: Float) -> Float:
+    labelled = truth.any(1)
+    return _macro_map(probabilities[labelled], truth[labelled], weights[:, labelled])
+
+
 _STATISTICS: dict[Metric, Callable[[Array, Truth, Float], Float]] = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
     "micro_map": _micro_map,
     "macro_map": _macro_map,
+    "charades_map": _charades_map,
 }
 """Score -> function of probabilities (N, K), truth (N, K) and the clips' weights (R, N), giving (R,)."""
 

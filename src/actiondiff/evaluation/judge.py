@@ -1,7 +1,7 @@
 """A model's probabilities on labelled clips: scores, floor and intervals side by side, and a row a clip."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ __all__ = [
     "mean_and_sd",
     "missing_clips",
     "prediction_table",
+    "protocol_classes",
+    "restrict",
     "targets_of_counts",
 ]
 
@@ -33,6 +35,7 @@ METRICS = {
     "balanced_accuracy": "balanced accuracy",
     "micro_map": "micro mAP",
     "macro_map": "macro mAP",
+    "charades_map": "Charades mAP",
 }
 """Scores that are reported, and what they are called."""
 
@@ -64,6 +67,27 @@ def judge_by_value(
     return found
 
 
+def protocol_classes(sides: Sequence[PackedFeatures | None]) -> list[str]:
+    """Classes that any clip of a protocol has, in the task's order."""
+    packed = [side for side in sides if side is not None]
+    found = sum(side.targets.sum(0) for side in packed)
+    return [label for label, count in zip(packed[0].label_names, found, strict=True) if count]
+
+
+def restrict(
+    packed: PackedFeatures, probabilities: Array, activation: Activation, labels: Sequence[str]
+) -> tuple[PackedFeatures, Array]:
+    """Clips and probabilities of some of the classes; where they are to sum to 1, they do so again."""
+    if tuple(labels) == packed.label_names:
+        return packed, probabilities
+    columns = [packed.label_names.index(label) for label in labels]
+    chosen = replace(packed, targets=packed.targets[:, columns], label_names=tuple(labels))
+    kept = probabilities[:, columns]
+    if activation == "softmax":
+        kept = kept / kept.sum(1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
+    return chosen, kept.clip(0, 1)
+
+
 def prediction_table(packed: PackedFeatures, probabilities: Array) -> pd.DataFrame:
     """A row a clip: what it is, what was predicted, and every label's probability."""
     frame = pd.DataFrame(
@@ -71,6 +95,7 @@ def prediction_table(packed: PackedFeatures, probabilities: Array) -> pd.DataFra
             "video": [example.video for example in packed.examples],
             "start_seconds": [example.start_seconds for example in packed.examples],
             "end_seconds": [example.end_seconds for example in packed.examples],
+            "group": [group_of(example) for example in packed.examples],
             "label": [";".join(example.labels) for example in packed.examples],
             "predicted": [packed.label_names[i] for i in probabilities.argmax(1)],
         }
@@ -102,7 +127,7 @@ def check_classes(train: PackedFeatures) -> None:
 
 def mean_and_sd(tested: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
     """Mean and standard deviation (n - 1) of each score that exists, over two or more trainings."""
-    values = {name: [scores[name] for scores in tested if scores[name] is not None] for name in METRICS}
+    values = {name: [s[name] for s in tested if s.get(name) is not None] for name in METRICS}
     known = {name: found for name, found in values.items() if found}
     mean = {name: float(np.mean(found)) for name, found in known.items()}
     return mean, {name: float(np.std(found, ddof=1)) for name, found in known.items()}

@@ -104,26 +104,27 @@ def scores(
     rows = zip(label_names, predicted.T, truth.T, precisions, strict=True)
     per_class = tuple(_class_scores(label, p, t, float(ap)) for label, p, t, ap in rows)
     totals = summary(probabilities, targets, multi_label=multi_label)
-    labelled = truth.any(1)
-    charades = _mean(average_precisions(probabilities[labelled], truth[labelled])) if multi_label else None
     return Scores(
         num_clips=len(truth),
         num_classes_without_clips=sum(entry.support == 0 for entry in per_class),
         **totals,
-        charades_map=charades,
         per_class=per_class,
         confusion=confusion,
     )
 
 
 def summary(probabilities: Array, targets: Array, *, multi_label: bool) -> dict[str, float | None]:
-    """The four totals `accuracy`, `balanced_accuracy`, `micro_map`, `macro_map`; see `scores`.
+    """The totals `accuracy`, `balanced_accuracy`, `micro_map`, `macro_map`, `charades_map`; see `scores`.
 
-    The accuracies are None for multi-label tasks, every total where no clip has a class.
+    The accuracies are None for multi-label tasks, Charades' rule for the others, every total where no clip
+    has a class.
     """
     probabilities, truth = check_scored(probabilities, targets, multi_label=multi_label)
-    accuracy = balanced = None
-    if not multi_label:
+    accuracy = balanced = charades = None
+    if multi_label:
+        labelled = truth.any(1)
+        charades = _mean(average_precisions(probabilities[labelled], truth[labelled]))
+    else:
         hits, support = (_one_hot(probabilities) & truth).sum(axis=0), truth.sum(axis=0)  # (K,)
         accuracy = float(hits.sum() / len(truth))
         balanced = float((hits[support > 0] / support[support > 0]).mean())
@@ -132,6 +133,7 @@ def summary(probabilities: Array, targets: Array, *, multi_label: bool) -> dict[
         "balanced_accuracy": balanced,
         "micro_map": _mean(average_precisions(probabilities.reshape(-1, 1), truth.reshape(-1, 1))),
         "macro_map": _mean(average_precisions(probabilities, truth)),
+        "charades_map": charades,
     }
 
 

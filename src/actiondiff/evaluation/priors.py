@@ -19,6 +19,7 @@ class PriorFloor:
     balanced_accuracy: float | None
     micro_map: float | None
     macro_map: float | None
+    charades_map: float | None
 
 
 def prior_floor(source_targets: Array, targets: Array, *, multi_label: bool) -> PriorFloor:
@@ -49,4 +50,4 @@ def prior_floor(source_targets: Array, targets: Array, *, multi_label: bool) -> 
         guessed, support = counts == counts.max(), truth.sum(axis=0)  # (K,)
         accuracy = float(support[guessed].mean() / len(truth))
         balanced = float((support[guessed] > 0).mean() / (support > 0).sum())
-    return PriorFloor(accuracy, balanced, totals["micro_map"], totals["macro_map"])
+    return PriorFloor(accuracy, balanced, totals["micro_map"], totals["macro_map"], totals["charades_map"])

@@ -7,13 +7,19 @@ table, or further clips in it, move no group from one side to the other by thems
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 from actiondiff.datasets.base import Table
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.types import Example
 
-__all__ = ["Split", "group_of", "split_examples"]
+__all__ = ["ScoreSource", "Split", "group_of", "leave_one_out", "regroup", "split_examples"]
+
+ScoreSource: TypeAlias = Literal["no", "training", "held-out"]
+Values: TypeAlias = Sequence[str] | str
+_NO_LABEL = "\0"
+"""Stands for a class where a clip shows none of them."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +44,28 @@ def group_of(example: Example) -> str:
     return example.group or example.video
 
 
+def regroup(table: Table, column: str) -> Table:
+    """The same clips with the values of a column as their groups.
+
+    Raises:
+        UnknownNameError: If there is no such column.
+    """
+    values = table.values(column)
+    clips = zip(table.examples, values, strict=True)
+    return replace(table, examples=tuple(replace(example, group=value) for example, value in clips))
+
+
 def split_examples(
     table: Table,
     *,
     domain: str | None = None,
-    source: Sequence[str] = (),
-    target: Sequence[str] | str = "rest",
+    source: Values = (),
+    target: Values = "rest",
+    validation: bool = True,
     validation_share: float = 0.2,
     test_share: float = 0.2,
+    score_source: ScoreSource = "no",
+    train_clips: int | None = None,
     seed: int = 0,
 ) -> Split:
     """Divide labelled clips.
@@ -57,26 +77,37 @@ def split_examples(
     where the table marks none.
 
     Args:
-        table: The clips; those without a label are left out.
+        table: The clips; those without a label are left out, unless the table's labels are complete.
         domain: Column whose values are the domains.
-        source: Values that train.
+        source: Values that train; `rest` for all that do not test.
         target: Values that test; `rest` for all others.
+        validation: Whether to hold out clips to choose by where the table marks none.
         validation_share: Share of the training side's groups to hold out, at least one a class where it has
             one to spare.
         test_share: Share of all groups that test, where nothing else says which.
+        score_source: With `held-out`, clips of the source test beside the target's: those marked, or else a
+            `test_share` of its groups, which then do not train.
+        train_clips: Training clips at most, drawn class by class in turn, so that sources of unlike size can
+            be compared.
         seed: Of what is drawn.
 
     Raises:
         UnknownNameError: If the column or a value does not exist.
         UsageError: If a side ends up without clips, or only one class is left to learn.
     """
-    labelled = [i for i, example in enumerate(table.examples) if example.labels]
-    if not labelled:
+    complete = table.labels_are_complete
+    labelled = [i for i, example in enumerate(table.examples) if example.labels or complete]
+    if not any(table.examples[i].labels for i in labelled):
         raise UsageError(f"{table.source} has no labels; training needs a column label.")
     splits = [example.split for example in table.examples]
     if domain is not None:
         side, test, text = _by_domain(table, labelled, domain, source, target)
-        side = [i for i in side if splits[i] != "test"]
+        own = [i for i in side if splits[i] == "test"]
+        if score_source == "held-out":
+            own = own or _hold_out(table, side, test_share, f"{seed}/test")
+            test = sorted({*test, *own})
+            text += f"; {len(own)} held-out clips of the source test, too"
+        side = _without(side, own)
     elif any(splits[i] for i in labelled):
         learnt = ("train", "val") if "train" in splits else ("", "val")
         side = [i for i in labelled if splits[i] in learnt]
@@ -88,31 +119,92 @@ def split_examples(
         side = _without(labelled, test)
         text = f"{test_share:.0%} of the groups drawn for testing"
     marked = [i for i in side if splits[i] == "val"]
-    validation = marked or _hold_out(table, side, validation_share, f"{seed}/validation")
-    train = _without(side, validation)
-    how = "marked in the table" if marked else f"{validation_share:.0%} of the training side's groups"
+    share = validation_share if validation else 0.0
+    held = marked or _hold_out(table, side, share, f"{seed}/validation")
+    train = _without(side, held)
+    how = (
+        "marked in the table" if marked
+        else f"{share:.0%} of the training side's groups" if share else "none"
+    )  # fmt: skip
+    if train_clips is not None and len(train) > train_clips:
+        text += f"; {train_clips} of {len(train)} training clips drawn"
+        train = _draw(table, train, train_clips, f"{seed}/train")
     _check(table, train)
-    return Split(tuple(train), tuple(validation), tuple(test), f"{text}; validation: {how}")
+    return Split(tuple(train), tuple(held), tuple(test), f"{text}; validation: {how}")
+
+
+def leave_one_out(table: Table, split: Split, domain: str) -> dict[str, Split]:
+    """A split for each of the source's domains, which plays the target while the others train.
+
+    Args:
+        table: The clips.
+        split: Of the whole study; its test clips have no part in these.
+        domain: Column whose values are the domains.
+
+    Returns:
+        Value of the domain -> split with its clips as validation, and without test clips.
+
+    Raises:
+        UsageError: If the source has one domain only.
+    """
+    values = table.values(domain)
+    found = sorted({values[i] for i in split.train})
+    if len(found) < 2:
+        raise UsageError(
+            f"selection=leave-one-source-domain-out needs a source of two values of {domain} at least; got "
+            f"{', '.join(found)}. Name more in source, or choose source-validation."
+        )
+    splits = {}
+    for value in found:
+        train = tuple(i for i in split.train if values[i] != value)
+        _check(table, train)
+        held = tuple(i for i in split.train if values[i] == value)
+        splits[value] = Split(train, held, (), f"{domain}: without {value}")
+    return splits
 
 
 def _by_domain(
-    table: Table, labelled: Sequence[int], domain: str, source: Sequence[str], target: Sequence[str] | str
+    table: Table, labelled: Sequence[int], domain: str, source: Values, target: Values
 ) -> tuple[list[int], list[int], str]:
     values = table.values(domain)
     known = sorted({values[i] for i in labelled} - {""})
-    wanted = [] if target == "rest" else [target] if isinstance(target, str) else list(target)
-    for value in (*source, *wanted):
+    learnt, tested = _listed(source), _listed(target)
+    for value in (*learnt, *tested):
         if value not in known:
             raise UnknownNameError(f"value of {domain}", value, known)
-    both = set(source) & set(wanted)
+    both = set(learnt) & set(tested)
     if both:
         raise UsageError(f"{domain} {sorted(both)[0]!r} is both source and target; choose one side for it.")
-    wanted = wanted or [value for value in known if value not in source]
-    if not wanted:
+    tested = tested or [value for value in known if value not in learnt]
+    learnt = learnt or [value for value in known if value not in tested]
+    if not tested:
         raise UsageError(f"every value of {domain} trains, so none is left to test on; name fewer as source.")
-    side = [i for i in labelled if values[i] in source]
-    test = [i for i in labelled if values[i] in wanted]
-    return side, test, f"{domain}: {', '.join(source)} -> {', '.join(wanted)}"
+    if not learnt:
+        raise UsageError(f"every value of {domain} tests, so none is left to train on; name fewer as target.")
+    side = [i for i in labelled if values[i] in learnt]
+    test = [i for i in labelled if values[i] in tested]
+    return side, test, f"{domain}: {', '.join(learnt)} -> {', '.join(tested)}"
+
+
+def _listed(values: Values) -> list[str]:
+    """The values that are named; none for `rest`."""
+    return [] if values == "rest" else [values] if isinstance(values, str) else list(values)
+
+
+def _draw(table: Table, indices: Sequence[int], count: int, salt: str) -> list[int]:
+    """So many clips, of each class in turn; which of a class follows from a hash of the clip's name."""
+
+    def chance(index: int) -> str:
+        example = table.examples[index]
+        return hashlib.sha256(f"{salt}/{example.video}/{example.start_seconds}".encode()).hexdigest()
+
+    ranks: Counter[str] = Counter()
+    turns = []
+    for index in sorted(indices, key=chance):
+        label = min(table.examples[index].labels, default="")
+        turns.append((ranks[label], label, index))
+        ranks[label] += 1
+    return sorted(index for _, _, index in sorted(turns)[:count])
 
 
 def _hold_out(table: Table, indices: Sequence[int], share: float, salt: str) -> list[int]:
@@ -124,9 +216,10 @@ def _hold_out(table: Table, indices: Sequence[int], share: float, salt: str) -> 
         return []
     frequency = Counter(label for i in indices for label in table.examples[i].labels)
     rarity = {label: rank for rank, label in enumerate(sorted(frequency, key=lambda x: (frequency[x], x)))}
+    rarity[_NO_LABEL] = len(rarity)
     labels: defaultdict[str, set[str]] = defaultdict(set)  # of each group
     for i in indices:
-        labels[group_of(table.examples[i])].update(table.examples[i].labels)
+        labels[group_of(table.examples[i])].update(table.examples[i].labels or (_NO_LABEL,))
     left = Counter(label for found in labels.values() for label in found)  # groups a class
     by_class = defaultdict(list)
     for group in sorted(labels, key=lambda group: hashlib.sha256(f"{salt}/{group}".encode()).hexdigest()):

@@ -23,12 +23,12 @@ def score_rows(side: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     """
     rows = []
     for name, title in METRICS.items():
-        value = side["scores"][name]
+        value = side["scores"].get(name)
         if value is None:
             continue
         low, high = side["intervals"].get(name, (None, None))
         span = "–" if low is None else f"{100 * low:.1f} to {100 * high:.1f} %"
-        rows.append((title, percent(value), span, percent(side["prior_floor"][name])))
+        rows.append((title, percent(value), span, percent(side["prior_floor"].get(name))))
     return rows
 
 

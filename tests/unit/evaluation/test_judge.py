@@ -12,6 +12,8 @@ from actiondiff.evaluation.judge import (
     mean_and_sd,
     missing_clips,
     prediction_table,
+    protocol_classes,
+    restrict,
     targets_of_counts,
 )
 from actiondiff.types import Example
@@ -43,7 +45,7 @@ def test_several_labels_have_no_accuracy():
     found = judge(packed(), PROBABILITIES, "sigmoid", targets_of_counts(np.array([1.0, 3.0])))
     assert found["scores"]["accuracy"] is None
     assert found["prior_floor"]["accuracy"] is None
-    assert set(found["intervals"]) == {"micro_map", "macro_map"}
+    assert set(found["intervals"]) == {"micro_map", "macro_map", "charades_map"}
 
 
 def test_one_group_has_no_interval():
@@ -64,11 +66,31 @@ def test_by_value(column, accuracy):
 
 def test_a_row_a_clip():
     frame = prediction_table(packed(), PROBABILITIES)
-    assert list(frame) == ["video", "start_seconds", "end_seconds", "label", "predicted", "p(eat)", "p(run)"]
+    fixed = ["video", "start_seconds", "end_seconds", "group", "label", "predicted"]
+    assert list(frame) == [*fixed, "p(eat)", "p(run)"]
+    assert list(frame["group"]) == ["a", "a", "b", "b"]
     assert list(frame["video"]) == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
     assert list(frame["label"]) == list(TRUTH)
     assert list(frame["predicted"]) == ["eat", "eat", "eat", "run"]
     assert list(frame["p(run)"]) == pytest.approx(list(PROBABILITIES[:, 1]))
+
+
+def test_only_the_protocols_classes():
+    """A head of three classes, of which clips have two: the third one's share goes to the others."""
+    arrays = [np.zeros((2, 3), dtype=np.float32)] * 2
+    examples = [Example("0.mp4", ("eat",)), Example("1.mp4", ("run",))]
+    clips = pack_arrays(arrays, examples, ("eat", "hop", "run"))
+    probabilities = np.array([[0.2, 0.7, 0.1], [0.25, 0.25, 0.5]], dtype=np.float32)
+    labels = protocol_classes([clips.subset([0]), None, clips.subset([1])])
+    assert labels == ["eat", "run"]
+    chosen, kept = restrict(clips, probabilities, "softmax", labels)
+    assert chosen.label_names == ("eat", "run")
+    assert chosen.targets.tolist() == [[1, 0], [0, 1]]
+    assert kept == pytest.approx(np.array([[2 / 3, 1 / 3], [1 / 3, 2 / 3]]))
+    assert restrict(clips, probabilities, "sigmoid", labels)[1] == pytest.approx(probabilities[:, [0, 2]])
+    source = np.eye(2, dtype=np.float32)
+    assert judge(chosen, kept, "softmax", source)["scores"]["accuracy"] == 1
+    assert restrict(clips, probabilities, "softmax", clips.label_names)[1] is probabilities
 
 
 def test_clips_that_were_left_out():
