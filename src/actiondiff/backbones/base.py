@@ -100,7 +100,7 @@ class BackboneOptions(BaseModel):
         None, description="Shorthand that sets embedding and latents together."
     )
     text_weights: str | Path | None = Field(
-        None, description="For text: folder of the CLIP model whose text tower embeds the actions."
+        None, description="For text: folder or hub id of the CLIP model whose text tower embeds the actions."
     )
     actions: str | tuple[str, ...] | None = Field(
         None, description="For text: names of actions, separated by commas, or a file with one a line."

@@ -299,8 +299,8 @@ def _texts(options: BackboneOptions, checkpoint: Checkpoint) -> ActionTexts | No
     folder = options.text_weights or find_weights(_TEXT)
     if folder is None:
         raise WeightsError(
-            "conditioning text needs text_weights= (--text-weights): the folder of the CLIP model whose text "
-            "tower embeds the actions, for SVD laion/CLIP-ViT-H-14-laion2B-s32B-b79K; or name in "
+            "conditioning text needs text_weights= (--text-weights): folder or hub id of the CLIP model that "
+            "embeds the actions, for SVD laion/CLIP-ViT-H-14-laion2B-s32B-b79K; or name in "
             f"{VARIABLE} a folder that holds it as {_TEXT}/."
         )
     texts = ActionTexts(folder, action_names(options.actions))

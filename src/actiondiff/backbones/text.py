@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
 from actiondiff.checkpoints.folders import read_json, weight_files
+from actiondiff.checkpoints.hub import locate
 from actiondiff.checkpoints.identity import Digest, recall, remember
 from actiondiff.checkpoints.tensorfile import TensorFile
 from actiondiff.errors import UsageError, WeightsError
@@ -28,9 +29,16 @@ _COMPONENT = "text_encoder"
 _PREFIXES = ("text_model.", "text_projection.")
 _PROJECTION = "text_projection.weight"
 _TOKENIZER_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))
+_DOWNLOADED = (
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
 _ADVICE = (
     "Give the folder of a CLIP model in transformers' layout: config.json, model.safetensors and the "
-    "tokenizer's files; for SVD that of laion/CLIP-ViT-H-14-laion2B-s32B-b79K."
+    "tokenizer's files, or its hub id; for SVD laion/CLIP-ViT-H-14-laion2B-s32B-b79K."
 )
 
 
@@ -65,9 +73,9 @@ class ActionTexts:
     """Names of actions and the tower that embeds them; nothing is embedded before it is asked for.
 
     Args:
-        folder: A CLIP model in transformers' layout: config.json (of the whole CLIP or its text tower with
-            projection), model.safetensors, tokenizer.json (or vocab.json and merges.txt). No code in the
-            folder is run.
+        folder: A CLIP model in transformers' layout, or its hub id: config.json (of the whole CLIP or its
+            text tower with projection), model.safetensors, tokenizer.json (or vocab.json and merges.txt). No
+            code in the folder is run.
         names: From `action_names`.
 
     Attributes:
@@ -81,9 +89,9 @@ class ActionTexts:
 
     def __init__(self, folder: str | Path, names: Sequence[str]) -> None:
         self.names = tuple(names)
-        self._folder = Path(folder).expanduser()
+        self._folder = locate(folder, parts=("",), extra=_DOWNLOADED, advice=_ADVICE)
         if not self._folder.is_dir():
-            raise WeightsError(f"no text weights at {folder}. {_ADVICE}")
+            raise WeightsError(f"{folder} is a file; text weights are a folder. {_ADVICE}")
         files = [TensorFile(path) for path in weight_files(self._folder)]
         self._places = {name: file for file in files for name in file.tensors if name.startswith(_PREFIXES)}
         if _PROJECTION not in self._places:

@@ -31,6 +31,7 @@ def locate(
     path_or_hub_id: str | os.PathLike[str],
     *,
     parts: Sequence[str] = SVD_PARTS,
+    extra: Sequence[str] = (),
     advice: str = _SVD_ADVICE,
 ) -> Path:
     """The file or folder; downloaded from the hub if it is an id `owner/name` and no path.
@@ -38,7 +39,8 @@ def locate(
     Args:
         path_or_hub_id: As the user gave it.
         parts: Folders of a repository that hold what is needed; the empty name is its top. Nothing else is
-            downloaded.
+            downloaded, but for:
+        extra: Further files of the repository, such as a tokenizer's.
         advice: What to give instead of a path that does not exist.
 
     Raises:
@@ -50,14 +52,14 @@ def locate(
         return path
     if not _HUB_ID.fullmatch(name) or name.endswith(_FILE_SUFFIXES):
         raise WeightsError(f"no weights at {name}. {advice}")
-    return _download(name, parts)
+    return _download(name, parts, extra)
 
 
-def _download(hub_id: str, parts: Sequence[str]) -> Path:
+def _download(hub_id: str, parts: Sequence[str], extra: Sequence[str]) -> Path:
     """The repository's folder: full precision where it has that, else its fp16 variant."""
     page = f"https://huggingface.co/{hub_id}"
     try:
-        return _snapshot(hub_id, parts)
+        return _snapshot(hub_id, parts, extra)
     except GatedRepoError:
         raise WeightsError(
             f"{hub_id} is gated: accept its licence on {page}, then log in with `hf auth login` (or set "
@@ -84,7 +86,7 @@ def _download(hub_id: str, parts: Sequence[str]) -> Path:
         ) from error
 
 
-def _snapshot(hub_id: str, parts: Sequence[str]) -> Path:
+def _snapshot(hub_id: str, parts: Sequence[str], extra: Sequence[str]) -> Path:
     problem: Exception = WeightsError(
         f"{hub_id} holds no weights that are read here: no .safetensors in "
         f"{', '.join(part + '/' for part in parts if part) or 'its top folder'}. Pickles on the hub are not "
@@ -92,7 +94,8 @@ def _snapshot(hub_id: str, parts: Sequence[str]) -> Path:
     )
     for variant in VARIANTS:
         try:
-            folder = Path(snapshot_download(hub_id, allow_patterns=patterns(parts, variant)))
+            wanted = [*patterns(parts, variant), *extra]
+            folder = Path(snapshot_download(hub_id, allow_patterns=wanted))
         except LocalEntryNotFoundError as error:
             problem = error  # offline; the other variant may be there
             continue

@@ -12,6 +12,7 @@ from transformers import CLIPTextModelWithProjection
 from actiondiff import FeatureStore, Frames, load_backbone
 from actiondiff.backbones.base import WindowBatch, backbone_from_settings
 from actiondiff.backbones.text import ActionTexts, action_names
+from actiondiff.checkpoints import hub
 from actiondiff.cli.app import run
 from actiondiff.errors import SettingsMismatchError, UsageError, WeightsError
 from actiondiff.testing import check_backbone
@@ -142,6 +143,20 @@ def test_the_tower_is_found_in_the_machines_folder_of_weights(text_folder, tmp_p
     assert backbone_from_settings(settings, device="cpu").settings == settings
 
 
+def test_the_tower_may_be_a_hub_id(text_folder, monkeypatch):
+    asked = []
+
+    def snapshot_download(repo_id, *, allow_patterns):
+        asked.append((repo_id, set(allow_patterns)))
+        return str(text_folder)
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
+    assert load("owner/clip").settings == load(text_folder).settings
+    ((repo_id, patterns),) = asked
+    assert repo_id == "owner/clip"
+    assert {"config.json", "model.safetensors", "tokenizer.json", "vocab.json", "merges.txt"} <= patterns
+
+
 def test_names_from_a_text_a_sequence_or_a_file(tmp_path):
     (tmp_path / "names.txt").write_text("holding a dish, a bowl\n\n run \n", "utf-8")
     assert action_names("walk, run") == action_names(["walk", "run "]) == ("walk", "run")
@@ -166,7 +181,7 @@ def test_names_that_cannot_be_used(given, text):
         ({"conditioning": "text", "actions": "walk"}, WeightsError, r"text_weights= \(--text-weights"),
         ({"text_weights": "T"}, UsageError, "text_weights go with conditioning text; got embedding own"),
         ({"actions": "walk", "text_weights": "T"}, UsageError, "actions and text_weights go with"),
-        ({"conditioning": "text", "actions": "a", "text_weights": "no/where"}, WeightsError, "no text"),
+        ({"conditioning": "text", "actions": "a", "text_weights": "./no"}, WeightsError, "no weights at"),
         ({"conditioning": "text", "actions": LETTERS, "text_weights": "T"}, UsageError, "reads at most 12"),
     ],
 )  # fmt: skip
