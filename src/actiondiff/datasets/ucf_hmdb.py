@@ -232,7 +232,7 @@ UCF_HMDB = PublishedDataset(
         "download UCF101.rar (6.5 GB) and UCF101TrainTestSplits-RecognitionTask.zip from UCF's page",
         "download hmdb51_org.rar (2.1 GB) and test_train_splits.rar from HMDB51's page; inside the first are "
         "archives, one a class: unpack those too",
-        "unpack all below one folder; the lists of CoMix (video_splits) or TA3N do in place of the split files",
+        "unpack all below one folder; lists of CoMix (video_splits) or TA3N do in place of split files",
     ),
     layout="UCF-101/Archery/v_Archery_g01_c01.avi, hmdb51_org/shoot_bow/NAME.avi",
     files=(_OFFICIAL_UCF, _OFFICIAL_HMDB, _CIRCULATING),

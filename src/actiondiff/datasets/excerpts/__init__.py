@@ -1,0 +1,70 @@
+"""A few rows of each dataset's annotation files, with the quirks of the whole.
+
+Ids, labels, times and animals are the published ones. Descriptions of actions, and the scripts and
+descriptions of Charades-Ego's videos, are left out: a script is replaced by its number here.
+"""
+
+import csv
+import io
+import os
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import openpyxl
+
+from actiondiff.datasets import DATASETS
+from actiondiff.errors import UnknownNameError
+from actiondiff.provenance import atomic_path
+
+__all__ = ["EXCERPTS", "write_excerpt"]
+
+EXCERPTS = {
+    "animal-kingdom": ("animal_kingdom",),
+    "charades-ego": ("charades_ego",),
+    "ucf-hmdb": ("ucf101", "hmdb51"),
+}
+"""Dataset -> folders here."""
+_EMPTY_ROWS = 3  # the published sheet of animals ends with a thousand
+
+
+def write_excerpt(dataset: str, folder: str | os.PathLike[str]) -> Path:
+    """Write the excerpt in the dataset's own file formats, and return the folder.
+
+    Raises:
+        UnknownNameError: If there is no excerpt of such a dataset.
+    """
+    if dataset not in EXCERPTS:
+        raise UnknownNameError("excerpt", dataset, [name for name in DATASETS if name in EXCERPTS])
+    folder = Path(folder)
+    for name in EXCERPTS[dataset]:
+        files = [item for item in resources.files(__name__).joinpath(name).iterdir() if item.is_file()]
+        if dataset == "animal-kingdom":
+            _write_workbook(folder / name / "AR_metadata.xlsx", files)
+            continue
+        for item in files:
+            # Published files of Charades-Ego and UCF101 end their lines with CRLF.
+            line_end = b"\n" if name == "hmdb51" else b"\r\n"
+            with atomic_path(folder / name / item.name) as aside:
+                aside.write_bytes(item.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", line_end))
+    return folder
+
+
+def _write_workbook(path: Path, sheets: list[Traversable]) -> None:
+    book = openpyxl.Workbook()
+    del book[book.sheetnames[0]]
+    for item in sorted(sheets, key=lambda item: item.name):
+        sheet = book.create_sheet(item.name.removesuffix(".csv"))
+        for row in csv.reader(io.StringIO(item.read_text("utf-8"), newline="")):
+            sheet.append([_cell(text) for text in row])
+        for cell in next(sheet.iter_cols(max_col=1)):
+            if cell.data_type == "f":
+                cell.data_type = "s"  # the published label of Yawning is the text =#N/A
+        if sheet.title == "Animal":
+            sheet.cell(sheet.max_row + _EMPTY_ROWS, 1).value = ""
+    with atomic_path(path) as aside:
+        book.save(aside)
+
+
+def _cell(text: str) -> str | int | None:
+    return int(text) if text.isdecimal() else text or None
