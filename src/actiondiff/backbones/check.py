@@ -1,21 +1,30 @@
 """Are my features right? A built-in golden recomputed here, and what half precision does to real weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from safetensors.numpy import load_file, save_file
-from torch import Tensor
 
-from actiondiff.backbones.base import Dtype, load_backbone
-from actiondiff.backbones.svd import SVD
+from actiondiff.backbones.base import Backbone, Dtype, load_backbone
+from actiondiff.errors import UsageError
 from actiondiff.types import Array, FeatureKey, Frames
 
-__all__ = ["EXPECTED", "Comparison", "check_device", "check_weights", "write_golden"]
+__all__ = [
+    "EXPECTED",
+    "Comparison",
+    "Half",
+    "check_device",
+    "check_weights",
+    "formula_video",
+    "suggested_options",
+    "write_golden",
+]
+
+Half = Literal["float16", "bfloat16"]
 
 _GOLDEN = "builtin/golden.safetensors"
 _TIMESTEPS = (0, 20)
@@ -25,6 +34,7 @@ _LAYERS = tuple(range(1, 14))
 # precision: three times what was measured on the built-in golden on a CPU (1.9e-3 and 1.7e-2 at layer 13).
 EXPECTED = {"float32": 1e-5, "float16": 6e-3, "bfloat16": 5e-2}
 _USABLE = 1e-2  # nearness asked of a network's half-precision outputs before it may be used so
+_VAE = "VAE encoder"
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ def check_weights(
     name: str,
     weights: str | Path | None,
     *,
-    dtype: Literal["float16", "bfloat16"] = "float16",
+    dtype: Half = "float16",
     device: str = "auto",
     height: int = 128,
     width: int = 192,
@@ -85,7 +95,7 @@ def check_weights(
         name: Backbone.
         weights: Its checkpoint.
         dtype: The half precision in question.
-        device: Where to compute. Half precision on a CPU is slow.
+        device: Where to compute. float16 on a CPU takes hundreds of times as long as float32.
         height: Of the small formula-drawn window, in pixels.
         width: As above.
         frames: Frames in the window.
@@ -96,8 +106,10 @@ def check_weights(
     size: dict[str, Any] = {"height": height, "width": width, "window": frames, "device": device}
     size |= {"unet_head_dim": unet_head_dim, "clip_head_dim": clip_head_dim}
     video = formula_video(frames)
-    full, half = (load_backbone(name, weights=weights, dtype=kind, **size) for kind in ("float32", dtype))
-    assert isinstance(full, SVD)
+    full, half, half_vae = (
+        load_backbone(name, weights=weights, dtype=kind, vae_dtype=vae_kind, **size)
+        for kind, vae_kind in (("float32", "float32"), (dtype, "float32"), ("float32", dtype))
+    )
     wanted = [number for number in (3, 6, 9, 13) if number <= layer]
     reference, other = (b.extract(video, layers=wanted) for b in (full, half))
     at = full.spec.timestep
@@ -105,19 +117,25 @@ def check_weights(
         Comparison(f"U-Net and image encoder, layer {n}", _error(other[at, n], reference[at, n]), _USABLE)
         for n in wanted
     ]
-    means = _vae_means(full, video, [torch.float32, getattr(torch, dtype)])
-    return [*lines, Comparison("VAE encoder", _error(means[1], means[0]), _USABLE)]
+    latents, other_latents = (_latents(backbone, video) for backbone in (full, half_vae))
+    return [*lines, Comparison(_VAE, _error(other_latents, latents), _USABLE)]
 
 
-@torch.inference_mode()
-def _vae_means(backbone: SVD, video: Frames, dtypes: Sequence[torch.dtype]) -> list[Array]:
-    """Posterior means of a window's frames, the VAE computing in each dtype; the backbone is used up."""
-    pixels = backbone.preprocess(torch.from_numpy(video.pixels)).to(backbone.device)
-    means = []
-    for dtype in dtypes:
-        vae = backbone.inputs.vae.to(dtype)
-        means.append(vae(pixels.to(dtype))[0].float().cpu().numpy())
-    return means
+def suggested_options(lines: Iterable[Comparison], dtype: Half) -> dict[str, str]:
+    """`dtype` and `vae_dtype` for `load_backbone`, by what `check_weights` found of a half precision."""
+    lines = list(lines)
+    networks = all(line.passed for line in lines if line.name != _VAE)
+    vae = all(line.passed for line in lines if line.name == _VAE)
+    return {"dtype": dtype if networks else "float32", "vae_dtype": dtype if vae else "float32"}
+
+
+def _latents(backbone: Backbone, video: Frames) -> Array:
+    """The posterior's mean for each frame, (T, 4, h, w); infinite if it is not finite."""
+    key = FeatureKey.of(backbone.spec.timestep, "vae")
+    try:
+        return backbone.extract(video, layers=["vae"], maps=True).maps[key]
+    except UsageError:
+        return np.full(1, np.inf, dtype=np.float32)
 
 
 def formula_video(num_frames: int = 8, height: int = 48, width: int = 64) -> Frames:
@@ -139,6 +157,6 @@ def _in_order(item: tuple[FeatureKey, Array]) -> tuple[int, int]:
     return item[0].timestep, int(item[0].layer.removeprefix("layer"))
 
 
-def _error(ours: Array | Tensor, theirs: Array) -> float:
+def _error(ours: Array, theirs: Array) -> float:
     difference = np.asarray(ours, dtype=np.float64) - theirs
     return float(np.linalg.norm(difference) / np.linalg.norm(theirs))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from actiondiff.backbones.check import Comparison
+    from actiondiff.backbones.check import Comparison, Half
     from actiondiff.checkpoints.convert import ConversionReport
 
 __all__ = ["register"]
@@ -79,12 +79,12 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Are my features right? Recompute a built-in golden here; and try half precision on your own weights."""
-    from actiondiff.backbones.check import check_device, check_weights
+    from actiondiff.backbones.check import check_device, check_weights, suggested_options
 
     lines = check_device(device, dtype)  # type: ignore[arg-type]  # load_backbone checks it
+    half = _half_precision(device, dtype)
     own = []
     if weights:
-        half: Any = dtype if dtype in ("float16", "bfloat16") else "float16"
         own = check_weights(
             backbone,
             weights,
@@ -93,23 +93,38 @@ def check(
             unet_head_dim=unet_head_dim,
             clip_head_dim=clip_head_dim,
         )
+    advice = suggested_options(own, half) if own else {}
     if as_json:
         found = {"golden": lines, "weights": own}
-        values = {kind: [{**asdict(c), "passed": c.passed} for c in checks] for kind, checks in found.items()}
-        typer.echo(json.dumps(values, indent=2))
+        values: dict[str, Any] = {
+            kind: [{**asdict(c), "passed": c.passed} for c in checks] for kind, checks in found.items()
+        }
+        typer.echo(json.dumps({**values, "options": advice}, indent=2))
     else:
-        _print_checks(lines, own)
+        _print_checks(lines, own, half, advice)
     if not all(line.passed for line in lines):
         raise typer.Exit(1)
 
 
-def _print_checks(golden: "list[Comparison]", own: "list[Comparison]") -> None:
+def _half_precision(device: str, dtype: str) -> "Half":
+    """The half precision to try: the one asked for, else what the device computes at speed."""
+    import torch
+
+    if dtype == "float16" or dtype == "bfloat16":
+        return dtype
+    on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    return "bfloat16" if on_cpu else "float16"
+
+
+def _print_checks(
+    golden: "list[Comparison]", own: "list[Comparison]", half: str, advice: dict[str, str]
+) -> None:
     from rich.console import Console
     from rich.table import Table
 
     for title, lines in (
         ("built-in golden, recomputed here", golden),
-        ("your weights, half precision against float32", own),
+        (f"your weights, {half} against float32", own),
     ):
         table = Table("what", "relative error", "in order up to", "", title=title)
         for line in lines:
@@ -124,10 +139,11 @@ def _print_checks(golden: "list[Comparison]", own: "list[Comparison]") -> None:
         if passed
         else "Features are WRONG on this device: do not use them."
     )
-    if own and not all(line.passed for line in own):
+    if own:
+        options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in advice.items())
         typer.echo(
-            "Where it says NO, half precision is not near enough. The VAE is always computed in float32; "
-            "if another line says NO, use --dtype float32 with these weights."
+            f"Near enough with these weights: {options}. The VAE takes most of the time, and is float32 "
+            "unless --vae-dtype says otherwise."
         )
 
 

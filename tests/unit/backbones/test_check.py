@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from actiondiff import Frames
+from actiondiff import Frames, load_backbone
 from actiondiff.backbones import check
+from actiondiff.cli.app import run
 
 
 def test_golden_is_what_the_code_makes(tmp_path):
@@ -31,6 +32,36 @@ def test_half_precision_is_near_but_not_equal():
 @pytest.mark.parametrize("error", [float("nan"), float("inf"), 1.0])
 def test_not_finite_or_far_fails(error):
     assert not check.Comparison("x", error, 0.1).passed
+
+
+@pytest.mark.parametrize(
+    ("network", "vae", "expected"),
+    [
+        (1e-3, 1e-3, {"dtype": "float16", "vae_dtype": "float16"}),
+        (1e-3, float("inf"), {"dtype": "float16", "vae_dtype": "float32"}),
+        (0.5, 1e-3, {"dtype": "float32", "vae_dtype": "float16"}),
+    ],
+)
+def test_what_is_near_enough_becomes_an_option(network, vae, expected):
+    lines = [check.Comparison("U-Net", network, 1e-2), check.Comparison("VAE encoder", vae, 1e-2)]
+    assert check.suggested_options(lines, "float16") == expected
+
+
+def test_a_vae_that_overflows_is_infinitely_far(monkeypatch):
+    backbone = load_backbone("tiny", device="cpu", height=32, width=32, vae_dtype="float16", window=2)
+    backbone.inputs.vae.encoder.conv_in.weight.mul_(1e5)
+    assert np.isinf(check._latents(backbone, check.formula_video(2))).all()
+
+
+def test_the_command_says_which_options_to_use(shared_dir, capsys):
+    weights = shared_dir / "goldens" / "sgm_tiny_unet.safetensors"
+    arguments = ["weights", "check", str(weights), "--unet-head-dim", "16", "--clip-head-dim", "16"]
+    assert run([*arguments, "--device", "cpu"]) == 0
+    output = capsys.readouterr().out
+    assert "your weights, bfloat16 against float32" in output  # float16 would take hours on a CPU
+    assert "Features are right on this device." in output
+    assert "--dtype " in output
+    assert "--vae-dtype float32." in output  # with these weights bfloat16 is off by more than a hundredth
 
 
 def test_weights_of_ones_own(shared_dir):
