@@ -2,10 +2,10 @@
 
     python benchmarks/economy.py clip.mp4 --weights svd_xt.safetensors [--preset economy] [--json FILE]
 
-The same frames pass the backbone at its own size and at the preset's. For each layer, over all frames' tokens:
-the relative L2 distance, the mean cosine between the two tokens of a frame, and, as a yardstick, the mean cosine
-between full-size tokens of different frames. A preset keeps what tells frames apart only if its cosine is clearly
-above that yardstick; what a trained head loses, only training it on both can tell.
+The same frames pass the backbone at its own size and at the preset's. For each layer, over all frames'
+tokens: the relative L2 distance, the mean cosine between the two tokens of a frame, and, as a yardstick, the
+mean cosine between full-size tokens of different frames. A preset keeps what tells frames apart only if its
+cosine is clearly above that yardstick; what a head loses by it, only training on both can tell.
 """
 
 import argparse

@@ -1,5 +1,9 @@
 """VAE, image encoder and what is asked of them: never more than needed, in the arithmetic that was chosen."""
 
+import importlib.util
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +15,7 @@ from actiondiff.backbones.precision import float32_mode
 from actiondiff.backbones.svd import SVD
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.types import FeatureKey
+from actiondiff.video.write import write_video
 
 
 def load(**options: object) -> SVD:
@@ -170,6 +175,34 @@ def test_preset_is_another_set_of_defaults():
     same = load_backbone("random-svd-xt", device="cpu", height=320, width=576)
     assert economy.settings == same.settings
     assert "preset" not in economy.settings
+
+
+def test_distance_of_a_preset_is_measured_by_a_script(tmp_path, monkeypatch, capsys):
+    path = Path(__file__).parents[3] / "benchmarks" / "economy.py"
+    module = importlib.util.spec_from_file_location("economy", path)
+    economy = importlib.util.module_from_spec(module)
+    module.loader.exec_module(economy)
+    tokens = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    same = economy.distances(tokens, 2 * tokens)
+    assert same["relative_l2"] == pytest.approx(1)
+    assert same["cosine"] == pytest.approx(1)
+    assert same["cosine_of_other_frames"] < 0.9
+
+    write_video(tmp_path / "clip.mp4", video(count=16).pixels, fps=10)
+    sizes = {None: {"height": 64, "width": 64}, "economy": {"height": 32, "width": 32}}
+    real = economy.actiondiff.load_backbone
+
+    def load_backbone(name, *, preset, **options):
+        return real(name, **sizes[preset], **options)
+
+    monkeypatch.setattr(economy.actiondiff, "load_backbone", load_backbone, raising=False)
+    arguments = [str(tmp_path / "clip.mp4"), "--backbone", "tiny", "--json", str(tmp_path / "found.json")]
+    monkeypatch.setattr("sys.argv", ["economy.py", *arguments, "--layers", "3,9", "--device", "cpu"])
+    economy.main()
+    assert "full size: 64 x 64\neconomy: 32 x 32\n" in capsys.readouterr().out
+    found = json.loads((tmp_path / "found.json").read_text("utf-8"))["layers"]
+    assert found.keys() == {"t20.layer3", "t20.layer9"}
+    assert all(row["relative_l2"] > 1e-3 for row in found.values())
 
 
 def test_presets_are_named_and_fit_their_backbone():
