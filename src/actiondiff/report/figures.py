@@ -129,7 +129,10 @@ def draw_cells(
         axes.tick_params(axis="x", rotation=40)
         for label in axes.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
-    axes.tick_params(length=0)
+    inches = axes.get_figure(root=True).get_size_inches()  # type: ignore[union-attr]
+    room = 72 * 0.75 * np.array([inches[0] / len(columns), inches[1] / len(rows)])  # points a name
+    axes.tick_params(axis="x", length=0, labelsize=float(np.clip(room[0], 3.5, 9)))
+    axes.tick_params(axis="y", length=0, labelsize=float(np.clip(room[1], 3.5, 9)))
     axes.spines[:].set_visible(False)
     axes.set_xlabel(column_title)
     axes.set_ylabel(row_title)

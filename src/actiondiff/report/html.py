@@ -20,6 +20,7 @@ from actiondiff.report.drawing import Figure
 from actiondiff.report.tables import Grid
 
 __all__ = [
+    "Code",
     "Gallery",
     "Item",
     "Notes",
@@ -38,6 +39,13 @@ _TEMPLATES = Path(__file__).parent / "templates"
 @dataclass(frozen=True)
 class Text:
     """Paragraphs, parted by blank lines."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines to type or to keep, as they are."""
 
     text: str
 
@@ -86,7 +94,7 @@ class Provenance:
     title: str = "Settings"
 
 
-Item: TypeAlias = Text | Notes | Grid | Figure | Gallery | Provenance
+Item: TypeAlias = Text | Code | Notes | Grid | Figure | Gallery | Provenance
 
 
 @dataclass(frozen=True)

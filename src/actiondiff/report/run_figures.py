@@ -12,6 +12,8 @@ from actiondiff.report.figures import draw_cells, label_of, long_table
 
 __all__ = ["class_bars", "confusion_matrix", "learning_curve"]
 
+_ENDS = 30  # classes drawn from either end where there are too many for one figure
+
 
 @styled()
 def learning_curve(history: pd.DataFrame, *, best_epoch: int | None = None, name: str = "learning") -> Figure:
@@ -98,7 +100,8 @@ def class_bars(
         value_title: The axis.
         average: Drawn as a line.
     """
-    known = sorted(((v, k) for k, v in values.items() if v is not None), key=lambda item: (-item[0], item[1]))
+    every = sorted(((v, k) for k, v in values.items() if v is not None), key=lambda item: (-item[0], item[1]))
+    known = every if len(every) <= 2 * _ENDS else [*every[:_ENDS], *every[-_ENDS:]]
     drawing, axes = canvas(7.2, 0.9 + 0.2 * max(3, len(known)))
     place = np.arange(len(known))
     axes.barh(place, [100 * value for value, _ in known], color=SERIES[0], height=0.75)
@@ -114,7 +117,7 @@ def class_bars(
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
     if average is not None:
-        axes.axvline(100 * average, color=INK, linestyle="--", linewidth=1)
+        axes.axvline(100 * average, color=INK, linestyle="--", linewidth=1, zorder=0)
     left_out = len(values) - len(known)
     caption = "In brackets: clips of the class."
     caption += f" Dashed: the mean, {percent(average)}." if average is not None else ""
@@ -123,9 +126,13 @@ def class_bars(
         if left_out
         else ""
     )
-    alt = f"{title}. {len(known)} classes."
+    if len(known) < len(every):
+        caption += (
+            f" Of {len(every)} classes the best {_ENDS} and the last {_ENDS} are drawn; all are in the data."
+        )
+    alt = f"{title}. {len(every)} classes."
     if known:
         (high, first), (low, last) = known[0], known[-1]
         alt += f" From {first}, {percent(high)}, to {last}, {percent(low)}."
-    data = pd.DataFrame([(k, v, support[k]) for v, k in known], columns=["class", "score", "clips"])
+    data = pd.DataFrame([(k, v, support[k]) for v, k in every], columns=["class", "score", "clips"])
     return Figure(name, drawing, title, alt, caption, data)

@@ -1,0 +1,170 @@
+"""How far a model's confidence can be trusted: reliability diagram, accuracy against coverage."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from actiondiff.errors import UsageError
+from actiondiff.report.card import percent
+from actiondiff.report.drawing import GRID, INK, SERIES, Figure, canvas, styled
+from actiondiff.report.figures import label_of
+
+__all__ = ["calibration_bins", "coverage_accuracy", "coverage_curve", "reliability_diagram"]
+
+Float = NDArray[np.float64]
+_BINS = 10
+
+
+def calibration_bins(confidence: Float, right: NDArray[np.bool_], *, num_bins: int = _BINS) -> pd.DataFrame:
+    """Clips by confidence, in equal steps from 0 to 1.
+
+    Args:
+        confidence: (N,) probability of the predicted class.
+        right: (N,) whether that class was right.
+        num_bins: Steps.
+
+    Returns:
+        A row a step: `low`, `high`, `clips`, `confidence` and `accuracy` (their means; NaN without clips).
+
+    Raises:
+        UsageError: If there is no clip, or the two differ in length.
+    """
+    confidence, right = _checked(confidence, right)
+    step = np.clip((confidence * num_bins).astype(int), 0, num_bins - 1)
+    clips = np.bincount(step, minlength=num_bins)
+    means = [
+        np.divide(np.bincount(step, values, num_bins), clips, out=np.full(num_bins, np.nan), where=clips > 0)
+        for values in (confidence, right.astype(np.float64))
+    ]
+    edges = np.arange(num_bins + 1) / num_bins
+    return pd.DataFrame(
+        {"low": edges[:-1], "high": edges[1:], "clips": clips, "confidence": means[0], "accuracy": means[1]}
+    )
+
+
+def coverage_accuracy(confidence: Float, right: NDArray[np.bool_]) -> pd.DataFrame:
+    """How accurate the surest share of the clips is named, for every share.
+
+    Clips of equal confidence are taken together: nothing tells them apart.
+
+    Args:
+        confidence: (N,) probability of the predicted class.
+        right: (N,) whether that class was right.
+
+    Returns:
+        A row a threshold, from the highest: `threshold`, `coverage`, `accuracy`.
+
+    Raises:
+        UsageError: If there is no clip, or the two differ in length.
+    """
+    confidence, right = _checked(confidence, right)
+    order = np.argsort(-confidence, kind="stable")
+    counts = np.arange(1, len(order) + 1)
+    hits = np.cumsum(right[order])
+    last = np.append(confidence[order][1:] != confidence[order][:-1], True)  # of its confidence
+    return pd.DataFrame(
+        {
+            "threshold": confidence[order][last],
+            "coverage": counts[last] / len(order),
+            "accuracy": hits[last] / counts[last],
+        }
+    )
+
+
+@styled()
+def reliability_diagram(
+    confidence: Float, right: NDArray[np.bool_], *, title: str = "Calibration", name: str = "calibration"
+) -> Figure:
+    """Accuracy against confidence; on the diagonal a model is as sure as it ought to be.
+
+    Args:
+        confidence: (N,) probability of the predicted class.
+        right: (N,) whether that class was right.
+        title: Heading.
+        name: Stem of its files.
+
+    Raises:
+        UsageError: If there is no clip, or the two differ in length.
+    """
+    bins = calibration_bins(confidence, right)
+    known = bins[bins["clips"] > 0]
+    error = float(
+        (known["clips"] * (known["accuracy"] - known["confidence"]).abs()).sum() / known["clips"].sum()
+    )
+    drawing, axes = canvas(4.4, 4.6)
+    drawing.clear()
+    axes, below = drawing.subplots(2, 1, height_ratios=(3.2, 1), sharex=True)
+    width = 1 / len(bins)
+    axes.bar(known["low"] + width / 2, known["accuracy"], width * 0.94, color=SERIES[0])
+    axes.plot(known["confidence"], known["accuracy"], "o", color=SERIES[1], markersize=4)
+    axes.plot((0, 1), (0, 1), color=INK, linestyle="--", linewidth=1)
+    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
+    below.bar(bins["low"] + width / 2, bins["clips"], width * 0.94, color=SERIES[7])
+    below.set(ylabel="clips", xlabel="confidence")
+    for part in (axes, below):
+        part.grid(axis="y", color=GRID)
+    caption = (
+        "Bars: share of the clips of a confidence that were named rightly; dots: at mean confidence; "
+        f"dashed: as sure as right. Expected calibration error over {len(bins)} steps: {percent(error)}."
+    )
+    sure = float(np.mean(confidence))
+    alt = f"{title}. Mean confidence {percent(sure)}, accuracy {percent(float(np.mean(right)))}."
+    return Figure(name, drawing, title, alt, caption, bins)
+
+
+@styled()
+def coverage_curve(
+    models: Mapping[str, tuple[Float, NDArray[np.bool_]]],
+    *,
+    title: str = "If it may say nothing",
+    name: str = "coverage",
+) -> Figure:
+    """Accuracy of the clips that are named when the least sure ones are left to a person.
+
+    Args:
+        models: Name -> confidence (N,), whether right (N,).
+        title: Heading.
+        name: Stem of its files.
+
+    Raises:
+        UsageError: If there is no clip, or two arrays differ in length.
+    """
+    drawing, axes = canvas(5.6, 3.0)
+    tables, said = [], []
+    for i, (model, (confidence, right)) in enumerate(models.items()):
+        curve = coverage_accuracy(confidence, right)
+        axes.step(
+            100 * curve["coverage"],
+            100 * curve["accuracy"],
+            where="post",
+            color=SERIES[i % 8],
+            label=label_of(model),
+        )
+        tables.append(curve.assign(model=model))
+        half = curve[curve["coverage"] >= 0.5].iloc[0]
+        said.append(
+            f"{model}: {percent(half['accuracy'])} of the surest half, "
+            f"{percent(curve['accuracy'].iloc[-1])} of all"
+        )
+    axes.set(
+        xlabel="clips named, the surest first (%)",
+        ylabel="accuracy of these (%)",
+        xlim=(0, 102),
+        ylim=(0, 102),
+    )
+    axes.grid()
+    if len(models) > 1:
+        axes.legend(loc="lower left")
+    caption = "Named rightly: " + "; ".join(said) + "."
+    return Figure(name, drawing, title, f"{title}. {caption}", caption, pd.concat(tables, ignore_index=True))
+
+
+def _checked(confidence: Float, right: NDArray[np.bool_] | Sequence[bool]) -> tuple[Float, NDArray[np.bool_]]:
+    values, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
+    if values.ndim != 1 or values.shape != hits.shape or not len(values):
+        raise UsageError(
+            f"confidence and rightness are one number a clip each; got {values.shape} and {hits.shape}."
+        )
+    return values, hits

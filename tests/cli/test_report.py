@@ -1,0 +1,75 @@
+"""`actiondiff report` on what the other commands wrote."""
+
+import base64
+import io
+import re
+
+import pytest
+from PIL import Image
+
+from actiondiff.cli.app import run
+
+QUICK = ["--set", "head.name=mean-linear", "--set", "head.input=plain", "--set", "head.project=null",
+         "--set", "training.epochs=9", "--set", "training.learning_rate=0.1"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def runs(study_folder, tmp_path_factory):
+    """Runs by domain; south is labelled the wrong way round, so that all of it is taken for the other."""
+    folder = tmp_path_factory.mktemp("runs")
+    lines = (study_folder / "table.csv").read_text().splitlines()
+    swapped = [x.replace("dark", "?").replace("bright", "dark").replace("?", "bright") for x in lines]
+    table = folder / "table.csv"
+    table.write_text("\n".join(b if "south" in a else a for a, b in zip(lines, swapped, strict=True)))
+    store = str(study_folder / "features")
+    base = ["train", store, str(table), "--root", str(study_folder), *QUICK, "--layer", "9"]
+    domain = ["--domain", "site", "--source", "north"]
+    assert run([*base, "-o", str(folder / "one"), *domain]) == 0
+    assert run([*base, "-o", str(folder / "two"), *domain, "--seeds", "2"]) == 0
+    clips = [store, str(study_folder / "table.csv")]
+    assert run(["evaluate", str(folder / "one"), *clips, "-o", str(folder / "evaluation")]) == 0
+    return folder
+
+
+def test_a_run(runs, study_folder, capsys):
+    assert run(["report", str(runs / "one"), "--videos", str(study_folder)]) == 0
+    assert "report.html" in capsys.readouterr().out
+    text = (runs / "one" / "report.html").read_text()
+    for said in ("t20.layer9", "site: north -&gt; south", "Only 8 clips were tested", "prior floor",
+                 "Average precision of each class", "Confusion", "Learning curve", "Leakage audit",
+                 "Expected calibration error", "versions.torch"):  # fmt: skip
+        assert said in text, said
+    strips = re.findall(r'src="data:image/jpeg;base64,([^"]+)" alt="4 frames of a clip: clips/', text)
+    assert len(strips) == 6  # the three surest of either class
+    assert "dark, taken for bright: 4 clips" in text
+    assert Image.open(io.BytesIO(base64.b64decode(strips[0]))).size[1] == 96
+    assert (runs / "one" / "report-figures" / "confusion.csv").is_file()
+
+
+def test_videos_that_are_not_found_are_said(runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(["report", str(runs / "one"), "-o", str(tmp_path / "r.html")]) == 0
+    text = (tmp_path / "r.html").read_text()
+    assert "Name the folder of the videos with --videos" in text
+    assert "<img" not in text
+
+
+def test_seeds(runs, tmp_path):
+    assert run(["report", str(runs / "two"), "-o", str(tmp_path / "r.html")]) == 0
+    text = (tmp_path / "r.html").read_text()
+    assert "standard deviation" in text
+    assert "is the one that is taken" in text
+
+
+def test_an_evaluation(runs, tmp_path):
+    assert run(["report", str(runs / "evaluation"), "-o", str(tmp_path / "r.html")]) == 0
+    text = (tmp_path / "r.html").read_text()
+    assert "clips were left out: it was trained or chosen on them" in text
+    assert "Confusion" in text
+
+
+def test_other_folders(tmp_path, capsys):
+    assert run(["report", str(tmp_path)]) == 1
+    assert "holds no metrics.json" in capsys.readouterr().err
+    assert run(["report", str(tmp_path / "none")]) == 1
+    assert "there is no folder" in capsys.readouterr().err
