@@ -25,6 +25,7 @@ from actiondiff.errors import UnknownNameError, UsageError
 __all__ = [
     "JSON",
     "Array",
+    "Bout",
     "DecodeReport",
     "Example",
     "FeatureKey",
@@ -200,6 +201,7 @@ class Features:
         window_length: L.
         maps: Key -> (T, C, h, w) float32, the un-pooled layer, where it was asked for.
         report: How decoding went, where there was any.
+        batch: Windows that passed together, if memory did not suffice for the backbone's own batch.
     """
 
     tokens: Mapping[FeatureKey, Array]
@@ -211,6 +213,7 @@ class Features:
     window_length: int = 0
     maps: Mapping["FeatureKey", Array] = field(default_factory=dict)
     report: DecodeReport | None = None
+    batch: int | None = None
 
     def __len__(self) -> int:
         return len(self.frame_index)
@@ -295,3 +298,20 @@ class Prediction:
     def label(self) -> str:
         """The most probable label."""
         return self.top(1)[0][0]
+
+
+@dataclass(frozen=True)
+class Bout:
+    """One action from one time of a video to another.
+
+    Attributes:
+        label: The action.
+        start_seconds: When it begins.
+        end_seconds: When it is over, which is no longer part of it; equal to the start for a point event.
+        probability: Mean over the bout, in [0, 1]; 1 for what a person labelled.
+    """
+
+    label: str
+    start_seconds: float
+    end_seconds: float
+    probability: float = 1.0

@@ -41,6 +41,7 @@ class _Config(BaseModel):
     feature_fingerprint: str = Field(min_length=1, description="Of the feature store's settings.")
     head: HeadOptions = Field(description="Name and size of the head.")
     token_width: int = Field(ge=1, description="D.")
+    temperature: float = Field(1.0, gt=0, description="Logits are divided by it in prediction.")
 
 
 def save_bundle(folder: str | os.PathLike[str], head: Head, config: Mapping[str, Any]) -> None:
@@ -50,7 +51,7 @@ def save_bundle(folder: str | os.PathLike[str], head: Head, config: Mapping[str,
         folder: Where to; made if need be.
         head: The trained head.
         config: JSON values: `labels`, `activation`, `keys`, `backbone`, `feature_fingerprint`, and anything
-            further. The head's options and width are added here.
+            further. The head's options, width and temperature are added here.
 
     Raises:
         UsageError: If the config lacks something, or the head has values that are not finite.
@@ -60,6 +61,7 @@ def save_bundle(folder: str | os.PathLike[str], head: Head, config: Mapping[str,
         "format": FORMAT,
         "head": head.options.model_dump(mode="json"),
         "token_width": head.token_width,
+        "temperature": head.temperature,
     }
     try:
         checked = _Config.model_validate(written)
@@ -109,6 +111,7 @@ def load_bundle(folder: str | os.PathLike[str]) -> tuple[Head, dict[str, Any]]:
         raise RunError(f"{folder} is damaged: {error}. Restore it, or train again.") from None
     head = build_head(checked.head, checked.token_width, len(checked.labels))
     _fill(head, tensors, folder)
+    head.temperature = checked.temperature
     return head.eval(), config
 
 

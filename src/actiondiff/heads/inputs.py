@@ -88,7 +88,12 @@ class Head(nn.Module):
         options: Name and size.
         token_width: D of the tokens as stored.
         num_classes: K.
+
+    Attributes:
+        temperature: Logits are divided by it wherever the head predicts; 1 while it is trained.
     """
+
+    temperature: float = 1.0
 
     def __init__(self, options: HeadOptions, token_width: int, num_classes: int) -> None:
         super().__init__()

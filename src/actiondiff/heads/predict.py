@@ -9,7 +9,15 @@ from actiondiff.datasets.loading import PackedFeatures
 from actiondiff.heads.inputs import Head
 from actiondiff.types import Array
 
-__all__ = ["Activation", "predict_probabilities", "split_spans"]
+__all__ = [
+    "Activation",
+    "activate",
+    "average_spans",
+    "clip_spans",
+    "predict_probabilities",
+    "span_logits",
+    "split_spans",
+]
 
 Activation: TypeAlias = Literal["softmax", "sigmoid"]
 """`softmax` for single-label tasks, `sigmoid` for multi-label ones, whatever the loss was."""
@@ -26,6 +34,69 @@ def split_spans(num_tokens: int, max_tokens: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
+def clip_spans(
+    packed: PackedFeatures, max_tokens: int, *, long_clips: Literal["spans", "cut"] = "spans"
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What a head sees of clips that may be longer than it takes; see `predict_probabilities`.
+
+    Returns:
+        (S,) int64 each: the row of `packed.tokens` a span begins with, its length, and its clip.
+    """
+    starts, lengths, owners = [], [], []
+    for clip, (offset, length) in enumerate(
+        zip(packed.offsets.tolist(), packed.lengths.tolist(), strict=False)
+    ):
+        spans = (
+            split_spans(length, max_tokens) if long_clips == "spans" else [slice(0, min(length, max_tokens))]
+        )
+        starts += [offset + span.start for span in spans]
+        lengths += [span.stop - span.start for span in spans]
+        owners += [clip] * len(spans)
+    start, length, owner = (torch.tensor(values, dtype=torch.int64) for values in (starts, lengths, owners))
+    return start, length, owner
+
+
+def span_logits(
+    head: Head, packed: PackedFeatures, starts: torch.Tensor, lengths: torch.Tensor, *, batch: int = 64
+) -> torch.Tensor:
+    """Logits of stretches of packed tokens; those of like length share a batch.
+
+    Args:
+        head: Any; it is left in the mode (training or not) it was in.
+        packed: Tokens; moved to the head's device batch by batch.
+        starts: (S,) int64, row of `packed.tokens` each begins with.
+        lengths: (S,) int64, 1 to the head's `max_tokens`.
+        batch: Stretches a batch; a matter of memory.
+
+    Returns:
+        (S, K) float32 on the CPU, before temperature and activation.
+    """
+    device = next(head.parameters()).device
+    logits = torch.zeros(len(starts), head.num_classes)
+    was_training = head.training
+    head.eval()
+    try:
+        with torch.inference_mode():
+            for chosen in lengths.argsort(stable=True).split(batch):
+                tokens, mask = packed.gather(starts[chosen], lengths[chosen])
+                logits[chosen] = head(tokens.to(device), mask.to(device)).float().cpu()
+    finally:
+        head.train(was_training)
+    return logits
+
+
+def activate(logits: torch.Tensor, activation: Activation, temperature: float) -> torch.Tensor:
+    """From logits (..., K) to probabilities."""
+    scaled = logits / temperature
+    return scaled.softmax(-1) if activation == "softmax" else scaled.sigmoid()
+
+
+def average_spans(values: torch.Tensor, owners: torch.Tensor, count: int) -> torch.Tensor:
+    """Mean over the spans (S, K) of each of `count` clips: (count, K)."""
+    totals = torch.zeros(count, values.shape[1]).index_add_(0, owners, values)
+    return totals / owners.bincount(minlength=count)[:, None]
+
+
 def predict_probabilities(
     head: Head,
     packed: PackedFeatures,
@@ -34,7 +105,7 @@ def predict_probabilities(
     long_clips: Literal["spans", "cut"] = "spans",
     batch_clips: int = 64,
 ) -> Array:
-    """Probabilities of clips.
+    """Probabilities of clips, with the head's temperature.
 
     Clips of like length share a batch; what else is in a batch changes a result by rounding only (1e-6).
 
@@ -49,28 +120,8 @@ def predict_probabilities(
     Returns:
         (N, K) float32, in [0, 1].
     """
-    limit = head.options.max_tokens
-    starts, lengths, owners = [], [], []
-    for clip, (offset, length) in enumerate(
-        zip(packed.offsets.tolist(), packed.lengths.tolist(), strict=False)
-    ):
-        spans = split_spans(length, limit) if long_clips == "spans" else [slice(0, min(length, limit))]
-        starts += [offset + span.start for span in spans]
-        lengths += [span.stop - span.start for span in spans]
-        owners += [clip] * len(spans)
-    start, length, owner = (torch.tensor(values, dtype=torch.int64) for values in (starts, lengths, owners))
-    device = next(head.parameters()).device
-    totals = torch.zeros(len(packed), head.num_classes)
-    was_training = head.training
-    head.eval()
-    try:
-        with torch.inference_mode():
-            for chosen in length.argsort(stable=True).split(batch_clips):
-                tokens, mask = packed.gather(start[chosen], length[chosen])
-                logits = head(tokens.to(device), mask.to(device)).float()
-                values = logits.softmax(-1) if activation == "softmax" else logits.sigmoid()
-                totals.index_add_(0, owner[chosen], values.cpu())
-    finally:
-        head.train(was_training)
-    averages: Array = (totals / owner.bincount(minlength=len(packed))[:, None]).numpy()
+    starts, lengths, owners = clip_spans(packed, head.options.max_tokens, long_clips=long_clips)
+    logits = span_logits(head, packed, starts, lengths, batch=batch_clips)
+    values = activate(logits, activation, head.temperature)
+    averages: Array = average_spans(values, owners, len(packed)).numpy()
     return averages
