@@ -116,8 +116,8 @@ class ReleasedPath(nn.Module):
         return {layer: value[len(pixels) :].float() for layer, value in maps.items()}
 
     def _embed(self, pixels: Tensor) -> Tensor:
+        prepared = clip_input(pixels, self.clip.config.image_size)
         with self._autocast():
-            prepared = clip_input(pixels, self.clip.config.image_size)
             embedded: Tensor = self.clip(pixel_values=prepared).image_embeds.float()
         return embedded
 

@@ -1,8 +1,8 @@
 """The extraction benchmarks: what they compare with is what the released code does, and figures add up."""
 
+import importlib
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,14 +19,18 @@ from actiondiff.checkpoints.reader import open_checkpoint
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.fixture(scope="module")
-def released_path() -> ModuleType:
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import released_path
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-    return released_path
+@pytest.fixture
+def script(monkeypatch) -> Callable[[str], ModuleType]:
+    """`script("name")` imports a script; torch's number of threads is put back afterwards."""
+    threads = torch.get_num_threads()
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield importlib.import_module
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def released_path(script) -> ModuleType:
+    return script("released_path")
 
 
 def test_the_released_path_costs_what_the_released_code_costs(released_path):
@@ -76,16 +80,21 @@ def test_the_released_path_gives_the_released_codes_features(released_path, shar
         assert released_path.relative_error(tokens, stored[f"nonoise.{key}.mean"][:5]) < 5e-5, key
 
 
-def run(script: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, str(BENCHMARKS / script), *arguments], capture_output=True, text=True, check=True
-    )
-    return done.stdout
+@pytest.fixture
+def run(script, monkeypatch, capsys) -> Callable[..., str]:
+    """Run a script with arguments; what it printed."""
+
+    def call(name: str, *arguments: str) -> str:
+        monkeypatch.setattr("sys.argv", [name, *arguments])
+        script(name).main()
+        return capsys.readouterr().out
+
+    return call
 
 
-def test_both_paths_in_turns(tmp_path):
+def test_both_paths_in_turns(run, tmp_path):
     size = ["--height", "32", "--width", "64", "--frames", "3"]
-    printed = run("extraction.py", "--smoke", *size, "--json", str(tmp_path / "x.json"))
+    printed = run("extraction", "--smoke", *size, "--json", str(tmp_path / "x.json"))
     figures: dict[str, Any] = json.loads((tmp_path / "x.json").read_text())
     assert "| one timestep, layer 9 |" in printed
     assert figures["agreement"]["largest of the grid"] < 1e-5
@@ -101,3 +110,32 @@ def test_both_paths_in_turns(tmp_path):
     flop = figures["tflop"]
     assert flop["released grid"]["all"] == pytest.approx(7 * flop["released"]["all"])
     assert np.isfinite(list(figures["peak_memory_gib"].values())).all()
+
+
+def test_gpu_pieces_are_kept_and_not_done_again(run, tmp_path):
+    """The script's code, on a CPU and a tiny network; no figure of it means anything here."""
+    file = tmp_path / "gpu.json"
+    first = run("gpu_extraction", "ceiling", "ours-float32", "--smoke", "--json", str(file))
+    assert "ours-float32 ..." in first
+    done = json.loads(file.read_text())["pieces"]
+    names = ["ours-float32", "released-default", "ours-float16-vae-tf32", "profile-ours"]
+    second = run("gpu_extraction", *names, "--smoke", "--json", str(file), "--repeats", "1")
+    assert "ours-float32 ..." not in second
+    figures = json.loads(file.read_text())
+    assert figures["pieces"]["ours-float32"] == done["ours-float32"]
+    assert figures["agreement"]["released-default"]["largest of all"] < 1e-5
+    assert "for CUDA devices" in figures["pieces"]["ours-float16-vae-tf32"]["skipped"]
+    assert sum(figures["pieces"]["profile-ours"]["share_by_kind"].values()) == pytest.approx(1)
+    row = figures["summary"]["ours-float32"]
+    base = figures["pieces"]["released-default"]
+    assert row["times_faster_grid"] == pytest.approx(base["grid_seconds"] / row["grid_seconds"])
+    assert row["share_of_ceiling"].keys() == {"CLIP", "VAE", "U-Net"}
+    assert figures["summary"].keys() == {"ours-float32", "released-default"}
+
+
+def test_the_gpu_script_refuses_machines_without_one(run, tmp_path, capsys):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(SystemExit):
+        run("gpu_extraction", "--json", str(tmp_path / "x.json"))
+    assert "no CUDA device" in capsys.readouterr().err
