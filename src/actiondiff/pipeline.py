@@ -16,6 +16,7 @@ from actiondiff.errors import RunError, UsageError, VideoError
 from actiondiff.heads.bundle import CONFIG, load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import predict_probabilities, split_spans
+from actiondiff.timeline import Timeline, TimelineOptions, make_timeline
 from actiondiff.types import DecodeReport, FeatureKey, Features, Frames, Prediction
 from actiondiff.video.decode import VideoReader, iter_video
 
@@ -113,16 +114,8 @@ class ActionDiff:
             VideoError: If no frame of the file decodes.
             UsageError: If there are no frames.
         """
-        if isinstance(video, Frames):
-            if not len(video):
-                raise UsageError("no frames to predict from: got 0.")
-            features = next(run(self.backbone, [[video]], self._keys))
-            assert features is not None
-            return self.classify(features, video.identity)
-        ((_, result),) = self.predict_many([video])
-        if isinstance(result, DecodeReport):
-            raise VideoError(f"{video}: {result.reason}.")
-        return result
+        features, name = self._features_of(video)
+        return self.classify(features, name)
 
     def predict_many(
         self, videos: Iterable[str | os.PathLike[str]]
@@ -135,8 +128,55 @@ class ActionDiff:
         Raises:
             UsageError: If given a single path.
         """
+        for name, found in self._features_of_many(videos):
+            yield name, found if isinstance(found, DecodeReport) else self.classify(found, name)
+
+    def timeline(
+        self, video: str | os.PathLike[str] | Frames, *, options: TimelineOptions | None = None
+    ) -> Timeline:
+        """What a video shows, and when.
+
+        Args:
+            video: A file, sampled as the training features were; or frames with their times.
+            options: Those that are set count before the model's own.
+
+        Raises:
+            VideoError: If no frame of the file decodes.
+            UsageError: If there are no frames, or their times are unknown.
+        """
+        features, name = self._features_of(video)
+        return make_timeline(self.head, self.config, features, name, options=options)
+
+    def timeline_many(
+        self, videos: Iterable[str | os.PathLike[str]], *, options: TimelineOptions | None = None
+    ) -> Iterator[tuple[str, Timeline | DecodeReport]]:
+        """Timelines of files, in order; see `predict_many`."""
+        for name, found in self._features_of_many(videos):
+            yield (
+                name,
+                found
+                if isinstance(found, DecodeReport)
+                else make_timeline(self.head, self.config, found, name, options=options),
+            )
+
+    def _features_of(self, video: str | os.PathLike[str] | Frames) -> tuple[Features, str]:
+        """Features of one video, and what to call it."""
+        if isinstance(video, Frames):
+            if not len(video):
+                raise UsageError("no frames to predict from: got 0.")
+            features = next(run(self.backbone, [[video]], self._keys))
+            assert features is not None
+            return features, video.identity
+        ((name, result),) = self._features_of_many([video])
+        if isinstance(result, DecodeReport):
+            raise VideoError(f"{video}: {result.reason}.")
+        return result, name
+
+    def _features_of_many(
+        self, videos: Iterable[str | os.PathLike[str]]
+    ) -> Iterator[tuple[str, Features | DecodeReport]]:
         if isinstance(videos, str | os.PathLike):
-            raise UsageError(f"predict_many takes a list of paths; got {videos!r}. Use predict for one.")
+            raise UsageError(f"several videos are given as a list of paths; got {videos!r}.")
         opened: list[tuple[str, VideoReader | _Unreadable]] = []
 
         def readers() -> Iterator[Iterable[Frames]]:
@@ -146,7 +186,7 @@ class ActionDiff:
 
         for features in run(self.backbone, readers(), self._keys):
             name, reader = opened.pop(0)
-            yield name, reader.report if features is None else self.classify(features, name)
+            yield name, reader.report if features is None else features
 
     def classify(self, features: Features, name: str) -> Prediction:
         """Apply the head to features, rounded as the store rounds them."""

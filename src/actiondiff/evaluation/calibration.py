@@ -1,0 +1,231 @@
+"""How sure a model may be: temperature and thresholds from validation clips, and what confidence is worth.
+
+Confidence is the probability of the predicted class and is right if that class is; for multi-label tasks
+every (clip, class) pair counts, with its probability, and is right if the clip has the class.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+
+from actiondiff.datasets.loading import PackedFeatures
+from actiondiff.errors import UsageError
+from actiondiff.heads.inputs import Head
+from actiondiff.heads.predict import Activation, activate, average_spans, clip_spans, span_logits
+from actiondiff.types import Array
+
+__all__ = [
+    "Calibration",
+    "calibrate",
+    "calibration_bins",
+    "calibration_error",
+    "choose_thresholds",
+    "confidence_of",
+    "coverage_accuracy",
+    "judge_confidence",
+]
+
+Float = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+_BINS = 10
+_COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
+_TINY = 1e-7
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was learnt of a head's confidence from validation clips.
+
+    Attributes:
+        temperature: What logits are divided by from now on.
+        thresholds: Label -> probability from which it is best said to be there.
+        num_clips: Validation clips.
+        before: `log_loss` and `calibration_error` on them without the temperature.
+        after: The same with it.
+    """
+
+    temperature: float
+    thresholds: dict[str, float]
+    num_clips: int
+    before: dict[str, float]
+    after: dict[str, float]
+
+
+def calibrate(head: Head, validation: PackedFeatures, activation: Activation) -> Calibration:
+    """Choose a head's temperature, which it keeps, and thresholds, from clips that it was not trained on.
+
+    The temperature minimises the log loss plus log(temperature)^2 / 2 over all clips, so that a few clips, or
+    clips that are all named rightly, do not make it extreme.
+    """
+    starts, lengths, owners = clip_spans(validation, head.options.max_tokens)
+    logits = span_logits(head, validation, starts, lengths)
+    targets = validation.targets.cpu().numpy().astype(bool)
+
+    def probabilities(temperature: float) -> Array:
+        values = activate(logits, activation, temperature)
+        found: Array = average_spans(values, owners, len(validation)).numpy()
+        return found
+
+    def cost(log_temperature: float) -> float:
+        values = probabilities(float(np.exp(log_temperature)))
+        return len(targets) * _log_loss(values, targets, activation) + log_temperature**2 / 2
+
+    found = minimize_scalar(cost, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    temperature = float(np.exp(found.x))
+    head.temperature = temperature
+    multi = activation == "sigmoid"
+    before, after = (
+        {
+            "log_loss": _log_loss(values, targets, activation),
+            "calibration_error": calibration_error(*confidence_of(values, targets, multi_label=multi)),
+        }
+        for values in (probabilities(1.0), probabilities(temperature))
+    )
+    thresholds = choose_thresholds(
+        probabilities(temperature), targets, validation.label_names, activation=activation
+    )
+    return Calibration(temperature, thresholds, len(validation), before, after)
+
+
+def choose_thresholds(
+    probabilities: Array, truth: Bools, labels: Sequence[str], *, activation: Activation
+) -> dict[str, float]:
+    """For each class the probability from which saying it gives the highest F1.
+
+    Args:
+        probabilities: (N, K) of clips or of frames.
+        truth: (N, K).
+        labels: The K classes.
+        activation: With `softmax` a class is said only where it is the most probable, usually whatever its
+            probability; with `sigmoid` usually from 0.5 on. Of thresholds as good the one nearest to usual is
+            taken, and the usual one for classes that do not occur.
+    """
+    usual = 0.0 if activation == "softmax" else 0.5
+    grid = np.round(np.arange(0 if activation == "softmax" else 0.02, 0.99, 0.02), 2)
+    top = probabilities.argmax(1)
+    chosen = {}
+    for k, label in enumerate(labels):
+        column = probabilities[:, k]
+        said = column[None] >= grid[:, None]  # (thresholds, N)
+        if activation == "softmax":
+            said &= top == k
+        hits, count, support = (said & truth[:, k]).sum(1), said.sum(1), truth[:, k].sum()
+        f1 = 2 * hits / np.maximum(count + support, 1)
+        best = grid[f1 >= f1.max() - 1e-12]
+        chosen[label] = float(best[np.abs(best - usual).argmin()]) if support else usual
+    return chosen
+
+
+def confidence_of(probabilities: Array, truth: Bools, *, multi_label: bool) -> tuple[Float, Bools]:
+    """Confidence and whether it is right: (N,) each, or (N K,) for multi-label tasks."""
+    truth = np.asarray(truth, dtype=bool)
+    if multi_label:
+        return probabilities.reshape(-1).astype(np.float64), truth.reshape(-1)
+    rows = np.arange(len(probabilities))
+    top = probabilities.argmax(1)
+    return probabilities[rows, top].astype(np.float64), truth[rows, top]
+
+
+def calibration_bins(confidence: Float, right: Bools, *, num_bins: int = _BINS) -> pd.DataFrame:
+    """What confidence is worth, in equal steps from 0 to 1.
+
+    Returns:
+        A row a step: `low`, `high`, `clips`, `confidence` and `accuracy` (their means; NaN without clips).
+
+    Raises:
+        UsageError: If there is no clip, or the two differ in length.
+    """
+    confidence, right = _checked(confidence, right)
+    step = np.clip((confidence * num_bins).astype(int), 0, num_bins - 1)
+    clips = np.bincount(step, minlength=num_bins)
+    means = [
+        np.divide(np.bincount(step, values, num_bins), clips, out=np.full(num_bins, np.nan), where=clips > 0)
+        for values in (confidence, right.astype(np.float64))
+    ]
+    edges = np.arange(num_bins + 1) / num_bins
+    return pd.DataFrame(
+        {"low": edges[:-1], "high": edges[1:], "clips": clips, "confidence": means[0], "accuracy": means[1]}
+    )
+
+
+def calibration_error(confidence: Float, right: Bools, *, num_bins: int = _BINS) -> float:
+    """Expected calibration error: mean distance of confidence from accuracy over the bins' clips."""
+    bins = calibration_bins(confidence, right, num_bins=num_bins)
+    known = bins[bins["clips"] > 0]
+    return float((known["clips"] * (known["accuracy"] - known["confidence"]).abs()).sum() / len(confidence))
+
+
+def coverage_accuracy(confidence: Float, right: Bools) -> pd.DataFrame:
+    """How many of the surest share are right, for every share; those of equal confidence go together.
+
+    Returns:
+        A row a threshold, from the highest: `threshold`, `coverage`, `accuracy`.
+
+    Raises:
+        UsageError: If there is no clip, or the two differ in length.
+    """
+    confidence, right = _checked(confidence, right)
+    order = np.argsort(-confidence, kind="stable")
+    counts, hits = np.arange(1, len(order) + 1), np.cumsum(right[order])
+    last = np.append(confidence[order][1:] != confidence[order][:-1], True)  # of its confidence
+    return pd.DataFrame(
+        {
+            "threshold": confidence[order][last],
+            "coverage": counts[last] / len(order),
+            "accuracy": hits[last] / counts[last],
+        }
+    )
+
+
+def judge_confidence(
+    probabilities: Array, truth: Bools, *, multi_label: bool, domains: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Calibration error, of each domain too, and accuracy when only the surest are named.
+
+    Args:
+        probabilities: (N, K).
+        truth: (N, K).
+        multi_label: See the module's head.
+        domains: Of each clip, where they are told apart.
+
+    Returns:
+        `calibration_error`, `by_domain`, and, for single-label tasks, `coverage_accuracy` at full coverage
+        and every tenth below.
+    """
+    confidence, right = confidence_of(probabilities, truth, multi_label=multi_label)
+    found: dict[str, Any] = {"calibration_error": calibration_error(confidence, right)}
+    if domains:
+        names = np.array(domains)
+        found["by_domain"] = {
+            str(name): calibration_error(
+                *confidence_of(probabilities[names == name], truth[names == name], multi_label=multi_label)
+            )
+            for name in sorted(set(domains))
+        }
+    if not multi_label:
+        curve = coverage_accuracy(confidence, right)
+        rows = {share: curve[curve["coverage"] >= share - 1e-9].iloc[0] for share in _COVERAGES}
+        found["coverage_accuracy"] = [{name: float(row[name]) for name in curve} for row in rows.values()]
+    return found
+
+
+def _log_loss(probabilities: Array, truth: Bools, activation: Activation) -> float:
+    """Mean over clips (softmax), or over clips and summed over classes (sigmoid)."""
+    values = np.clip(probabilities.astype(np.float64), _TINY, 1 - _TINY)
+    if activation == "softmax":
+        return float(-np.log(values[truth]).sum() / len(truth))
+    return float(-np.where(truth, np.log(values), np.log1p(-values)).sum() / len(truth))
+
+
+def _checked(confidence: Float, right: Bools | Sequence[bool]) -> tuple[Float, Bools]:
+    values, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
+    if values.ndim != 1 or values.shape != hits.shape or not len(values):
+        raise UsageError(
+            f"confidence and rightness are one number a clip each; got {values.shape} and {hits.shape}."
+        )
+    return values, hits
