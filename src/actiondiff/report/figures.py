@@ -24,6 +24,7 @@ __all__ = [
     "frame_strip",
     "heatmap",
     "label_of",
+    "legend_name",
     "long_table",
 ]
 
@@ -166,6 +167,7 @@ def draw_best(
         axes.axhline(100 * floor, color=SERIES[7], linestyle="--", linewidth=1)
     axes.set_xticks(place, [label_of(column) for column in columns])
     axes.set_ylabel("best (%)")
+    axes.margins(y=0.18)
     axes.set_xlabel(column_title)
     axes.grid(axis="y")
 
@@ -203,7 +205,9 @@ def bars(
         high = np.array([m if s.high is None else 100 * s.high for s, m in zip(found, middle, strict=True)])
         place = np.arange(len(tests)) - 0.4 + step * (i + 0.5)
         hatch = "////" if i >= len(SERIES) else ""
-        axes.bar(place, middle, step * 0.88, color=SERIES[i % len(SERIES)], hatch=hatch, label=_legend(model))
+        axes.bar(
+            place, middle, step * 0.88, color=SERIES[i % len(SERIES)], hatch=hatch, label=legend_name(model)
+        )
         axes.vlines(place, low, high, color=INK, linewidth=1.1)
         rows += [(model, test, s.value, s.low, s.high) for test, s in zip(tests, found, strict=True)]
     lines = [
@@ -303,7 +307,7 @@ def _floor_said(floor: float | None) -> str:
     )
 
 
-def _legend(name: str) -> str:
+def legend_name(name: object) -> str:
     """A name that matplotlib does not take for its own: those that begin with _ it leaves out of legends."""
     text = label_of(name)
     return f"\u2009{text}" if text.startswith("_") else text

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from actiondiff.report.card import percent, score_rows
 
-__all__ = ["Grid", "Score", "class_table", "metric_table", "score_table"]
+__all__ = ["Grid", "Score", "ablation_table", "class_table", "metric_table", "score_table"]
 
 
 class Score(NamedTuple):
@@ -126,3 +126,39 @@ def class_table(
         "average precision",
     )
     return Grid(titles, tuple(rows), caption, "A dash: there is no such number, as no clip has the class.")
+
+
+def ablation_table(
+    rows: Sequence[tuple[Mapping[str, object], Score, float | None]],
+    *,
+    caption: str,
+    metric: str,
+    note: str = "",
+) -> Grid:
+    """Variants of a study against its first: what each sets, ours, and the published number.
+
+    Args:
+        rows: Settings, our score, the published one in [0, 1] if there is one; the first is the reference.
+        caption: What it shows.
+        metric: What the scores are.
+        note: What they are measured on.
+    """
+    fields = tuple(dict.fromkeys(name for settings, _, _ in rows for name in settings))
+    reference = rows[0][1].value
+    cells = [
+        (
+            *[_worded(settings.get(name)) for name in fields],
+            str(score),
+            "–" if score.value is None or reference is None else f"{100 * (score.value - reference):+.1f}",
+            percent(published),
+        )
+        for settings, score, published in rows
+    ]
+    titles = (*fields, f"{metric}, ours", "against the first", "published")
+    return Grid(titles, tuple(cells), caption, note, left=frozenset(fields))
+
+
+def _worded(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "–" if value is None else str(value)
