@@ -63,9 +63,15 @@ def convert(
 
 def check(
     weights: Annotated[
-        Path | None, typer.Argument(help="Your checkpoint; without one only the golden is checked.")
+        str | None,
+        typer.Argument(
+            help="Your checkpoint: a file, folder or hub id; without it and --backbone only the golden is "
+            "checked."
+        ),
     ] = None,
-    backbone: Annotated[str, typer.Option(help="The backbone that the checkpoint is of.")] = "svd-xt",
+    backbone: Annotated[
+        str | None, typer.Option(help="The backbone that the checkpoint is of. [default: svd-xt]")
+    ] = None,
     device: Annotated[
         str, typer.Option(help="cpu, cuda, cuda:1 ...; auto takes CUDA where there is one.")
     ] = "auto",
@@ -79,21 +85,27 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Are my features right? Recompute a built-in golden here; and try half precision on your own weights."""
+    from actiondiff.backbones.base import find_spec
     from actiondiff.backbones.check import check_device, check_weights, suggested_options
+    from actiondiff.backbones.check_baselines import check_baseline
 
-    lines = check_device(device, dtype)  # type: ignore[arg-type]  # load_backbone checks it
     half = _half_precision(device, dtype)
-    own = []
-    if weights:
-        own = check_weights(
-            backbone,
+    own, advice = [], {}
+    if weights or backbone:
+        name = backbone or "svd-xt"
+        is_svd = find_spec(name).kind == "svd"
+        own = (check_weights if is_svd else check_baseline)(
+            name,
             weights,
             dtype=half,
             device=device,
             unet_head_dim=unet_head_dim,
             clip_head_dim=clip_head_dim,
         )
-    advice = suggested_options(own, half) if own else {}
+        advice = suggested_options(own, half)
+        if not is_svd:
+            del advice["vae_dtype"]  # the others have no such option
+    lines = check_device(device, dtype)  # type: ignore[arg-type]  # load_backbone checks it
     if as_json:
         found = {"golden": lines, "weights": own}
         values: dict[str, Any] = {
@@ -142,8 +154,12 @@ def _print_checks(
     if own:
         options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in advice.items())
         typer.echo(
-            f"Near enough with these weights: {options}. The VAE takes most of the time, and is float32 "
-            "unless --vae-dtype says otherwise."
+            f"Near enough with these weights: {options}."
+            + (
+                " The VAE takes most of the time, and is float32 unless --vae-dtype says otherwise."
+                if "vae_dtype" in advice
+                else ""
+            )
         )
 
 

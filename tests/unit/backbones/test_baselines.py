@@ -20,7 +20,8 @@ from transformers import (
     VJEPA2Model,
 )
 
-from actiondiff import Frames, load_backbone
+from actiondiff import FeatureStore, Frames, load_backbone, read_video
+from actiondiff.backbones import base
 from actiondiff.backbones.base import BackboneOptions, WindowBatch, build_backbone, find_spec, specs
 from actiondiff.backbones.frozen import fit_to
 from actiondiff.backbones.image import build_dinov3
@@ -28,8 +29,11 @@ from actiondiff.backbones.run import window_generator
 from actiondiff.backbones.sd import build_networks, signal_shares
 from actiondiff.backbones.videomae import build_videomae
 from actiondiff.backbones.vjepa import build_vjepa2, position_table
+from actiondiff.cli.app import run
 from actiondiff.errors import UnknownNameError, UsageError, WeightsError
+from actiondiff.testing import check_backbone
 from actiondiff.types import FeatureKey
+from actiondiff.video.write import write_video
 
 C, DEPTH, HEADS, PATCH, SIDE, L = 40, 2, 4, 8, 24, 4  # C is no multiple of 6: the position table is cut
 ENCODER = {
@@ -694,3 +698,123 @@ def test_pickles_never_run_code(tmp_path, monkeypatch):
     (tmp_path / "short.pth").write_bytes(b"PK\x03\x04 no more than this")
     with pytest.raises(WeightsError, match="cannot be loaded"):
         load("videomaev2-g", tmp_path / "short.pth")
+
+
+# -- through the commands, with files as a user has them ---------------------------------------------------
+
+
+def checkpoint(folder: Path, name: str) -> Path:
+    """A small checkpoint of that backbone in its published form."""
+    folder.mkdir(parents=True)
+    match name:
+        case "vjepa-l":
+            return vjepa_file(folder, pickled=True)[0]
+        case "videomaev2-g":
+            return videomae_source(folder, "hub")[0]
+        case "vjepa2-l":
+            small = {"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1}
+            jitter(VJEPA2Model(VJEPA2Config(**VJEPA2, **small, crop_size=SIDE))).save_pretrained(folder)
+        case "dinov3-l":
+            jitter(DINOv3ViTModel(DINOv3ViTConfig(**DINOV3, image_size=32))).save_pretrained(folder)
+        case "sd21":
+            diffusers_folder(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return {name: checkpoint(folder / name, name) for name in SMALL}
+
+
+@pytest.fixture
+def small_specs(monkeypatch) -> None:
+    """The baselines' names stand for the small networks of these tests."""
+    small = {}
+    for name, (architecture, defaults) in SMALL.items():
+        spec = specs()[name]
+        layer = spec.layer if name == "sd21" else f"layer{DEPTH}"
+        change = {"architecture": architecture, "layer": layer, "defaults": {**spec.defaults, **defaults}}
+        small[name] = spec.model_copy(update=change)
+    found = {**specs(), **small}
+    monkeypatch.setattr(base, "specs", lambda: found)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory) -> Path:
+    """Three readable clips, one of a single frame, and two files that hold no video."""
+    folder = tmp_path_factory.mktemp("clips")
+    for number, count in enumerate((13, 9, 1)):
+        write_video(folder / f"{number}.mp4", video(count, seed=number, height=48, width=64).pixels, fps=8)
+    (folder / "empty.mp4").touch()
+    (folder / "text.avi").write_text("no video")
+    return folder
+
+
+@pytest.mark.parametrize("name", [*SMALL, "pixels", "motion"])
+def test_every_backbone_extracts_by_command(name, checkpoints, clips, small_specs, tmp_path, capsys):
+    weights = ["--weights", str(checkpoints[name])] if name in checkpoints else []
+    arguments = ["extract", str(clips), "-o", str(tmp_path / "store"), "--backbone", name, *weights]
+    assert run([*arguments, "--stride", "1", "--device", "cpu", "--threads", "1", "--json"]) == 3
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["num_done"], set(summary["failed"])) == (3, {"empty.mp4", "text.avi"})
+    store = FeatureStore.open(tmp_path / "store")
+    alone = base.load_backbone(name, weights=checkpoints.get(name), device="cpu", threads=1)
+    key = (alone.spec.timestep, alone.spec.layer)
+    for number, count in enumerate((13, 9, 1)):
+        tokens = store.read(f"{number}.mp4")[key]
+        assert np.array_equal(tokens, alone.extract(read_video(clips / f"{number}.mp4", stride=1))[key])
+        assert len(tokens) == -(-count // alone.tubelet)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_checkpoints_pass_the_contract(name, checkpoints):
+    check_backbone(load(name, checkpoints[name]))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_weights_check_compares_half_precision(name, checkpoints, small_specs, capsys):
+    arguments = ["weights", "check", str(checkpoints[name]), "--backbone", name, "--device", "cpu"]
+    assert run([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    lines = found["weights"]
+    depth = ["layer4", "layer7", "layer10", "layer13"] if name == "sd21" else ["layer1", "layer2"]
+    assert [line["name"] for line in lines] == [f"network, {layer}" for layer in depth]
+    assert all(0 < line["error"] < 0.1 for line in lines)
+    assert found["options"].keys() == {"dtype"}
+
+
+def test_weights_check_in_words(checkpoints, small_specs, capsys, monkeypatch, tmp_path):
+    assert run(["weights", "check", str(checkpoints["vjepa-l"]), "--backbone", "vjepa-l"]) == 0
+    printed = capsys.readouterr().out
+    assert "network, layer2" in printed
+    assert "VAE" not in printed
+    assert "Features are right on this device." in printed
+    # weights of the machine's folder are found by the backbone's name
+    monkeypatch.setenv("ACTIONDIFF_WEIGHTS", str(checkpoints["dinov3-l"].parent))
+    assert run(["weights", "check", "--backbone", "dinov3-l"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--backbone", "pixels"], "pixels has no network whose precision could be checked"),
+        (["--backbone", "vjepa-l"], "vjepa-l needs weights"),
+        (["--backbone", "vjepa-l", "--unet-head-dim", "16"], "vjepa-l has no option unet_head_dim"),
+        (["--backbone", "vjepa3"], "vjepa3"),
+        (["nowhere.safetensors", "--backbone", "dinov3-l"], "no weights at nowhere.safetensors"),
+        (["nowhere.safetensors"], "no weights at nowhere.safetensors"),
+    ],
+)
+def test_weights_check_names_mistakes(arguments, text, small_specs, monkeypatch, capsys):
+    monkeypatch.delenv("ACTIONDIFF_WEIGHTS", raising=False)
+    assert run(["weights", "check", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert text in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_weights_of_another_model_are_refused(checkpoints, capsys):
+    """The real architecture, for which these files are too small."""
+    assert run(["weights", "check", str(checkpoints["vjepa2-l"]), "--backbone", "vjepa2-l"]) == 1
+    assert "is of another model: its config.json has hidden_size 48" in capsys.readouterr().err
