@@ -1,7 +1,8 @@
 """Stand-ins for datasets that are not at hand: menagerie clips under the datasets' own names.
 
-They show nothing of the real clips. A class looks like one creature with one action, the same in every clip,
-so that labels can be learnt; numbers got with them say that the road works, and nothing else.
+They show nothing of the real clips. A class looks like one creature with one action in one place, much the
+same in every clip, so that labels can be learnt from a few; numbers got with them say that the road works,
+and nothing else.
 """
 
 import hashlib
@@ -20,8 +21,7 @@ from actiondiff.datasets.base import Table, value_of
 from actiondiff.errors import UsageError
 from actiondiff.menagerie.actions import ACTIONS
 from actiondiff.menagerie.bodies import BODIES
-from actiondiff.menagerie.scenes import CONTEXTS
-from actiondiff.menagerie.world import FPS, RANDOM, ClipSpec, render_clip
+from actiondiff.menagerie.world import FPS, RANDOM, ClipSpec, generator, render_clip
 from actiondiff.provenance import atomic_path
 from actiondiff.types import Example
 from actiondiff.video.write import write_video
@@ -35,7 +35,9 @@ MARKER = "stand-in.json"
 """A file of this name in a folder says that its videos are stand-ins."""
 _LABEL_FRAMES = 32  # what each class of a clip is shown for
 _DOMAINS = ("viewpoint", "dataset", "animal_type")  # columns that change what a clip looks like
-_VIEWS = {"first": "ego"}  # a domain's value -> its view; all others are seen from the side
+_CONTEXT, _VIEW = "meadow", "side"
+_TINT = 0.1  # largest change of a colour channel by the domain, and again by the clip
+_SPEED = 0.1  # largest change of a clip's speed
 
 
 def choose_clips(table: Table, *, per_class: int = 4, seed: int = 0) -> Table:
@@ -75,10 +77,10 @@ def write_stand_in(
     """Write a clip for every video of a table, and return the table of the written ones.
 
     Videos get the places that the table names, with the suffix .mp4, so that the dataset's own reader finds
-    them. A clip shows its classes one after the other, each for 32 frames: each class has one creature and
-    one action, whatever the table. The dataset's domain (viewpoint, dataset or animal type) decides the
-    scenery and view, the clip's name everything else: a clip is the same in all tables. Videos that are
-    there are not made again.
+    them. A clip shows its classes one after the other, each for 32 frames: each class has one creature, one
+    action and one place, whatever the table. The dataset's domain (viewpoint, dataset or animal type) tints
+    the picture, a shift that a few clips suffice to bridge; the clip's name gives it a tint and speed of its
+    own. A clip is the same in all tables. Videos that are there are not made again.
 
     Args:
         table: What to stand in for; choose a few clips first (`choose_clips`).
@@ -135,14 +137,18 @@ def _draw(example: Example, stem: str, classes: Sequence[str], place: str, seed:
         ClipSpec(
             body=tuple(BODIES)[(number + number // len(ACTIONS)) % len(BODIES)],
             action=ACTIONS[number % len(ACTIONS)],
-            context=tuple(CONTEXTS)[_number(place) % len(CONTEXTS)],
-            view=_VIEWS.get(place, "side"),
-            seed=_number(f"{seed}/{stem}/{number}"),
+            context=_CONTEXT,
+            view=_VIEW,
+            seed=_number(f"{seed}/{number}"),
             individual=number,
         )
         for number in shown
-    ] or [ClipSpec(RANDOM, "still", RANDOM, "side", _number(f"{seed}/{stem}"), _number(stem))]
-    return np.concatenate([render_clip(spec, num_frames=_LABEL_FRAMES).pixels for spec in specs])
+    ] or [ClipSpec(RANDOM, "still", _CONTEXT, _VIEW, _number(f"{seed}/{stem}"), _number(stem))]
+    random = generator(_number(f"{seed}/{stem}"), "stand-in")
+    fps = FPS * (1 + _SPEED * float(random.uniform(-1, 1)))  # the file plays at FPS
+    pixels = np.concatenate([render_clip(spec, num_frames=_LABEL_FRAMES, fps=fps).pixels for spec in specs])
+    tint = 1 + _TINT * (random.uniform(-1, 1, 3) + generator(_number(place), "stand-in").uniform(-1, 1, 3))
+    return (pixels * tint).clip(0, 255).round().astype(np.uint8)
 
 
 def _number(text: str) -> int:
