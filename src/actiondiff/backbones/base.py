@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "RANDOM",
     "Backbone",
     "BackboneOptions",
     "BackboneSpec",
@@ -33,7 +34,7 @@ __all__ = [
 ]
 
 Device = str
-_RANDOM = "random-"
+RANDOM = "random-"  # before a backbone's name: the same network with random weights
 Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 
 KINDS = Registry(
@@ -216,7 +217,7 @@ def find_spec(name: str) -> BackboneSpec:
         UnknownNameError: If there is no such backbone.
     """
     known = specs()
-    plain = name.removeprefix(_RANDOM)
+    plain = name.removeprefix(RANDOM)
     if plain not in known:
         raise UnknownNameError("backbone", name, known, "random-NAME gives NAME with random weights.")
     if plain == name:

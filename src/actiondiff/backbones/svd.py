@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from actiondiff.backbones.base import (
+    RANDOM,
     BackboneOptions,
     BackboneSpec,
     WindowBatch,
@@ -252,8 +253,10 @@ def load(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | Non
 
 
 def _checkpoint(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None) -> Checkpoint:
-    if spec.weights == "random":
+    if spec.weights == "random" and weights is None:
         return RandomCheckpoint(spec.architecture, options.seed)
+    if spec.name.startswith(RANDOM):
+        raise UsageError(f"{spec.name} draws its weights from the seed; got weights {weights} too.")
     weights = weights or (_BUILT_IN / spec.name if spec.weights == "built-in" else find_weights(spec.name))
     if weights is None:
         raise WeightsError(

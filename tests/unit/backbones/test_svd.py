@@ -179,6 +179,13 @@ def test_settings_rebuild_the_backbone_and_name_what_differs():
         backbone_from_settings({**backbone.settings, "weights": "other"}, device="cpu")
 
 
+def test_weights_that_are_given_are_used(shared_dir):
+    weights = shared_dir / "goldens" / "sgm_tiny_unet.safetensors"
+    given = load(weights=weights, unet_head_dim=16, clip_head_dim=16)
+    assert given.settings["weights"] != load().settings["weights"]
+    assert given.extract(video(), layers=[3])[20, 3].shape == (8, 32)
+
+
 def test_random_prefix_names_a_backbone_with_drawn_weights():
     assert load_backbone("random-svd-xt").settings["name"] == "random-svd-xt"
     with pytest.raises(WeightsError, match="needs weights"):
@@ -192,6 +199,7 @@ def test_random_prefix_names_a_backbone_with_drawn_weights():
         (lambda: load_backbone("tiny", hight=3), UnknownNameError, "height"),
         (lambda: load_backbone("tiny", padding="white"), UsageError, "padding"),
         (lambda: load(height=30), UsageError, "multiples of 4"),
+        (lambda: load_backbone("random-tiny", weights="x"), UsageError, "draws its weights"),
         (lambda: load().extract(video(), timesteps=[30]), UsageError, "0 .noisiest. to 29"),
         (lambda: load().extract(video(), layers=[14]), UnknownNameError, "layer13"),
         (lambda: load().extract(video()[0:0]), UsageError, "no frames"),
