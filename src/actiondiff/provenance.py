@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -19,10 +20,13 @@ __all__ = [
     "canonical_json",
     "differences",
     "environment",
+    "fault_point",
     "fingerprint",
     "fsync_folder",
     "sha256_of_file",
 ]
+
+_passed: Counter[str] = Counter()  # fault points, in this process
 
 _PACKAGES = ("actiondiff", "torch", "diffusers", "transformers", "av", "numpy", "lightning", "safetensors")
 
@@ -101,16 +105,32 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     os.close(handle)
     aside = Path(name)
     try:
+        fault_point("opened")
         yield aside
+        fault_point("written")
         with open(aside, "rb") as file:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
         aside.chmod(0o666 & ~umask)  # mkstemp's 0600 would lock others out of a shared store
+        fault_point("synced")
         os.replace(aside, target)
+        fault_point("renamed")
         fsync_folder(target.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def fault_point(name: str) -> None:
+    """Kill this process here, as a power cut would, if the environment says so; for tests of what is left.
+
+    `ACTIONDIFF_FAULT=renamed:3` does it the third time this point is passed.
+    """
+    wanted, _, number = os.environ.get("ACTIONDIFF_FAULT", "").partition(":")
+    if name == wanted:
+        _passed[name] += 1
+        if _passed[name] == int(number or 1):
+            os.kill(os.getpid(), 9)
 
 
 def fsync_folder(folder: Path) -> None:

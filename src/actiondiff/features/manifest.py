@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from actiondiff.provenance import atomic_path
+from actiondiff.provenance import atomic_path, fault_point
 from actiondiff.types import Status
 
 __all__ = ["Entry", "Failure", "Manifest", "Row", "locked"]
@@ -115,10 +115,12 @@ class Manifest:
             return
         # A line break comes first, so that a line torn by a kill spoils none after it.
         text = "".join("\n" + json.dumps(entry) for entry in entries)
+        fault_point("unrecorded")
         with open(self._journal, "ab") as file:
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
+        fault_point("recorded")
         for entry in entries:
             self._apply(entry)
 
@@ -134,7 +136,7 @@ class Manifest:
                 self._write("failures.csv", ("video", *Failure._fields), failures)
                 self._journal.unlink(missing_ok=True)
             if alone:  # then nobody is writing these
-                for part in (*self.folder.glob(".*.part"), *self.folder.glob("features/*/.*.part")):
+                for part in (*self.folder.glob(".*.part"), *self.folder.glob("*/*/.*.part")):
                     part.unlink(missing_ok=True)
 
     def _apply(self, entry: Entry) -> None:

@@ -1,0 +1,393 @@
+"""Extraction killed, starved of disk, doubled and fed with damaged videos: nothing may be lost or wrong.
+
+    python benchmarks/faults.py FOLDER_OF_CLIPS [--kills 30] [--mutants 300] [--json FILE]
+
+One undisturbed extraction is the measure. Then, each time into a store of its own:
+
+    kills       SIGKILL at moments spread evenly between the first and the last write, then extracted again
+    writer      SIGKILL at named points of the writer, at its first, middle and last passage, then again
+    interrupts  Ctrl-C, then extracted again
+    disk full   a file system too small for the store, then extracted again with room
+    two         two processes that fill one store at the same time
+    devices     two worker processes, of which one is killed; and the same on Ray, if it is installed
+    mutants     clips with flipped bits, cut short, or with a damaged header
+
+After each but the last the store must hold the same bytes as the undisturbed one, and nothing else. Every
+mutant must have features of as many frames as PyAV alone decodes before its first error, or its reason.
+Needs a system that can fork. Exits with 1 if anything was violated.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+import actiondiff
+from actiondiff.backbones.base import Backbone
+from actiondiff.errors import ActionDiffError
+from actiondiff.features.store import FeatureStore
+from actiondiff.provenance import canonical_json, environment
+from actiondiff.video.probe import find_videos
+
+STRIDE = 4
+TINY: dict[str, Any] = {"height": 32, "width": 32, "window": 8, "batch": 4, "threads": 1, "device": "cpu"}
+POINTS = ("opened", "written", "synced", "renamed", "unrecorded", "recorded")
+LARGEST_CLIP, LARGEST_MUTANT = 60_000, 500_000  # bytes; larger ones only cost time here
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("clips", type=Path, help="folder of videos")
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--mutants", type=int, default=300)
+    parser.add_argument("--skip", default="", help="trials to leave out, for example ray,mutants")
+    parser.add_argument("--json", help="also write the figures here")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        trials = Trials(find_videos([arguments.clips]), Path(folder))
+        figures = trials.run(arguments.kills, arguments.mutants, set(arguments.skip.split(",")))
+    figures["machine"] = environment()
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
+    print(f"{figures['violations']} violations")
+    if figures["violations"]:
+        sys.exit(1)
+
+
+class Trials:
+    """All trials on some clips, and what came of them."""
+
+    def __init__(self, originals: list[Path], folder: Path) -> None:
+        self.originals, self.clips, self.folder = originals, folder / "clips", folder
+        self.clips.mkdir()
+        for path in originals:
+            if path.stat().st_size <= LARGEST_CLIP:
+                shutil.copyfile(path, self.clips / path.name)
+        self.violations: list[str] = []
+        self.figures: dict[str, Any] = {}
+        self.whole: dict[str, bytes] = {}
+
+    def run(self, num_kills: int, num_mutants: int, skip: set[str]) -> dict[str, Any]:
+        """One after the other; prints a line each."""
+        backbone()
+        start = time.perf_counter()
+        code = wait(child(extract, self.clips, self.folder / "whole"))
+        assert code == 0, f"the undisturbed extraction ended with {code}"
+        self.whole = content(self.folder / "whole")
+        store = FeatureStore.open(self.folder / "whole")
+        self.num_files = len(list((self.folder / "whole").rglob("*.safetensors")))
+        self.seconds = time.perf_counter() - start
+        self.figures["undisturbed"] = {
+            "videos": len(store.index),
+            "files": self.num_files,
+            "failed": sum(failure.status == "failed" for failure in store.failures.values()),
+            "partial": sum(failure.status == "partial" for failure in store.failures.values()),
+            "tokens": int(store.index["num_tokens"].sum()),
+        }
+        print(json.dumps(self.figures["undisturbed"]), flush=True)
+        every: dict[str, Callable[[], dict[str, Any]]] = {
+            "kills": lambda: self.kills(num_kills),
+            "writer": self.writer,
+            "interrupts": lambda: self.kills(3, signal.SIGINT),
+            "disk full": self.disk_full,
+            "two": self.two_writers,
+            "devices": lambda: self.killed_worker("devices"),
+            "ray": lambda: self.killed_worker("ray"),
+            "mutants": lambda: self.mutants(num_mutants),
+        }
+        for name, trial in every.items():
+            if name not in skip:
+                before, start = len(self.violations), time.perf_counter()
+                self.figures[name] = trial()
+                self.figures[name]["violations"] = self.violations[before:]
+                shown = {key: value for key, value in self.figures[name].items() if key != "each"}
+                print(f"{name:11} {json.dumps(shown)} ({time.perf_counter() - start:.0f} s)", flush=True)
+        return {**self.figures, "violations": len(self.violations)}
+
+    def kills(self, count: int, how: int = signal.SIGKILL) -> dict[str, Any]:
+        """Cut extractions short, at even distances between the first write and the last."""
+        done: Counter[str] = Counter()
+        num_cut = 0
+        for number in range(count):
+            share = (number + 0.5) / count
+            for attempt in range(5):
+                store = self.folder / f"killed-{how}-{number}-{attempt}"
+                process = child(extract, self.clips, store)
+                wait_for_files(store, share * self.num_files, process, self.seconds / self.num_files)
+                os.kill(process, how)
+                code = wait(process)
+                if code != 0:  # it had not ended before
+                    num_cut += 1
+                    break
+            files = len(list(store.rglob("*.safetensors")))
+            done[f"{10 * int(10 * files / self.num_files)} % of the files written"] += 1
+            self.resume(store, f"killed by {how} after {files} files")
+        return {
+            "cut short": count,
+            "when": dict(sorted(done.items(), key=lambda item: int(item[0].split()[0]))),
+        }
+
+    def writer(self) -> dict[str, Any]:
+        """Kill at every fault point: at its first, middle and last passage."""
+        told: dict[str, list[int]] = {}
+        passages = {"unrecorded": self.num_files, "recorded": self.num_files}
+        for point in POINTS:
+            last = passages.get(point, self.num_files + 3)  # store.json and two tables are written likewise
+            for number in (1, 2, last // 2, last):
+                store = self.folder / f"{point}-{number}"
+                code = wait(child(extract, self.clips, store, fault=f"{point}:{number}"))
+                if code == -signal.SIGKILL:
+                    told.setdefault(point, []).append(number)
+                else:
+                    self.violations.append(f"writer: point {point} was not passed {number} times")
+                self.resume(store, f"killed at {point}:{number}")
+        return {"killed": sum(map(len, told.values())), "points": told}
+
+    def resume(self, store: Path, what: str) -> None:
+        """Extract again; the store must then be the undisturbed one."""
+        code = wait(child(extract, self.clips, store))
+        if code != 0:
+            self.violations.append(f"{what}: the extraction after it ended with {code}")
+        self.compare(store, what)
+
+    def compare(self, store: Path, what: str) -> None:
+        """The same bytes, and nothing else."""
+        found = content(store)
+        for name in sorted({*found, *self.whole}):
+            if found.get(name) != self.whole.get(name):
+                state = "missing" if name not in found else "left over" if name not in self.whole else "other"
+                self.violations.append(f"{what}: {name} is {state}")
+        self.violations += [f"{what}: verify: {problem}" for problem in FeatureStore.open(store).verify()]
+        shutil.rmtree(store)
+
+    def disk_full(self) -> dict[str, Any]:
+        """Fill a file system, or where none can be made, hit a limit on a file's size."""
+        sizes = sorted(len(data) for name, data in self.whole.items() if name.endswith(".safetensors"))
+        results: dict[str, Any] = {}
+        for share in (0.2, 0.5, 0.8):
+            with small_disk(self.folder / "disk", int(share * sum(sizes))) as (disk, kind):
+                limit = sizes[int(share * len(sizes))] if kind == "limit on a file's size" else None
+                process = child(extract, self.clips, disk / "store", limit=limit)
+                code = wait(process)
+                told = (self.folder / f"{process}.txt").read_text().strip()
+                kept = len(list((disk / "store").rglob("*.safetensors")))
+                if code != 1 or "stopped" not in told or len(told.splitlines()) > 1:
+                    self.violations.append(f"disk full: it ended with {code} and said {told[-200:]!r}")
+                shutil.copytree(disk / "store", self.folder / "moved")
+            shutil.rmtree(self.folder / "disk", ignore_errors=True)
+            results[f"{share:.0%} of the room"] = f"{kept} of {self.num_files} files kept"
+            self.resume(self.folder / "moved", f"disk full at {share:.0%}")
+        return {"how": kind, **results}
+
+    def two_writers(self) -> dict[str, Any]:
+        """Two processes, one store, the same videos."""
+        for number in range(3):
+            store = self.folder / f"two-{number}"
+            codes = [wait(process) for process in [child(extract, self.clips, store) for _ in range(2)]]
+            if codes != [0, 0]:
+                self.violations.append(f"two writers ended with {codes}")
+            self.compare(store, "two writers")
+        return {"times": 3}
+
+    def killed_worker(self, engine: str) -> dict[str, Any]:
+        """Two workers; one of them is killed when a quarter of the files is written."""
+        if engine == "ray" and find_spec("ray") is None:
+            return {"skipped": "Ray is not installed"}
+        store, given = self.folder / engine, ["--engine", "ray", "--workers", "2"]
+        given = given if engine == "ray" else ["--devices", "cpu,cpu"]
+        small = [part for name, value in TINY.items() for part in (f"--{name}", str(value))]
+        small = small if engine == "ray" else small[:-2]
+        command = [sys.executable, "-m", "actiondiff", "extract", str(self.clips), "-o", str(store)]
+        process = subprocess.Popen(
+            [*command, *small, *given, "--json"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "ACTIONDIFF_TRIAL": str(store)},
+        )
+        killed: list[int] = []
+        while not killed and process.poll() is None:
+            if len(list(store.rglob("*.safetensors"))) >= self.num_files // 4:
+                killed = workers(str(store), process.pid)[:1]
+                for worker in killed:
+                    os.kill(worker, signal.SIGKILL)
+            time.sleep(0.02)
+        output, _ = process.communicate()
+        if process.returncode not in (0, 3) or not killed:
+            self.violations.append(f"{engine}: ended with {process.returncode}, {len(killed)} killed")
+        self.compare(store, f"{engine} with a killed worker")
+        return {"workers killed": len(killed), "done": json.loads(output)["num_done"]}
+
+    def mutants(self, count: int) -> dict[str, Any]:
+        """Damage clips in many ways and extract them all; compare with PyAV alone."""
+        folder, store = self.folder / "mutants", self.folder / "of mutants"
+        folder.mkdir()
+        sources = [path for path in self.originals if 0 < path.stat().st_size <= LARGEST_MUTANT]
+        kinds = mutate(sources, folder, count)
+        codes = []
+        while not codes or (codes[-1] < 0 and len(codes) < 5):
+            codes.append(wait(child(extract, folder, store)))
+        if codes != [0]:
+            self.violations.append(f"mutants: the extraction crashed: {codes}")
+        found = FeatureStore.open(store)
+        self.violations += [f"mutants: verify: {problem}" for problem in found.verify()]
+        outcomes: Counter[str] = Counter()
+        for name, kind in kinds.items():
+            row, failure = found.row(name), found.failures.get(name)
+            status = row.status if row else "lost"
+            outcomes[f"{kind}: {status}"] += 1
+            expected = -(-plain_count(folder / name) // STRIDE)
+            if row is None or row.num_tokens != expected:
+                self.violations.append(
+                    f"mutants: {name} has {row and row.num_tokens} tokens, PyAV {expected}"
+                )
+            if status != "ok" and not (failure and failure.reason):
+                self.violations.append(f"mutants: {name} is {status} without a reason")
+        return {"videos": len(kinds), "outcomes": dict(sorted(outcomes.items()))}
+
+
+@cache
+def backbone() -> Backbone:
+    """Loaded before anything is forked; it has computed nothing by then."""
+    return actiondiff.load_backbone("tiny", **TINY)
+
+
+def extract(clips: Path, store: Path) -> int:
+    """0 if it went to its end, 1 if an error of ours stopped it."""
+    try:
+        actiondiff.extract_features(clips, store, backbone=backbone(), stride=STRIDE)
+    except ActionDiffError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def child(
+    act: Callable[[Path, Path], int], clips: Path, store: Path, *, fault: str = "", limit: int | None = None
+) -> int:
+    """Do it in a forked process, which saves the start; its words go into a file of its number."""
+    process = os.fork()
+    if process:
+        return process
+    code = 2
+    try:
+        os.dup2(os.open(clips.parent / f"{os.getpid()}.txt", os.O_CREAT | os.O_WRONLY), 2)
+        os.environ["ACTIONDIFF_FAULT"] = fault
+        if limit is not None:
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        code = act(clips, store)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def wait(process: int) -> int:
+    """Exit code; minus the signal that ended it."""
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def wait_for_files(store: Path, number: float, process: int, seconds_a_file: float) -> None:
+    """Until so many files are written; the fraction is a share of the time that one takes."""
+    while len(list(store.glob("features/*/*.safetensors"))) < int(number):
+        if os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return
+        time.sleep(0.002)
+    time.sleep(seconds_a_file * (number - int(number)))
+
+
+def content(store: Path) -> dict[str, bytes]:
+    """Every file but the lock; of store.json not the environment, whose commit may change meanwhile."""
+    files = (path for path in store.rglob("*") if path.is_file() and path.name != ".lock")
+    found = {path.relative_to(store).as_posix(): path.read_bytes() for path in files}
+    description = json.loads(found["store.json"])
+    return {**found, "store.json": canonical_json({**description, "environment": None}).encode()}
+
+
+@contextmanager
+def small_disk(folder: Path, size: int) -> Iterator[tuple[Path, str]]:
+    """A file system of that size, if one can be mounted."""
+    folder.mkdir()
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    try:
+        yield folder, "small file system" if made.returncode == 0 else "limit on a file's size"
+    finally:
+        if made.returncode == 0:
+            subprocess.run(["umount", str(folder)], check=True)
+
+
+def workers(token: str, parent: int) -> list[int]:
+    """Worker processes of a trial, found by what is in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            title, variables = (path / "cmdline").read_bytes(), (path / "environ").read_bytes()
+        except OSError:
+            continue
+        is_worker = b"devices import serve" in title or (title.startswith(b"ray::") and b"_do_part" in title)
+        if is_worker and token.encode() in variables and int(path.name) != parent:
+            found.append(int(path.name))
+    return found
+
+
+def mutate(clips: list[Path], folder: Path, count: int) -> dict[str, str]:
+    """Damaged copies of clips, the same ones every time: name -> kind of damage."""
+    random = np.random.default_rng(0)
+    kinds = {}
+    for number in range(count):
+        kind, source = ("bits", "cut", "header")[number % 3], clips[(number // 3) % len(clips)]
+        data = np.frombuffer(source.read_bytes(), dtype=np.uint8).copy()
+        if kind == "bits":  # anywhere, from one to some hundreds
+            places = random.integers(0, len(data), int(2 ** random.uniform(0, 9)))
+            data[places] ^= (1 << random.integers(0, 8, len(places))).astype(np.uint8)
+        elif kind == "cut":
+            data = data[: int(len(data) * random.uniform(0.02, 0.99))]
+        else:  # bytes of the first and last kilobytes, where containers keep their tables
+            size = min(4096, len(data) // 2)
+            start = 0 if number % 2 else len(data) - size
+            places = start + random.integers(0, size, random.integers(1, 64))
+            data[places] = random.integers(0, 256, len(places))
+        name = f"{number:04}-{kind}-{source.name}"
+        (folder / name).write_bytes(data.tobytes())
+        kinds[name] = kind
+    return kinds
+
+
+def plain_count(path: Path) -> int:
+    """Frames that PyAV alone decodes before its first error."""
+    count = 0
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            stream.thread_type, stream.codec_context.thread_count = "NONE", 1
+            for _ in container.decode(stream):
+                count += 1
+    except (av.error.FFmpegError, IndexError, ValueError):
+        pass
+    return count
+
+
+if __name__ == "__main__":
+    main()
