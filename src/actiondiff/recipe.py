@@ -1,23 +1,46 @@
-"""A recipe: all options of a study in one value, from a YAML file and `--set a.b=c`."""
+"""A recipe: all options of a study in one value, from a YAML file and `--set a.b=c`.
+
+A file may name a `base` (or several, the later winning) whose options are its own unless it says otherwise.
+One whose fields are lists, or that has `cases`, stands for many studies: see `actiondiff.grid`.
+"""
 
 import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, TypeAlias
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from actiondiff.backbones.base import find_spec
 from actiondiff.errors import UnknownNameError, UsageError
+from actiondiff.evaluation.options import ProtocolOptions
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.options import HeadOptions
 from actiondiff.training.options import TrainingOptions
 from actiondiff.types import FeatureKey
 
-__all__ = ["FeatureChoice", "ProtocolOptions", "Recipe", "list_recipes", "load_recipe", "recipe_text"]
+__all__ = [
+    "GRID_FIELDS",
+    "FeatureChoice",
+    "Recipe",
+    "is_list_field",
+    "list_recipes",
+    "load_recipe",
+    "load_tree",
+    "merge",
+    "place",
+    "recipe_of",
+    "recipe_text",
+    "with_bases",
+]
+
+Tree: TypeAlias = dict[str, Any]
+
+GRID_FIELDS = ("cases", "data", "extraction", "published", "others")
+"""What a recipe of many studies may hold beside a recipe's own options."""
 
 
 class FeatureChoice(BaseModel):
@@ -28,60 +51,24 @@ class FeatureChoice(BaseModel):
     timestep: int | None = Field(None, ge=0, description="Diffusion timestep; none: the backbone's own.")
     layer: int | str | None = Field(None, description="Layer's number or name; none: the backbone's own.")
 
+    def key(self, store: FeatureStore) -> FeatureKey:
+        """The feature to read, there or not; the backbone's own where the recipe names none."""
+        settings: Any = store.settings["backbone"]
+        spec = find_spec(settings["name"])
+        timestep = spec.timestep if self.timestep is None else self.timestep
+        return FeatureKey.of(timestep, spec.layer if self.layer is None else self.layer)
+
     def choose(self, store: FeatureStore) -> FeatureKey:
-        """The feature to read; the backbone's own where the recipe names none.
+        """The feature to read.
 
         Raises:
             UnknownNameError: If the store does not have it for every video.
         """
-        settings: Any = store.settings["backbone"]
-        spec = find_spec(settings["name"])
-        timestep = spec.timestep if self.timestep is None else self.timestep
-        key = FeatureKey.of(timestep, spec.layer if self.layer is None else self.layer)
-        known = store.keys()
+        key, known = self.key(store), store.keys()
         if key not in known:
             hint = f"Choose with --timestep and --layer, or extract it into {store.folder} first."
             raise UnknownNameError(f"feature of {store.folder}", key, known, hint)
         return key
-
-
-class ProtocolOptions(BaseModel):
-    """Which clips train, which select and which test."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    domain: str | None = Field(None, description="Column whose values are the domains; none: no shift.")
-    source: tuple[str, ...] = Field((), description="Values of the domain that train.")
-    target: tuple[str, ...] | Literal["rest"] = Field(
-        "rest", description="Values of the domain that test; rest: all that do not train."
-    )
-    selection: Literal["source-validation", "released"] = Field(
-        "source-validation",
-        description="What the epoch is chosen on: held-out clips of the source; or, as the released code "
-        "does for some datasets, the test clips themselves (its numbers are then no test).",
-    )
-    validation_share: float = Field(
-        0.2, ge=0, lt=1, description="Share of the source's groups held out, where the table names none."
-    )
-    test_share: float = Field(
-        0.2, ge=0, lt=1, description="Share of the groups that test, where neither split nor domain says."
-    )
-
-    @field_validator("source", "target", mode="before")
-    @classmethod
-    def _as_list(cls, value: Any) -> Any:
-        """`bird, fish` is a list of two; a number is a name like any other, as in a table."""
-        if value == "rest":
-            return value
-        items = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
-        items = [str(item).strip() if type(item) in (str, int) else item for item in items]
-        return [item for item in items if item != ""]
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if bool(self.domain) is not bool(self.source):
-            raise ValueError("domain and source belong together: name the column and the values that train")
-        return self
 
 
 class Recipe(BaseModel):
@@ -139,30 +126,67 @@ def load_recipe(
         UnknownNameError: If there is no such recipe, or an option of a name that does not exist.
         UsageError: If the YAML or a value is not in order.
     """
-    tree = _parse(recipe_text(name_or_path), str(name_or_path)) or {}
-    if not isinstance(tree, dict):
-        raise UsageError(f"{name_or_path} must hold options by name; got {type(tree).__name__}.")
+    tree = load_tree(name_or_path, overrides=overrides, values=values)
+    varied = sorted({"cases"} & set(tree)) + _listed(tree)
+    if varied:
+        raise UsageError(
+            f"recipe {name_or_path}: {varied[0]} is a list, so it stands for several studies; run them with "
+            f"actiondiff sweep, or choose one with --set {varied[0]}=VALUE."
+        )
+    return recipe_of({name: value for name, value in tree.items() if name not in GRID_FIELDS}, name_or_path)
+
+
+def recipe_of(tree: Tree, source: object) -> Recipe:
+    """A recipe of these options; `source` says in messages where they come from.
+
+    Raises:
+        UnknownNameError: If there is an option of a name that does not exist.
+        UsageError: If a value is not in order.
+    """
+    try:
+        return Recipe.model_validate({name: value for name, value in tree.items() if value is not None})
+    except ValidationError as error:
+        raise _explain(error, source) from None
+
+
+def load_tree(
+    name_or_path: str | os.PathLike[str],
+    *,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, Any] | None = None,
+) -> Tree:
+    """The options of a recipe's file with those of its bases, as they stand there; see `load_recipe`."""
+    tree = _read(name_or_path)
     for dotted, value in (values or {}).items():
-        _place(tree, dotted, value)
+        place(tree, dotted, value)
     for text in overrides:
         dotted, sign, value = text.partition("=")
         if not sign:
             raise UsageError(f"--set takes name=value, for example training.epochs=30; got {text!r}.")
-        _place(tree, dotted.strip(), _parse(value, f"--set {text}"))
-    try:
-        return Recipe.model_validate({name: value for name, value in tree.items() if value is not None})
-    except ValidationError as error:
-        raise _explain(error, name_or_path) from None
+        place(tree, dotted.strip(), _parse(value, f"--set {text}"))
+    return tree
 
 
-def _parse(text: str, source: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UsageError(f"{source} is not YAML: {' '.join(str(error).split())}.") from None
+def is_list_field(dotted: str) -> bool:
+    """Whether an option takes a list of its own, so that only a list of lists varies it."""
+    return dotted in ("protocol.source", "protocol.target", "protocol.audit")
 
 
-def _place(tree: dict[str, Any], dotted: str, value: Any) -> None:
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tree:
+    """Options of both; those above win, group by group."""
+    merged = dict(below)
+    for name, value in above.items():
+        old = merged.get(name)
+        merged[name] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def place(tree: Tree, dotted: str, value: Any) -> None:
+    """Set an option by its dotted name.
+
+    Raises:
+        UsageError: If the name goes through an option that has none of its own.
+    """
     *parents, name = dotted.split(".")
     for parent in parents:
         if tree.get(parent) is None:
@@ -173,6 +197,52 @@ def _place(tree: dict[str, Any], dotted: str, value: Any) -> None:
                 f"{parent} in {dotted!r} has no options of its own; actiondiff recipe show lists them."
             )
     tree[name] = value
+
+
+def with_bases(tree: Tree, *, folder: Path = Path(), seen: tuple[str, ...] = ()) -> Tree:
+    """Options on those of the recipes that their `base` names: shipped ones, or files beside them.
+
+    Raises:
+        UnknownNameError: If there is no such recipe.
+        UsageError: If a recipe is a base of itself.
+    """
+    base = tree.get("base") or []
+    merged: Tree = {}
+    for name in [base] if isinstance(base, str) else base:
+        beside = folder / str(name)
+        is_file = beside.suffix in (".yaml", ".yml") and beside.is_file()
+        merged = merge(merged, _read(beside if is_file else str(name), seen))
+    return merge(merged, {name: value for name, value in tree.items() if name != "base"})
+
+
+def _read(name_or_path: str | os.PathLike[str], seen: tuple[str, ...] = ()) -> Tree:
+    """A file's options on those of its bases."""
+    if str(name_or_path) in seen:
+        raise UsageError(f"recipe {name_or_path} is a base of itself: {' -> '.join(seen)}.")
+    tree = _parse(recipe_text(name_or_path), str(name_or_path)) or {}
+    if not isinstance(tree, dict):
+        raise UsageError(f"{name_or_path} must hold options by name; got {type(tree).__name__}.")
+    return with_bases(tree, folder=Path(name_or_path).parent, seen=(*seen, str(name_or_path)))
+
+
+def _listed(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Dotted names of the options that are lists and ought not to be."""
+    found = []
+    for name, value in tree.items():
+        dotted = f"{prefix}{name}"
+        if isinstance(value, dict):
+            found += _listed(value, f"{dotted}.")
+        elif isinstance(value, list) and dotted not in GRID_FIELDS:
+            nested = any(isinstance(item, list) for item in value)
+            found += [dotted] if nested or not is_list_field(dotted) else []
+    return found
+
+
+def _parse(text: str, source: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{source} is not YAML: {' '.join(str(error).split())}.") from None
 
 
 def _explain(error: ValidationError, source: object) -> UsageError:

@@ -13,7 +13,13 @@ from actiondiff.datasets.base import Table
 from actiondiff.datasets.loading import pack
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import SettingsMismatchError, UnknownNameError, UsageError
-from actiondiff.evaluation.judge import judge, missing_clips, prediction_table, targets_of_counts
+from actiondiff.evaluation.judge import (
+    judge,
+    missing_clips,
+    prediction_table,
+    restrict,
+    targets_of_counts,
+)
 from actiondiff.features.manifest import Row
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import load_bundle
@@ -23,9 +29,20 @@ from actiondiff.provenance import differences, environment
 from actiondiff.report.card import cautions
 from actiondiff.types import Example, FeatureKey
 
-__all__ = ["CLIPS", "Evaluation", "Run", "evaluate", "partial_videos", "stored_rows"]
+__all__ = [
+    "CLIPS",
+    "METRICS_FILE",
+    "PREDICTIONS",
+    "Evaluation",
+    "Run",
+    "check_settings",
+    "evaluate",
+    "partial_videos",
+    "seen_in_training",
+    "stored_rows",
+]
 
-CLIPS = "clips.csv.gz"
+CLIPS, PREDICTIONS, METRICS_FILE = "clips.csv.gz", "predictions.csv.gz", "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -78,20 +95,15 @@ def evaluate(
     head, config = load_bundle(folder)
     store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
     table = table if isinstance(table, Table) else read_table(table)
-    if store.fingerprint != config["feature_fingerprint"]:
-        raise SettingsMismatchError(
-            f"{store.folder} does not fit {folder} (the store's settings against the model's)",
-            differences(store.settings, config["features"]),
-            "Extract the clips with the model's settings into a new folder.",
-        )
-    examples = [example for example in table.examples if example.labels]
+    check_settings(store, config, folder)
+    examples = [example for example in table.examples if example.labels or table.labels_are_complete]
     if any(example.split == "test" for example in examples):
         examples = [example for example in examples if example.split == "test"]
     _check_labels(examples, config)
     if not examples:
         raise UsageError(f"{table.source} has no labelled clips to test on.")
     packed = pack(store, examples, _keys(config), config["labels"], root=root or table.root)
-    seen, notes = _seen(folder)
+    seen, notes = seen_in_training(folder)
     rows = stored_rows(store, packed.examples, Path(root) if root else table.root)
     fresh = [i for i, example in enumerate(packed.examples) if rows[example.video].identity not in seen]
     if not fresh:
@@ -100,7 +112,11 @@ def evaluate(
         )
     test = packed.subset(fresh)
     probabilities = predict_probabilities(head, test, config["activation"])
-    source = np.array(config["train_label_counts"], dtype=np.float32)
+    counts = dict(zip(config["labels"], config["train_label_counts"], strict=True))
+    shown = {label for example in test.examples for label in example.labels}
+    scored = [label for label in counts if label in shown.union(config.get("scored_labels", counts))]
+    test, probabilities = restrict(test, probabilities, config["activation"], scored)
+    source = np.array([counts[label] for label in scored], dtype=np.float32)
     partial = partial_videos({example.video: rows[example.video] for example in test.examples})
     metrics = {
         **judge(test, probabilities, config["activation"], targets_of_counts(source)),
@@ -113,6 +129,20 @@ def evaluate(
         "environment": environment(),
     }
     return Evaluation(metrics, prediction_table(test, probabilities))
+
+
+def check_settings(store: FeatureStore, config: Mapping[str, Any], folder: Path) -> None:
+    """Make sure that a store's features are such as a model was trained on.
+
+    Raises:
+        SettingsMismatchError: If not; it lists what differs.
+    """
+    if store.fingerprint != config["feature_fingerprint"]:
+        raise SettingsMismatchError(
+            f"{store.folder} does not fit {folder} (the store's settings against the model's)",
+            differences(store.settings, config["features"]),
+            "Extract the clips with the model's settings into a new folder.",
+        )
 
 
 def _check_labels(examples: Sequence[Example], config: Mapping[str, Any]) -> None:
@@ -143,11 +173,11 @@ def partial_videos(rows: Mapping[str, Row]) -> dict[str, float]:
     return {video: row.coverage for video, row in rows.items() if row.status == "partial"}
 
 
-def _seen(folder: Path) -> tuple[set[str], list[str]]:
+def seen_in_training(folder: Path) -> tuple[set[str], list[str]]:
     """Contents that a model was trained or selected on; a sentence if that is not known."""
     path = folder / CLIPS
     if not path.is_file():
         said = f"There is no {CLIPS} with the model: clips that it was trained on may be among these."
         return set(), [said]
     frame = pd.read_csv(path, keep_default_na=False, dtype=str)
-    return set(frame.loc[frame["side"] != "test", "identity"]), []
+    return set(frame.loc[frame["side"].isin(("train", "validation")), "identity"]), []

@@ -1,25 +1,27 @@
 """A study: train a head on stored features, test it, and write down everything that belongs to the numbers.
 
 A run's folder holds `model.safetensors` and `config.json` (the model), `recipe.yaml` (what was asked for),
-`metrics.json`, `predictions.csv.gz` (each test clip's scores), `clips.csv.gz` (which clip was on which side),
-`README.md` (model card) and logs. With several seeds these are in `seed-0`, `seed-1` ... and the top folder
-has the means.
+`metrics.json`, `predictions.csv.gz` (each test clip's scores; `in_domain.csv.gz` those of the source's clips,
+where asked for), `clips.csv.gz` (which clip was on which side), `README.md` (model card) and logs. With
+several seeds these are in `seed-0`, `seed-1` ... and the top folder has the means.
 """
 
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import yaml
 
 from actiondiff.datasets.base import Table
-from actiondiff.datasets.loading import PackedFeatures, pack
+from actiondiff.datasets.loading import PackedFeatures
 from actiondiff.datasets.table import read_table
-from actiondiff.errors import RunError, StoreError, UsageError
+from actiondiff.errors import RunError, UsageError
 from actiondiff.evaluation.judge import (
     check_classes,
     judge,
@@ -27,30 +29,38 @@ from actiondiff.evaluation.judge import (
     mean_and_sd,
     missing_clips,
     prediction_table,
+    protocol_classes,
+    restrict,
 )
-from actiondiff.evaluation.leakage import audit
-from actiondiff.evaluation.protocols import Split, split_examples
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads import build_head
 from actiondiff.heads.bundle import load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation, predict_probabilities
+from actiondiff.material import Material, Sides
 from actiondiff.pipeline import BEST, CARD
 from actiondiff.provenance import atomic_path, environment, fingerprint
 from actiondiff.recipe import Recipe, load_recipe
 from actiondiff.report.card import cautions, model_card, seeds_card
-from actiondiff.runs import CLIPS, Evaluation, Run, evaluate, partial_videos, stored_rows
-from actiondiff.training.fit import FitResult, fit
+from actiondiff.runs import (
+    CLIPS,
+    METRICS_FILE,
+    PREDICTIONS,
+    Evaluation,
+    Run,
+    evaluate,
+    partial_videos,
+    stored_rows,
+)
+from actiondiff.selection import Chosen, Clips, train_and_select
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
 from actiondiff.types import JSON, FeatureKey
 
-__all__ = ["Evaluation", "Run", "evaluate", "train"]
+__all__ = ["Evaluation", "Run", "Study", "evaluate", "train"]
 
 Progress = Callable[[str], None]
-_Sides = Mapping[str, PackedFeatures | None]
-_SIDES = ("train", "validation", "test")
 _GZIP: Any = {"method": "gzip", "mtime": 0}  # no time in it: the same numbers give the same bytes
-_RECIPE, _METRICS = "recipe.yaml", "metrics.json"
+_RECIPE = "recipe.yaml"
 
 
 def train(
@@ -85,45 +95,69 @@ def train(
     store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
     table = table if isinstance(table, Table) else read_table(table)
     chosen = _resolve(recipe, table)
-    study = _Study(store, table, chosen, Path(root) if root else table.root)
+    study = Study(store, table, chosen, Path(root) if root else table.root)
     out, tell = Path(out), progress or (lambda line: None)
     _check_folder(out, several=chosen.seeds > 1)
-    if chosen.seeds == 1:
-        return study.run(out, chosen.seed, tell)
-    runs = [study.run(out / f"seed-{n}", chosen.seed + n, tell) for n in range(chosen.seeds)]
-    _write_text(out / _RECIPE, yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False))
-    return _aggregate(out, runs)
+    runs = [study.train_seed(out, number, tell) for number in range(chosen.seeds)]
+    return study.summarise(out, runs)
 
 
 @dataclass(frozen=True)
-class _Study:
-    """What all seeds of a study share."""
+class Study:
+    """A recipe on a store and a table: what all its seeds share. `train` is the plain way to one.
+
+    Attributes:
+        store: Features.
+        table: Labels.
+        recipe: All options.
+        root: Folder that the table's paths are relative to.
+        is_checked: Whether the feature is known to be there, which takes reading every file's header.
+    """
 
     store: FeatureStore
     table: Table
     recipe: Recipe
     root: Path
+    is_checked: bool = False
 
-    def run(self, folder: Path, seed: int, progress: Progress) -> Run:
+    @cached_property
+    def material(self) -> Material:
+        """Its clips and their features, read once for all seeds."""
+        return Material(self.store, self.table, self.recipe, self.root, self.is_checked)
+
+    def train_seed(self, out: Path, number: int, progress: Progress = lambda line: None) -> Run:
+        """The training of one seed, in the folder that it has within the study's."""
+        folder = out / f"seed-{number}" if self.recipe.seeds > 1 else out
+        return self._run(folder, self.recipe.seed + number, progress)
+
+    def summarise(self, out: Path, runs: Sequence[Run]) -> Run:
+        """The study's own run, once every seed has one."""
+        if self.recipe.seeds == 1:
+            return runs[0]
+        _write_text(out / _RECIPE, yaml.safe_dump(self.recipe.model_dump(mode="json"), sort_keys=False))
+        return _aggregate(out, runs)
+
+    def _run(self, folder: Path, seed: int, progress: Progress) -> Run:
         """One training and its test, in one folder."""
-        if (folder / _METRICS).exists():
+        if (folder / METRICS_FILE).exists():
             return self._finished(folder, seed)
-        split = self._split()
-        sides, key = self._pack(split)
+        sides, key = self.material.sides, self.material.key
         train = sides["train"]
         assert train is not None  # splitting raises where no clip is left to train on
-        check_classes(train)
+        if not self.table.classes:
+            check_classes(train)
         activation: Activation = "sigmoid" if self.table.multi_label else "softmax"
-        head = build_head(self.recipe.head, train.token_width, len(train.label_names), seed=seed)
-        released = self.recipe.protocol.selection == "released"
-        if released and sides["test"] is None:
-            raise UsageError("selection=released chooses the epoch on test clips, and there are none.")
+        protocol = self.recipe.protocol
+        if protocol.looks_at_target and sides["test"] is None:
+            raise UsageError(
+                f"selection={protocol.selection} chooses the epoch on test clips, and there are none."
+            )
         folder.mkdir(parents=True, exist_ok=True)
         _write_text(folder / _RECIPE, self._recipe_text(seed))
-        result = fit(
-            head,
-            train,
-            sides["test" if released else "validation"],
+        chosen = train_and_select(
+            lambda: build_head(self.recipe.head, train.token_width, len(train.label_names), seed=seed),
+            Clips(train, sides["validation"], sides["test"], self.material.left_out),
+            protocol,
             self.recipe.training,
             activation=activation,
             seed=seed,
@@ -131,41 +165,13 @@ class _Study:
             progress=lambda row: progress(_epoch_line(row, self.recipe.training.epochs)),
         )
         config = self._config(key, activation, train)
-        metrics = {
-            **self._metrics(split, sides, config, seed),
-            "fit": _fit_summary(result, released=released),
-        }
-        self._score(folder, head, sides, activation, metrics)
+        metrics = {**self._metrics(config, seed), **self._chosen(chosen)}
+        metrics |= self._score(folder, chosen.head, config)
         self._clips(sides).to_csv(folder / CLIPS, index=False, compression=_GZIP)
-        save_bundle(folder, head, config)
+        save_bundle(folder, chosen.head, config)
         _write_text(folder / CARD, model_card(config, metrics))
-        _write_text(folder / _METRICS, json.dumps(metrics, indent=2))
+        _write_text(folder / METRICS_FILE, json.dumps(metrics, indent=2))
         return Run(folder, metrics)
-
-    def _split(self) -> Split:
-        options = self.recipe.protocol
-        return split_examples(
-            self.table,
-            domain=options.domain,
-            source=options.source,
-            target=options.target,
-            validation_share=options.validation_share,
-            test_share=options.test_share,
-            seed=self.recipe.seed,  # the same clips for every seed: seeds tell of training, not of the split
-        )
-
-    def _pack(self, split: Split) -> tuple[_Sides, FeatureKey]:
-        """Each side's clips with their features; None for a side without clips."""
-        key = self.recipe.features.choose(self.store)
-        examples = {side: [self.table.examples[i] for i in getattr(split, side)] for side in _SIDES}
-        labels = sorted({label for side in examples.values() for clip in side for label in clip.labels})
-        sides: dict[str, PackedFeatures | None] = dict.fromkeys(_SIDES)
-        for side, clips in examples.items():
-            try:
-                sides[side] = pack(self.store, clips, key, labels, root=self.root) if clips else None
-            except StoreError as error:
-                raise StoreError(f"{side} clips: {error}") from None
-        return sides, key
 
     def _config(self, key: FeatureKey, activation: Activation, train: PackedFeatures) -> dict[str, Any]:
         return {
@@ -175,68 +181,78 @@ class _Study:
             "backbone": self.store.settings["backbone"],
             "features": self.store.settings,
             "feature_fingerprint": self.store.fingerprint,
-            "clips_fingerprint": self._clips_fingerprint(),
+            "clips_fingerprint": self._clips_fingerprint,
             "train_label_counts": [int(n) for n in train.targets.sum(0).tolist()],
+            "scored_labels": self.material.scored_labels,
             "environment": environment(),
         }
 
-    def _metrics(self, split: Split, sides: _Sides, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    def _metrics(self, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        sides = self.material.sides
         packed = [side for side in sides.values() if side is not None]
         rows = stored_rows(self.store, [clip for side in packed for clip in side.examples], self.root)
-        counts = dict(zip(config["labels"], config["train_label_counts"], strict=True))
-        sizes = {name: 0 if (side := sides[name]) is None else len(side) for name in _SIDES}
+        learnt = dict(zip(config["labels"], config["train_label_counts"], strict=True))
+        counts = {label: learnt[label] for label in protocol_classes(packed)}
+        sizes = {name: 0 if side is None else len(side) for name, side in sides.items()}
         partial = partial_videos(rows)
-        released = self.recipe.protocol.selection == "released"
+        released = self.recipe.protocol.looks_at_target
         return {
             "seed": seed,
             "feature": config["keys"][0],
             "task": "multi-label" if config["activation"] == "sigmoid" else "single-label",
-            "split": split.description,
-            "counts": sizes,
+            "split": self.material.split.description,
+            "counts": {name: size for name, size in sizes.items() if size or name != "in_domain"},
             "train_clips_per_class": counts,
+            "num_classes_without_training_clips": sum(not count for count in learnt.values()),
             "missing": [item for side in packed for item in missing_clips(side)],
             "partial": partial,
-            "leaks": [
-                asdict(leak)
-                for leak in audit(
-                    self.table.examples, split, {video: row.identity for video, row in rows.items()}
-                )
-            ],
+            "leaks": [asdict(leak) for leak in self.material.leaks],
             "cautions": cautions(sizes["test"], counts, partial=partial, released=released),
             "environment": environment(),
         }
 
-    def _score(
-        self, folder: Path, head: Head, sides: _Sides, activation: Activation, metrics: dict[str, Any]
-    ) -> None:
-        """Add the scores of validation and test to the metrics, and write each test clip's."""
-        source = sides["train"]
-        assert source is not None
-        for name in ("validation", "test"):
-            side = sides[name]
-            metrics[name] = None
+    def _chosen(self, chosen: Chosen) -> dict[str, Any]:
+        """How the epoch was chosen; the final test is one more look at the target."""
+        tested = self.material.sides["test"] is not None
+        looks = chosen.selection["target_looks"] + tested
+        return {"fit": chosen.fit, "selection": {**chosen.selection, "target_looks": looks}}
+
+    def _score(self, folder: Path, head: Head, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Scores of validation, test and, where asked for, the source; each test clip's are written."""
+        sides = self.material.sides
+        options, activation = self.recipe.protocol, config["activation"]
+        train = sides["train"]
+        assert train is not None
+        labels = self.material.scored_labels
+        source, _ = restrict(train, np.zeros(train.targets.shape, dtype=np.float32), activation, labels)
+        asked = {"validation": sides["validation"], "test": sides["test"], "in_domain": sides["in_domain"]}
+        if options.score_source == "training":
+            asked["in_domain"] = train
+        found: dict[str, Any] = {"validation": None, "test": None}
+        for name, side in asked.items():
             if side is None:
                 continue
-            probabilities = predict_probabilities(head, side, activation)
-            metrics[name] = judge(side, probabilities, activation, source.targets.numpy())
-            if name == "test":
-                domain = self.recipe.protocol.domain
-                if domain:
-                    metrics["test"]["by_domain"] = judge_by_value(
-                        side, probabilities, activation, source, domain
-                    )
-                frame = prediction_table(side, probabilities)
-                frame.to_csv(folder / "predictions.csv.gz", index=False, compression=_GZIP)
+            clips, values = restrict(side, predict_probabilities(head, side, activation), activation, labels)
+            found[name] = judge(clips, values, activation, source.targets.numpy())
+            if options.domain and name != "validation":
+                found[name]["by_domain"] = judge_by_value(clips, values, activation, source, options.domain)
+            if name != "validation":
+                path = folder / (PREDICTIONS if name == "test" else f"{name}.csv.gz")
+                prediction_table(clips, values).to_csv(path, index=False, compression=_GZIP)
+        if "in_domain" in found:
+            found["in_domain"]["clips"] = options.score_source
+        return found
 
-    def _clips(self, sides: _Sides) -> pd.DataFrame:
+    def _clips(self, sides: Sides) -> pd.DataFrame:
         """Which clip was on which side, and its content."""
         lines = []
         for name, side in sides.items():
-            clips = side.examples if side else ()
+            clips = side.examples if side is not None else ()
             rows = stored_rows(self.store, clips, self.root)
             lines += [(e.video, e.start_seconds, e.end_seconds, rows[e.video].identity, name) for e in clips]
         return pd.DataFrame(lines, columns=["video", "start_seconds", "end_seconds", "identity", "side"])
 
+    @cached_property
     def _clips_fingerprint(self) -> str:
         """Of all that the table says, and of the contents in the store that it speaks of."""
         rows = stored_rows(self.store, self.table.examples, self.root)
@@ -255,7 +271,7 @@ class _Study:
         asked_and_found = {
             "recipe": (self._recipe_text(seed), (folder / _RECIPE).read_text("utf-8")),
             "features": (self.store.fingerprint, config["feature_fingerprint"]),
-            "table": (self._clips_fingerprint(), config.get("clips_fingerprint")),
+            "table": (self._clips_fingerprint, config.get("clips_fingerprint")),
         }
         other = [name for name, (asked, found) in asked_and_found.items() if asked != found]
         if other:
@@ -263,7 +279,7 @@ class _Study:
                 f"{folder} holds a finished run with another {' and another '.join(other)}; give another "
                 "folder (-o), or remove it."
             )
-        return Run(folder, json.loads((folder / _METRICS).read_text("utf-8")))
+        return Run(folder, json.loads((folder / METRICS_FILE).read_text("utf-8")))
 
 
 def _check_folder(folder: Path, *, several: bool) -> None:
@@ -294,17 +310,6 @@ def _resolve(recipe: Recipe | str | os.PathLike[str] | None, table: Table) -> Re
     return chosen
 
 
-def _fit_summary(result: FitResult, *, released: bool) -> dict[str, Any]:
-    """What metrics.json says of a training."""
-    chosen_on = "the test clips themselves, as released" if released else "held-out clips of the source"
-    last = result.selected_on == "last"
-    return {
-        **{name: value for name, value in asdict(result).items() if name != "history"},
-        "num_epochs": len(result.history),
-        "selection": "the last" if last else f"the best by {result.selected_on} on {chosen_on}",
-    }
-
-
 def _epoch_line(row: Mapping[str, Any], epochs: int) -> str:
     shown = ", ".join(
         f"{name} {value:.3f}" for name, value in row.items() if name != "epoch" and isinstance(value, float)
@@ -327,27 +332,34 @@ def _aggregate(out: Path, runs: Sequence[Run]) -> Run:
         "mean": mean,
         "sd": sd,
         "best": best.folder.name,
-        "why_best": "the first, as there are no clips to choose on"
-        if taken["validation"] is None
-        else "the best on held-out clips of the source",
+        "why_best": _why_best(taken),
         "cautions": taken["cautions"],
         "test": taken["test"],
         "environment": environment(),
     }
     _write_text(out / BEST, best.folder.name + "\n")
     _write_text(out / CARD, seeds_card(metrics))
-    _write_text(out / _METRICS, json.dumps(metrics, indent=2))
+    _write_text(out / METRICS_FILE, json.dumps(metrics, indent=2))
     return Run(out, metrics)
 
 
+def _why_best(metrics: Mapping[str, Any]) -> str:
+    if metrics["validation"] is not None:
+        return "the best on held-out clips of the source"
+    if "by_domain" in metrics["selection"]:
+        return "the best on domains of the source that were left out"
+    return "the first, as there are no clips to choose on"
+
+
 def _validation_score(run: Run) -> float:
-    """What seeds are compared by: always held-out clips of the source, whatever chose the epoch."""
-    if run.metrics["validation"] is None:
-        return 0.0
-    name = run.metrics["fit"]["selected_on"]
+    """What seeds are compared by: always clips of the source that were held out, whatever chose the epoch."""
+    metrics = run.metrics
+    if metrics["validation"] is None:
+        return float(metrics["selection"]["score"] or 0.0) if "by_domain" in metrics["selection"] else 0.0
+    name = metrics["fit"]["selected_on"]
     if name == "last":
-        name = "accuracy" if run.metrics["task"] == "single-label" else "micro_map"
-    return float(run.metrics["validation"]["scores"][name] or 0.0)
+        name = "accuracy" if metrics["task"] == "single-label" else "micro_map"
+    return float(metrics["validation"]["scores"][name] or 0.0)
 
 
 def _write_text(path: Path, text: str) -> None:

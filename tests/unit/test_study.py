@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from actiondiff import study
+from actiondiff import selection, study
 from actiondiff.datasets.base import Table
 from actiondiff.errors import (
     RunError,
@@ -165,7 +165,7 @@ def test_the_same_call_gives_the_same_bytes(made):
 def test_a_finished_run_is_not_made_again(made, monkeypatch):
     store, labelled, folder = made
     first = study.train(store, labelled, out=folder / "run", recipe=recipe())
-    monkeypatch.setattr(study, "fit", lambda *_, **__: pytest.fail("it trains again"))
+    monkeypatch.setattr(selection, "fit", lambda *_, **__: pytest.fail("it trains again"))
     again = study.train(store, labelled, out=folder / "run", recipe=recipe())
     assert again.metrics == json.loads(json.dumps(first.metrics))
 
@@ -272,7 +272,7 @@ def test_seeds_of_another_recipe_leave_what_is_there(made):
 
 def test_seeds_cut_short_go_on(made, monkeypatch):
     store, labelled, folder = made
-    fit, seeds = study.fit, []
+    fit, seeds = selection.fit, []
 
     def once(*arguments, seed, **options):
         seeds.append(seed)
@@ -280,7 +280,7 @@ def test_seeds_cut_short_go_on(made, monkeypatch):
             raise KeyboardInterrupt
         return fit(*arguments, seed=seed, **options)
 
-    monkeypatch.setattr(study, "fit", once)
+    monkeypatch.setattr(selection, "fit", once)
     with pytest.raises(KeyboardInterrupt):
         study.train(store, labelled, out=folder / "run", recipe=recipe("seeds=2"))
     run = study.train(store, labelled, out=folder / "run", recipe=recipe("seeds=2"))

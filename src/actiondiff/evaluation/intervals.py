@@ -1,7 +1,7 @@
 """Intervals by bootstrap over groups: recordings or individuals are drawn again, never parts of one."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,13 +9,13 @@ from scipy.sparse import coo_array
 
 from actiondiff.errors import UsageError
 from actiondiff.evaluation.metrics import check_scored
+from actiondiff.evaluation.options import Metric
 from actiondiff.types import Array
 
-__all__ = ["Metric", "interval", "is_single_label", "mean_interval", "percentiles", "resample", "statistic"]
+__all__ = ["interval", "is_single_label", "mean_interval", "percentiles", "resample", "statistic"]
 
 Float: TypeAlias = NDArray[np.float64]
 Truth: TypeAlias = NDArray[np.bool_]
-Metric = Literal["accuracy", "balanced_accuracy", "micro_map", "macro_map", "charades_map"]
 
 
 def interval(

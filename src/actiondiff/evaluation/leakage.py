@@ -12,7 +12,13 @@ from actiondiff.types import Example
 
 __all__ = ["Leak", "audit", "near_duplicates"]
 
-_PAIRS = (("train", "validation"), ("train", "test"), ("validation", "test"))
+_PAIRS = (
+    ("train", "validation"),
+    ("train", "test"),
+    ("validation", "test"),
+    ("train", "in_domain"),
+    ("validation", "in_domain"),
+)
 _ALIKE = 0.999
 _MIN_WIDTH = 16  # channels; of fewer, two clips are alike by chance
 _BLOCK = 1024
@@ -73,7 +79,7 @@ def near_duplicates(sides: Mapping[str, PackedFeatures | None]) -> list[Leak]:
     mean 0 and deviation 1 over the first side. Features of fewer than 16 channels are not compared.
 
     Args:
-        sides: `train`, `validation`, `test` -> clips.
+        sides: `train`, `validation`, `test`, `in_domain` -> clips.
     """
     leaks = []
     for first, second in _PAIRS:

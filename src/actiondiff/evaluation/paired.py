@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from actiondiff.errors import UsageError
-from actiondiff.evaluation.intervals import Metric, is_single_label, percentiles, resample, statistic
+from actiondiff.evaluation.intervals import is_single_label, percentiles, resample, statistic
 from actiondiff.evaluation.metrics import check_scored
+from actiondiff.evaluation.options import Metric
 from actiondiff.types import Array
 
 __all__ = [

@@ -8,15 +8,15 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from actiondiff.datasets.base import Table
 from actiondiff.errors import UnknownNameError, UsageError
+from actiondiff.evaluation.options import ScoreSource
 from actiondiff.types import Example
 
-__all__ = ["ScoreSource", "Split", "group_of", "leave_one_out", "regroup", "split_examples"]
+__all__ = ["Split", "group_of", "leave_one_out", "regroup", "split_examples"]
 
-ScoreSource: TypeAlias = Literal["no", "training", "held-out"]
 Values: TypeAlias = Sequence[str] | str
 _NO_LABEL = "\0"
 """Stands for a class where a clip shows none of them."""
@@ -31,12 +31,14 @@ class Split:
         validation: Clips to choose the epoch by; may be empty.
         test: Clips that give the numbers; may be empty.
         description: In words.
+        in_domain: Clips of the source, held out, that are scored beside the target's.
     """
 
     train: tuple[int, ...]
     validation: tuple[int, ...]
     test: tuple[int, ...]
     description: str
+    in_domain: tuple[int, ...] = ()
 
 
 def group_of(example: Example) -> str:
@@ -85,7 +87,7 @@ def split_examples(
         validation_share: Share of the training side's groups to hold out, at least one a class where it has
             one to spare.
         test_share: Share of all groups that test, where nothing else says which.
-        score_source: With `held-out`, clips of the source test beside the target's: those marked, or else a
+        score_source: With `held-out`, clips of the source are scored, too: those marked `test`, or else a
             `test_share` of its groups, which then do not train.
         train_clips: Training clips at most, drawn class by class in turn, so that sources of unlike size can
             be compared.
@@ -100,13 +102,13 @@ def split_examples(
     if not any(table.examples[i].labels for i in labelled):
         raise UsageError(f"{table.source} has no labels; training needs a column label.")
     splits = [example.split for example in table.examples]
+    own: list[int] = []
     if domain is not None:
         side, test, text = _by_domain(table, labelled, domain, source, target)
         own = [i for i in side if splits[i] == "test"]
         if score_source == "held-out":
             own = own or _hold_out(table, side, test_share, f"{seed}/test")
-            test = sorted({*test, *own})
-            text += f"; {len(own)} held-out clips of the source test, too"
+            text += f"; {len(own)} clips of the source held out to be scored, too"
         side = _without(side, own)
     elif any(splits[i] for i in labelled):
         learnt = ("train", "val") if "train" in splits else ("", "val")
@@ -130,7 +132,8 @@ def split_examples(
         text += f"; {train_clips} of {len(train)} training clips drawn"
         train = _draw(table, train, train_clips, f"{seed}/train")
     _check(table, train)
-    return Split(tuple(train), tuple(held), tuple(test), f"{text}; validation: {how}")
+    in_domain = tuple(own) if score_source == "held-out" else ()
+    return Split(tuple(train), tuple(held), tuple(test), f"{text}; validation: {how}", in_domain)
 
 
 def leave_one_out(table: Table, split: Split, domain: str) -> dict[str, Split]:
