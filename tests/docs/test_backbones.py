@@ -1,0 +1,42 @@
+"""The page on backbones agrees with `specs.yaml`."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from actiondiff.backbones.base import specs
+
+PAGE = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text("utf-8")
+
+
+def row_of(name: str, section: str) -> list[str]:
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    found = [row for row in rows if f"`{name}`" in row.split("|")[1]]
+    assert len(found) == 1, (name, found)
+    return [cell.strip() for cell in found[0].strip("|").split("|")]
+
+
+@pytest.mark.parametrize("name", specs())
+def test_every_backbone_has_its_rows(name):
+    spec = specs()[name]
+    first, _, second = PAGE.partition("## What they give")
+    _, _, weights, licence = row_of(name, first)
+    assert (weights == "none") == (spec.weights == "none")
+    if spec.weights == "required":
+        assert licence.split(",")[0].split(" (")[0].removesuffix("'s own") in spec.licence
+    _, size, window, tokens, layers, timesteps = row_of(name, second)
+    defaults = spec.defaults
+    assert size.startswith(f"{defaults['height']} x {defaults['width']}")
+    if name not in ("pixels", "motion"):
+        assert ("crop" in size) == (defaults.get("fit") == "crop")
+    assert window.split()[0] == str(defaults["window"])
+    assert ("2 frames" in tokens) == ("tokens" in defaults)
+    assert f"`{spec.layer}`" in layers
+    assert timesteps == (f"{spec.num_timesteps} ({spec.timestep})" if spec.num_timesteps > 1 else "")
+
+
+def test_every_hub_id_of_the_specs_is_named():
+    for spec in specs().values():
+        for hub_id in re.findall(r"\b[\w-]+/[\w.-]*-[\w.-]+\b", spec.title):
+            assert hub_id in PAGE
