@@ -219,8 +219,8 @@ CHARADES_EGO = PublishedDataset(
     home="https://prior.allenai.org/projects/charades-ego",
     licence="its own licence (license.txt on the official page): non-commercial research",
     steps=(
-        "download CharadesEgo.zip (annotations) and CharadesEgo_v1_480.tar (videos in 480p; or the original "
-        "size) from the official page",
+        "download the annotations and CharadesEgo_v1_480.tar (videos in 480p; or CharadesEgo_v1.tar, of the "
+        "original size) from the official page",
         "unpack both below one folder; CharadesEgo_v1_train.csv, CharadesEgo_v1_test.csv and "
         "Charades_v1_classes.txt are enough: files for one viewpoint are read where they exist",
     ),

@@ -15,6 +15,7 @@ from actiondiff.datasets.sources import (
     count_sides,
     find_annotations,
 )
+from actiondiff.datasets.stand_in import is_stand_in
 from actiondiff.errors import TableError, UsageError
 
 __all__ = ["DatasetCheck", "FileCheck", "ProtocolCheck", "check_dataset"]
@@ -72,6 +73,7 @@ class DatasetCheck:
         protocols: Name -> check, where they can.
         num_videos: Videos below the root, of this dataset or not.
         repeated: Videos of the dataset that lie in several places: the paths; the first is used.
+        is_stand_in: Whether its videos are stand-ins.
     """
 
     dataset: PublishedDataset
@@ -81,6 +83,7 @@ class DatasetCheck:
     protocols: Mapping[str, ProtocolCheck]
     num_videos: int
     repeated: tuple[tuple[str, ...], ...]
+    is_stand_in: bool
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -121,11 +124,11 @@ def check_dataset(
     try:
         tables = {key: dataset.reader(folder, root, protocol=key) for key in dataset.protocols}
     except TableError as error:
-        return DatasetCheck(dataset, root, files, str(error), {}, index.num_videos, ())
+        return DatasetCheck(dataset, root, files, str(error), {}, index.num_videos, (), is_stand_in(root))
     used = {example.video for table in tables.values() for example in table.examples}
     repeated = tuple(tuple(names) for names in index.repeated().values() if used.intersection(names))
     protocols = {key: _protocol(dataset, key, table) for key, table in tables.items()}
-    return DatasetCheck(dataset, root, files, "", protocols, index.num_videos, repeated)
+    return DatasetCheck(dataset, root, files, "", protocols, index.num_videos, repeated, is_stand_in(root))
 
 
 def _protocol(dataset: PublishedDataset, name: str, table: Table) -> ProtocolCheck:

@@ -1,0 +1,59 @@
+"""A table back to a CSV, as `read_table` reads it."""
+
+import csv
+import os
+from pathlib import Path
+
+from actiondiff.datasets.base import Table
+from actiondiff.errors import TableError, UsageError
+from actiondiff.provenance import atomic_path
+
+__all__ = ["write_table"]
+
+
+def write_table(table: Table, path: str | os.PathLike[str]) -> None:
+    """Write a CSV with a row a clip; videos are relative to the CSV's folder.
+
+    Columns that no clip has a value for are left out. A CSV cannot say that labels are complete: clips
+    without labels are read back as clips whose labels are unknown.
+
+    Args:
+        table: The clips.
+        path: Where to; the name ends with .csv.
+
+    Raises:
+        UsageError: If the name ends otherwise.
+        TableError: If a label holds `;`, which separates labels.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".csv":
+        raise UsageError(f"a table is written as .csv; got {path}.")
+    wrong = [name for name in table.label_names if ";" in name or name != name.strip()]
+    if wrong:
+        raise TableError(path, [f"the label {name!r} holds ; or outer blanks" for name in wrong])
+    rows = [
+        {
+            "video": Path(os.path.relpath(table.root / example.video, path.parent)).as_posix(),
+            "label": ";".join(example.labels),
+            "start_seconds": _seconds(example.start_seconds),
+            "end_seconds": _seconds(example.end_seconds),
+            "split": example.split,
+            "group": example.group,
+            **example.columns,
+        }
+        for example in table.examples
+    ]
+    names = [
+        name
+        for name in dict.fromkeys(key for row in rows for key in row)
+        if any(row.get(name) for row in rows)
+    ]
+    columns = list(dict.fromkeys(["video", "label", *names]))
+    with atomic_path(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.10g}"
