@@ -122,8 +122,9 @@ def _half_precision(device: str, dtype: str) -> "Half":
     """The half precision to try: the one asked for, else what the device computes at speed."""
     import torch
 
-    if dtype == "float16" or dtype == "bfloat16":
-        return dtype
+    match dtype:
+        case "float16" | "bfloat16":
+            return dtype
     on_cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     return "bfloat16" if on_cpu else "float16"
 
