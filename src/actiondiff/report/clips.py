@@ -11,9 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from actiondiff.errors import VideoError
-from actiondiff.report.figures import frame_strip
+from actiondiff.report.figures import frame_strip, scaled
 from actiondiff.report.html import Picture
-from actiondiff.video.decode import read_video
+from actiondiff.video.decode import iter_video
 
 __all__ = [
     "Clip",
@@ -25,7 +25,7 @@ __all__ = [
     "worst_confusions",
 ]
 
-_LONGEST_SECONDS, _FPS = 30.0, 2.0  # enough for a strip; a long video is not decoded to its end for it
+_LONGEST_SECONDS, _FPS = 20.0, 4.0  # enough for a strip; a long video is not decoded to its end for it
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def pictures(
     """Frames of the clips, and which videos were not found or do not decode."""
     shown, absent = [], []
     for clip in clips:
-        frames = _frames(clip, roots)
+        frames = _frames(clip, roots, height_px)
         if frames is None:
             absent.append(clip.video)
             continue
@@ -163,13 +163,16 @@ def pictures(
     return tuple(shown), list(dict.fromkeys(absent))
 
 
-def _frames(clip: Clip, roots: Sequence[str | os.PathLike[str]]) -> NDArray[np.uint8] | None:
+def _frames(clip: Clip, roots: Sequence[str | os.PathLike[str]], height_px: int) -> NDArray[np.uint8] | None:
+    """(T, height_px, w, 3) of the span's beginning, scaled as they are decoded; None without any."""
     path = find_video(clip.video, roots)
     if path is None:
         return None
     start = clip.start_seconds or 0.0
     end = min(clip.end_seconds or np.inf, start + _LONGEST_SECONDS)
     try:
-        return read_video(path, stride=None, fps=_FPS, start_seconds=start, end_seconds=end).pixels
+        chunks = iter_video(path, stride=None, fps=_FPS, start_seconds=start, end_seconds=end, chunk_frames=8)
+        frames = [scaled(frame, height_px) for chunk in chunks for frame in chunk.pixels]
     except VideoError:
         return None
+    return np.stack(frames) if frames else None

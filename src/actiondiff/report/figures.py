@@ -22,10 +22,12 @@ __all__ = [
     "best_over_rows",
     "draw_cells",
     "frame_strip",
+    "heat_strip",
     "heatmap",
     "label_of",
     "legend_name",
     "long_table",
+    "scaled",
 ]
 
 Unit = Literal["percent", "count", "number"]
@@ -251,15 +253,67 @@ def frame_strip(
     Raises:
         UsageError: If there is no frame, or they have another shape.
     """
+    chosen = _spread(frames, num_frames)
+    shown = [scaled(frames[i], height_px) for i in chosen]
+    return Picture(_beside(shown), caption, alt or f"{len(chosen)} frames of a clip: {caption}")
+
+
+def heat_strip(
+    frames: NDArray[np.uint8],
+    heat: NDArray[np.floating],
+    caption: str,
+    *,
+    limits: tuple[float, float] = (0.0, 1.0),
+    num_frames: int = 4,
+    height_px: int = 96,
+) -> Picture:
+    """Frames, and below each the same under its heatmap: bright where the number is high.
+
+    Args:
+        frames: (T, H, W, 3) uint8, RGB.
+        heat: (T, gh, gw), a number for each place of each frame.
+        caption: Below them.
+        limits: Numbers at the ends of the colours.
+        num_frames: How many to show, at most.
+        height_px: Height of a row.
+
+    Raises:
+        UsageError: If there is no frame, or heat and frames do not fit.
+    """
+    if heat.ndim != 3 or len(heat) != len(frames):
+        raise UsageError(f"{len(frames)} frames need heat of shape (T, gh, gw); got {heat.shape}.")
+    above, below = [], []
+    for i in _spread(frames, num_frames):
+        frame = scaled(frames[i], height_px)
+        place = Normalize(*limits, clip=True)(heat[i].astype(np.float64))
+        size = frame.shape[1], height_px
+        weight = np.asarray(Image.fromarray(np.float32(place)).resize(size, Image.Resampling.BILINEAR))
+        colour = 255 * matplotlib.colormaps["inferno"](weight.clip(0, 1))[..., :3]
+        share = 0.35 + 0.4 * weight[..., None].clip(0, 1)
+        above.append(frame)
+        below.append(((1 - share) * frame + share * colour).round().astype(np.uint8))
+    gap = np.full((2, _beside(above).shape[1], 3), 255, np.uint8)
+    alt = f"{len(above)} frames of a clip, and the same under a heatmap: {caption}"
+    return Picture(np.concatenate([_beside(above), gap, _beside(below)]), caption, alt)
+
+
+def _spread(frames: NDArray[np.uint8], num_frames: int) -> list[int]:
+    """Positions of some frames, in the midst of equal parts."""
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
         raise UsageError(f"frames are (T, H, W, 3) uint8, one at least; got {frames.shape} {frames.dtype}.")
     count = min(num_frames, len(frames))
-    chosen = frames[[(2 * i + 1) * len(frames) // (2 * count) for i in range(count)]]  # midst of each part
-    size = (max(1, round(height_px * frames.shape[2] / frames.shape[1])), height_px)
-    shown = [np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS)) for frame in chosen]
-    gap = np.full((height_px, 2, 3), 255, np.uint8)
-    parts = [part for image in shown for part in (image, gap)][:-1]
-    return Picture(np.concatenate(parts, axis=1), caption, alt or f"{count} frames of a clip: {caption}")
+    return [(2 * i + 1) * len(frames) // (2 * count) for i in range(count)]
+
+
+def _beside(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    gap = np.full((images[0].shape[0], 2, 3), 255, np.uint8)
+    return np.concatenate([part for image in images for part in (image, gap)][:-1], axis=1)
+
+
+def scaled(frame: NDArray[np.uint8], height_px: int) -> NDArray[np.uint8]:
+    """A frame (H, W, 3) at another height, in its own proportions."""
+    size = (max(1, round(height_px * frame.shape[1] / frame.shape[0])), height_px)
+    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS))
 
 
 def _checked(values: Values, rows: Sequence[object], columns: Sequence[object]) -> NDArray[np.float64]:

@@ -1,76 +1,19 @@
 """How far a model's confidence can be trusted: reliability diagram, accuracy against coverage."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from actiondiff.errors import UsageError
+from actiondiff.evaluation.calibration import calibration_bins, calibration_error, coverage_accuracy
 from actiondiff.report.card import percent
 from actiondiff.report.drawing import GRID, INK, SERIES, Figure, canvas, styled
 from actiondiff.report.figures import label_of
 
-__all__ = ["calibration_bins", "coverage_accuracy", "coverage_curve", "reliability_diagram"]
+__all__ = ["coverage_curve", "reliability_diagram"]
 
 Float = NDArray[np.float64]
-_BINS = 10
-
-
-def calibration_bins(confidence: Float, right: NDArray[np.bool_], *, num_bins: int = _BINS) -> pd.DataFrame:
-    """Clips by confidence, in equal steps from 0 to 1.
-
-    Args:
-        confidence: (N,) probability of the predicted class.
-        right: (N,) whether that class was right.
-        num_bins: Steps.
-
-    Returns:
-        A row a step: `low`, `high`, `clips`, `confidence` and `accuracy` (their means; NaN without clips).
-
-    Raises:
-        UsageError: If there is no clip, or the two differ in length.
-    """
-    confidence, right = _checked(confidence, right)
-    step = np.clip((confidence * num_bins).astype(int), 0, num_bins - 1)
-    clips = np.bincount(step, minlength=num_bins)
-    means = [
-        np.divide(np.bincount(step, values, num_bins), clips, out=np.full(num_bins, np.nan), where=clips > 0)
-        for values in (confidence, right.astype(np.float64))
-    ]
-    edges = np.arange(num_bins + 1) / num_bins
-    return pd.DataFrame(
-        {"low": edges[:-1], "high": edges[1:], "clips": clips, "confidence": means[0], "accuracy": means[1]}
-    )
-
-
-def coverage_accuracy(confidence: Float, right: NDArray[np.bool_]) -> pd.DataFrame:
-    """How accurate the surest share of the clips is named, for every share.
-
-    Clips of equal confidence are taken together: nothing tells them apart.
-
-    Args:
-        confidence: (N,) probability of the predicted class.
-        right: (N,) whether that class was right.
-
-    Returns:
-        A row a threshold, from the highest: `threshold`, `coverage`, `accuracy`.
-
-    Raises:
-        UsageError: If there is no clip, or the two differ in length.
-    """
-    confidence, right = _checked(confidence, right)
-    order = np.argsort(-confidence, kind="stable")
-    counts = np.arange(1, len(order) + 1)
-    hits = np.cumsum(right[order])
-    last = np.append(confidence[order][1:] != confidence[order][:-1], True)  # of its confidence
-    return pd.DataFrame(
-        {
-            "threshold": confidence[order][last],
-            "coverage": counts[last] / len(order),
-            "accuracy": hits[last] / counts[last],
-        }
-    )
 
 
 @styled()
@@ -90,9 +33,7 @@ def reliability_diagram(
     """
     bins = calibration_bins(confidence, right)
     known = bins[bins["clips"] > 0]
-    error = float(
-        (known["clips"] * (known["accuracy"] - known["confidence"]).abs()).sum() / known["clips"].sum()
-    )
+    error = calibration_error(confidence, right)
     drawing, axes = canvas(4.4, 4.6)
     drawing.clear()
     axes, below = drawing.subplots(2, 1, height_ratios=(3.2, 1), sharex=True)
@@ -159,12 +100,3 @@ def coverage_curve(
         axes.legend(loc="lower left")
     caption = "Named rightly: " + "; ".join(said) + "."
     return Figure(name, drawing, title, f"{title}. {caption}", caption, pd.concat(tables, ignore_index=True))
-
-
-def _checked(confidence: Float, right: NDArray[np.bool_] | Sequence[bool]) -> tuple[Float, NDArray[np.bool_]]:
-    values, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
-    if values.ndim != 1 or values.shape != hits.shape or not len(values):
-        raise UsageError(
-            f"confidence and rightness are one number a clip each; got {values.shape} and {hits.shape}."
-        )
-    return values, hits

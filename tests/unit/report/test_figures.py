@@ -10,7 +10,7 @@ from PIL import Image
 
 from actiondiff.errors import UsageError
 from actiondiff.report.drawing import shade
-from actiondiff.report.figures import bars, best_over_rows, frame_strip, heatmap
+from actiondiff.report.figures import bars, best_over_rows, frame_strip, heat_strip, heatmap
 from actiondiff.report.run_figures import class_bars, confusion_matrix, learning_curve
 from actiondiff.report.tables import Score
 
@@ -127,3 +127,17 @@ def test_frame_strip_takes_the_midst_of_each_part():
     assert frame_strip(frames[:2], "short").pixels.shape[1] == 2 * 144 + 2
     with pytest.raises(UsageError, match="one at least"):
         frame_strip(frames[:0], "none")
+
+
+def test_heat_strip_is_bright_where_the_heat_is():
+    frames = np.full((3, 40, 60, 3), 90, np.uint8)
+    heat = np.zeros((3, 2, 3))
+    heat[:, 0, 2] = 1
+    picture = heat_strip(frames, heat, "where", num_frames=1, height_px=40)
+    assert picture.pixels.shape == (82, 60, 3)
+    assert (picture.pixels[:40] == 90).all()
+    below = picture.pixels[42:].astype(int).sum(-1)
+    assert below[2, 57] > 2 * below[37, 2]
+    assert "under a heatmap: where" in picture.alt
+    with pytest.raises(UsageError, match="3 frames need heat"):
+        heat_strip(frames, heat[:2], "where")

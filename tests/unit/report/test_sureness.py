@@ -1,27 +1,11 @@
-"""Calibration and coverage against numbers worked out by hand."""
+"""How sure a model is, as figures."""
 
 import numpy as np
-import pytest
 
-from actiondiff.errors import UsageError
-from actiondiff.report.sureness_figures import (
-    calibration_bins,
-    coverage_accuracy,
-    coverage_curve,
-    reliability_diagram,
-)
+from actiondiff.report.sureness_figures import coverage_curve, reliability_diagram
 
 SURE = np.array([0.95, 0.85, 1.0, 0.55])
 RIGHT = np.array([True, False, True, True])
-
-
-def test_bins():
-    bins = calibration_bins(SURE, RIGHT)
-    assert bins["clips"].tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 1, 2]
-    assert bins["accuracy"][9] == 1
-    assert bins["confidence"][9] == pytest.approx(0.975)
-    assert np.isnan(bins["accuracy"][0])
-    assert bins["high"].tolist()[-1] == 1
 
 
 def test_expected_calibration_error():
@@ -31,26 +15,17 @@ def test_expected_calibration_error():
     assert ", accuracy 75.0 %" in figure.alt
 
 
-def test_coverage():
-    curve = coverage_accuracy(SURE, RIGHT)
-    assert curve["coverage"].tolist() == [0.25, 0.5, 0.75, 1.0]
-    assert curve["accuracy"].tolist() == pytest.approx([1, 1, 2 / 3, 0.75])
-    assert curve["threshold"].tolist() == [1.0, 0.95, 0.85, 0.55]
-
-
-def test_clips_that_are_equally_sure_are_one_step():
-    curve = coverage_accuracy(np.array([0.5, 0.5, 0.9]), np.array([True, False, False]))
-    assert curve["coverage"].tolist() == pytest.approx([1 / 3, 1])
-    assert curve["accuracy"].tolist() == pytest.approx([0, 1 / 3])
-
-
 def test_several_models():
     figure = coverage_curve({"a": (SURE, RIGHT), "b": (SURE, ~RIGHT)})
     assert "a: 100.0 % of the surest half, 75.0 % of all; b: 0.0 %" in figure.caption
     assert figure.data.groupby("model").size().to_dict() == {"a": 4, "b": 4}
 
 
-@pytest.mark.parametrize("sure", [np.zeros(0), np.zeros(3), np.zeros((4, 1))])
-def test_shapes(sure):
-    with pytest.raises(UsageError, match="one number a clip"):
-        calibration_bins(sure, RIGHT if len(sure) else np.zeros(0, bool))
+def test_bars_stand_where_clips_are():
+    figure = reliability_diagram(SURE, RIGHT)
+    above, below = figure.drawing.axes
+    assert [(round(p.get_x() + p.get_width() / 2, 2), p.get_height()) for p in above.patches] == [
+        (0.55, 1), (0.85, 0), (0.95, 1),
+    ]  # fmt: skip
+    assert [patch.get_height() for patch in below.patches] == [0, 0, 0, 0, 0, 1, 0, 0, 1, 2]
+    np.testing.assert_allclose(above.lines[0].get_xdata(), [0.55, 0.85, 0.975])

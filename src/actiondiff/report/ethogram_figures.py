@@ -1,0 +1,307 @@
+"""What animals did and for how long: ethograms, time budgets, transitions; scores over time."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from actiondiff.errors import UsageError
+from actiondiff.report.card import percent
+from actiondiff.report.drawing import INK, SERIES, Figure, canvas, styled
+from actiondiff.report.figures import heatmap, label_of, legend_name
+from actiondiff.report.tables import Grid
+from actiondiff.types import Bout
+
+__all__ = [
+    "budget_table",
+    "ethogram",
+    "score_lines",
+    "time_budget",
+    "time_budgets",
+    "transition_counts",
+    "transition_matrix",
+]
+
+Videos = Mapping[str, Sequence[Bout]]
+_ROWS = 30  # videos drawn; all are in the data
+
+
+@styled()
+def ethogram(
+    videos: Videos,
+    durations: Mapping[str, float],
+    *,
+    labels: Sequence[str],
+    truth: Videos | None = None,
+    title: str = "Ethogram",
+    name: str = "ethogram",
+) -> Figure:
+    """Bouts of each video over time; a row a video, and a line in it for each behaviour.
+
+    Args:
+        videos: Video -> its bouts.
+        durations: Video -> its length in seconds.
+        labels: The behaviours, in the order of colours and lines.
+        truth: Video -> labelled bouts, drawn thin below the predicted ones where they are known.
+        title: Heading.
+        name: Stem of its files.
+
+    Raises:
+        UsageError: If there is no video, or a bout has another label.
+    """
+    _check(videos, labels)
+    shown = list(videos)[:_ROWS]
+    lane = 1.0 / max(1, len(labels))
+    drawing, axes = canvas(9.6, 0.9 + len(shown) * max(0.42, 0.13 * len(labels)))
+    for row, video in enumerate(shown):
+        axes.broken_barh([(0, durations[video])], (row - 0.46, 0.92), facecolor="#8a94a31f")
+        for i, label in enumerate(labels):
+            top = row - 0.44 + 0.88 * lane * i
+            colour = SERIES[i % len(SERIES)]
+            spans = _spans(videos[video], label)
+            axes.broken_barh(spans, (top, 0.88 * lane * (0.6 if truth else 0.92)), facecolor=colour)
+            if truth:
+                known = _spans(truth.get(video, ()), label)
+                axes.broken_barh(known, (top + 0.88 * lane * 0.66, 0.88 * lane * 0.22), facecolor=INK)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.set_yticks(range(len(shown)), [label_of(_short(video)) for video in shown])
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlim(0, max(durations[video] for video in shown))
+    axes.set_xlabel("seconds")
+    axes.grid(axis="x")
+    handles: list[Any] = [Patch(color=SERIES[i % len(SERIES)]) for i in range(len(labels))]
+    names = [legend_name(label) for label in labels]
+    if truth:
+        handles.append(Patch(color=INK))
+        names.append("labelled by a person")
+    drawing.legend(handles, names, loc="outside upper left", ncols=6)
+    count = sum(len(bouts) for bouts in videos.values())
+    caption = f"{count} bouts in {len(videos)} videos; grey: the video's length."
+    caption += f" The first {_ROWS} videos are drawn; all are in the data." if len(videos) > _ROWS else ""
+    return Figure(name, drawing, title, f"{title}. {caption}", caption, _bout_table(videos, truth))
+
+
+def time_budget(videos: Videos, durations: Mapping[str, float], labels: Sequence[str]) -> pd.DataFrame:
+    """What each behaviour takes of the time watched.
+
+    Returns:
+        A row a behaviour: `bouts`, `seconds` (all bouts together), `share` of the time watched,
+        `mean_seconds` and `median_seconds` of a bout (NaN without bouts), `bouts_per_minute`.
+
+    Raises:
+        UsageError: If there is no video, a bout has another label, or nothing was watched.
+    """
+    _check(videos, labels)
+    watched = sum(durations[video] for video in videos)
+    if watched <= 0:
+        raise UsageError("the videos have no length together; a time budget needs one.")
+    lengths = {
+        label: [
+            b.end_seconds - b.start_seconds for bouts in videos.values() for b in bouts if b.label == label
+        ]
+        for label in labels
+    }
+    rows = [
+        {
+            "behaviour": label,
+            "bouts": len(found),
+            "seconds": float(sum(found)),
+            "share": float(sum(found)) / watched,
+            "mean_seconds": float(np.mean(found)) if found else np.nan,
+            "median_seconds": float(np.median(found)) if found else np.nan,
+            "bouts_per_minute": 60 * len(found) / watched,
+        }
+        for label, found in lengths.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def budget_table(budget: pd.DataFrame, *, caption: str = "Time budget") -> Grid:
+    """The rows of `time_budget` for a page."""
+    rows = [
+        (
+            str(row["behaviour"]),
+            str(row["bouts"]),
+            f"{row['seconds']:.1f}",
+            percent(row["share"]),
+            _seconds(row["mean_seconds"]),
+            _seconds(row["median_seconds"]),
+            f"{row['bouts_per_minute']:.2f}",
+        )
+        for row in budget.to_dict("records")
+    ]
+    lengths = ("mean bout (s)", "median bout (s)")
+    titles = ("behaviour", "bouts", "seconds", "share of time", *lengths, "bouts a minute")
+    return Grid(titles, tuple(rows), caption, "Shares may exceed 100 % together where behaviours overlap.")
+
+
+@styled()
+def time_budgets(
+    shares: Mapping[str, Mapping[str, float]], *, title: str = "Time budget", name: str = "time-budget"
+) -> Figure:
+    """Share of time of each behaviour: a group of bars a behaviour, a bar for each of those compared.
+
+    Args:
+        shares: Who (for example `predicted` and `labelled`, or individuals) -> behaviour -> share in [0, 1].
+        title: Heading.
+        name: Stem of its files.
+    """
+    labels = list(dict.fromkeys(label for row in shares.values() for label in row))
+    drawing, axes = canvas(7.2, 0.9 + len(labels) * (0.16 + 0.17 * len(shares)))
+    step = 0.82 / max(1, len(shares))
+    for i, (who, row) in enumerate(shares.items()):
+        place = np.arange(len(labels)) - 0.41 + step * (i + 0.5)
+        values = [100 * row.get(label, np.nan) for label in labels]
+        axes.barh(place, values, step * 0.9, color=SERIES[i % len(SERIES)], label=legend_name(who))
+        for y, value in zip(place, values, strict=True):
+            if np.isfinite(value):
+                axes.annotate(
+                    f"{value:.1f}",
+                    (value, float(y)),
+                    (4, 0),
+                    textcoords="offset points",
+                    va="center",
+                    fontsize=7.5,
+                )
+    axes.set_yticks(range(len(labels)), [label_of(label) for label in labels])
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.margins(x=0.12)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("share of the time watched (%)")
+    axes.grid(axis="x")
+    if len(shares) > 1:
+        drawing.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=5)
+    rows = [(who, label, value) for who, row in shares.items() for label, value in row.items()]
+    each = {who: ", ".join(f"{k} {percent(v)}" for k, v in row.items()) for who, row in shares.items()}
+    said = "; ".join(f"{who}: {text}" for who, text in each.items())
+    data = pd.DataFrame(rows, columns=["who", "behaviour", "share"])
+    return Figure(name, drawing, title, f"{title}. {said}.", "Share of all the time that was watched.", data)
+
+
+def transition_counts(videos: Videos, labels: Sequence[str]) -> NDArray[np.int64]:
+    """(K, K) how often a bout of one behaviour (row) is the next to begin after one of another (column).
+
+    Only within a video. Bouts that begin together follow in the order of the labels.
+
+    Raises:
+        UsageError: If there is no video, or a bout has another label.
+    """
+    _check(videos, labels)
+    order = {label: i for i, label in enumerate(labels)}
+    counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
+    for bouts in videos.values():
+        sequence = [order[b.label] for b in sorted(bouts, key=lambda b: (b.start_seconds, order[b.label]))]
+        for (first, second), times in Counter(pairwise(sequence)).items():
+            counts[first, second] += times
+    return counts
+
+
+def transition_matrix(
+    videos: Videos, labels: Sequence[str], *, title: str = "What follows what", name: str = "transitions"
+) -> Figure:
+    """Transitions as shares of each row, with their number in the data.
+
+    Raises:
+        UsageError: If there is no video, or a bout has another label.
+    """
+    counts = transition_counts(videos, labels)
+    totals = counts.sum(1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
+    caption = (
+        f"{int(counts.sum())} transitions within videos. A cell is how often (%) its column's behaviour is "
+        "the next to begin after its row's. A dash: nothing follows that behaviour."
+    )
+    figure = heatmap(
+        shares, rows=labels, columns=labels, title=title, name=name, row_title="from", column_title="to",
+        caption=caption, limits=(0.0, 1.0),
+    )  # fmt: skip
+    return replace(figure, data=figure.data.assign(transitions=counts.ravel()))
+
+
+@styled()
+def score_lines(
+    seconds: NDArray[np.float64],
+    probabilities: NDArray[np.floating],
+    labels: Sequence[str],
+    *,
+    thresholds: Mapping[str, float] | None = None,
+    title: str = "Scores over time",
+    name: str = "scores-over-time",
+) -> Figure:
+    """Every behaviour's probability over a video, as a strip of shades.
+
+    Args:
+        seconds: (T,) when each score holds, rising.
+        probabilities: (T, K) in [0, 1].
+        labels: The K behaviours.
+        thresholds: Label -> probability from which it counts as there; said in its name.
+        title: Heading.
+        name: Stem of its files.
+
+    Raises:
+        UsageError: If the shapes do not fit.
+    """
+    if probabilities.shape != (len(seconds), len(labels)) or not len(seconds):
+        raise UsageError(
+            f"{len(seconds)} times and {len(labels)} labels need scores of that shape; "
+            f"got {probabilities.shape}."
+        )
+    drawing, axes = canvas(9.6, 1.0 + 0.3 * len(labels))
+    step = float(np.median(np.diff(seconds))) if len(seconds) > 1 else 1.0
+    edges = np.append(seconds, seconds[-1] + step)
+    mesh = axes.pcolormesh(edges, np.arange(len(labels) + 1), probabilities.T, cmap="cividis", vmin=0, vmax=1)
+    mesh.set_rasterized(True)
+    axes.invert_yaxis()
+    names = [
+        label_of(k) + (f" ≥ {thresholds[k]:.2f}" if thresholds and k in thresholds else "") for k in labels
+    ]
+    axes.set_yticks(np.arange(len(labels)) + 0.5, names)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("seconds")
+    bar = drawing.colorbar(mesh, ax=axes, pad=0.01)
+    bar.outline.set_visible(False)
+    top = np.asarray(probabilities).max(axis=0)
+    said = ", ".join(
+        f"{label} up to {percent(float(value))}" for label, value in zip(labels, top, strict=True)
+    )
+    data = pd.DataFrame({"seconds": seconds} | {f"p({k})": probabilities[:, i] for i, k in enumerate(labels)})
+    caption = "Probability of each behaviour over the video."
+    return Figure(name, drawing, title, f"{title}. {said}.", caption, data)
+
+
+def _check(videos: Videos, labels: Sequence[str]) -> None:
+    if not videos:
+        raise UsageError("there is no video to draw bouts of.")
+    other = sorted({bout.label for bouts in videos.values() for bout in bouts} - set(labels))
+    if other:
+        raise UsageError(f"bouts have labels that are not among the behaviours: {', '.join(other[:5])}.")
+
+
+def _spans(bouts: Sequence[Bout], label: str) -> list[tuple[float, float]]:
+    return [(b.start_seconds, b.end_seconds - b.start_seconds) for b in bouts if b.label == label]
+
+
+def _short(video: str) -> str:
+    """The end of a path tells videos apart, not its beginning."""
+    return video if len(video) <= 28 else "…" + video[-27:]
+
+
+def _bout_table(videos: Videos, truth: Videos | None) -> pd.DataFrame:
+    rows = [
+        (video, source, b.label, b.start_seconds, b.end_seconds, b.probability)
+        for source, found in (("predicted", videos), ("labelled", truth or {}))
+        for video, bouts in found.items()
+        for b in bouts
+    ]
+    titles = ["video", "source", "label", "start_seconds", "end_seconds", "probability"]
+    return pd.DataFrame(rows, columns=titles)
+
+
+def _seconds(value: float) -> str:
+    return "–" if np.isnan(value) else f"{value:.1f}"

@@ -1,0 +1,103 @@
+"""Ethograms, budgets and transitions of bouts that are few enough to count by hand."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+
+from actiondiff.errors import UsageError
+from actiondiff.report.ethogram_figures import (
+    budget_table,
+    ethogram,
+    score_lines,
+    time_budget,
+    time_budgets,
+    transition_counts,
+    transition_matrix,
+)
+from actiondiff.types import Bout
+
+LABELS = ("eat", "run", "_sit")
+VIDEOS = {
+    "a.mp4": [Bout("run", 4, 5), Bout("eat", 0, 3, 0.5), Bout("eat", 6, 7)],
+    "b.mp4": [Bout("eat", 1, 2), Bout("run", 1, 9)],
+}
+DURATIONS = {"a.mp4": 10.0, "b.mp4": 30.0}
+
+
+def texts(figure):
+    return re.findall(r"<text[^>]*>(.*?)</text>", figure.svg(), re.DOTALL)
+
+
+def test_time_budget():
+    budget = time_budget(VIDEOS, DURATIONS, LABELS).set_index("behaviour")
+    assert budget.loc["eat"].to_list() == [3, 5, 0.125, pytest.approx(5 / 3), 1, 4.5]
+    assert budget.loc["run", "share"] == pytest.approx(9 / 40)
+    assert budget.loc["_sit", "bouts"] == 0
+    assert math.isnan(budget.loc["_sit", "median_seconds"])
+    grid = budget_table(budget.reset_index())
+    assert grid.rows[0] == ("eat", "3", "5.0", "12.5 %", "1.7", "1.0", "4.50")
+    assert grid.rows[2][4:] == ("–", "–", "0.00")
+
+
+def test_transitions_stay_within_a_video_and_follow_time():
+    counts = transition_counts(VIDEOS, LABELS)
+    # a: eat, run, eat; b: eat and run begin together, in the labels' order
+    assert counts.tolist() == [[0, 2, 0], [1, 0, 0], [0, 0, 0]]
+    figure = transition_matrix(VIDEOS, LABELS)
+    written = [text for text in texts(figure) if re.fullmatch(r"[\d.]+|–", text)]
+    assert written == ["0.0", "100", "0.0", "100", "0.0", "0.0", "–", "–", "–"]
+    assert figure.data.set_index(["from", "to"])["transitions"]["eat", "run"] == 2
+
+
+def test_ethogram_draws_each_bout_in_its_place():
+    figure = ethogram(VIDEOS, DURATIONS, labels=LABELS)
+    boxes = [
+        tuple(np.round((path.vertices[:, 0].min(), path.vertices[:, 0].max()), 6))
+        for collection in figure.drawing.axes[0].collections
+        for path in collection.get_paths()
+    ]
+    assert boxes == [(0, 10), (0, 3), (6, 7), (4, 5), (0, 30), (1, 2), (1, 9)]
+    assert figure.data["probability"].tolist() == [1, 0.5, 1, 1, 1]
+    assert "5 bouts in 2 videos" in figure.caption
+    assert any(text.endswith("_sit") for text in texts(figure))
+
+
+def test_labelled_bouts_are_beside_the_predicted():
+    figure = ethogram(VIDEOS, DURATIONS, labels=LABELS, truth={"a.mp4": [Bout("run", 4, 6)]})
+    assert figure.data["source"].value_counts().to_dict() == {"predicted": 5, "labelled": 1}
+    assert "labelled by a person" in texts(figure)
+
+
+def test_more_videos_than_fit():
+    many = {f"{i:03d}.mp4": VIDEOS["a.mp4"] for i in range(40)}
+    figure = ethogram(many, dict.fromkeys(many, 10.0), labels=LABELS)
+    assert "The first 30 videos are drawn" in figure.caption
+    assert len(figure.data) == 120
+
+
+def test_budgets_side_by_side():
+    figure = time_budgets({"predicted": {"eat": 0.125}, "labelled": {"eat": 0.25, "run": 0.5}})
+    widths = [patch.get_width() for patch in figure.drawing.axes[0].patches]
+    np.testing.assert_allclose(widths, [12.5, np.nan, 25, 50])
+    assert "predicted: eat 12.5 %; labelled: eat 25.0 %, run 50.0 %" in figure.alt
+
+
+def test_scores_over_time():
+    scores = np.array([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1]])
+    figure = score_lines(np.array([0.0, 0.5]), scores, LABELS, thresholds={"eat": 0.4})
+    assert "eat ≥ 0.40" in texts(figure)
+    assert "_sit up to 70.0 %" in figure.alt
+    assert figure.data.columns.tolist() == ["seconds", "p(eat)", "p(run)", "p(_sit)"]
+    with pytest.raises(UsageError, match="2 times and 2 labels"):
+        score_lines(np.array([0.0, 0.5]), scores, LABELS[:2])
+
+
+@pytest.mark.parametrize("videos", [{}, {"a.mp4": [Bout("fly", 0, 1)]}])
+def test_what_cannot_be_drawn(videos):
+    for draw in (transition_counts, lambda v, labels: ethogram(v, DURATIONS, labels=labels)):
+        with pytest.raises(UsageError, match=r"no video|labels that are not among"):
+            draw(videos, LABELS)
+    with pytest.raises(UsageError, match=r"no video|labels|length"):
+        time_budget(videos, {"a.mp4": 0.0}, LABELS)
