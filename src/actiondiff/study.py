@@ -18,10 +18,13 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from actiondiff.datasets.base import Table
+from actiondiff.continuation import keep_sides, recipe_of_run, warm_start
+from actiondiff.datasets.base import Table, value_of
 from actiondiff.datasets.loading import PackedFeatures
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import RunError, UsageError
+from actiondiff.ethogram import choose_timeline
+from actiondiff.evaluation.calibration import calibrate, judge_calibration
 from actiondiff.evaluation.judge import (
     check_classes,
     judge,
@@ -38,7 +41,7 @@ from actiondiff.heads.bundle import load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation, predict_probabilities
 from actiondiff.material import Material, Sides
-from actiondiff.pipeline import BEST, CARD
+from actiondiff.pipeline import BEST, CARD, find_run
 from actiondiff.provenance import atomic_path, environment, fingerprint
 from actiondiff.recipe import Recipe, load_recipe
 from actiondiff.report.card import cautions, model_card, seeds_card
@@ -70,6 +73,7 @@ def train(
     out: str | os.PathLike[str],
     recipe: Recipe | str | os.PathLike[str] | None = None,
     root: str | os.PathLike[str] | None = None,
+    start: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Train a head (or one a seed) and test it.
@@ -83,6 +87,8 @@ def train(
         out: The run's folder.
         recipe: All options; None for `default`, with the loss that fits the labels.
         root: Folder that the table's paths are relative to, if not the table's own.
+        start: A run to go on from: the head begins with its weights, and every clip stays on the side that
+            it had there. Without a recipe, the run's own is taken.
         progress: Called with a line now and then.
 
     Raises:
@@ -94,8 +100,12 @@ def train(
     """
     store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
     table = table if isinstance(table, Table) else read_table(table)
+    base = Path(root) if root else table.root
+    if start is not None:
+        table = keep_sides(table, start, store, base)
+        recipe = recipe or recipe_of_run(start)
     chosen = _resolve(recipe, table)
-    study = Study(store, table, chosen, Path(root) if root else table.root)
+    study = Study(store, table, chosen, base, start=find_run(start) if start is not None else None)
     out, tell = Path(out), progress or (lambda line: None)
     _check_folder(out, several=chosen.seeds > 1)
     runs = [study.train_seed(out, number, tell) for number in range(chosen.seeds)]
@@ -112,6 +122,7 @@ class Study:
         recipe: All options.
         root: Folder that the table's paths are relative to.
         is_checked: Whether the feature is known to be there, which takes reading every file's header.
+        start: A run whose head's weights each training begins with; None for random ones.
     """
 
     store: FeatureStore
@@ -119,6 +130,7 @@ class Study:
     recipe: Recipe
     root: Path
     is_checked: bool = False
+    start: Path | None = None
 
     @cached_property
     def material(self) -> Material:
@@ -155,7 +167,7 @@ class Study:
         folder.mkdir(parents=True, exist_ok=True)
         _write_text(folder / _RECIPE, self._recipe_text(seed))
         chosen = train_and_select(
-            lambda: build_head(self.recipe.head, train.token_width, len(train.label_names), seed=seed),
+            lambda: self._new_head(train, seed),
             Clips(train, sides["validation"], sides["test"], self.material.left_out),
             protocol,
             self.recipe.training,
@@ -165,7 +177,8 @@ class Study:
             progress=lambda row: progress(_epoch_line(row, self.recipe.training.epochs)),
         )
         config = self._config(key, activation, train)
-        metrics = {**self._metrics(config, seed), **self._chosen(chosen)}
+        config, calibration = self._calibrated(chosen.head, config)
+        metrics = {**self._metrics(config, seed), **self._chosen(chosen), "calibration": calibration}
         metrics |= self._score(folder, chosen.head, config)
         self._clips(sides).to_csv(folder / CLIPS, index=False, compression=_GZIP)
         save_bundle(folder, chosen.head, config)
@@ -210,6 +223,28 @@ class Study:
             "cautions": cautions(sizes["test"], counts, partial=partial, released=released),
             "environment": environment(),
         }
+
+    def _new_head(self, train: PackedFeatures, seed: int) -> Head:
+        head = build_head(self.recipe.head, train.token_width, len(train.label_names), seed=seed)
+        return warm_start(head, train.label_names, self.start) if self.start else head
+
+    def _calibrated(self, head: Head, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """How sure the head may be, from validation clips: for its config and for metrics.json."""
+        sides = self.material.sides
+        train, validation, test = sides["train"], sides["validation"], sides["test"]
+        if train is not None:
+            config = {**config, "span_tokens": int(train.lengths.median())}
+        if validation is None:
+            return config, None
+        found = calibrate(head, validation, config["activation"])
+        config = {**config, "thresholds": found.thresholds}
+        config |= choose_timeline(head, config, self.store, validation.examples, self.root) or {}
+        column = self.recipe.protocol.domain
+        domains = [value_of(clip, column) for clip in test.examples] if test is not None and column else []
+        tested = (
+            None if test is None else judge_calibration(head, test, config["activation"], domains=domains)
+        )
+        return config, {**asdict(found), "test": tested}
 
     def _chosen(self, chosen: Chosen) -> dict[str, Any]:
         """How the epoch was chosen; the final test is one more look at the target."""
@@ -263,6 +298,8 @@ class Study:
     def _recipe_text(self, seed: int) -> str:
         values = self.recipe.model_copy(update={"seed": seed, "seeds": 1}).model_dump(mode="json")
         values["split_seed"] = self.recipe.seed
+        if self.start:
+            values["start"] = str(self.start)
         return yaml.safe_dump(values, sort_keys=False)
 
     def _finished(self, folder: Path, seed: int) -> Run:

@@ -27,6 +27,7 @@ __all__ = [
     "choose_thresholds",
     "confidence_of",
     "coverage_accuracy",
+    "judge_calibration",
     "judge_confidence",
 ]
 
@@ -212,6 +213,25 @@ def judge_confidence(
         rows = {share: curve[curve["coverage"] >= share - 1e-9].iloc[0] for share in _COVERAGES}
         found["coverage_accuracy"] = [{name: float(row[name]) for name in curve} for row in rows.values()]
     return found
+
+
+def judge_calibration(
+    head: Head, packed: PackedFeatures, activation: Activation, *, domains: Sequence[str] = ()
+) -> dict[str, Any]:
+    """`judge_confidence` of a calibrated head's predictions `before` (temperature 1) and `after`."""
+    starts, lengths, owners = clip_spans(packed, head.options.max_tokens)
+    logits = span_logits(head, packed, starts, lengths)
+    truth = packed.targets.cpu().numpy().astype(bool)
+    multi = activation == "sigmoid"
+    return {
+        name: judge_confidence(
+            average_spans(activate(logits, activation, temperature), owners, len(packed)).numpy(),
+            truth,
+            multi_label=multi,
+            domains=domains,
+        )
+        for name, temperature in (("before", 1.0), ("after", head.temperature))
+    }
 
 
 def _log_loss(probabilities: Array, truth: Bools, activation: Activation) -> float:

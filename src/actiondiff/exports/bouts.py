@@ -1,0 +1,115 @@
+"""Bouts and scores over time as CSV and JSON."""
+
+import csv
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from actiondiff.provenance import atomic_path
+from actiondiff.timeline import Timeline
+from actiondiff.types import JSON, Bout
+
+__all__ = ["BOUT_COLUMNS", "bout_rows", "read_bouts", "write_bouts", "write_json", "write_scores"]
+
+BOUT_COLUMNS = (
+    "video", "label", "start_seconds", "end_seconds", "duration_seconds", "probability", "start_frame",
+    "coverage",
+)  # fmt: skip
+
+
+def bout_rows(timelines: Sequence[Timeline]) -> list[dict[str, Any]]:
+    """A row a bout; the first three columns are those of a table of labels."""
+    return [
+        {
+            "video": timeline.video,
+            "label": bout.label,
+            "start_seconds": f"{bout.start_seconds:.3f}",
+            "end_seconds": f"{bout.end_seconds:.3f}",
+            "duration_seconds": f"{bout.end_seconds - bout.start_seconds:.3f}",
+            "probability": f"{bout.probability:.4f}",
+            "start_frame": frame_at(timeline, bout.start_seconds),
+            "coverage": f"{timeline.coverage:.4f}",
+        }
+        for timeline in timelines
+        for bout in timeline.bouts
+    ]
+
+
+def frame_at(timeline: Timeline, seconds: float) -> int:
+    """Raw frame that is shown at a time, as far as the sampled ones tell."""
+    return round(float(np.interp(seconds, timeline.seconds, timeline.frame_index)))
+
+
+def write_bouts(path: str | os.PathLike[str], timelines: Sequence[Timeline]) -> None:
+    """Write `bouts.csv`: a row a bout; `actiondiff train` and `evaluate` read it as a table, too."""
+    _write(Path(path), BOUT_COLUMNS, bout_rows(timelines))
+
+
+def write_scores(path: str | os.PathLike[str], timelines: Sequence[Timeline]) -> None:
+    """Write `scores.csv`: a row a sampled frame with each label's smoothed probability."""
+    labels = timelines[0].labels if timelines else ()
+    columns = ["video", "frame_index", "seconds", *[f"p({label})" for label in labels]]
+    rows = [
+        {
+            "video": timeline.video,
+            "frame_index": int(frame),
+            "seconds": f"{second:.3f}",
+            **{f"p({label})": f"{p:.5f}" for label, p in zip(labels, values, strict=True)},
+        }
+        for timeline in timelines
+        for frame, second, values in zip(
+            timeline.frame_index, timeline.seconds, timeline.probabilities.tolist(), strict=True
+        )
+    ]
+    _write(Path(path), columns, rows)
+
+
+def write_json(path: str | os.PathLike[str], timelines: Sequence[Timeline]) -> None:
+    """Write `timelines.json`: per video its bouts, scores, options and how far it was decoded."""
+    items: list[JSON] = [
+        {
+            "video": timeline.video,
+            "labels": list(timeline.labels),
+            "activation": timeline.activation,
+            "end_seconds": round(timeline.end_seconds, 3),
+            "coverage": round(timeline.coverage, 4),
+            "padding_share": round(timeline.padding_share, 4),
+            "options": timeline.options.model_dump(mode="json"),
+            "thresholds": dict(timeline.thresholds),
+            "bouts": [
+                {
+                    "label": bout.label,
+                    "start_seconds": round(bout.start_seconds, 3),
+                    "end_seconds": round(bout.end_seconds, 3),
+                    "probability": round(bout.probability, 4),
+                }
+                for bout in timeline.bouts
+            ],
+            "seconds": [round(float(value), 3) for value in timeline.seconds],
+            "probabilities": np.round(timeline.probabilities.astype(np.float64), 5).tolist(),
+        }
+        for timeline in timelines
+    ]
+    with atomic_path(path) as aside:
+        aside.write_text(json.dumps(items) + "\n", "utf-8")
+
+
+def read_bouts(path: str | os.PathLike[str]) -> dict[str, list[Bout]]:
+    """Video -> bouts, from what `write_bouts` wrote."""
+    found: dict[str, list[Bout]] = {}
+    with open(path, encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            times = float(row["start_seconds"]), float(row["end_seconds"])
+            found.setdefault(row["video"], []).append(Bout(row["label"], *times, float(row["probability"])))
+    return found
+
+
+def _write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    with atomic_path(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,98 @@
+"""Every format that timelines are written in, by name."""
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from actiondiff.errors import UnknownNameError, UsageError
+from actiondiff.exports.boris import write_aggregated, write_project, write_tabular
+from actiondiff.exports.bouts import write_bouts, write_json, write_scores
+from actiondiff.exports.camtrap_dp import write_camtrap_dp
+from actiondiff.exports.deepethogram import write_matrices
+from actiondiff.timeline import Timeline
+
+__all__ = ["TIMELINE_FORMATS", "check_formats", "write_timelines"]
+
+TIMELINE_FORMATS = ("csv", "json", "boris", "camtrap-dp", "deepethogram")
+
+
+def write_timelines(
+    folder: str | os.PathLike[str],
+    timelines: Sequence[Timeline],
+    formats: Sequence[str],
+    *,
+    model: str,
+    made: datetime | None = None,
+    about: str | os.PathLike[str] | None = None,
+    project: str | os.PathLike[str] | None = None,
+) -> None:
+    """Write timelines.
+
+    `csv`: `bouts.csv` and `scores.csv`. `json`: `timelines.json`. `boris`: a folder with `project.boris`,
+    `aggregated.csv` and `tabular/`. `camtrap-dp` and `deepethogram`: a folder of that name each.
+
+    Args:
+        folder: Where to.
+        timelines: Of one model.
+        formats: Names of `TIMELINE_FORMATS`.
+        model: What made them, in words.
+        made: When; now if None.
+        about: For camtrap-dp: table about the videos (see `write_camtrap_dp`).
+        project: For camtrap-dp: YAML about the project.
+
+    Raises:
+        UnknownNameError: If there is no such format.
+        UsageError: If camtrap-dp lacks its table or its project.
+        TableError: If the table for camtrap-dp has problems.
+    """
+    check_formats(formats, about=about, project=project)
+    folder, made = Path(folder), made or datetime.now(UTC)
+
+    def csv() -> None:
+        write_bouts(folder / "bouts.csv", timelines)
+        write_scores(folder / "scores.csv", timelines)
+
+    def boris() -> None:
+        write_project(folder / "boris" / "project.boris", timelines, model=model, made=made)
+        write_aggregated(folder / "boris" / "aggregated.csv", timelines, made=made)
+        write_tabular(folder / "boris" / "tabular", timelines, made=made)
+
+    def camtrap_dp() -> None:
+        assert about is not None  # checked above
+        assert project is not None
+        write_camtrap_dp(
+            folder / "camtrap-dp", timelines, about=about, project=project, model=model, made=made
+        )
+
+    writers: dict[str, Callable[[], object]] = {
+        "csv": csv,
+        "json": lambda: write_json(folder / "timelines.json", timelines),
+        "boris": boris,
+        "camtrap-dp": camtrap_dp,
+        "deepethogram": lambda: write_matrices(folder / "deepethogram", timelines),
+    }
+    for name in formats:
+        writers[name]()
+
+
+def check_formats(
+    formats: Sequence[str],
+    *,
+    about: str | os.PathLike[str] | None = None,
+    project: str | os.PathLike[str] | None = None,
+) -> None:
+    """Make sure that everything asked for can be written, before anything is computed.
+
+    Raises:
+        UnknownNameError: If there is no such format.
+        UsageError: If camtrap-dp lacks its table or its project.
+    """
+    for name in formats:
+        if name not in TIMELINE_FORMATS:
+            raise UnknownNameError("format", name, TIMELINE_FORMATS)
+    if "camtrap-dp" in formats and (about is None or project is None):
+        raise UsageError(
+            "camtrap-dp needs a table about the videos (--about: where and when each was taken) and a YAML "
+            "about the project (--project); see docs/your-data.md for both."
+        )
