@@ -142,7 +142,7 @@ def test_gaps_and_short_bouts():
 
 
 def test_without_times_there_is_no_timeline():
-    with pytest.raises(UsageError, match="times of the frames of v.mp4 are unknown"):
+    with pytest.raises(UsageError, match=r"times of the frames of v\.mp4 are unknown"):
         make_timeline(head_of_means(), CONFIG, features([1, 2], seconds=False), "v.mp4")
 
 
