@@ -12,8 +12,8 @@ __all__ = ["Head", "TokenInput", "check_divisible"]
 class TokenInput(nn.Module):
     """Tokens as stored -> tokens as a head sees them.
 
-    In this order, each where asked for: channels standardised, several features mixed (softmax-weighted
-    sum), the clip's mean subtracted and first differences added, projection to another width. Has no
+    In this order, each where asked for: the clip's mean subtracted and first differences added, channels
+    standardised, several features mixed (softmax-weighted sum), projection to another width. Has no
     parameters, and changes nothing, with the default options.
 
     Args:
@@ -34,41 +34,54 @@ class TokenInput(nn.Module):
                 f"fusion={options.fusion} needs tokens of that many features of equal width; got width "
                 f"{token_width}. Pass that many keys of layers of one width."
             )
-        self.input = options.input
         self.num_features = options.fusion
-        width = token_width // options.fusion
-        if options.input == "standardised":
+        self.is_plain = options.input == "plain"
+        self.is_centred = options.input in ("centred", "centred-standardised")
+        self.is_standardised = options.input in ("standardised", "centred-standardised")
+        parts = 2 if self.is_centred else 1
+        if self.is_standardised:
             # Not a number until measured: a head that was never shown its training data cannot look trained.
-            self.register_buffer("mean", torch.full((token_width,), torch.nan))
-            self.register_buffer("deviation", torch.full((token_width,), torch.nan))
+            self.register_buffer("mean", torch.full((parts * token_width,), torch.nan))
+            self.register_buffer("deviation", torch.full((parts * token_width,), torch.nan))
         if options.fusion > 1:
             self.mixture = nn.Parameter(torch.zeros(options.fusion))
-        if options.input == "centred":
-            width *= 2
+        width = parts * token_width // options.fusion
         self.projection = nn.Linear(width, options.project) if options.project else None
         self.width = options.project or width
 
-    def measure(self, tokens: torch.Tensor) -> None:
-        """Take the channels' statistics from training data (N, D); does nothing unless standardised."""
-        if self.input == "standardised":
-            deviation, mean = torch.std_mean(tokens, dim=0, correction=0)
-            self.mean.copy_(mean)
-            self.deviation.copy_(
-                torch.where(deviation > 1e-6 * mean.abs(), deviation, 1.0)
-            )  # constant channels
+    def measure(self, tokens: torch.Tensor, offsets: torch.Tensor) -> None:
+        """Take the channels' statistics from training data; does nothing unless standardised.
+
+        Args:
+            tokens: (N, D), of all clips.
+            offsets: (clips + 1,), where each clip's begin and the last one's end.
+        """
+        if not self.is_standardised:
+            return
+        size = tokens.mean(0).abs()
+        if self.is_centred:
+            clips = tokens.tensor_split(offsets[1:-1].tolist())
+            every = [torch.ones(1, len(clip), dtype=torch.bool) for clip in clips]
+            tokens = torch.cat(
+                [_centred(clip[None], real)[0] for clip, real in zip(clips, every, strict=True)]
+            )
+            size = size.repeat(2)
+        deviation, mean = torch.std_mean(tokens, dim=0, correction=0)
+        self.mean.copy_(mean)
+        self.deviation.copy_(torch.where(deviation > 1e-6 * size, deviation, 1.0))  # constant channels stay
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(B, T, D) float32 and (B, T) bool -> (B, T, width), zero where masked unless input is plain."""
-        if self.input == "standardised":
+        if self.is_centred:
+            tokens = _centred(tokens, mask)
+        if self.is_standardised:
             tokens = (tokens - self.mean) / self.deviation
         if self.num_features > 1:
-            features = tokens.unflatten(-1, (self.num_features, -1))  # (B, T, features, D)
-            tokens = (features * self.mixture.softmax(0)[:, None]).sum(-2)
-        if self.input == "centred":
-            tokens = _centred(tokens, mask)
+            parts = tokens.unflatten(-1, (2 if self.is_centred else 1, self.num_features, -1))
+            tokens = (parts * self.mixture.softmax(0)[:, None]).sum(-2).flatten(-2)
         if self.projection is not None:
             tokens = self.projection(tokens)
-        changes_padding = self.input != "plain" or self.projection is not None
+        changes_padding = not self.is_plain or self.projection is not None
         return tokens.masked_fill(~mask[..., None], 0) if changes_padding else tokens
 
 

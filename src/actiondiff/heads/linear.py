@@ -34,7 +34,7 @@ class MeanLinearHead(Head):
 
     def __init__(self, options: HeadOptions, token_width: int, num_classes: int) -> None:
         super().__init__(options, token_width, num_classes)
-        if options.input == "centred":
+        if options.input.startswith("centred"):
             raise UsageError(
                 "mean-linear averages tokens, and the mean of centred tokens is zero. Use input=plain or "
                 "standardised, or another head."

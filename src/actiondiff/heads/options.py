@@ -18,10 +18,11 @@ class HeadOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field("transformer", description="Which head; see `actiondiff.heads.HEADS`.")
-    input: Literal["plain", "standardised", "centred"] = Field(
+    input: Literal["plain", "standardised", "centred", "centred-standardised"] = Field(
         "plain",
         description="What is done to tokens first: nothing; every channel to mean 0 and deviation 1 over the "
-        "training data; or the clip's mean token subtracted and first differences added (twice the width).",
+        "training data; the clip's mean token subtracted and first differences added (twice the width); or "
+        "that, and then every channel standardised.",
     )
     project: int | None = Field(
         None, ge=1, description="Width that tokens are brought to by a linear layer first; none if not given."

@@ -106,7 +106,7 @@ def fit(
     settings = _settings(head, train, validation, options, activation, seed)
     for module in head.modules():
         if isinstance(module, TokenInput):
-            module.measure(train.tokens)
+            module.measure(train.tokens, train.offsets)
     training = Training(
         head,
         train.to(where),

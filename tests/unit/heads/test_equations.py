@@ -112,7 +112,7 @@ def test_standardised_input():
     data = tokens_of(1000, 8) * torch.arange(1, 9) + 5
     data[:, 3] = 0.1  # constant: must not be divided by its deviation
     assert prepare(data[None], full(data[None])).isnan().all()  # not measured yet
-    prepare.measure(data)
+    prepare.measure(data, torch.tensor([0, len(data)]))
     ready = prepare(data[None], full(data[None]))[0]
     others = [0, 1, 2, 4, 5, 6, 7]
     torch.testing.assert_close(ready[:, others].mean(0), torch.zeros(7), rtol=0, atol=1e-5)
@@ -130,6 +130,20 @@ def test_centred_input():
     assert prepare.width == 4
 
 
+def test_centred_and_standardised_input():
+    prepare = TokenInput(HeadOptions(input="centred-standardised"), 3)
+    first, second = tokens_of(1, 6, 3), 5 * tokens_of(1, 4, 3) + 2
+    first[..., 2] = second[..., 2] = 7.0  # a constant channel
+    prepare.measure(torch.cat([first, second], dim=1)[0], torch.tensor([0, 6, 10]))
+    ready = torch.cat([prepare(clip, full(clip)) for clip in (first, second)], dim=1)[0]
+    varying = [0, 1, 3, 4]
+    torch.testing.assert_close(ready[:, varying].mean(0), torch.zeros(4), rtol=0, atol=1e-5)
+    torch.testing.assert_close(ready[:, varying].std(0, correction=0), torch.ones(4), rtol=0, atol=1e-5)
+    assert ready[:, [2, 5]].abs().max() < 1e-5
+    moved = second + torch.tensor([3.0, -1.0, 4.0])
+    torch.testing.assert_close(prepare(moved, full(moved)), prepare(second, full(second)), rtol=0, atol=1e-4)
+
+
 def test_fusion_weighs_features():
     prepare = TokenInput(HeadOptions(fusion=3), 6)
     tokens = tokens_of(1, 4, 6)
@@ -139,6 +153,10 @@ def test_fusion_weighs_features():
         )
         prepare.mixture.copy_(torch.tensor([0.0, 50.0, 0.0]))
         torch.testing.assert_close(prepare(tokens, full(tokens)), tokens[..., 2:4])
+        centred = TokenInput(HeadOptions(fusion=3, input="centred"), 6)
+        centred.mixture.copy_(prepare.mixture)
+        alone = TokenInput(HeadOptions(input="centred"), 2)(tokens[..., 2:4], full(tokens))
+        torch.testing.assert_close(centred(tokens, full(tokens)), alone)
     with pytest.raises(UsageError, match="fusion=4 needs tokens of that many features"):
         TokenInput(HeadOptions(fusion=4), 6)
 
