@@ -25,6 +25,7 @@ _PUBLIC = {
     "iter_video": "video.decode",
     "load_backbone": "backbones.base",
     "read_video": "video.decode",
+    "sweep": "sweeps",
     "train": "study",
 }
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from actiondiff.pipeline import ActionDiff as ActionDiff
     from actiondiff.study import evaluate as evaluate
     from actiondiff.study import train as train
+    from actiondiff.sweeps import sweep as sweep
     from actiondiff.types import DecodeReport as DecodeReport
     from actiondiff.types import Example as Example
     from actiondiff.types import FeatureKey as FeatureKey

@@ -28,6 +28,7 @@ __all__ = [
     "Recipe",
     "is_list_field",
     "list_recipes",
+    "load_layers",
     "load_recipe",
     "load_tree",
     "merge",
@@ -39,6 +40,7 @@ __all__ = [
 
 Tree: TypeAlias = dict[str, Any]
 
+_NO_RECIPES = {"paper/backbones", "paper/claims"}
 GRID_FIELDS = ("cases", "data", "extraction", "published", "others")
 """What a recipe of many studies may hold beside a recipe's own options."""
 
@@ -87,7 +89,7 @@ class Recipe(BaseModel):
 
 def list_recipes() -> list[str]:
     """Names of the recipes that come with the package."""
-    return sorted(_walk(resources.files("actiondiff.recipes"), ""))
+    return sorted(set(_walk(resources.files("actiondiff.recipes"), "")) - _NO_RECIPES)
 
 
 def recipe_text(name_or_path: str | os.PathLike[str]) -> str:
@@ -155,16 +157,28 @@ def load_tree(
     overrides: Sequence[str] = (),
     values: Mapping[str, Any] | None = None,
 ) -> Tree:
-    """The options of a recipe's file with those of its bases, as they stand there; see `load_recipe`."""
-    tree = _read(name_or_path)
+    """The options of a recipe's file on those of its bases, as they stand there; see `load_recipe`."""
+    return merge(*load_layers(name_or_path, overrides=overrides, values=values))
+
+
+def load_layers(
+    name_or_path: str | os.PathLike[str],
+    *,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, Any] | None = None,
+) -> tuple[Tree, Tree]:
+    """The options of a recipe's bases, and the file's own, with what was set since; see `load_recipe`."""
+    own = _raw(name_or_path)
     for dotted, value in (values or {}).items():
-        place(tree, dotted, value)
+        place(own, dotted, value)
     for text in overrides:
         dotted, sign, value = text.partition("=")
         if not sign:
             raise UsageError(f"--set takes name=value, for example training.epochs=30; got {text!r}.")
-        place(tree, dotted.strip(), _parse(value, f"--set {text}"))
-    return tree
+        place(own, dotted.strip(), _parse(value, f"--set {text}"))
+    name = str(name_or_path)
+    bases = with_bases({"base": own.pop("base", None)}, folder=Path(name_or_path).parent, seen=(name,))
+    return bases, own
 
 
 def is_list_field(dotted: str) -> bool:
@@ -219,10 +233,16 @@ def _read(name_or_path: str | os.PathLike[str], seen: tuple[str, ...] = ()) -> T
     """A file's options on those of its bases."""
     if str(name_or_path) in seen:
         raise UsageError(f"recipe {name_or_path} is a base of itself: {' -> '.join(seen)}.")
+    folder = Path(name_or_path).parent
+    return with_bases(_raw(name_or_path), folder=folder, seen=(*seen, str(name_or_path)))
+
+
+def _raw(name_or_path: str | os.PathLike[str]) -> Tree:
+    """A file's own options, the names of its bases among them."""
     tree = _parse(recipe_text(name_or_path), str(name_or_path)) or {}
     if not isinstance(tree, dict):
         raise UsageError(f"{name_or_path} must hold options by name; got {type(tree).__name__}.")
-    return with_bases(tree, folder=Path(name_or_path).parent, seen=(*seen, str(name_or_path)))
+    return tree
 
 
 def _listed(tree: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -30,14 +30,23 @@ def test_every_recipe_is_listed_and_checked(capsys):
     assert all(len(line.split(": ", 1)[1]) > 10 for line in lines)
     for name in list_recipes():
         assert run(["recipe", "check", name]) == 0
-        assert f"{name} is in order." in capsys.readouterr().out
+        assert f"{name} is in order" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", list_recipes())
+@pytest.mark.parametrize("name", ["default", "paper/animal-kingdom", "protocols/unseen-species"])
 def test_what_is_shown_is_a_recipe(name, tmp_path, capsys):
     assert run(["recipe", "show", name]) == 0
     (tmp_path / "whole.yaml").write_text(capsys.readouterr().out, "utf-8")
     assert load_recipe(tmp_path / "whole.yaml") == load_recipe(name)
+
+
+def test_a_recipe_with_lists_is_shown_as_its_studies(capsys):
+    assert run(["recipe", "show", "paper/tableS5", "--set", "extraction={backbone: svd-xt}"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "18 studies:"
+    assert "  HMDB to UCF, layer 9 (published: 81.5 %)" in lines
+    assert run(["recipe", "check", "paper/tableS5"]) == 0
+    assert "paper/tableS5 is in order: 72 studies." in capsys.readouterr().out
 
 
 def test_copy_into_a_new_folder(tmp_path):

@@ -19,7 +19,7 @@ def test_public_names_are_these_and_all_import():
     assert set(actiondiff.__all__) == {
         "ActionDiff", "ActionDiffError", "DecodeReport", "Example", "FeatureKey", "FeatureStore", "Features",
         "Frames", "Prediction", "convert_weights", "evaluate", "extract_features", "iter_video",
-        "load_backbone", "read_video", "train", "__version__",
+        "load_backbone", "read_video", "sweep", "train", "__version__",
     }  # fmt: skip
     for name in actiondiff.__all__:
         assert getattr(actiondiff, name) is not None

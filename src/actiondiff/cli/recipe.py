@@ -19,10 +19,10 @@ def register(app: typer.Typer) -> None:
 @recipes.command("ls")
 def ls() -> None:
     """List the recipes that come with the package."""
-    from actiondiff.recipe import list_recipes, load_recipe
+    from actiondiff.recipe import list_recipes, load_tree
 
     for name in list_recipes():
-        typer.echo(f"{name}: {load_recipe(name).description}")
+        typer.echo(f"{name}: {load_tree(name)['description']}")
 
 
 @recipes.command("show")
@@ -30,13 +30,19 @@ def show(
     name: _Name,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="name=value.")] = None,
 ) -> None:
-    """Print a recipe with every option's value, defaults included."""
+    """Print a recipe with every option's value, defaults included; of one with lists, the studies."""
     import yaml
 
-    from actiondiff.recipe import load_recipe
+    from actiondiff.grid import load_grid
 
-    chosen = load_recipe(name, overrides=overrides or ())
-    typer.echo(yaml.safe_dump(chosen.model_dump(mode="json"), sort_keys=False), nl=False)
+    grid = load_grid(name, overrides=overrides or ())
+    if len(grid.points) > 1 or grid.points[0].varied:
+        typer.echo(f"{len(grid.points)} studies:")
+        for point in grid.points:
+            published = point.published.score if point.published else None
+            typer.echo(f"  {point.name}" + (f" (published: {published} %)" if published is not None else ""))
+        return
+    typer.echo(yaml.safe_dump(grid.points[0].recipe.model_dump(mode="json"), sort_keys=False), nl=False)
 
 
 @recipes.command("copy")
@@ -56,8 +62,8 @@ def copy(name: _Name, to: Annotated[Path, typer.Argument(help="File to write.")]
 
 @recipes.command("check")
 def check(name: _Name) -> None:
-    """Say whether a recipe is in order."""
-    from actiondiff.recipe import load_recipe
+    """Say whether a recipe is in order, and for how many studies it stands."""
+    from actiondiff.grid import load_grid
 
-    load_recipe(name)
-    typer.echo(f"{name} is in order.")
+    count = len(load_grid(name).points)
+    typer.echo(f"{name} is in order" + (f": {count} studies." if count > 1 else "."))

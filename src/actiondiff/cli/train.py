@@ -1,4 +1,4 @@
-"""`actiondiff train` and `actiondiff evaluate`."""
+"""`actiondiff train`, `actiondiff evaluate` and `actiondiff compare`."""
 
 import json
 from collections.abc import Mapping
@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(train)
     app.command()(evaluate)
+    app.command()(compare)
 
 
 def train(
@@ -100,6 +101,49 @@ def evaluate(
     print_scores(result.metrics)
     for sentence in (*_missing(result.metrics), *result.metrics["cautions"]):
         typer.echo(sentence)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="Folder of a run.", metavar="RUN_A")],
+    second: Annotated[Path, typer.Argument(help="Folder of another.", metavar="RUN_B")],
+    as_json: _Json = False,
+) -> None:
+    """Compare two runs on the clips that both tested: A minus B, with intervals over groups and seeds."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from actiondiff.comparison import compare as compare_runs
+    from actiondiff.evaluation.judge import METRICS
+
+    found = compare_runs(first, second)
+    if as_json:
+        typer.echo(json.dumps(json_values(asdict(found)), indent=2, allow_nan=False))
+        return
+    seeds = " and ".join(map(str, found.num_seeds))
+    title = f"{found.num_clips} clips of {found.num_groups} groups; {seeds} trainings"
+    table = Table("score", "A minus B", "95 % interval", "p", title=title)
+    for name, contrast in found.differences.items():
+        span = f"{100 * contrast.low:+.1f} to {100 * contrast.high:+.1f}"
+        table.add_row(METRICS[name], f"{100 * contrast.value:+.1f}", span, f"{contrast.p:.3f}")
+    Console(markup=False, emoji=False).print(table)
+    typer.echo(f"p by flipping whole groups: {found.sign_flip_p:.4f}")
+    if found.mcnemar:
+        exact = found.mcnemar
+        typer.echo(
+            f"A alone is right on {exact.only_first} clips, B alone on {exact.only_second}; exact McNemar p "
+            f"{exact.p:.4f}, if clips are independent"
+        )
+    if found.num_apart:
+        typer.echo(f"{found.num_apart} clips were tested by one of them only and are left out")
+
+
+def json_values(value: Any) -> Any:
+    """The same with None for numbers that JSON does not know."""
+    if isinstance(value, dict):
+        return {name: json_values(item) for name, item in value.items()}
+    return None if isinstance(value, float) and value != value else value
 
 
 def print_scores(side: Mapping[str, Any], title: str = "") -> None:

@@ -211,7 +211,9 @@ def judge_confidence(
     if not multi_label:
         curve = coverage_accuracy(confidence, right)
         rows = {share: curve[curve["coverage"] >= share - 1e-9].iloc[0] for share in _COVERAGES}
-        found["coverage_accuracy"] = [{name: float(row[name]) for name in curve} for row in rows.values()]
+        found["coverage_accuracy"] = [
+            {str(name): float(value) for name, value in row.items()} for row in rows.values()
+        ]
     return found
 
 

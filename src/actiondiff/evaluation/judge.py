@@ -70,8 +70,8 @@ def judge_by_value(
 def protocol_classes(sides: Sequence[PackedFeatures | None]) -> list[str]:
     """Classes that any clip of a protocol has, in the task's order."""
     packed = [side for side in sides if side is not None]
-    found = sum(side.targets.sum(0) for side in packed)
-    return [label for label, count in zip(packed[0].label_names, found, strict=True) if count]
+    counts = np.sum([side.targets.sum(0).numpy() for side in packed], axis=0)
+    return [label for label, count in zip(packed[0].label_names, counts, strict=True) if count]
 
 
 def restrict(

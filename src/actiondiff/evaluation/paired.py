@@ -269,7 +269,8 @@ def _sums(values: Float, groups: Sequence[str]) -> Float:
 
 def _signs(num_flips: int, num_groups: int, seed: int) -> Float:
     drawn = np.random.default_rng(seed).integers(0, 2, (num_flips, num_groups))
-    return 2.0 * drawn - 1.0
+    signs: Float = 2.0 * drawn.astype(np.float64) - 1.0
+    return signs
 
 
 def _tail(drawn: Float, observed: float) -> float:

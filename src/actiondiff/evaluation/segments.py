@@ -64,7 +64,7 @@ def frame_scores(
         average_precision). None where a number does not exist.
     """
     precisions = average_precisions(probabilities, truth)
-    per_class = []
+    per_class: list[dict[str, Any]] = []
     for k, label in enumerate(labels):
         hits = int((predicted[:, k] & truth[:, k]).sum())
         said, support = int(predicted[:, k].sum()), int(truth[:, k].sum())
@@ -106,7 +106,7 @@ def segment_scores(
         `map` and `f1`: IoU, as text, -> mean over classes; `mean_map` and `mean_f1` over these; `per_class`
         (label, num_labelled, num_predicted, `ap` and `f1` by IoU). None where a number does not exist.
     """
-    per_class = []
+    per_class: list[dict[str, Any]] = []
     for label in labels:
         said = [(v, bout) for v, bouts in predicted.items() for bout in bouts if bout.label == label]
         true = [(v, bout) for v, bouts in truth.items() for bout in bouts if bout.label == label]

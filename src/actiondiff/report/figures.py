@@ -156,15 +156,23 @@ def best_over_rows(values: Values) -> NDArray[np.float64]:
 
 
 def draw_best(
-    axes: Axes, values: Values, *, floor: float | None, columns: Sequence[object], column_title: str
+    axes: Axes,
+    values: Values,
+    *,
+    floor: float | None,
+    columns: Sequence[object],
+    column_title: str,
+    chosen: Sequence[float] | None = None,
 ) -> None:
-    """The curve below a heatmap: the best over its rows."""
+    """The curve below a heatmap: the best over its rows; as open circles that of the chosen ones."""
     best = best_over_rows(values)
     place = np.arange(len(columns)) + 0.5
     axes.plot(place, 100 * best, marker="o", markersize=4, color=SERIES[0])
     if np.isfinite(best).any():
         top = int(np.nanargmax(best))
         axes.plot(place[top], 100 * best[top], marker="o", markersize=8, color=SERIES[1])
+    if chosen is not None:
+        axes.plot(place, 100 * np.asarray(chosen), "o:", markersize=6, fillstyle="none", color=INK)
     if floor is not None:
         axes.axhline(100 * floor, color=SERIES[7], linestyle="--", linewidth=1)
     axes.set_xticks(place, [label_of(column) for column in columns])

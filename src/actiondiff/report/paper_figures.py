@@ -1,6 +1,6 @@
 """The paper's figures, from plain tables: 4, 5, S6 to S10 and S12 to S16, and accuracy against cost."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -103,6 +103,9 @@ def sweep_panels(
     title: str,
     name: str = "layers-timesteps",
     floors: Mapping[str, float] | None = None,
+    chosen: Mapping[str, Sequence[float]] | None = None,
+    row_title: str = "layer",
+    column_title: str = "timestep",
     caption: str = "",
 ) -> Figure:
     """Heatmaps of layer and timestep side by side, the best over the layers below each (figure 5).
@@ -112,6 +115,9 @@ def sweep_panels(
         title: Heading.
         name: Stem of its files.
         floors: Title -> what guessing by class frequencies scores.
+        chosen: Title -> a second curve: for each column the score of the row that was chosen on the source.
+        row_title: What the rows are, if not layers.
+        column_title: What the columns are, if not timesteps.
         caption: What it shows and on what.
 
     Raises:
@@ -130,23 +136,24 @@ def sweep_panels(
     tables, said = [], []
     for part, (panel, frame) in zip(parts, panels.items(), strict=False):
         values = frame.to_numpy(dtype=np.float64)
-        floor = (floors or {}).get(panel)
+        rows, columns = list(frame.index), list(frame.columns)
         above, below = part.subplots(2, 1, height_ratios=(tall, 1.0), sharex=True)
-        draw_best(below, values, floor=floor, columns=list(frame.columns), column_title="timestep")
-        draw_cells(above, values, rows=list(frame.index), columns=list(frame.columns), row_title="layer")
+        draw_best(
+            below, values, floor=(floors or {}).get(panel), columns=columns, column_title=column_title,
+            chosen=(chosen or {}).get(panel),
+        )  # fmt: skip
+        draw_cells(above, values, rows=rows, columns=columns, row_title=row_title)
         above.set_title(label_of(panel))
-        tables.append(
-            long_table(values, list(frame.index), list(frame.columns), "layer", "timestep").assign(
-                panel=panel
-            )
-        )
+        tables.append(long_table(values, rows, columns, row_title, column_title).assign(panel=panel))
         if np.isfinite(values).any():
             i, j = divmod(int(np.nanargmax(values)), values.shape[1])
             said.append(
-                f"{panel}: {percent(values[i, j])} at layer {frame.index[i]}, timestep {frame.columns[j]}"
+                f"{panel}: {percent(values[i, j])} at {row_title} {rows[i]}, {column_title} {columns[j]}"
             )
     best = f"Best cells: {'; '.join(said)}." if said else ""
-    text = " ".join(x for x in (caption, best, "A larger timestep is cleaner.", _floors_said(floors)) if x)
+    notes = ["A larger timestep is cleaner." if column_title == "timestep" else ""]
+    notes += ["Open circles: the one that is best on held-out clips of the source." if chosen else ""]
+    text = " ".join(part for part in (caption, best, *notes, _floors_said(floors)) if part)
     return Figure(name, drawing, title, f"{title}. {best}", text, pd.concat(tables, ignore_index=True))
 
 

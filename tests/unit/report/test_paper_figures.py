@@ -68,6 +68,14 @@ def test_panels_have_heatmap_and_curve_each():
     np.testing.assert_allclose(curves, [[40, 90, 80], [45, 95, 85]])
     assert figure.data.groupby("panel").size().to_dict() == {"a in": 6, "b out": 6}
     assert sweep_panels({"only": grid}, title="t").data["value"].max() == 0.9
+    chosen = sweep_panels(
+        {"x": grid}, title="t", chosen={"x": [0.1, 0.2, 0.8]}, row_title="width", column_title="rate"
+    )
+    assert "at width 3, rate 20" in chosen.caption
+    assert "cleaner" not in chosen.caption
+    assert list(chosen.data.columns) == ["width", "rate", "value", "panel"]
+    curves = [line.get_ydata().tolist() for axes in chosen.drawing.axes for line in axes.lines]
+    np.testing.assert_allclose(curves[-1], [10, 20, 80])
     with pytest.raises(UsageError, match="one panel"):
         sweep_panels({}, title="t")
 

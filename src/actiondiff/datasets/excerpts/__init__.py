@@ -25,6 +25,7 @@ EXCERPTS = {
     "ucf-hmdb": ("ucf101", "hmdb51"),
 }
 """Dataset -> folders here."""
+_NUMBERS = ("S/N", "Label", "action")  # labels of clips are text, even a single one
 _EMPTY_ROWS = 3  # the published sheet of animals ends with a thousand
 
 
@@ -55,8 +56,10 @@ def _write_workbook(path: Path, sheets: list[Traversable]) -> None:
     del book[book.sheetnames[0]]
     for item in sorted(sheets, key=lambda item: item.name):
         sheet = book.create_sheet(item.name.removesuffix(".csv"))
-        for row in csv.reader(io.StringIO(item.read_text("utf-8"), newline="")):
-            sheet.append([_cell(text) for text in row])
+        header, *rows = csv.reader(io.StringIO(item.read_text("utf-8"), newline=""))
+        sheet.append(header)
+        for row in rows:
+            sheet.append([_cell(name, text) for name, text in zip(header, row, strict=True)])
         for cell in next(sheet.iter_cols(max_col=1)):
             if cell.data_type == "f":
                 cell.data_type = "s"  # the published label of Yawning is the text =#N/A
@@ -66,5 +69,5 @@ def _write_workbook(path: Path, sheets: list[Traversable]) -> None:
         book.save(aside)
 
 
-def _cell(text: str) -> str | int | None:
-    return int(text) if text.isdecimal() else text or None
+def _cell(column: str, text: str) -> str | int | None:
+    return int(text) if column in _NUMBERS and text.isdecimal() else text or None
