@@ -240,7 +240,8 @@ class InputEncoder:
         match self._options.embedding:
             case "own":
                 assert embeddings is not None
-                return {"spatial": embeddings[:, :, None], "temporal": embeddings[:, :1]}
+                # contiguous, as it is when it was kept on disk: strides decide how products round
+                return {"spatial": embeddings[:, :, None], "temporal": embeddings[:, :1].contiguous()}
             case "middle":
                 shared = self._embed(_middle(pixels, windows.num_real))
             case "first":

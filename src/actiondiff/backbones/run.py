@@ -1,25 +1,27 @@
 """The one function that makes a feature: windows through a backbone, pooled, without padding, averaged.
 
-`backbone.extract`, bulk extraction, prediction and localisation all come through `run`. Batches always have
+`backbone.extract`, bulk extraction, prediction and localisation all come through here. Batches always have
 the backbone's own shape (short ones are filled with repeats, which are dropped), and the number of threads
-is the backbone's, because both change rounding: so a feature's bits depend on nothing but its own video.
+is the backbone's, because both change rounding: so a feature's bits depend on nothing but its own video. Only
+where memory does not suffice for a batch, fewer windows pass together from then on, and features say so.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from actiondiff.backbones.base import Backbone, WindowBatch
+from actiondiff.backbones.ahead import Source, WindowInput, read_ahead, read_in_turn
+from actiondiff.backbones.base import Backbone
+from actiondiff.backbones.network import Network, Outputs, change_tensors
 from actiondiff.errors import UnknownNameError, UsageError
-from actiondiff.types import Array, DecodeReport, FeatureKey, Features, Frames, Window
-from actiondiff.windows import iter_windows
+from actiondiff.types import Array, DecodeReport, FeatureKey, Features, Frames
 
-__all__ = ["extract", "feature_keys", "run", "window_generator"]
+__all__ = ["Keep", "extract", "feature_keys", "run", "run_as_completed", "window_generator"]
 
 
 def window_generator(seed: int, identity: str, first_frame: int, purpose: str) -> torch.Generator:
@@ -74,55 +76,155 @@ def extract(
     return result
 
 
+Keep: TypeAlias = Callable[[int, WindowInput], None]
+"""`keep(position, window)` is called for every window, in order within a video, with what it was encoded to
+(on the CPU, B = 1) in place of its pixels."""
+_Row: TypeAlias = tuple[int, WindowInput]  # position of its video, and the window
+
+
 def run(
-    backbone: Backbone, readers: Iterable[Iterable[Frames]], keys: Sequence[FeatureKey], *, maps: bool = False
+    backbone: Backbone,
+    readers: Iterable[Source],
+    keys: Sequence[FeatureKey],
+    *,
+    maps: bool = False,
+    decode_threads: int = 0,
 ) -> Iterator[Features | None]:
     """Features of many videos, in order; windows of different videos share batches.
 
     Args:
         backbone: The frozen network.
-        readers: One iterable of frame chunks a video; a `VideoReader`, or a list with one `Frames`. They are
-            taken one after the other, and only as far as batches need.
+        readers: One iterable of frame chunks a video; a `VideoReader`, or a list with one `Frames`.
         keys: What to extract.
         maps: Whether to keep the un-pooled layers too.
+        decode_threads: How many threads read ahead, one a video. 0: readers are taken one after the other,
+            and only as far as batches need.
 
     Yields:
         Features of each video, or None for one that gave no frame.
     """
-    videos: list[_Video] = []
-    pending: list[tuple[_Video, Window, Frames]] = []
-    size = int(backbone.options.batch or 1)
-    for reader in readers:
-        video = _Video(reader)
-        videos.append(video)
-        length = int(backbone.options.window or 1)
-        for window, frames in iter_windows(
-            reader, length=length, padding=backbone.options.padding or "black"
-        ):
-            video.see(window, frames)
-            pending.append((video, window, frames))
-            if len(pending) == size:
-                _process(backbone, pending, size, keys, maps)
-                pending.clear()
-        video.finished = True
-        while videos and videos[0].complete:
-            yield videos.pop(0).features(backbone, keys)
+    waiting: dict[int, Features | None] = {}
+    following = 0
+    completed = run_as_completed(backbone, readers, keys, maps=maps, decode_threads=decode_threads)
+    for position, features in completed:
+        waiting[position] = features
+        while following in waiting:
+            yield waiting.pop(following)
+            following += 1
+
+
+def run_as_completed(
+    backbone: Backbone,
+    readers: Iterable[Source],
+    keys: Sequence[FeatureKey],
+    *,
+    maps: bool = False,
+    decode_threads: int = 0,
+    keep: Keep | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[tuple[int, Features | None]]:
+    """As `run`, but each video's features come as soon as they are complete.
+
+    Args:
+        backbone: See `run`; with `keep` and for encoded videos one that is an `Encoding`, too.
+        readers: See `run`; either all of them frames, or all of them encoded videos.
+        keys: See `run`.
+        maps: See `run`.
+        decode_threads: See `run`.
+        keep: Given what every window is encoded to.
+        progress: Told how many windows passed, after each batch.
+
+    Yields:
+        Position among the readers, and features or None.
+
+    Raises:
+        UsageError: If memory does not suffice for a single window.
+    """
+    network = Network(backbone, keys, keep_maps=maps, keep_encoded=keep is not None)
+    videos: dict[int, _Video] = {}
+    pending: list[_Row] = []
+    flights: list[_Flight] = []  # batches on their way: a GPU works on one while the next is put together
+    count = network.threads
+    if decode_threads:
+        arrivals = read_ahead(backbone, readers, threads=decode_threads, compute_threads=count)
+    else:
+        arrivals = read_in_turn(backbone, readers, compute_threads=count)
+    with closing(arrivals):
+        for position, reader, item in arrivals:
+            video = videos.setdefault(position, _Video(reader))
+            if item is None:
+                video.finished = True
+            else:
+                video.see(item)
+                pending.append((position, item))
+            if len(pending) == network.size:
+                flights.append(_Flight(pending, network.launch([item for _, item in pending])))
+                pending = []
+            while len(flights) > 1:
+                flights.pop(0).land(videos, backbone.tubelet, keep, progress)
+            yield from _completed(videos, keys)
     if pending:
-        _process(backbone, pending, size, keys, maps)
-    for video in videos:
-        yield video.features(backbone, keys)
+        flights.append(_Flight(pending, network.launch([item for _, item in pending])))
+    for flight in flights:
+        flight.land(videos, backbone.tubelet, keep, progress)
+    yield from _completed(videos, keys)
+
+
+def _completed(
+    videos: "dict[int, _Video]", keys: Sequence[FeatureKey]
+) -> Iterator[tuple[int, Features | None]]:
+    """Features of the videos that are done, which are then forgotten."""
+    for position in [position for position, video in videos.items() if video.complete]:
+        yield position, videos.pop(position).features(keys)
+
+
+@dataclass(frozen=True)
+class _Flight:
+    """A batch that was started."""
+
+    rows: Sequence[_Row]
+    outputs: Outputs
+
+    def land(
+        self,
+        videos: "Mapping[int, _Video]",
+        tubelet: int,
+        keep: Keep | None,
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        """Wait for it, and hand each window's tokens to its video."""
+        pooled = {key: value.cpu().numpy() for key, value in self.outputs.pooled.items()}
+        maps = {key: value.cpu().numpy() for key, value in self.outputs.maps.items()}
+        encoded = self.outputs.encoded and change_tensors(self.outputs.encoded, lambda tensor: tensor.cpu())
+        for row, (position, item) in enumerate(self.rows):
+            count = len(range(0, item.window.num_real, tubelet))
+            videos[position].add(
+                item,
+                [item.window.slots[step * tubelet] for step in range(count)],
+                {key: value[row, :count] for key, value in pooled.items()},
+                {key: value[row, :count] for key, value in maps.items()},
+                self.outputs.batch,
+            )
+            if keep and encoded:
+                rows = slice(row, row + 1)
+                own = change_tensors(encoded, lambda tensor, rows=rows: tensor[rows])  # type: ignore[misc]
+                keep(position, replace(item, pixels=None, encoded=own, batch=self.outputs.batch))
+        if progress:
+            progress(len(self.rows))
 
 
 @dataclass
 class _Video:
     """What is known of a video whose windows are on their way."""
 
-    reader: Iterable[Frames]
+    reader: Source
     identity: str = ""
+    batch: int | None = None
     frame_index: dict[int, int] = field(default_factory=dict)  # sampled position -> raw index
     seconds: dict[int, float] = field(default_factory=dict)
     tokens: list[tuple[list[int], dict[FeatureKey, Array]]] = field(default_factory=list)
     maps: list[dict[FeatureKey, Array]] = field(default_factory=list)
+    window_length: int = 0
     num_windows: int = 0
     num_padded: int = 0
     num_done: int = 0
@@ -132,16 +234,34 @@ class _Video:
     def complete(self) -> bool:
         return self.finished and self.num_done == self.num_windows
 
-    def see(self, window: Window, frames: Frames) -> None:
-        self.identity = frames.identity
+    def see(self, item: WindowInput) -> None:
+        """Note a window that is about to pass."""
+        window = item.window
+        self.identity = item.identity
+        self.window_length = len(window.slots)
         self.num_windows += 1
         self.num_padded += len(window.slots) - window.num_real
         for slot in range(window.num_real):
-            self.frame_index[window.slots[slot]] = int(frames.frame_index[slot])
-            if frames.seconds is not None:
-                self.seconds[window.slots[slot]] = float(frames.seconds[slot])
+            self.frame_index[window.slots[slot]] = int(item.frame_index[slot])
+            if item.seconds is not None:
+                self.seconds[window.slots[slot]] = float(item.seconds[slot])
 
-    def features(self, backbone: Backbone, keys: Sequence[FeatureKey]) -> Features | None:
+    def add(
+        self,
+        item: WindowInput,
+        positions: list[int],
+        tokens: dict[FeatureKey, Array],
+        maps: dict[FeatureKey, Array],
+        batch: int | None,
+    ) -> None:
+        """Take what came of a window: tokens (S, C), maps (S, C, h, w), and the positions they are of."""
+        self.tokens.append((positions, tokens))
+        if maps:
+            self.maps.append(maps)
+        self.batch = min((count for count in (self.batch, item.batch, batch) if count), default=None)
+        self.num_done += 1
+
+    def features(self, keys: Sequence[FeatureKey]) -> Features | None:
         if not self.num_windows:
             return None
         starts = sorted({position for positions, _ in self.tokens for position in positions})
@@ -158,11 +278,12 @@ class _Video:
             identity=self.identity,
             num_windows=self.num_windows,
             num_padded=self.num_padded,
-            window_length=int(backbone.options.window or 1),
+            window_length=self.window_length,
             maps={key: _average(places, [values[key] for values in self.maps], len(starts)) for key in keys}
             if self.maps
             else {},
             report=report,
+            batch=self.batch,
         )
 
 
@@ -174,49 +295,3 @@ def _average(places: Sequence[Sequence[int]], values: Sequence[Array], count: in
         total[rows] += part
         covered[rows] += 1
     return np.divide(total, covered.reshape(-1, *[1] * (total.ndim - 1)), dtype=np.float32)
-
-
-def _process(
-    backbone: Backbone,
-    pending: Sequence[tuple[_Video, Window, Frames]],
-    size: int,
-    keys: Sequence[FeatureKey],
-    keep_maps: bool,
-) -> None:
-    """Run one batch and hand each window's tokens to its video."""
-    filled = [*pending, *[pending[-1]] * (size - len(pending))]
-    with _threads(int(backbone.options.threads or torch.get_num_threads())):
-        batch = WindowBatch(
-            pixels=torch.stack(
-                [
-                    backbone.preprocess(torch.from_numpy(np.ascontiguousarray(frames.pixels)))
-                    for _, _, frames in filled
-                ]
-            ),
-            num_real=tuple(window.num_real for _, window, _ in filled),
-            identities=tuple(frames.identity for _, _, frames in filled),
-            first_frames=tuple(int(frames.frame_index[0]) for _, _, frames in filled),
-        )
-        outputs = {key: value.float() for key, value in backbone.maps(batch, keys).items()}
-        pooled = {key: value.mean((-2, -1)).cpu().numpy() for key, value in outputs.items()}
-    for row, (video, window, _) in enumerate(pending):
-        steps = range(0, window.num_real, backbone.tubelet)
-        positions = [window.slots[slot] for slot in steps]
-        video.tokens.append((positions, {key: pooled[key][row, : len(steps)] for key in keys}))
-        if keep_maps:
-            video.maps.append({key: _numpy(outputs[key][row, : len(steps)]) for key in keys})
-        video.num_done += 1
-
-
-def _numpy(values: Tensor) -> Array:
-    return values.cpu().numpy()
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

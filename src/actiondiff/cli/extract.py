@@ -61,6 +61,17 @@ def extract(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Try again what could not be decoded before.")
     ] = False,
+    keep_latents: Annotated[
+        bool,
+        typer.Option(
+            "--keep-latents",
+            help="Keep what the encoders make of every window: further timesteps and layers need no video.",
+        ),
+    ] = False,
+    decode_threads: Annotated[
+        int | None,
+        typer.Option(help="Videos that a process reads at a time, ahead of the network; 0 for none ahead."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")
     ] = False,
@@ -91,6 +102,8 @@ def extract(
         store_dtype=store_dtype,
         shard=_parse_shard(shard),
         retry_failed=retry_failed,
+        keep_latents=keep_latents,
+        decode_threads=decode_threads,
     )
     if dry_run:
         _print_plan(extraction, as_json=as_json)

@@ -48,6 +48,8 @@ class Job:
         options: Its options in force, as JSON values; the device is each worker's own.
         stride: As in `iter_video`.
         fps: As in `iter_video`.
+        decode_threads: As of `work`.
+        keep_latents: As of `work`.
     """
 
     store: str
@@ -56,6 +58,8 @@ class Job:
     options: dict[str, Any]
     stride: int | None
     fps: float | None
+    decode_threads: int | None = None
+    keep_latents: bool = False
 
     @classmethod
     def of(cls, extraction: Extraction, weights: str | None) -> Self:
@@ -80,6 +84,8 @@ class Job:
             options=backbone.options.model_dump(mode="json", exclude_none=True),
             stride=extraction.stride,
             fps=extraction.fps,
+            decode_threads=extraction.decode_threads,
+            keep_latents=extraction.keep_latents,
         )
 
     def to_json(self) -> str:
@@ -171,9 +177,17 @@ def do_part(job: str, items: Sequence[Item]) -> None:
     backbone = _backbone(job)
     store.check({**store.settings, "backbone": backbone.settings})
     left = [replace(item, keys=tuple(store.missing(item.identity, item.keys))) for item in items]
-    todo = [item for item in left if item.keys]
+    todo = [item for item in left if item.keys or (told.keep_latents and not store.latents(item.identity))]
     try:
-        work(store, backbone, todo, stride=told.stride, fps=told.fps)
+        work(
+            store,
+            backbone,
+            todo,
+            stride=told.stride,
+            fps=told.fps,
+            decode_threads=told.decode_threads,
+            keep_latents=told.keep_latents,
+        )
     except OSError as error:
         raise StoreError(f"extraction into {store.folder} stopped: {error}") from error
 

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -17,7 +17,7 @@ from actiondiff.provenance import sha256_of_file
 from actiondiff.types import Example, FeatureKey
 from actiondiff.video.probe import find_videos, probe
 
-__all__ = ["Cost", "Item", "Plan", "Videos", "estimate", "make_plan", "name_videos"]
+__all__ = ["Cost", "Item", "Plan", "Videos", "estimate", "kept_videos", "make_plan", "name_videos"]
 
 StrPath: TypeAlias = str | os.PathLike[str]
 Videos: TypeAlias = StrPath | Iterable[StrPath] | Iterable[Example]
@@ -34,7 +34,7 @@ class Item:
         identity: sha256 of the file.
         videos: Its names, sorted.
         path: One file that holds it.
-        keys: What is to be made; nothing if all is stored.
+        keys: What is to be made; nothing if all features are stored.
     """
 
     identity: str
@@ -82,7 +82,11 @@ class Cost:
 
 
 def name_videos(
-    videos: Videos, *, root: StrPath | None = None, stored_root: Path | None = None
+    videos: Videos,
+    *,
+    root: StrPath | None = None,
+    stored_root: Path | None = None,
+    kept: Iterable[str] = (),
 ) -> tuple[Path, dict[str, Path]]:
     """The names that videos have in a store, and their files.
 
@@ -91,6 +95,7 @@ def name_videos(
         root: The folder that names are relative to. A table's and examples' paths start from it. None: the
             store's; for a new one the table's own, or the folder that all paths are in.
         stored_root: The store's, if there is one.
+        kept: Names of videos that are gone and not needed; they are found in folders that held them.
 
     Returns:
         The folder that names are relative to; name -> file, sorted.
@@ -114,13 +119,21 @@ def name_videos(
     if examples:
         files, common = [root_of_examples / example.video for example in examples], root_of_examples
     else:
-        files = find_videos(paths)
-        common = _common(paths)
+        gone = [Path(root or stored_root or "", name) for name in kept]
+        gone = [file for file in gone if any(_holds(path, file) for path in paths)]
+        present = [path for path in paths if path.exists() or not any(_holds(path, file) for file in gone)]
+        files, common = [*find_videos(present), *gone], _common(paths)
     if not files:
         raise UsageError(f"no videos in {', '.join(map(str, paths)) or 'an empty list'}.")
     base = os.path.abspath(root or stored_root or common)
     names = {Path(os.path.relpath(os.path.abspath(file), base)).as_posix(): file for file in files}
     return Path(base), dict(sorted(names.items()))
+
+
+def kept_videos(store: FeatureStore) -> list[str]:
+    """Names of a store's videos whose files are gone, but whose latents are kept."""
+    rows = (store.row(name) for name in store.videos() if not (store.root / name).is_file())
+    return [row.video for row in rows if row and store.latents(row.identity)]
 
 
 def make_plan(
@@ -130,6 +143,7 @@ def make_plan(
     store: FeatureStore | None = None,
     shard: tuple[int, int] | None = None,
     retry_failed: bool = False,
+    keep_latents: bool = False,
 ) -> Plan:
     """Videos less what is stored. Reads every file once, for its sha256.
 
@@ -140,6 +154,7 @@ def make_plan(
         shard: (i, n): the i-th, from 1, of n parts that together are the whole. A content belongs to the
             same part whatever else is asked for.
         retry_failed: Whether contents that failed before are tried again.
+        keep_latents: Whether contents whose latents are not kept are to be done, too.
 
     Raises:
         UsageError: If the shard is not as described.
@@ -151,7 +166,7 @@ def make_plan(
     absent: dict[str, str] = {}
     for name, path in videos.items():
         try:
-            identity = _identify(path)
+            identity = _identify(path, name, store, keys)
         except VideoError as error:
             if _is_in(shard, hashlib.sha256(os.fsencode(name)).hexdigest()):
                 absent[name] = str(error)
@@ -165,7 +180,8 @@ def make_plan(
         lacking = tuple(store.missing(identity, keys)) if store else keys
         item = Item(identity, tuple(sorted(names)), videos[min(names)], lacking)
         given_up = store and not retry_failed and store.known_failure(identity)
-        (stored if not lacking else failed if given_up else todo).append(item)
+        complete = not lacking and not (keep_latents and not (store and store.latents(identity)))
+        (stored if complete else failed if given_up else todo).append(item)
     num_mine = len(absent) + sum(map(len, contents.values()))
     return Plan(
         videos=tuple(sorted(videos)),
@@ -204,18 +220,27 @@ def estimate(
     return Cost(num_windows, num_tokens, num_bytes, num_unknown)
 
 
-def _identify(path: Path) -> str:
-    """sha256 of a file.
+def _identify(path: Path, name: str, store: FeatureStore | None, keys: Sequence[FeatureKey]) -> str:
+    """sha256 of a file; of one that is gone, the store's, if what it kept of it is all that is needed.
 
     Raises:
         VideoError: If there is none, or it cannot be read; the message leaves the path out.
     """
     if not path.is_file():
+        row = store.row(name) if store else None
+        kept = store.latents(row.identity) if store and row and row.file else None
+        if row and kept and kept.suffice_for(keys):
+            return row.identity
         raise VideoError("this is no file" if path.exists() else "the file does not exist")
     try:
         return sha256_of_file(path)
     except OSError as error:
         raise VideoError(f"the file cannot be read: {error.strerror}") from None
+
+
+def _holds(path: Path, file: Path) -> bool:
+    """Whether a path is a file's own, or that of a folder it is in; neither need be there."""
+    return Path(os.path.abspath(file)).is_relative_to(os.path.abspath(path))
 
 
 def _is_in(shard: tuple[int, int] | None, digest: str) -> bool:

@@ -1,25 +1,40 @@
-"""The one who does the work: contents through the backbone into the store, one after the other.
+"""The one who does the work: contents through the backbone into the store.
 
-However extraction is started (here, as one of many jobs, on a cluster), this is what runs.
+However extraction is started (here, as one of many jobs, on a cluster), `work` is what runs. To do one shard
+by hand, plan it and run it: `plan_extraction(videos, store, shard=(i, n)).run()`; `extract --shard i/n`.
+
+Threads read videos ahead of the backbone, the calling thread feeds it, another thread writes: so neither the
+disk nor a decoder keeps a GPU waiting. Their pace changes no bit.
 """
 
+import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import groupby
-from typing import TypeAlias
+from typing import Self, TypeAlias, TypeVar
 
+from actiondiff.backbones.ahead import WindowInput
 from actiondiff.backbones.base import Backbone
-from actiondiff.backbones.run import run
-from actiondiff.errors import StoreError, VideoError
+from actiondiff.backbones.run import run_as_completed
+from actiondiff.errors import StoreError
+from actiondiff.extraction.clips import Clip, KeptClip
 from actiondiff.extraction.plan import Item
+from actiondiff.features.latent_file import LatentWriter
 from actiondiff.features.store import FeatureStore
-from actiondiff.types import Features, Frames
-from actiondiff.video.decode import VideoReader, iter_video
+from actiondiff.types import FeatureKey, Features
 
-__all__ = ["Progress", "work"]
+__all__ = ["Progress", "WindowProgress", "work"]
 
 Progress: TypeAlias = Callable[[int, int, str], None]
-"""`progress(done, total, video)` is called after each content; `video` is its first name."""
+"""`progress(done, total, video)` is called after each content is stored; `video` is its first name."""
+WindowProgress: TypeAlias = Callable[[int], None]
+"""Told how many windows passed the backbone, after each batch."""
+
+_Source = TypeVar("_Source", Clip, KeptClip)
+_MOST_DECODE_THREADS = 4  # of the default: then decoding is seldom what one waits for
+_UNWRITTEN = 8  # results that may wait to be written
 
 
 def work(
@@ -29,59 +44,167 @@ def work(
     *,
     stride: int | None,
     fps: float | None,
+    decode_threads: int | None = None,
+    keep_latents: bool = False,
     progress: Progress | None = None,
+    on_windows: WindowProgress | None = None,
 ) -> None:
     """Make what the items lack and store it; record what fails. What is done is kept if it is cut short.
 
     Args:
-        store: Where to.
+        store: Where to. Latents that it holds are used in place of videos.
         backbone: The frozen network.
         items: What to do, in any order; those that lack the same keys share batches.
         stride: As in `iter_video`.
         fps: As in `iter_video`.
-        progress: Told after each item.
+        decode_threads: How many videos are read at a time, ahead of the backbone; 0 for none ahead, None for
+            as many as there are cores, up to four.
+        keep_latents: Whether to store what windows are encoded to, too.
+        progress: See `Progress`.
+        on_windows: See `WindowProgress`.
+
+    Raises:
+        OSError: If the store cannot be written.
     """
-    done = 0
-    for keys, group in groupby(sorted(items, key=lambda item: item.keys), key=lambda item: item.keys):
-        pending: deque[_Pending] = deque()
-        for features in run(backbone, _readers(group, pending, stride, fps), keys):
-            item, reader = pending.popleft()
-            _keep(store, item, reader, features)
-            done += 1
-            if progress:
-                progress(done, len(items), item.videos[0])
+    threads = min(_MOST_DECODE_THREADS, os.cpu_count() or 1) if decode_threads is None else decode_threads
+    kept, clips = _sources(store, items, stride, fps)
+    with _Writer(len(items), progress) as writer:
+        for keys, encoded in _by_keys(kept):
+            for position, features in run_as_completed(
+                backbone, encoded, keys, decode_threads=min(threads, len(encoded)), progress=on_windows
+            ):
+                if encoded[position].problem:  # what was kept is damaged: back to the video
+                    clips.append(Clip(encoded[position].item, stride, fps))
+                else:
+                    writer.put(partial(_keep, store, encoded[position], features), encoded[position].item)
+        for keys, videos in _by_keys(clips):
+            latents = _Latents(store, videos, writer) if keep_latents else None
+            for position, features in run_as_completed(
+                backbone,
+                videos,
+                keys,
+                decode_threads=min(threads, len(videos)),
+                keep=latents.add if latents else None,
+                progress=on_windows,
+            ):
+                if latents:
+                    latents.finish(position, features)
+                writer.put(partial(_keep, store, videos[position], features), videos[position].item)
+        writer.wait()
 
 
-_Pending: TypeAlias = tuple[Item, VideoReader | VideoError]
-
-
-def _readers(
-    items: Iterable[Item], pending: "deque[_Pending]", stride: int | None, fps: float | None
-) -> Iterator[Iterable[Frames]]:
-    """A reader for each item, which it is noted with; an empty one where the file cannot be read."""
+def _sources(
+    store: FeatureStore, items: Sequence[Item], stride: int | None, fps: float | None
+) -> tuple[list[KeptClip], list[Clip]]:
+    """Latents where the store has what it takes, videos for the rest."""
+    kept: list[KeptClip] = []
+    clips: list[Clip] = []
     for item in items:
-        try:
-            reader = iter_video(item.path, stride=stride, fps=fps)
-            if reader.identity != item.identity:
-                raise VideoError("the file changed after extraction had begun; extract again")
-        except VideoError as error:
-            pending.append((item, error))
-            yield []
+        latents = store.latents(item.identity) if item.keys else None
+        if latents and latents.suffice_for(item.keys):
+            kept.append(KeptClip(item, latents))
         else:
-            pending.append((item, reader))
-            yield reader
+            clips.append(Clip(item, stride, fps))
+    return kept, clips
 
 
-def _keep(
-    store: FeatureStore, item: Item, reader: VideoReader | VideoError, features: Features | None
-) -> None:
+def _by_keys(sources: list[_Source]) -> Iterator[tuple[tuple[FeatureKey, ...], list[_Source]]]:
+    """Those that lack the same keys together."""
+    ordered = sorted(sources, key=lambda source: source.item.keys)
+    for keys, group in groupby(ordered, key=lambda source: source.item.keys):
+        yield keys, list(group)
+
+
+def _keep(store: FeatureStore, source: Clip | KeptClip, features: Features | None) -> None:
     """Store features, or record why there are none."""
-    if isinstance(reader, VideoError):
-        store.fail(item.videos, str(reader))
+    item = source.item
+    if source.problem:
+        store.fail(item.videos, source.problem)
     elif features is None:
-        store.fail(item.videos, reader.report.reason, identity=item.identity)
-    else:
+        reason = source.report.reason if source.report else "no frame can be decoded"
+        store.fail(item.videos, reason, identity=item.identity)
+    elif features.tokens:  # else only latents were asked for
         try:
             store.write(item.videos, features)
         except StoreError as error:
             store.fail(item.videos, str(error))
+
+
+class _Latents:
+    """What the windows of videos were encoded to, on its way into the store."""
+
+    def __init__(self, store: FeatureStore, clips: Sequence[Clip], writer: "_Writer") -> None:
+        self._store = store
+        self._clips = clips
+        self._writer = writer
+        self._open: dict[int, LatentWriter] = {}
+
+    def add(self, position: int, window: WindowInput) -> None:
+        """Take a video's next window."""
+        if position not in self._open:
+            identity = self._clips[position].item.identity
+            self._open[position] = LatentWriter(self._store.folder, identity, self._store.fingerprint)
+        full = self._open[position].add(window)
+        if full:
+            self._writer.put(full)
+
+    def finish(self, position: int, features: Features | None) -> None:
+        """A video has ended; what it lacks of being whole is written if it was read without a problem."""
+        opened = self._open.pop(position, None)
+        if opened and features and not self._clips[position].problem:
+            self._writer.put(opened.finish(features.report))
+
+
+class _Writer:
+    """Writes what it is given one after the other, in a thread of its own, and tells what is stored.
+
+    Args:
+        total: How many items there are.
+        progress: Told of each.
+    """
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._total = total
+        self._progress = progress
+        self._done = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="actiondiff-write")
+        self._pending: deque[tuple[Item | None, Future[None]]] = deque()
+        self._failed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()  # once all that it was given is written, unless something could not be
+
+    def put(self, job: Callable[[], None], item: Item | None = None) -> None:
+        """Have something written; if it is the last of an item, name it. Waits while too much is waiting.
+
+        Raises:
+            OSError: If what was given before could not be written.
+        """
+        self._pending.append((item, self._thread.submit(self._do, job)))
+        self.wait(_UNWRITTEN)
+
+    def wait(self, unwritten: int = 0) -> None:
+        """Wait until no more than so much is unwritten.
+
+        Raises:
+            OSError: If something could not be written.
+        """
+        while self._pending and (len(self._pending) > unwritten or self._pending[0][1].done()):
+            item, future = self._pending.popleft()
+            future.result()
+            if item:
+                self._done += 1
+                if self._progress:
+                    self._progress(self._done, self._total, item.videos[0])
+
+    def _do(self, job: Callable[[], None]) -> None:
+        if self._failed:
+            return
+        try:
+            job()
+        except BaseException:
+            self._failed = True
+            raise

@@ -13,6 +13,7 @@ __all__ = ["entry_of", "file_name", "scan", "verify"]
 
 _FOLDER = "features"
 _QUARANTINE = "quarantine"
+_LATENTS = "latents"
 
 
 def file_name(identity: str) -> str:
@@ -55,6 +56,7 @@ def verify(folder: Path, manifest: Manifest, fingerprint: str, dtype: str) -> li
                 name, place = path.relative_to(folder).as_posix(), _quarantine(folder, path)
                 taken.add(name)
                 problems.append(f"{name}: {found}; moved to {place}")
+    problems += _verify_latents(folder, fingerprint)
     manifest.load()
     told = {entry.video: entry for entry in scan(folder, fingerprint)}
     mended = []
@@ -74,6 +76,21 @@ def verify(folder: Path, manifest: Manifest, fingerprint: str, dtype: str) -> li
         with locked(folder):
             manifest.record(mended)
     manifest.tidy()
+    return problems
+
+
+def _verify_latents(folder: Path, fingerprint: str) -> list[str]:
+    """Take out latents that are damaged; nothing is lost but the time to make them."""
+    if not (folder / _LATENTS).is_dir():
+        return []
+    from actiondiff.features.latent_file import latent_files, latent_problem  # loads the networks' libraries
+
+    problems = []
+    for path in latent_files(folder):
+        found = latent_problem(folder, path, fingerprint)
+        if found:
+            name = path.relative_to(folder).as_posix()
+            problems.append(f"{name}: {found}; moved to {_quarantine(folder, path)}")
     return problems
 
 

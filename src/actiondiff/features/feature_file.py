@@ -25,10 +25,13 @@ __all__ = [
     "Header",
     "Tensors",
     "damages",
+    "read_entry",
     "read_header",
     "read_tensors",
     "rename",
     "sound_tensors",
+    "tensor_sum",
+    "write_entry",
     "write_file",
 ]
 
@@ -50,6 +53,7 @@ class Header:
         num_padded: Window slots that held padding.
         window_length: Slots a window.
         report: How decoding went; None for frames that came from no file.
+        batch: Windows that passed together, where memory did not suffice for the store's own batch.
         sums: Tensor -> sha256 of its dtype, shape and bytes.
     """
 
@@ -61,6 +65,7 @@ class Header:
     num_padded: int
     window_length: int
     report: DecodeReport | None
+    batch: int | None = None
     sums: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -85,17 +90,28 @@ def write_file(path: Path, header: Header, tensors: Tensors) -> Header:
     Raises:
         OSError: If it cannot be written, for example because the disk is full.
     """
-    ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
-    sums = {name: header.sums.get(name) or _sum(tensor) for name, tensor in ordered.items()}
+    sums = {name: header.sums.get(name) or tensor_sum(tensor) for name, tensor in tensors.items()}
     header = replace(header, videos=tuple(sorted(set(header.videos))), sums=sums)
     entry: dict[str, Any] = asdict(header) | {"padding_share": header.padding_share}
-    entry["checksum"] = _checksum(entry)
+    if header.batch is None:
+        del entry["batch"]
+    write_entry(path, entry, tensors)
+    return header
+
+
+def write_entry(path: Path, entry: Mapping[str, Any], tensors: Tensors) -> None:
+    """Write a safetensors file, whole or not at all, with what is to be known of its tensors.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    text = canonical_json({**entry, "checksum": _checksum(entry)})
     with atomic_path(path) as aside:
         try:
-            save_file(ordered, aside, metadata={_ENTRY: canonical_json(entry)})
+            save_file(ordered, aside, metadata={_ENTRY: text})
         except SafetensorError as error:
             raise OSError(f"{path} cannot be written: {error}") from error
-    return header
 
 
 def read_header(path: Path) -> Header:
@@ -104,22 +120,36 @@ def read_header(path: Path) -> Header:
     Raises:
         StoreError: If there is no file, it is cut short, or its header is damaged.
     """
+    entry = read_entry(path)
+    try:
+        if "frame_index" not in entry["sums"]:
+            raise StoreError(f"{path}: the header names no frames.")
+        del entry["padding_share"]
+        report = entry["report"] and DecodeReport(**entry["report"])
+        return Header(**{**entry, "videos": tuple(entry["videos"]), "report": report})
+    except (KeyError, TypeError) as error:
+        raise StoreError(f"{path} is damaged: {error}.") from None
+
+
+def read_entry(path: Path) -> dict[str, Any]:
+    """What a file of `write_entry` says of its tensors, among it their `sums`; without reading them.
+
+    Raises:
+        StoreError: If there is no file, it is cut short, or what it says is damaged.
+    """
     try:
         with safe_open(path, framework="numpy") as file:
-            entry = json.loads((file.metadata() or {})[_ENTRY])
+            entry: dict[str, Any] = json.loads((file.metadata() or {})[_ENTRY])
             names = set(file.keys())
-        found, report = entry.pop("checksum"), entry["report"]
-        if found != _checksum(entry) or names != set(entry["sums"]) or "frame_index" not in names:
+        if entry.pop("checksum") != _checksum(entry) or names != set(entry["sums"]):
             raise StoreError(f"{path}: the header does not fit its checksum.")
-        del entry["padding_share"]
-        entry |= {"videos": tuple(entry["videos"]), "report": report and DecodeReport(**report)}
-        return Header(**entry)
     except FileNotFoundError:
         raise StoreError(f"{path} does not exist.") from None
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, ActionDiffError):
             raise
         raise StoreError(f"{path} is cut short or damaged: {error}.") from None
+    return entry
 
 
 def read_tensors(path: Path, names: Iterable[str] | None = None) -> dict[str, NDArray[Any]]:
@@ -149,7 +179,7 @@ def rename(path: Path, *, add: Iterable[str] = (), drop: Iterable[str] = ()) -> 
 def sound_tensors(path: Path, header: Header) -> dict[str, NDArray[Any]]:
     """The tensors of a feature file that fit their sums; none if its frame indices or times do not."""
     tensors = read_tensors(path)
-    sound = {name: tensor for name, tensor in tensors.items() if _sum(tensor) == header.sums[name]}
+    sound = {name: tensor for name, tensor in tensors.items() if tensor_sum(tensor) == header.sums[name]}
     return sound if {*_PLACES} & set(tensors) <= set(sound) else {}
 
 
@@ -165,7 +195,7 @@ def damages(header: Header, tensors: Tensors, dtype: str) -> list[str]:
     T = header.num_tokens
     for name, tensor in sorted(tensors.items()):
         wanted = {"frame_index": "int64", "seconds": "float64"}.get(name, dtype)
-        if _sum(tensor) != header.sums[name]:
+        if tensor_sum(tensor) != header.sums[name]:
             found.append(f"{name} does not fit its checksum")
         elif tensor.dtype != wanted or tensor.ndim != 2 - (name in _PLACES) or len(tensor) != T:
             found.append(f"{name} is {tensor.shape} {tensor.dtype}, which does not fit {T} tokens")
@@ -174,7 +204,8 @@ def damages(header: Header, tensors: Tensors, dtype: str) -> list[str]:
     return found
 
 
-def _sum(tensor: NDArray[Any]) -> str:
+def tensor_sum(tensor: NDArray[Any]) -> str:
+    """sha256 (hex) of a tensor's dtype, shape and bytes."""
     digest = hashlib.sha256(f"{tensor.dtype} {tensor.shape} ".encode())
     digest.update(np.ascontiguousarray(tensor).tobytes())
     return digest.hexdigest()

@@ -4,6 +4,7 @@
     index.csv           video, identity, file, num_tokens, coverage, status
     failures.csv        video, status, reason: what is failed or partial, and why
     features/ab/ab...   one safetensors file per content
+    latents/ab/ab...    what its windows were encoded to, if that is kept
     quarantine/         files that `verify` found damaged
 
 The finished folder is the same, byte for byte, in whatever order and in however many goes it was filled; only
@@ -14,7 +15,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -41,6 +42,9 @@ from actiondiff.features.feature_file import (
 )
 from actiondiff.features.manifest import Entry, Failure, Manifest, Row, locked
 from actiondiff.types import JSON, FeatureKey, Features
+
+if TYPE_CHECKING:
+    from actiondiff.features.latent_file import KeptLatents
 
 __all__ = ["FORMAT", "FeatureStore", "StoreDtype"]
 
@@ -230,7 +234,16 @@ class FeatureStore:
             num_padded=header.num_padded,
             window_length=header.window_length,
             report=header.report,
+            batch=header.batch,
         )
+
+    def latents(self, identity: str) -> "KeptLatents | None":
+        """What is kept of a content's encoded windows; None if that is not all of them."""
+        if not (self.folder / "latents").is_dir():
+            return None
+        from actiondiff.features.latent_file import find_latents  # loads the networks' libraries
+
+        return find_latents(self.folder, identity, self.fingerprint)
 
     # -- filling it ------------------------------------------------------------------------------------
 
@@ -256,6 +269,7 @@ class FeatureStore:
                 )
             names |= self._manifest.names(features.identity)
             old = self._header(features.identity)
+            batches = [count for count in (features.batch, kept and old and old.batch) if count]
             header = Header(
                 identity=features.identity,
                 fingerprint=self.fingerprint,
@@ -265,6 +279,7 @@ class FeatureStore:
                 num_padded=features.num_padded,
                 window_length=features.window_length,
                 report=features.report,
+                batch=min(batches, default=None),
             )
             header = write_file(self._path(features.identity), header, {**tensors, **kept})
             self._record([entry_of(name, header) for name in names])

@@ -57,9 +57,11 @@ def test_a_second_run_does_nothing(clips, tmp_path, backbone, content):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*.*")} == stamps
 
 
-def test_order_shards_kills_and_key_by_key_change_no_byte(clips, tmp_path, make_backbone, content):
+def test_order_shards_kills_and_key_by_key_change_no_byte(
+    clips, tmp_path, make_backbone, content, monkeypatch
+):
     def go(name: str, **options: object):
-        return extract_features(clips, tmp_path / name, backbone=make_backbone(), **options)
+        return extract_features(clips, tmp_path / name, **{"backbone": make_backbone(), **options})
 
     go("whole", layers=[1, 2, 3])
     whole = content(tmp_path / "whole")
@@ -73,12 +75,10 @@ def test_order_shards_kills_and_key_by_key_change_no_byte(clips, tmp_path, make_
     assert max(done) < 5
     assert content(tmp_path / "shards") == whole
 
-    def interrupt(done: int, total: int, video: str) -> None:
-        if done == 2:
-            raise KeyboardInterrupt
-
+    killed = make_backbone()
+    monkeypatch.setattr(killed, "maps", lambda *given: _interrupt_third(killed, *given))
     with pytest.raises(KeyboardInterrupt):
-        go("killed", layers=[1, 2, 3], progress=interrupt)
+        go("killed", layers=[1, 2, 3], backbone=killed, decode_threads=0)
     assert len(FeatureStore.open(tmp_path / "killed").videos()) == 2
     summary = go("killed", layers=[1, 2, 3])
     assert (summary.num_done, summary.num_skipped) == (3, 2)
@@ -88,6 +88,12 @@ def test_order_shards_kills_and_key_by_key_change_no_byte(clips, tmp_path, make_
     for path in paths:
         extract_features(path, tmp_path / "one by one", backbone=make_backbone(), layers="all", root=clips)
     assert content(tmp_path / "one by one") == whole
+
+
+def _interrupt_third(backbone, windows, keys):
+    if backbone.num_calls == 2:
+        raise KeyboardInterrupt
+    return type(backbone).maps(backbone, windows, keys)
 
 
 def test_a_kill_between_file_and_index_is_healed(clips, tmp_path, backbone, content, monkeypatch):
@@ -215,14 +221,14 @@ def test_failed_and_partial_videos_are_recorded_told_again_and_leave_when_repair
 
 
 def test_failed_videos_are_tried_again_on_request(clips, tmp_path, backbone, monkeypatch):
-    import actiondiff.extraction.worker as worker
+    import actiondiff.extraction.clips as sources
 
     (clips / "bad.mp4").write_text("no video")
     extract_features(clips, tmp_path / "store", backbone=backbone)
     opened: list[str] = []
-    real = worker.iter_video
+    real = sources.iter_video
     monkeypatch.setattr(
-        worker, "iter_video", lambda path, **options: (opened.append(path.name), real(path, **options))[1]
+        sources, "iter_video", lambda path, **options: (opened.append(path.name), real(path, **options))[1]
     )
     assert list(extract_features(clips, tmp_path / "store", backbone=backbone).failed) == ["bad.mp4"]
     assert opened == []

@@ -1,0 +1,212 @@
+"""What SVD's encoders made of a video's windows, kept so that further timesteps and layers need no video.
+
+    latents/ab/ab....00000.safetensors   the first 16 windows of the content ab...
+    latents/ab/ab....00001.safetensors   the next ones; the last part says that it is the last
+
+Everything is kept to the bit, so that features made from it are those made from the video. What can be had
+again exactly is left out: z where it is the conditioning latents times their scale, copies of one value for
+all frames, and float32's second half where float16 holds the number, too (as it does if the VAE computed in
+float16). A window at 576x1024 takes 3.8 MB, or then 1.9 MB.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from actiondiff.backbones.ahead import EncodedVideo, WindowInput
+from actiondiff.backbones.inputs import LATENT_SCALE, Encoded
+from actiondiff.backbones.network import join_encoded
+from actiondiff.errors import StoreError
+from actiondiff.features.feature_file import Tensors, read_entry, read_tensors, tensor_sum, write_entry
+from actiondiff.types import DecodeReport, FeatureKey, Window
+
+__all__ = ["KeptLatents", "LatentWriter", "find_latents", "latent_files", "latent_problem"]
+
+_FOLDER = "latents"
+_PART_WINDOWS = 16
+_NEEDED = {"clip": {"embeddings"}, "vae": {"latents"}}  # by taps that are no layers
+_NEEDED_BY_LAYERS = {"latents", "conditioning", "spatial", "temporal"}
+
+
+class LatentWriter:
+    """Takes a video's encoded windows in order, and says what is to be written when.
+
+    Args:
+        folder: The store.
+        identity: The video's.
+        fingerprint: Of the store's settings.
+    """
+
+    def __init__(self, folder: Path, identity: str, fingerprint: str) -> None:
+        self._folder = folder
+        self._about = {"identity": identity, "fingerprint": fingerprint}
+        self._held: list[WindowInput] = []
+        self._number = 0
+
+    def add(self, item: WindowInput) -> Callable[[], None] | None:
+        """Take the next window. Returns what writes a part, when one is full."""
+        self._held.append(item)
+        if len(self._held) <= _PART_WINDOWS:  # one more than a part, so that there is always a last one
+            return None
+        full, self._held = self._held[:-1], self._held[-1:]
+        return self._part(full, last=False, report=None)
+
+    def finish(self, report: DecodeReport | None) -> Callable[[], None]:
+        """What writes the last part; at least one window was taken."""
+        return self._part(self._held, last=True, report=report)
+
+    def _part(
+        self, items: Sequence[WindowInput], *, last: bool, report: DecodeReport | None
+    ) -> Callable[[], None]:
+        path = _path(self._folder, self._about["identity"], self._number)
+        about = {
+            **self._about,
+            "number": self._number,
+            "last": last,
+            "report": report and vars(report),
+            "batch": min((item.batch for item in items if item.batch), default=None),
+        }
+        self._number += 1
+        return partial(_write, path, about, items)
+
+
+class KeptLatents(EncodedVideo):
+    """A video's kept windows; see `find_latents`."""
+
+    def __init__(self, paths: Sequence[Path], entries: Sequence[Mapping[str, Any]]) -> None:
+        report = entries[-1]["report"]
+        self.report = report and DecodeReport(**report)
+        self.identity = str(entries[0]["identity"])
+        self._paths = paths
+        self._entries = entries
+
+    def suffice_for(self, keys: Sequence[FeatureKey]) -> bool:
+        """Whether these features can be made of them."""
+        needed = set().union(*(_NEEDED.get(key.layer, _NEEDED_BY_LAYERS) for key in keys))
+        return all(needed <= set(entry["shapes"]) for entry in self._entries)
+
+    def windows(self) -> Iterator[WindowInput]:
+        """The windows in order; a part of them is held in memory at a time.
+
+        Raises:
+            StoreError: If a part is damaged.
+        """
+        for path, entry in zip(self._paths, self._entries, strict=True):
+            tensors = read_tensors(path)
+            if damages := _damages(entry, tensors):
+                raise StoreError(f"{path}: {'; '.join(damages)}.")
+            encoded = _unpack(tensors, entry["shapes"])
+            for n, slots in enumerate(tensors["slots"].tolist()):
+                own = {name: tensor[n : n + 1] for name, tensor in encoded.items()}
+                yield WindowInput(
+                    window=Window(tuple(slots), int(tensors["num_real"][n])),
+                    identity=self.identity,
+                    frame_index=tensors["frame_index"][n],
+                    seconds=tensors["seconds"][n] if "seconds" in tensors else None,
+                    encoded=Encoded(**own),
+                    batch=entry["batch"],
+                )
+
+
+def find_latents(folder: Path, identity: str, fingerprint: str) -> KeptLatents | None:
+    """What is kept of a content in a store; None if that is nothing, not all, or of other settings."""
+    paths: list[Path] = []
+    entries: list[Mapping[str, Any]] = []
+    while not entries or not entries[-1]["last"]:
+        paths.append(_path(folder, identity, len(paths)))
+        try:
+            entries.append(_read(folder, paths[-1], fingerprint))
+        except StoreError:
+            return None
+    return KeptLatents(paths, entries)
+
+
+def latent_files(folder: Path) -> list[Path]:
+    """Every file of latents in a store, sorted."""
+    found = (path for path in (folder / _FOLDER).glob("**/*") if path.is_file())
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
+def latent_problem(folder: Path, path: Path, fingerprint: str) -> str:
+    """What is wrong with a file of latents; empty if nothing is."""
+    try:
+        return "; ".join(_damages(_read(folder, path, fingerprint), read_tensors(path)))
+    except StoreError as error:
+        return str(error).removeprefix(f"{path} ").removeprefix(f"{path}: ").removesuffix(".")
+
+
+def _path(folder: Path, identity: str, number: int) -> Path:
+    return folder / _FOLDER / identity[:2] / f"{identity}.{number:05d}.safetensors"
+
+
+def _read(folder: Path, path: Path, fingerprint: str) -> Mapping[str, Any]:
+    entry = read_entry(path)
+    if path != _path(folder, entry["identity"], entry["number"]):
+        raise StoreError(f"{path} holds the latents of another content, {entry['identity']}.")
+    if entry["fingerprint"] != fingerprint:
+        raise StoreError(f"{path} was made with other settings.")
+    return entry
+
+
+def _damages(entry: Mapping[str, Any], tensors: Tensors) -> list[str]:
+    return [
+        f"{name} does not fit its checksum"
+        for name, tensor in sorted(tensors.items())
+        if tensor_sum(tensor) != entry["sums"][name]
+    ]
+
+
+def _write(path: Path, about: Mapping[str, Any], items: Sequence[WindowInput]) -> None:
+    tensors: dict[str, NDArray[Any]] = {
+        "slots": np.array([item.window.slots for item in items], dtype=np.int64),
+        "num_real": np.array([item.window.num_real for item in items], dtype=np.int64),
+        "frame_index": np.stack([item.frame_index for item in items]),
+    }
+    seconds = [item.seconds for item in items if item.seconds is not None]
+    if len(seconds) == len(items):
+        tensors["seconds"] = np.stack(seconds)
+    encoded = join_encoded([item.encoded for item in items if item.encoded])
+    present = {part.name: getattr(encoded, part.name) for part in fields(Encoded)}
+    whole: dict[str, Tensor] = {name: tensor for name, tensor in present.items() if tensor is not None}
+    shapes = {name: list(tensor.shape[1:]) for name, tensor in whole.items()}
+    if whole.keys() >= {"latents", "conditioning"} and _same(
+        whole["latents"], LATENT_SCALE * whole["conditioning"]
+    ):
+        del whole["latents"]
+    tensors |= {name: _pack(tensor) for name, tensor in whole.items()}
+    sums = {name: tensor_sum(tensor) for name, tensor in tensors.items()}
+    write_entry(path, {**about, "shapes": shapes, "sums": sums}, tensors)
+
+
+def _pack(tensor: Tensor) -> NDArray[Any]:
+    """(n, L, ...) float32 -> as little as tells it exactly."""
+    first = tensor[:, :1]
+    if tensor.shape[1] > 1 and _same(tensor, first.expand_as(tensor)):
+        tensor = first
+    half = tensor.half()
+    array: NDArray[Any] = (half if _same(half.float(), tensor) else tensor).numpy()
+    return array
+
+
+def _unpack(tensors: Tensors, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+    """The other way round, for the tensors whose shapes these are."""
+    unpacked = {}
+    for name, shape in shapes.items():
+        if name in tensors:
+            tensor = torch.from_numpy(tensors[name]).float()
+            unpacked[name] = tensor.expand(len(tensor), *shape)
+    if "latents" in shapes and "latents" not in tensors:
+        unpacked["latents"] = LATENT_SCALE * unpacked["conditioning"]
+    return unpacked
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Whether two float32 tensors have the same bits."""
+    return torch.equal(one.contiguous().view(torch.int32), other.contiguous().view(torch.int32))
