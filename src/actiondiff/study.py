@@ -56,6 +56,7 @@ from actiondiff.runs import (
     stored_rows,
 )
 from actiondiff.selection import Chosen, Clips, train_and_select
+from actiondiff.training.batches import by_identity
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
 from actiondiff.types import JSON, FeatureKey
 
@@ -236,14 +237,15 @@ class Study:
             config = {**config, "span_tokens": int(train.lengths.median())}
         if validation is None:
             return config, None
+        validation = by_identity(validation)
         found = calibrate(head, validation, config["activation"])
         config = {**config, "thresholds": found.thresholds}
         config |= choose_timeline(head, config, self.store, validation.examples, self.root) or {}
-        column = self.recipe.protocol.domain
-        domains = [value_of(clip, column) for clip in test.examples] if test is not None and column else []
-        tested = (
-            None if test is None else judge_calibration(head, test, config["activation"], domains=domains)
-        )
+        tested = None
+        if test is not None:
+            test, column = by_identity(test), self.recipe.protocol.domain
+            domains = [value_of(clip, column) for clip in test.examples] if column else []
+            tested = judge_calibration(head, test, config["activation"], domains=domains)
         return config, {**asdict(found), "test": tested}
 
     def _chosen(self, chosen: Chosen) -> dict[str, Any]:

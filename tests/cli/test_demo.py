@@ -20,7 +20,7 @@ def test_demo_runs_tells_the_truth_and_goes_on_where_it_was(tmp_path, capsys):
     assert "unseen species" in page
     assert best["features"] in page
     assert page.count("data:image/jpeg") == 12  # three clips of each test
-    assert "http" not in page.replace("http://www.w3.org", "")  # nothing from elsewhere
+    assert "://" not in page.replace("http://www.w3.org", "")  # nothing from elsewhere
     for row in found["rows"]:
         assert set(row["accuracy"]) == {"in-domain", "species", "context", "view"}
         assert all(0 <= value <= 1 for value in row["accuracy"].values())

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import chain
-from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -11,14 +10,13 @@ from torch.utils.data import Dataset
 
 from actiondiff.menagerie.protocols import DEVELOPMENT, RESERVED, is_held_out, sample_specs
 from actiondiff.menagerie.world import ClipSpec, generator, render_clip
+from actiondiff.pretraining.options import CLIP_FRAMES, World
 
-__all__ = ["CLIP_FRAMES", "FPS", "SIDE", "StepClips", "World", "clip_specs", "draw"]
+__all__ = ["FPS", "SIDE", "StepClips", "clip_specs", "draw"]
 
-CLIP_FRAMES = 16
 FPS = 6.25  # 25 frames a second at stride 4, the rate at which features are extracted
 SIDE = 64  # pixels
 
-World: TypeAlias = Literal["held-out", "all"]
 _SHARE_OF_TARGETS = 0.3
 
 

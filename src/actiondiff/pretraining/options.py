@@ -1,11 +1,13 @@
 """What may be chosen about pre-training."""
 
+from typing import Literal, TypeAlias
+
 from pydantic import BaseModel, ConfigDict, Field
 
-from actiondiff.pretraining.clips import CLIP_FRAMES, World
+__all__ = ["CLIP_FRAMES", "CROP", "CROPS_A_CLIP", "SMOKE", "WINDOW", "PretrainingOptions", "World"]
 
-__all__ = ["CROP", "CROPS_A_CLIP", "SMOKE", "WINDOW", "PretrainingOptions"]
-
+World: TypeAlias = Literal["held-out", "all"]
+CLIP_FRAMES = 16
 WINDOW = 8  # frames
 CROP = 32  # pixels, of the autoencoder's training
 CROPS_A_CLIP = 4
