@@ -3,7 +3,7 @@
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,9 +16,10 @@ from actiondiff.errors import RunError, UsageError, VideoError
 from actiondiff.heads.bundle import CONFIG, load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import predict_probabilities, split_spans
+from actiondiff.localization import Heatmap, LocalizationOptions, make_heatmap
 from actiondiff.timeline import Timeline, TimelineOptions, make_timeline
 from actiondiff.types import DecodeReport, FeatureKey, Features, Frames, Prediction
-from actiondiff.video.decode import VideoReader, iter_video
+from actiondiff.video.opening import Progress, Reading, Video, read_chunks
 
 __all__ = ["BEST", "CARD", "ActionDiff", "find_run"]
 
@@ -36,16 +37,29 @@ class ActionDiff:
         config: What `config.json` holds: labels, activation, keys, settings of the features ...
     """
 
-    def __init__(self, backbone: Backbone, head: Head, config: Mapping[str, Any], card: str = "") -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: Head,
+        config: Mapping[str, Any],
+        card: str = "",
+        resized: Callable[[int, int], Backbone] | None = None,
+    ) -> None:
         self.backbone = backbone
         self.head = head
         self.config = dict(config)
         self._card = card
+        self._resized = resized
         self._keys = [FeatureKey.parse(text) for text in config["keys"]]
 
     @classmethod
     def from_pretrained(
-        cls, path: str | os.PathLike[str], *, weights: str | Path | None = None, device: str = "auto"
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        weights: str | Path | None = None,
+        text_weights: str | Path | None = None,
+        device: str = "auto",
     ) -> Self:
         """A trained model from a run's folder or the hub.
 
@@ -53,6 +67,7 @@ class ActionDiff:
             path: Folder that `actiondiff train` wrote, or a hub id `owner/name`. Of a run with several
                 seeds, the one that was best on validation clips is taken, and the log says so.
             weights: The backbone's checkpoint, where it needs one: the same that made the features.
+            text_weights: Folder of the text tower, where the backbone is conditioned on names of actions.
             device: Where the backbone runs.
 
         Raises:
@@ -67,9 +82,15 @@ class ActionDiff:
                 f"{folder / CONFIG} does not say how videos are to be sampled: features lacks "
                 f"{' and '.join(sorted(lacking))}. Give the folder that `actiondiff train` wrote."
             )
-        backbone = backbone_from_settings(config["backbone"], weights=weights, device=device)
+
+        def load(**size: int) -> Backbone:
+            return backbone_from_settings(
+                {**config["backbone"], **size}, weights=weights, text_weights=text_weights, device=device
+            )
+
         card = folder / CARD
-        return cls(backbone, head, config, card.read_text("utf-8") if card.is_file() else "")
+        text = card.read_text("utf-8") if card.is_file() else ""
+        return cls(load(), head, config, text, lambda height, width: load(height=height, width=width))
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write head, config and model card; no backbone weights. `from_pretrained` reads it back."""
@@ -104,18 +125,18 @@ class ActionDiff:
         """The classes, in the order of the head's outputs."""
         return list(self.config["labels"])
 
-    def predict(self, video: str | os.PathLike[str] | Frames) -> Prediction:
+    def predict(self, video: Video, *, progress: Progress | None = None) -> Prediction:
         """What a video shows.
 
         Args:
             video: A file, sampled as the training features were; or frames, taken as they are.
+            progress: Told the share that is done.
 
         Raises:
             VideoError: If no frame of the file decodes.
             UsageError: If there are no frames.
         """
-        features, name = self._features_of(video)
-        return self.classify(features, name)
+        return self.classify(*self._features_of(video, progress))
 
     def predict_many(
         self, videos: Iterable[str | os.PathLike[str]]
@@ -132,20 +153,47 @@ class ActionDiff:
             yield name, found if isinstance(found, DecodeReport) else self.classify(found, name)
 
     def timeline(
-        self, video: str | os.PathLike[str] | Frames, *, options: TimelineOptions | None = None
+        self, video: Video, *, options: TimelineOptions | None = None, progress: Progress | None = None
     ) -> Timeline:
         """What a video shows, and when.
 
         Args:
             video: A file, sampled as the training features were; or frames with their times.
             options: Those that are set count before the model's own.
+            progress: Told the share that is done.
 
         Raises:
             VideoError: If no frame of the file decodes.
             UsageError: If there are no frames, or their times are unknown.
         """
-        features, name = self._features_of(video)
+        features, name = self._features_of(video, progress)
         return make_timeline(self.head, self.config, features, name, options=options)
+
+    def localize(
+        self,
+        video: Video,
+        action: str,
+        *,
+        options: LocalizationOptions | None = None,
+        progress: Progress | None = None,
+    ) -> Heatmap:
+        """Where in a video an action is seen.
+
+        Args:
+            video: A file, sampled as the training features were; or frames, taken as they are.
+            action: One of the labels.
+            options: How.
+            progress: Told the share that is done.
+
+        Raises:
+            UnknownNameError: If the model does not know the action.
+            VideoError: If no frame of the file decodes.
+            UsageError: If there are no frames, or the model's feature has no places.
+        """
+        return make_heatmap(
+            self.backbone, self.head, self.config, video, action,
+            options=options, resized=self._resized, progress=progress,
+        )  # fmt: skip
 
     def timeline_many(
         self, videos: Iterable[str | os.PathLike[str]], *, options: TimelineOptions | None = None
@@ -159,34 +207,37 @@ class ActionDiff:
                 else make_timeline(self.head, self.config, found, name, options=options),
             )
 
-    def _features_of(self, video: str | os.PathLike[str] | Frames) -> tuple[Features, str]:
+    def _features_of(self, video: Video, progress: Progress | None) -> tuple[Features, str]:
         """Features of one video, and what to call it."""
-        if isinstance(video, Frames):
-            if not len(video):
-                raise UsageError("no frames to predict from: got 0.")
-            features = next(run(self.backbone, [[video]], self._keys))
-            assert features is not None
-            return features, video.identity
-        ((name, result),) = self._features_of_many([video])
-        if isinstance(result, DecodeReport):
-            raise VideoError(f"{video}: {result.reason}.")
-        return result, name
+        reading = self._open(video, progress)
+        features = next(run(self.backbone, [reading], self._keys))
+        if features is None:
+            raise VideoError(f"{reading.name}: {reading.report.reason if reading.report else 'no frame'}.")
+        return features, reading.name
 
     def _features_of_many(
         self, videos: Iterable[str | os.PathLike[str]]
     ) -> Iterator[tuple[str, Features | DecodeReport]]:
         if isinstance(videos, str | os.PathLike):
             raise UsageError(f"several videos are given as a list of paths; got {videos!r}.")
-        opened: list[tuple[str, VideoReader | _Unreadable]] = []
+        opened: list[tuple[str, Reading | _Unreadable]] = []
 
         def readers() -> Iterator[Iterable[Frames]]:
             for video in videos:
-                opened.append((os.fspath(video), self._open(video)))
-                yield opened[-1][1]
+                try:
+                    reader: Reading | _Unreadable = self._open(video)
+                except VideoError as error:
+                    reader = _Unreadable(str(error))
+                opened.append((os.fspath(video), reader))
+                yield reader
 
         for features in run(self.backbone, readers(), self._keys):
             name, reader = opened.pop(0)
-            yield name, reader.report if features is None else features
+            if features is None:
+                assert reader.report is not None  # it is of a file
+                yield name, reader.report
+            else:
+                yield name, features
 
     def classify(self, features: Features, name: str) -> Prediction:
         """Apply the head to features, rounded as the store rounds them."""
@@ -204,12 +255,8 @@ class ActionDiff:
             report=features.report,
         )
 
-    def _open(self, video: str | os.PathLike[str]) -> "VideoReader | _Unreadable":
-        sampling = self.config["features"]["sampling"]
-        try:
-            return iter_video(video, stride=sampling.get("stride"), fps=sampling.get("fps"))
-        except VideoError as error:
-            return _Unreadable(str(error))
+    def _open(self, video: Video, progress: Progress | None = None) -> Reading:
+        return read_chunks(video, self.config["features"]["sampling"], progress=progress)
 
 
 class _Unreadable(Sequence[Frames]):

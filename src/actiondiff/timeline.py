@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from scipy.ndimage import uniform_filter1d
 
 from actiondiff.datasets.loading import pack_arrays
 from actiondiff.errors import UsageError
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation, activate, span_logits
+from actiondiff.options import TimelineOptions
 from actiondiff.types import Array, Bout, DecodeReport, FeatureKey, Features
 
 __all__ = [
@@ -29,30 +29,11 @@ __all__ = [
     "find_bouts",
     "finish",
     "make_timeline",
+    "span_and_step",
     "span_scores",
 ]
 
 Seconds = NDArray[np.float64]
-
-
-class TimelineOptions(BaseModel):
-    """How scores over time are made, and bouts of them. What is not given is as the model has it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    span_seconds: float | None = Field(
-        None, gt=0, description="Time each score looks at; as the training clips' median if not given."
-    )
-    step_seconds: float | None = Field(
-        None, gt=0, description="From one score to the next; every sampled frame if not given."
-    )
-    smooth_seconds: float = Field(0.0, ge=0, description="Scores are averaged over this time.")
-    threshold: float | None = Field(
-        None, ge=0, le=1, description="Probability from which a behaviour is there; by class if not given."
-    )
-    min_seconds: float = Field(0.0, ge=0, description="Shorter bouts are left out.")
-    max_gap_seconds: float = Field(0.0, ge=0, description="Bouts of a behaviour this close become one.")
-    background: str = Field("background", description="Label that stands for none; it makes no bouts.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +50,7 @@ class Timeline:
         bouts: By start and label.
         activation: `softmax`: one behaviour at a time; `sigmoid`: several, or none.
         thresholds: Label -> probability from which it was there.
-        options: How it was made.
+        options: How it was made; `span_seconds` and `step_seconds` are those in force.
         padding_share: Share of the backbone's window slots that held padding.
         report: How decoding went; its `coverage` says how much of the video was seen.
     """
@@ -142,13 +123,13 @@ def make_timeline(
         [features.tokens[FeatureKey.parse(key)] for key in config["keys"]], axis=1
     )  # (T, D)
     tokens = tokens.astype(config["features"]["store_dtype"]).astype(np.float32)
-    limit, period = head.options.max_tokens, _period(seconds)
-    span = config.get("span_tokens", limit) if chosen.span_seconds is None else chosen.span_seconds / period
-    step = 1 if chosen.step_seconds is None else chosen.step_seconds / period
-    activation: Activation = config["activation"]
-    scores = span_scores(
-        head, tokens, span=min(limit, _at_least_one(span)), step=_at_least_one(step), activation=activation
+    period = _period(seconds)
+    span, step = span_and_step(
+        config, head, seconds, span_seconds=chosen.span_seconds, step_seconds=chosen.step_seconds
     )
+    chosen = chosen.model_copy(update={"span_seconds": span * period, "step_seconds": step * period})
+    activation: Activation = config["activation"]
+    scores = span_scores(head, tokens, span=span, step=step, activation=activation)
     raw = Timeline(
         video=video,
         labels=tuple(config["labels"]),
@@ -168,6 +149,31 @@ def make_timeline(
     return finish(raw, {label: known.get(label, fallback) for label in raw.labels}, chosen)
 
 
+def span_and_step(
+    config: Mapping[str, Any],
+    head: Head,
+    seconds: Seconds | None,
+    *,
+    span_seconds: float | None,
+    step_seconds: float | None,
+) -> tuple[int, int]:
+    """Tokens that a score looks at, and from one score to the next; without times as the model has them.
+
+    Raises:
+        UsageError: If they are given in seconds, and the times of the frames are unknown.
+    """
+    if seconds is None and not (span_seconds is None and step_seconds is None):
+        raise UsageError(
+            "the times of the frames are unknown, so nothing can be cut by seconds. Give the video's file, "
+            "frames with seconds, or neither span_seconds nor step_seconds."
+        )
+    period = 1.0 if seconds is None else _period(seconds)
+    limit = head.options.max_tokens
+    span = config.get("span_tokens", limit) if span_seconds is None else span_seconds / period
+    step = 1 if step_seconds is None else step_seconds / period
+    return min(limit, _at_least_one(span)), _at_least_one(step)
+
+
 def default_threshold(activation: Activation) -> float:
     """Of a class that none was chosen for: where one class holds at a time, the most probable always does."""
     return 0.0 if activation == "softmax" else 0.5
@@ -176,6 +182,7 @@ def default_threshold(activation: Activation) -> float:
 def finish(raw: Timeline, thresholds: Mapping[str, float], options: TimelineOptions) -> Timeline:
     """From scores that are not smoothed yet to smoothed ones and bouts."""
     scores = raw.probabilities
+    thresholds = {label: max(value, options.abstain_below) for label, value in thresholds.items()}
     if options.smooth_seconds:
         width = 2 * int(options.smooth_seconds / _period(raw.seconds) / 2 + 1e-9) + 1
         scores = uniform_filter1d(scores, width, axis=0, mode="nearest")
@@ -187,9 +194,7 @@ def finish(raw: Timeline, thresholds: Mapping[str, float], options: TimelineOpti
         exclusive=raw.activation == "softmax",
         options=options,
     )
-    return replace(
-        raw, probabilities=scores, bouts=tuple(bouts), thresholds=dict(thresholds), options=options
-    )
+    return replace(raw, probabilities=scores, bouts=tuple(bouts), thresholds=thresholds, options=options)
 
 
 def span_scores(head: Head, tokens: Array, *, span: int, step: int, activation: Activation) -> Array:

@@ -1,0 +1,91 @@
+"""`actiondiff localize`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from actiondiff.cli.options import with_options
+from actiondiff.errors import UsageError
+from actiondiff.options import LocalizationOptions
+
+if TYPE_CHECKING:
+    from actiondiff.localization import Heatmap
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(localize)
+
+
+@with_options(LocalizationOptions)
+def localize(
+    run: Annotated[str, typer.Argument(help="Folder of the run, or a hub id.")],
+    video: Annotated[Path, typer.Argument(help="The video.")],
+    action: Annotated[str, typer.Option(help="Which of the model's labels to search for.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", help="The overlay, .mp4; .png, .npz and .csv are written beside it."),
+    ],
+    height_px: Annotated[
+        int | None, typer.Option("--height-px", help="Height of the overlay; as the video, 240 to 720.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="The backbone's checkpoint, where it needs one.")
+    ] = None,
+    text_weights: Annotated[
+        Path | None, typer.Option(help="Its text tower, where it is conditioned on text.")
+    ] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, cuda:1 ...; auto takes CUDA where there is one.")
+    ] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+    *,
+    options: LocalizationOptions,
+) -> None:
+    """Show where in a video an action is seen. Exit code 3: the video decoded in part only."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from actiondiff.exports.heatmaps import write_heatmap_csv, write_heatmap_npz
+    from actiondiff.pipeline import ActionDiff
+    from actiondiff.report.overlay import overlay_strip, write_overlay, write_strip
+
+    if out.suffix.lower() != ".mp4":
+        raise UsageError(f"the overlay is written as .mp4; got -o {out}.")
+    model = ActionDiff.from_pretrained(run, weights=weights, text_weights=text_weights, device=device)
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=as_json or not console.is_terminal) as bar:
+        task = bar.add_task("Searching", total=1.0)
+        heatmap = model.localize(
+            video, action, options=options, progress=lambda share: bar.update(task, completed=share)
+        )
+        task = bar.add_task("Drawing", total=1.0)
+        write_overlay(
+            out, video, heatmap, height_px=height_px, progress=lambda share: bar.update(task, completed=share)
+        )
+    write_strip(out.with_suffix(".png"), overlay_strip(video, heatmap))
+    write_heatmap_npz(out.with_suffix(".npz"), heatmap)
+    write_heatmap_csv(out.with_suffix(".csv"), heatmap)
+    _print(heatmap, out, as_json=as_json)
+    if heatmap.report and heatmap.report.status != "ok":
+        typer.echo(f"{heatmap.report.status}: {heatmap.report.reason}", err=True)
+        raise typer.Exit(3)
+
+
+def _print(heatmap: "Heatmap", out: Path, *, as_json: bool) -> None:
+    step, row, column = heatmap.highest()
+    top = float(heatmap.probabilities[step, row, column])
+    y, x = float(heatmap.rows[row]), float(heatmap.columns[column])
+    seconds = None if heatmap.seconds is None else round(float(heatmap.seconds[step]), 3)
+    if as_json:
+        highest = {"probability": round(top, 4), "seconds": seconds, "y": round(y, 4), "x": round(x, 4)}
+        typer.echo(json.dumps({"out": str(out), "prior": round(heatmap.prior, 4), "highest": highest}))
+        return
+    typer.echo(
+        f"{heatmap.action}: up to {top:.2f}, at {seconds} s, {y:.0%} from the top and {x:.0%} from the left; "
+        f"{heatmap.prior:.2f} of the training clips show it. Written to {out}."
+    )

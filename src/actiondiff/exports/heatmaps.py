@@ -1,0 +1,48 @@
+"""Heatmaps as arrays and as a table."""
+
+import csv
+import os
+
+import numpy as np
+
+from actiondiff.localization import Heatmap
+from actiondiff.provenance import atomic_path
+
+__all__ = ["write_heatmap_csv", "write_heatmap_npz"]
+
+_COLUMNS = ("frame_index", "seconds", "y", "x", "probability", "above_prior")
+
+
+def write_heatmap_npz(path: str | os.PathLike[str], heatmap: Heatmap) -> None:
+    """Write arrays named as the attributes of `Heatmap`: probabilities, rows, columns, frame_index ...
+
+    `numpy.load(path)` reads it. Where times are unknown `seconds` is empty.
+    """
+    seconds = np.zeros(0) if heatmap.seconds is None else heatmap.seconds
+    with atomic_path(path) as aside, open(aside, "wb") as file:
+        np.savez_compressed(
+            file,
+            probabilities=heatmap.probabilities,
+            rows=heatmap.rows,
+            columns=heatmap.columns,
+            frame_index=heatmap.frame_index,
+            seconds=seconds,
+            prior=np.array(heatmap.prior),
+            action=np.array(heatmap.action),
+            video=np.array(heatmap.video),
+        )
+
+
+def write_heatmap_csv(path: str | os.PathLike[str], heatmap: Heatmap) -> None:
+    """Write a row a place and sampled frame; `y` and `x` are shares of the picture's height and width."""
+    with atomic_path(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        for t, frame in enumerate(heatmap.frame_index):
+            time = "" if heatmap.seconds is None else f"{heatmap.seconds[t]:.3f}"
+            for i, y in enumerate(heatmap.rows):
+                for j, x in enumerate(heatmap.columns):
+                    p = float(heatmap.probabilities[t, i, j])
+                    writer.writerow(
+                        [frame, time, f"{y:.4f}", f"{x:.4f}", f"{p:.5f}", f"{p - heatmap.prior:.5f}"]
+                    )

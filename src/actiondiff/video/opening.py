@@ -1,0 +1,102 @@
+"""A video, whether a file or frames in memory, as chunks of frames that tell how far they have come."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+from actiondiff.errors import UsageError, VideoError
+from actiondiff.types import DecodeReport, Frames
+from actiondiff.video.decode import VideoReader, iter_video
+from actiondiff.video.probe import probe
+
+__all__ = ["Progress", "Reading", "Video", "picture_size", "read_chunks"]
+
+Video: TypeAlias = str | os.PathLike[str] | Frames
+Progress: TypeAlias = Callable[[float], None]
+"""Told the share that is done, in [0, 1], as far as the header tells. What it raises ends the work."""
+
+
+class Reading(Iterator[Frames]):
+    """Chunks of one video's sampled frames; made by `read_chunks`.
+
+    Attributes:
+        name: The path as given, or the identity of frames in memory.
+    """
+
+    def __init__(self, name: str, source: "VideoReader | _InMemory", total: int, progress: Progress | None):
+        self.name = name
+        self._source = source
+        self._total = total
+        self._progress = progress
+
+    @property
+    def report(self) -> DecodeReport | None:
+        """How decoding went; final once all chunks were read. None for frames that no file gave."""
+        return self._source.report
+
+    def __next__(self) -> Frames:
+        chunk = next(self._source)
+        if self._progress:
+            self._progress(min(1.0, int(chunk.frame_index[-1] + 1) / self._total) if self._total else 0.0)
+        return chunk
+
+
+class _InMemory(Iterator[Frames]):
+    def __init__(self, frames: Frames, chunk_frames: int) -> None:
+        self.report = frames.report
+        self._chunks = (frames[i : i + chunk_frames] for i in range(0, len(frames), chunk_frames))
+
+    def __next__(self) -> Frames:
+        return next(self._chunks)
+
+
+def read_chunks(
+    video: Video,
+    sampling: Mapping[str, Any],
+    *,
+    chunk_frames: int = 32,
+    progress: Progress | None = None,
+) -> Reading:
+    """Begin to read a video.
+
+    Args:
+        video: A file; or frames, taken as they are.
+        sampling: `{"stride": 4}` or `{"fps": 5.0}`, as in the settings of stored features.
+        chunk_frames: Sampled frames a chunk; the last may have fewer.
+        progress: Told after each chunk.
+
+    Raises:
+        VideoError: If there is no such file.
+        UsageError: If there are no frames.
+    """
+    if isinstance(video, Frames):
+        if not len(video):
+            raise UsageError("no frames to look at: got 0.")
+        last = int(video.frame_index[-1]) + 1
+        return Reading(video.identity, _InMemory(video, chunk_frames), last, progress)
+    stride, fps = sampling.get("stride"), sampling.get("fps")
+    reader = iter_video(video, stride=stride, fps=fps, chunk_frames=chunk_frames)
+    return Reading(os.fspath(video), reader, _promised(video) if progress else 0, progress)
+
+
+def picture_size(video: Video) -> tuple[int, int]:
+    """Height and width of a video's pictures, in pixels.
+
+    Raises:
+        VideoError: If the file cannot be read.
+    """
+    if isinstance(video, Frames):
+        return video.pixels.shape[1], video.pixels.shape[2]
+    info = probe(video)
+    return info.height_px, info.width_px
+
+
+def _promised(video: str | os.PathLike[str]) -> int:
+    """Raw frames that a file's header promises; 0 if it says nothing, or cannot be read."""
+    try:
+        info = probe(video)
+    except VideoError:
+        return 0
+    if info.num_frames_from_header:
+        return info.num_frames_from_header
+    return round((info.duration_seconds or 0) * (info.average_rate or 0))
