@@ -140,8 +140,10 @@ class Trials:
             files = len(list(store.rglob("*.safetensors")))
             done[f"{10 * int(10 * files / self.num_files)} % of the files written"] += 1
             self.resume(store, f"killed by {how} after {files} files")
+        if num_cut < count:
+            self.violations.append(f"signal {how}: only {num_cut} of {count} extractions were cut short")
         return {
-            "cut short": count,
+            "cut short": num_cut,
             "when": dict(sorted(done.items(), key=lambda item: int(item[0].split()[0]))),
         }
 
@@ -233,7 +235,7 @@ class Trials:
         if process.returncode not in (0, 3) or not killed:
             self.violations.append(f"{engine}: ended with {process.returncode}, {len(killed)} killed")
         self.compare(store, f"{engine} with a killed worker")
-        return {"workers killed": len(killed), "done": json.loads(output)["num_done"]}
+        return {"workers killed": len(killed), "done": json.loads(output or "{}").get("num_done", 0)}
 
     def mutants(self, count: int) -> dict[str, Any]:
         """Damage clips in many ways and extract them all; compare with PyAV alone."""
@@ -288,6 +290,7 @@ def child(
         return process
     code = 2
     try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell put us aside
         os.dup2(os.open(clips.parent / f"{os.getpid()}.txt", os.O_CREAT | os.O_WRONLY), 2)
         os.environ["ACTIONDIFF_FAULT"] = fault
         if limit is not None:

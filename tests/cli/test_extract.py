@@ -78,12 +78,26 @@ def test_verify_exits_with_3_if_anything_was_wrong(clips, tmp_path, capsys):
     assert damaged.read_bytes() == whole
 
 
-def test_dry_run_writes_nothing(clips, tmp_path, capsys):
-    assert extract(clips, tmp_path / "store", "--dry-run", "--json") == 0
+def test_dry_run_prices_and_writes_nothing(clips, tmp_path, capsys):
+    asked = ["--timesteps", "10,20", "--layers", "3,9", "--keep-latents", "--dry-run"]
+    assert extract(clips, tmp_path / "store", *asked, "--no-time", "--json") == 0
     plan = json.loads(capsys.readouterr().out)
     assert (plan["videos"], plan["contents_to_do"], plan["num_tokens"], plan["num_windows"]) == (2, 2, 6, 2)
-    assert extract(clips, tmp_path / "store", "--dry-run", "--shard", "1/1") == 0
-    assert "about 2 windows" in capsys.readouterr().out
+    assert (plan["timing"], plan["seconds"]) == (None, None)
+    assert plan["video_seconds"] == pytest.approx(2)
+    assert 0 < plan["tflop"] < 1
+    assert extract(clips, tmp_path / "store", *asked, "--shard", "1/1") == 0
+    lines = capsys.readouterr().out
+    for text in (
+        "about 2 s of video: 2 windows, 6 tokens a feature, ",
+        "MB of features, and at most",
+        " s a window, ",
+        "it will take about ",
+        "cheaper: --timesteps 20 ",
+        "cheaper: --height 16 --width 16 ",
+        "cheaper: --stride 8 ",
+    ):
+        assert text in lines
     assert not (tmp_path / "store").exists()
 
 

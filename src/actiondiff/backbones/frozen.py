@@ -197,7 +197,7 @@ def find_tensors(
     if spec.weights == "random":
         if weights is not None:
             raise UsageError(f"{spec.name} draws its weights from the seed; got weights {weights} too.")
-        return RandomTensors(build, spec.architecture, options.seed)
+        return RandomTensors(build, spec.architecture, options.seed, shapes_only=options.device == "meta")
     source = weights or find_weights(spec.name)
     if source is None:
         raise WeightsError(

@@ -23,14 +23,21 @@ class RandomTensors:
         build: Component -> function that makes its module (on the meta device: only shapes are used).
         architecture: What the modules are made from; part of the identity.
         seed: Of all draws.
+        shapes_only: Nothing is drawn: tensors are on the meta device, which is all that counting takes.
     """
 
     def __init__(
-        self, build: Mapping[str, Callable[[], nn.Module]], architecture: Mapping[str, Any], seed: int
+        self,
+        build: Mapping[str, Callable[[], nn.Module]],
+        architecture: Mapping[str, Any],
+        seed: int,
+        *,
+        shapes_only: bool = False,
     ) -> None:
         self.identity = f"random-{fingerprint({'architecture': dict(architecture), 'seed': seed})}"
         self._build = build
         self._seed = seed
+        self._shapes_only = shapes_only
         self._shapes: dict[str, dict[str, torch.Size]] = {}
 
     def tensors(
@@ -38,6 +45,9 @@ class RandomTensors:
     ) -> dict[str, Tensor]:
         """The named tensors of a component (all if none are named)."""
         shapes = self._shapes_of(component)
+        if self._shapes_only:
+            chosen = shapes if names is None else names
+            return {name: torch.empty(shapes[name], dtype=dtype, device="meta") for name in chosen}
         return {
             name: _draw(f"{self._seed}/{component}/{name}", name, shapes[name]).to(dtype or torch.float32)
             for name in (shapes if names is None else names)
@@ -60,11 +70,12 @@ class RandomCheckpoint(RandomTensors):
     Args:
         architecture: `unet`, `clip` and `vae` configurations, as in `specs.yaml`.
         seed: Of all draws.
+        shapes_only: See `RandomTensors`.
     """
 
     one_vae = True
 
-    def __init__(self, architecture: Mapping[str, Any], seed: int) -> None:
+    def __init__(self, architecture: Mapping[str, Any], seed: int, *, shapes_only: bool = False) -> None:
         self.unet_config: dict[str, Any] = dict(architecture["unet"])
         self.clip_config: dict[str, Any] = dict(architecture["clip"])
         self.vae_config: dict[str, Any] = dict(architecture["vae"])
@@ -73,7 +84,7 @@ class RandomCheckpoint(RandomTensors):
             "image_encoder": lambda: build_image_encoder(self.clip_config),
             "vae": lambda: build_vae_encoder(self.vae_config),
         }
-        super().__init__(build, architecture, seed)
+        super().__init__(build, architecture, seed, shapes_only=shapes_only)
 
 
 def _draw(identity: str, name: str, shape: torch.Size) -> Tensor:

@@ -254,7 +254,7 @@ def load(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | Non
 
 def _checkpoint(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None) -> Checkpoint:
     if spec.weights == "random" and weights is None:
-        return RandomCheckpoint(spec.architecture, options.seed)
+        return RandomCheckpoint(spec.architecture, options.seed, shapes_only=options.device == "meta")
     if spec.name.startswith(RANDOM):
         raise UsageError(f"{spec.name} draws its weights from the seed; got weights {weights} too.")
     weights = weights or (_BUILT_IN / spec.name if spec.weights == "built-in" else find_weights(spec.name))

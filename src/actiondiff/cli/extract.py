@@ -1,22 +1,18 @@
 """`actiondiff extract`: videos to a filled feature store."""
 
-import json
-from dataclasses import asdict
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from actiondiff.backbones.base import BackboneOptions
+from actiondiff.cli.extract_output import print_price, print_summary, show_progress
 from actiondiff.cli.options import parse_list, parse_timesteps, with_options
 from actiondiff.errors import UsageError
 
-if TYPE_CHECKING:
-    from actiondiff.extraction.local import Do, Extraction, ExtractionSummary
-
 __all__ = ["register"]
-
-_SHOWN = 20  # failures; the rest is in failures.csv
 
 
 def register(app: typer.Typer) -> None:
@@ -73,8 +69,12 @@ def extract(
         typer.Option(help="Videos that a process reads at a time, ahead of the network; 0 for none ahead."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")
+        bool,
+        typer.Option("--dry-run", help="Say what it would take, and what would take less; write nothing."),
     ] = False,
+    time: Annotated[
+        bool, typer.Option(help="With --dry-run: time two windows, for the time and memory it would take.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     *,
     options: BackboneOptions,
@@ -106,65 +106,17 @@ def extract(
         decode_threads=decode_threads,
     )
     if dry_run:
-        _print_plan(extraction, as_json=as_json)
+        num_processes = len(names) if names else workers or 1
+        print_price(extraction, timed=time, workers=num_processes, as_json=as_json)
         return
-    summary = _run(extraction, do, quiet=as_json)
-    _print_summary(summary, as_json=as_json)
+    with (
+        show_progress(extraction, by_windows=do is None, quiet=as_json) as shown,
+        redirect_stdout(sys.stderr),  # Ray, for one, prints there when a worker dies
+    ):
+        summary = extraction.run(shown.on_video, on_windows=shown.on_windows, do=do)
+    print_summary(summary, as_json=as_json)
     if not summary.ok:
         raise typer.Exit(3)
-
-
-def _run(extraction: "Extraction", do: "Do | None", *, quiet: bool) -> "ExtractionSummary":
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        *(TextColumn("Extracting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()),
-        TextColumn("{task.description}", markup=False),
-    )
-    total = len(extraction.plan.todo)
-    quiet = quiet or not total
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar:
-        task = bar.add_task("", total=total)
-        return extraction.run(
-            lambda done, _, video: bar.update(task, completed=done, description=video), do=do
-        )
-
-
-def _print_plan(extraction: "Extraction", *, as_json: bool) -> None:
-    plan, cost = extraction.plan, extraction.cost()
-    counts = {
-        "videos": len(plan.videos),
-        "contents_to_do": len(plan.todo),
-        "contents_stored": len(plan.stored),
-        "contents_failed_before": len(plan.failed),
-        "videos_not_readable": len(plan.absent),
-        "videos_of_other_shards": plan.num_elsewhere,
-    }
-    if as_json:
-        typer.echo(json.dumps({**counts, **asdict(cost)}, indent=2))
-        return
-    for name, count in counts.items():
-        typer.echo(f"{count:8d} {name.replace('_', ' ')}")
-    unknown = f", and {cost.num_unknown} videos of unknown length" if cost.num_unknown else ""
-    disk = "" if cost.num_bytes is None else f", about {cost.num_bytes / 1e6:.1f} MB"
-    typer.echo(f"about {cost.num_windows} windows, {cost.num_tokens} tokens a feature{disk}{unknown}")
-
-
-def _print_summary(summary: "ExtractionSummary", *, as_json: bool) -> None:
-    if as_json:
-        typer.echo(json.dumps({**asdict(summary), "store": summary.store.as_posix()}, indent=2))
-        return
-    bad = [("failed", *item) for item in summary.failed.items()]
-    bad += [("partial", *item) for item in summary.partial.items()]
-    for status, video, reason in bad[:_SHOWN]:
-        typer.echo(f"{status}: {video}: {reason}")
-    if len(bad) > _SHOWN:
-        typer.echo(f"... and {len(bad) - _SHOWN} more, all in {summary.store / 'failures.csv'}")
-    typer.echo(
-        f"{summary.num_videos} videos: {summary.num_done} done, {summary.num_skipped} skipped, "
-        f"{len(summary.partial)} partial, {len(summary.failed)} failed; features in {summary.store}"
-    )
 
 
 def _parse_shard(text: str | None) -> tuple[int, int] | None:

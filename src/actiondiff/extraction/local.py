@@ -97,6 +97,7 @@ class Extraction:
             fps=self.fps,
             window=int(self.backbone.options.window or 1),
             store=_open(self.folder),
+            tubelet=self.backbone.tubelet,
         )
 
     def run(

@@ -71,14 +71,16 @@ class Cost:
     Attributes:
         num_windows: Backbone passes.
         num_tokens: Tokens of one feature.
-        num_bytes: On disk; None if the width of a feature is not known yet.
+        num_bytes: Of features on disk; None if the width of one is not known yet.
         num_unknown: Videos whose header does not say how long they are.
+        video_seconds: How long the others are.
     """
 
     num_windows: int
     num_tokens: int
     num_bytes: int | None
     num_unknown: int
+    video_seconds: float = 0.0
 
 
 def name_videos(
@@ -194,7 +196,14 @@ def make_plan(
 
 
 def estimate(
-    plan: Plan, *, stride: int | None, fps: float | None, window: int, store: FeatureStore | None
+    plan: Plan,
+    *,
+    stride: int | None,
+    fps: float | None,
+    window: int,
+    store: FeatureStore | None,
+    tubelet: int = 1,
+    widths: Mapping[FeatureKey, int] | None = None,
 ) -> Cost:
     """About how much a plan takes. Reads the header of every video that is to be done.
 
@@ -203,21 +212,25 @@ def estimate(
         stride: As in `iter_video`.
         fps: As in `iter_video`.
         window: Frames a window.
-        store: Where features are to be; those in it tell how wide they are.
+        store: Where features are to be.
+        tubelet: Frames a token.
+        widths: How wide features are; those in the store tell it, too.
     """
     num_windows = num_tokens = num_unknown = num_values = 0
-    widths = _widths(store)
+    video_seconds = 0.0
+    known = _widths(store) if widths is None else {key.layer: width for key, width in widths.items()}
     for item in plan.todo:
-        count = _num_sampled(item.path, stride, fps)
+        count, seconds = _length(item, store, stride, fps, tubelet)
         if count is None:
             num_unknown += 1
             continue
         num_windows += math.ceil(count / window)
-        num_tokens += count
-        num_values += count * sum(widths.get(key.layer, 0) for key in item.keys)
-    known = store and all(key.layer in widths for item in plan.todo for key in item.keys)
-    num_bytes = num_values * np.dtype(store.dtype).itemsize if store and known else None
-    return Cost(num_windows, num_tokens, num_bytes, num_unknown)
+        num_tokens += math.ceil(count / tubelet)
+        num_values += math.ceil(count / tubelet) * sum(known.get(key.layer, 0) for key in item.keys)
+        video_seconds += seconds
+    all_known = all(key.layer in known for item in plan.todo for key in item.keys)
+    size = np.dtype(store.dtype if store else np.float32).itemsize
+    return Cost(num_windows, num_tokens, num_values * size if all_known else None, num_unknown, video_seconds)
 
 
 def _identify(path: Path, name: str, store: FeatureStore | None, keys: Sequence[FeatureKey]) -> str:
@@ -257,19 +270,25 @@ def _common(paths: list[Path]) -> Path:
     return Path(os.path.commonpath(folders)) if folders else Path()
 
 
-def _num_sampled(path: Path, stride: int | None, fps: float | None) -> int | None:
-    """Sampled frames of a video as its header tells; None if it does not."""
+def _length(
+    item: Item, store: FeatureStore | None, stride: int | None, fps: float | None, tubelet: int
+) -> tuple[int | None, float]:
+    """Sampled frames of a video and its seconds, as the store or its header tells; None if neither does."""
+    row = store.row(item.videos[0]) if store else None
+    stored = row.num_tokens * tubelet if row and row.identity == item.identity and row.file else None
     try:
-        info = probe(path)
+        info = probe(item.path)
     except VideoError:
-        return None
+        return stored, 0.0
     seconds, rate, frames = info.duration_seconds, info.average_rate, info.num_frames_from_header
     if not frames:
         frames = round(seconds * rate) if seconds and rate else None
-    if not frames or stride:
-        return math.ceil(frames / stride) if frames and stride else None
-    seconds = seconds or (frames / rate if rate else None)
-    return min(frames, math.ceil(seconds * fps)) if seconds and fps else None
+    seconds = seconds or (frames / rate if frames and rate else 0.0)
+    if stored or not frames:
+        return stored, seconds
+    if stride:
+        return math.ceil(frames / stride), seconds
+    return (min(frames, math.ceil(seconds * fps)) if seconds and fps else None), seconds
 
 
 def _widths(store: FeatureStore | None) -> dict[str, int]:

@@ -1,0 +1,89 @@
+"""What a window costs, counted on the meta device: shapes pass the network, nothing is computed or read."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from actiondiff.backbones.base import (
+    RANDOM,
+    BackboneOptions,
+    BackboneSpec,
+    WindowBatch,
+    build_backbone,
+    find_spec,
+    specs,
+)
+from actiondiff.types import FeatureKey
+
+__all__ = ["WindowCost", "count_window"]
+
+_FLOAT32_BYTES = 4
+_ELSEWHERE: dict[str, Any] = {
+    "device": "meta", "dtype": "float32", "vae_dtype": None, "compile": False, "preset": None, "batch": 1,
+    "text_weights": None, "actions": None,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WindowCost:
+    """What one window takes and gives.
+
+    Attributes:
+        flop: Twice the multiply-adds of matrix products, convolutions and attention.
+        flop_of_latents: Of them those that remain if what its encoders make of it was kept.
+        widths: Feature -> C.
+        latent_bytes: Of what its encoders make of it, as far as that is kept; 0 if there is no such thing.
+    """
+
+    flop: float
+    flop_of_latents: float
+    widths: Mapping[FeatureKey, int]
+    latent_bytes: int
+
+
+def count_window(
+    spec: BackboneSpec, options: BackboneOptions, keys: Sequence[FeatureKey]
+) -> WindowCost | None:
+    """What a window takes and gives; None for a backbone that is none of `specs.yaml`.
+
+    Args:
+        spec: The backbone's.
+        options: Its resolved options.
+        keys: What is asked for.
+
+    Raises:
+        UsageError: If the options do not fit together.
+    """
+    name = spec.name.removeprefix(RANDOM)
+    if name not in specs():
+        return None
+    changes = _ELSEWHERE | ({"embedding": "none"} if options.embedding == "text" else {})
+    chosen = options.model_copy(update={name: changes[name] for name in changes})
+    known = specs()[name]
+    shapes = find_spec(RANDOM + name) if known.architecture else known
+    backbone: Any = build_backbone(shapes, chosen)
+    size = (1, chosen.window or 1, 3, chosen.height or 1, chosen.width or 1)
+    batch = WindowBatch(torch.empty(size, device="meta"), (size[1],), ("",), (0,))
+    whole, rest = FlopCounterMode(display=False), FlopCounterMode(display=False)
+    with torch.inference_mode():
+        with whole:
+            maps = backbone.maps(batch, keys)
+        encoded = backbone.encode(batch, keys) if hasattr(backbone, "encode") else None
+        with rest:
+            if encoded:
+                backbone.unet_maps(encoded, keys)
+    return WindowCost(
+        flop=float(whole.get_total_flops()),
+        flop_of_latents=float(rest.get_total_flops()),
+        widths={key: value.shape[2] for key, value in maps.items()},
+        latent_bytes=_kept_bytes(encoded) if encoded else 0,
+    )
+
+
+def _kept_bytes(encoded: Any) -> int:
+    """Latents themselves are not kept where they are the conditioning times a number, as is usual."""
+    tensors = (getattr(encoded, part.name) for part in fields(encoded) if part.name != "latents")
+    return sum(_FLOAT32_BYTES * tensor.numel() for tensor in tensors if tensor is not None)
