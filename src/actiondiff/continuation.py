@@ -1,8 +1,10 @@
 """Going on from a trained model with a corrected or larger table."""
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -16,7 +18,7 @@ from actiondiff.heads import build_head
 from actiondiff.heads.bundle import load_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.pipeline import find_run
-from actiondiff.recipe import Recipe, recipe_of
+from actiondiff.recipe import Recipe, recipe_of, set_options
 from actiondiff.runs import CLIPS, check_settings, stored_rows
 
 __all__ = ["keep_sides", "recipe_of_run", "warm_start"]
@@ -24,19 +26,26 @@ __all__ = ["keep_sides", "recipe_of_run", "warm_start"]
 _SPLIT_OF = {"train": "train", "validation": "val", "test": "test"}
 
 
-def recipe_of_run(run: str | os.PathLike[str]) -> Recipe:
-    """The recipe that a run was trained by.
+def recipe_of_run(
+    run: str | os.PathLike[str],
+    *,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """The recipe that a run was trained by, with what is set since; see `load_recipe`.
 
     Raises:
         RunError: If it is not with the run.
+        UsageError: If a value is not in order.
     """
     path = find_run(run) / "recipe.yaml"
     if not path.is_file():
         raise RunError(f"{path} is missing; give the folder that actiondiff train wrote.")
-    values = yaml.safe_load(path.read_text("utf-8"))
+    tree = yaml.safe_load(path.read_text("utf-8"))
     for own in ("split_seed", "start"):  # facts of that run, no options
-        values.pop(own, None)
-    return recipe_of(values, path)
+        tree.pop(own, None)
+    set_options(tree, overrides=overrides, values=values)
+    return recipe_of(tree, path)
 
 
 def warm_start(head: Head, labels: tuple[str, ...], run: str | os.PathLike[str]) -> Head:

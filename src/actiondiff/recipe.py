@@ -169,16 +169,27 @@ def load_layers(
 ) -> tuple[Tree, Tree]:
     """The options of a recipe's bases, and the file's own, with what was set since; see `load_recipe`."""
     own = _raw(name_or_path)
+    set_options(own, overrides=overrides, values=values)
+    name = str(name_or_path)
+    bases = with_bases({"base": own.pop("base", None)}, folder=Path(name_or_path).parent, seen=(name,))
+    return bases, own
+
+
+def set_options(
+    tree: Tree, *, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None
+) -> None:
+    """Set options of a tree: `values` by dotted name, then `overrides`, as in `load_recipe`.
+
+    Raises:
+        UsageError: If an override is no `name=value`, or its value is no YAML.
+    """
     for dotted, value in (values or {}).items():
-        place(own, dotted, value)
+        place(tree, dotted, value)
     for text in overrides:
         dotted, sign, value = text.partition("=")
         if not sign:
             raise UsageError(f"--set takes name=value, for example training.epochs=30; got {text!r}.")
-        place(own, dotted.strip(), _parse(value, f"--set {text}"))
-    name = str(name_or_path)
-    bases = with_bases({"base": own.pop("base", None)}, folder=Path(name_or_path).parent, seen=(name,))
-    return bases, own
+        place(tree, dotted.strip(), _parse(value, f"--set {text}"))
 
 
 def is_list_field(dotted: str) -> bool:

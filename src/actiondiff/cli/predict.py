@@ -1,19 +1,23 @@
 """`actiondiff predict`."""
 
 import json
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
-from actiondiff.cli.options import parse_list
+from actiondiff.cli.options import parse_list, with_options
+from actiondiff.errors import UnknownNameError, UsageError
+from actiondiff.options import TimelineOptions
 
 if TYPE_CHECKING:
+    from actiondiff.pipeline import ActionDiff
+    from actiondiff.timeline import Timeline
     from actiondiff.types import DecodeReport, Prediction
 
-    _Result: TypeAlias = tuple[str, Prediction | DecodeReport]
+    _Result: TypeAlias = tuple[str, Prediction | Timeline | DecodeReport]
 
 __all__ = ["register"]
 
@@ -25,83 +29,160 @@ def register(app: typer.Typer) -> None:
     app.command()(predict)
 
 
+@with_options(TimelineOptions)
 def predict(
     run: Annotated[str, typer.Argument(help="Folder of the run, or a hub id.")],
     paths: Annotated[list[Path], typer.Argument(help="Videos, or folders that are searched for videos.")],
-    out: Annotated[
-        Path,
-        typer.Option("--out", "-o", help="Folder for predictions.csv and failures.csv.", file_okay=False),
-    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for what is written.", file_okay=False)],
     formats: Annotated[
-        str, typer.Option("--format", help="csv, json or both, separated by a comma.")
+        str,
+        typer.Option("--format", help="csv, json; with --timeline also boris, camtrap-dp, deepethogram."),
     ] = "csv",
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="Say when: bouts with start and end, of videos of any length.")
+    ] = False,
+    queue: Annotated[int, typer.Option(min=0, help="How many of the least certain go to queue.csv.")] = 20,
+    about: Annotated[
+        Path | None, typer.Option(help="For camtrap-dp: CSV, where and when each video was taken.")
+    ] = None,
+    project: Annotated[Path | None, typer.Option(help="For camtrap-dp: YAML about the project.")] = None,
     weights: Annotated[
         Path | None, typer.Option(help="The backbone's checkpoint, where it needs one.")
+    ] = None,
+    text_weights: Annotated[
+        Path | None, typer.Option(help="Its text tower, where it is conditioned on text.")
     ] = None,
     device: Annotated[
         str, typer.Option(help="cpu, cuda, cuda:1 ...; auto takes CUDA where there is one.")
     ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
+    *,
+    options: TimelineOptions,
 ) -> None:
     """Name the actions in videos with a trained model. Exit code 3: some videos failed or are partial."""
-    from rich.console import Console
-    from rich.progress import track
-
-    from actiondiff.errors import UnknownNameError, UsageError
-    from actiondiff.exports.tables import FORMATS
     from actiondiff.pipeline import ActionDiff
     from actiondiff.video.probe import find_videos
 
-    wanted = parse_list(formats) or []
-    for name in wanted:
-        if name not in FORMATS:
-            raise UnknownNameError("format", name, FORMATS)
+    job = _Job(run, out, parse_list(formats) or [], timeline, queue, about, project, options)
     videos = find_videos(paths)
     if not videos:
         raise UsageError(f"no videos in {', '.join(map(str, paths))}; give files, or folders that hold some.")
-    model = ActionDiff.from_pretrained(run, weights=weights, device=device)
-    bar = partial(track, description="Predicting", console=Console(stderr=True), transient=True)
+    job.check(videos)
+    model = ActionDiff.from_pretrained(run, weights=weights, text_weights=text_weights, device=device)
     found: list[_Result] = []
     try:
-        found.extend(bar(model.predict_many(videos), total=len(videos), disable=as_json))
-    finally:  # what was predicted before an interruption is kept
-        counts = _write(out, found, wanted)
+        for result in _watched(job.results(model, videos), len(videos), quiet=as_json):
+            found.append(result)  # kept one by one, for the case of an interruption
+    finally:
+        counts = job.write(model, found)
     if as_json:
         typer.echo(json.dumps({**counts, "out": str(out)}))
     else:
-        _print(found, counts, out)
+        _print(found, counts, out, options.abstain_below)
     if counts["partial"] or counts["failed"]:
         raise typer.Exit(3)
 
 
-def _write(out: Path, found: "Sequence[_Result]", formats: Sequence[str]) -> dict[str, int]:
-    """Write predictions and failures; returns how many there are of each."""
-    from actiondiff.exports.tables import write_failures, write_predictions
-    from actiondiff.types import Prediction
+@dataclass(frozen=True)
+class _Job:
+    """What is asked for."""
 
-    predictions = [result for _, result in found if isinstance(result, Prediction)]
-    reports = [(name, r.report if isinstance(r, Prediction) else r) for name, r in found]
-    troubled = [(name, report) for name, report in reports if report and report.status != "ok"]
-    write_predictions(out, predictions, formats)
-    write_failures(out, troubled)
-    failed = sum(report.status == "failed" for _, report in troubled)
-    return {"predicted": len(predictions), "partial": len(troubled) - failed, "failed": failed}
+    run: str
+    out: Path
+    formats: Sequence[str]
+    timeline: bool
+    queue: int
+    about: Path | None
+    project: Path | None
+    options: TimelineOptions
+
+    def check(self, videos: Sequence[Path]) -> None:
+        """Refuse what cannot be written or would have no effect, before anything is computed."""
+        from actiondiff.exports.tables import FORMATS
+        from actiondiff.exports.timelines import check_formats
+
+        if self.timeline:
+            check_formats(self.formats, about=self.about, project=self.project, videos=videos)
+            return
+        for name in self.formats:
+            if name not in FORMATS:
+                hint = "The others are of bouts: add --timeline."
+                raise UnknownNameError("format", name, FORMATS, hint)
+        for name in sorted(self.options.model_fields_set - {"abstain_below"}):
+            raise UsageError(f"--{name.replace('_', '-')} is about bouts: add --timeline.")
+
+    def results(self, model: "ActionDiff", videos: Sequence[Path]) -> "Iterator[_Result]":
+        if self.timeline:
+            return model.timeline_many(videos, options=self.options)
+        return model.predict_many(videos)
+
+    def write(self, model: "ActionDiff", found: "Sequence[_Result]") -> dict[str, int]:
+        """Write everything; returns how many videos there are of each status."""
+        from actiondiff.exports.queue import clip_queue, stretch_queue, write_queue
+        from actiondiff.exports.record import model_words, write_record
+        from actiondiff.exports.tables import write_failures, write_predictions
+        from actiondiff.exports.timelines import write_timelines
+        from actiondiff.timeline import Timeline
+        from actiondiff.types import DecodeReport, Prediction
+
+        timelines = [result for _, result in found if isinstance(result, Timeline)]
+        clips = [result for _, result in found if isinstance(result, Prediction)]
+        limit = self.options.abstain_below
+        if self.timeline:
+            write_timelines(
+                self.out, timelines, self.formats,
+                model=model_words(model.config), about=self.about, project=self.project,
+            )  # fmt: skip
+        else:
+            write_predictions(self.out, clips, self.formats, abstain_below=limit)
+        rows = stretch_queue(timelines, most=self.queue) + clip_queue(clips, most=self.queue)
+        write_queue(self.out / "queue.csv", rows)
+        reports = [(name, r if isinstance(r, DecodeReport) else r.report) for name, r in found]
+        troubled = [(name, report) for name, report in reports if report and report.status != "ok"]
+        write_failures(self.out, troubled)
+        write_record(self.out, found, run=self.run, config=model.config, abstain_below=limit)
+        failed = sum(report.status == "failed" for _, report in troubled)
+        counts = {
+            "predicted": len(timelines) + len(clips),
+            "partial": len(troubled) - failed,
+            "failed": failed,
+        }
+        if self.timeline:
+            return {**counts, "bouts": sum(len(item.bouts) for item in timelines)}
+        return {**counts, "abstained": sum(item.top(1)[0][1] < limit for item in clips)} if limit else counts
 
 
-def _print(found: "Sequence[_Result]", counts: dict[str, int], out: Path) -> None:
+def _watched(results: "Iterator[_Result]", count: int, *, quiet: bool) -> "Iterator[_Result]":
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(results, "Predicting", total=count, console=console, transient=True, disable=quiet)
+
+
+def _print(found: "Sequence[_Result]", counts: dict[str, int], out: Path, limit: float) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from actiondiff.timeline import Timeline
     from actiondiff.types import Prediction
 
-    table = Table("video", "label", "probability", "coverage")
+    several = any(isinstance(result, Timeline) for _, result in found)
+    table = Table(
+        "video", *(("bouts", "most of the time") if several else ("label", "probability")), "coverage"
+    )
     for video, result in found[:_SHOWN]:
         if isinstance(result, Prediction):
             label, probability = result.top(1)[0]
-            coverage = result.report.coverage if result.report else 1.0
-            table.add_row(Path(video).name, label, f"{probability:.2f}", f"{coverage:.0%}")
+            said, more = label if probability >= limit else "(not sure)", f"{probability:.2f}"
+        elif isinstance(result, Timeline):
+            label, seconds = max(result.budget().items(), key=lambda item: item[1])
+            said, more = str(len(result.bouts)), f"{label}, {seconds:.1f} s" if seconds else "nothing"
         else:
             table.add_row(Path(video).name, "failed", "", "0%")
+            continue
+        coverage = result.report.coverage if result.report else 1.0
+        table.add_row(Path(video).name, said, more, f"{coverage:.0%}")
     Console(markup=False, emoji=False).print(table)  # names are shown as they are
     if len(found) > _SHOWN:
         typer.echo(f"... and {len(found) - _SHOWN} more")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from actiondiff.cli.options import parse_list
+from actiondiff.cli.timelines import test_timelines
 
 __all__ = ["print_scores", "register"]
 
@@ -42,6 +43,10 @@ def train(
     ] = None,
     target: Annotated[str | None, typer.Option(help="Values that test; rest for all others.")] = None,
     seeds: Annotated[int | None, typer.Option(help="How many trainings.")] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option("--continue", help="A run to go on from: its recipe, its weights, its test clips."),
+    ] = None,
     root: _Root = None,
     as_json: _Json = False,
 ) -> None:
@@ -49,6 +54,7 @@ def train(
     from rich.console import Console
 
     from actiondiff import study
+    from actiondiff.continuation import recipe_of_run
     from actiondiff.datasets.table import read_table
     from actiondiff.recipe import load_recipe
 
@@ -62,11 +68,16 @@ def train(
     }
     values = {name: value for name, value in given.items() if value is not None}
     clips = read_table(table)
-    if recipe is None and clips.multi_label:
-        values = {"training.loss": "bce", **values}
-    chosen = load_recipe(recipe or "default", overrides=overrides or (), values=values)
+    if start and not recipe:
+        chosen = recipe_of_run(start, overrides=overrides or (), values=values)
+    else:
+        if recipe is None and clips.multi_label:
+            values = {"training.loss": "bce", **values}
+        chosen = load_recipe(recipe or "default", overrides=overrides or (), values=values)
     with Console(stderr=True, quiet=as_json).status("training") as status:
-        run = study.train(store, clips, out=out, recipe=chosen, root=root, progress=status.update)
+        run = study.train(
+            store, clips, out=out, recipe=chosen, root=root, start=start, progress=status.update
+        )
     if as_json:
         typer.echo(json.dumps(run.metrics, indent=2))
         return
@@ -81,11 +92,18 @@ def evaluate(
         Path | None,
         typer.Option("--out", "-o", help="Also write metrics and predictions here.", file_okay=False),
     ] = None,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="Score bouts over time against the table's timed labels.")
+    ] = False,
     root: _Root = None,
     as_json: _Json = False,
 ) -> None:
     """Test a trained model on labelled clips that it was not trained on."""
     from actiondiff import study
+
+    if timeline:
+        test_timelines(run, store, table, out, root=root, as_json=as_json)
+        return
 
     result = study.evaluate(run, store, table, root=root)
     if out:

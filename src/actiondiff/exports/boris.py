@@ -146,7 +146,7 @@ def observation_names(timelines: Iterable[Timeline]) -> list[str]:
 def _behaviours(labels: Sequence[str]) -> list[dict[str, Any]]:
     """The ethogram; each behaviour gets a free letter of its own name as key, where there is one."""
     used: set[str] = set()
-    entries = []
+    entries: list[dict[str, Any]] = []
     for label in labels:
         letters = [*label.lower(), *"abcdefghijklmnopqrstuvwxyz0123456789"]
         free = (c for c in letters if c.isascii() and c.isalnum() and c not in used)

@@ -17,7 +17,7 @@ __all__ = ["BOUT_COLUMNS", "bout_rows", "read_bouts", "write_bouts", "write_json
 
 BOUT_COLUMNS = (
     "video", "label", "start_seconds", "end_seconds", "duration_seconds", "probability", "start_frame",
-    "coverage",
+    "coverage", "padding_share",
 )  # fmt: skip
 
 
@@ -33,6 +33,7 @@ def bout_rows(timelines: Sequence[Timeline]) -> list[dict[str, Any]]:
             "probability": f"{bout.probability:.4f}",
             "start_frame": frame_at(timeline, bout.start_seconds),
             "coverage": f"{timeline.coverage:.4f}",
+            "padding_share": f"{timeline.padding_share:.4f}",
         }
         for timeline in timelines
         for bout in timeline.bouts

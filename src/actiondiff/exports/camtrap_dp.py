@@ -22,7 +22,7 @@ from actiondiff.exports.boris import observation_names
 from actiondiff.provenance import atomic_path
 from actiondiff.timeline import Timeline
 
-__all__ = ["VERSION", "CamtrapProject", "write_camtrap_dp"]
+__all__ = ["VERSION", "CamtrapProject", "check_about", "write_camtrap_dp"]
 
 VERSION = "1.0.2"
 _SCHEMAS = f"https://raw.githubusercontent.com/tdwg/camtrap-dp/{VERSION}"
@@ -101,11 +101,11 @@ def write_camtrap_dp(
         UsageError: If the project's file cannot be used.
     """
     described = _project(Path(project))
-    rows = _rows(Path(about), timelines)
+    rows = _rows(Path(about), [timeline.video for timeline in timelines])
     names = observation_names(timelines)
     deployments = list({row["deploymentID"]: row for row in rows}.values())
     tables: dict[str, list[dict[str, Any]]] = {
-        "deployments": [{name: row.get(name, "") for name in _COLUMNS["deployments"]} for row in deployments],
+        "deployments": [_deployment(row) for row in deployments],
         "media": [_medium(name, row, described) for name, row in zip(names, rows, strict=True)],
         "observations": [
             entry
@@ -124,6 +124,21 @@ def write_camtrap_dp(
         aside.write_text(text + "\n", "utf-8")
 
 
+def check_about(
+    about: str | os.PathLike[str],
+    project: str | os.PathLike[str],
+    videos: Sequence[str | os.PathLike[str]],
+) -> None:
+    """Make sure that `write_camtrap_dp` will find all that it needs.
+
+    Raises:
+        TableError: If the table lacks columns, videos or values; it lists them all.
+        UsageError: If a file cannot be used.
+    """
+    _project(Path(project))
+    _rows(Path(about), videos)
+
+
 def _project(path: Path) -> CamtrapProject:
     try:
         return CamtrapProject.model_validate(yaml.safe_load(path.read_text("utf-8")))
@@ -138,8 +153,8 @@ def _project(path: Path) -> CamtrapProject:
         raise UsageError(f"{path} cannot be used ({what}). Its fields are: {fields}") from None
 
 
-def _rows(path: Path, timelines: Sequence[Timeline]) -> list[_Row]:
-    """The table's row of each timeline's video."""
+def _rows(path: Path, videos: Sequence[str | os.PathLike[str]]) -> list[_Row]:
+    """The table's row of each video."""
     if not path.is_file():
         raise UsageError(f"{path} does not exist; Camtrap DP needs a table with {', '.join(_REQUIRED)}.")
     with open(path, encoding="utf-8-sig", newline="") as file:
@@ -160,13 +175,16 @@ def _rows(path: Path, timelines: Sequence[Timeline]) -> list[_Row]:
         for name in _TIMES
         if row[name] and _time(row[name]) is None
     ]
-    found = [by_path.get(Path(timeline.video).resolve()) for timeline in timelines]
-    problems += [
-        f"no row is about {timeline.video}" for timeline, row in zip(timelines, found, strict=True) if not row
-    ]
+    found = [by_path.get(Path(video).resolve()) for video in videos]
+    problems += [f"no row is about {video}" for video, row in zip(videos, found, strict=True) if not row]
     if problems:
         raise TableError(path, problems)
     return [row for row in found if row]
+
+
+def _deployment(row: _Row) -> dict[str, str]:
+    values = {name: row.get(name) or "" for name in _COLUMNS["deployments"]}
+    return {**values, **{name: _whole(row[name]) for name in ("deploymentStart", "deploymentEnd")}}
 
 
 def _medium(name: str, row: _Row, project: CamtrapProject) -> dict[str, str]:
@@ -177,7 +195,7 @@ def _medium(name: str, row: _Row, project: CamtrapProject) -> dict[str, str]:
         **values,
         "mediaID": name,
         "captureMethod": values["captureMethod"] or project.capture_method,
-        "timestamp": row["timestamp"],
+        "timestamp": _whole(row["timestamp"]),
         "filePath": values["filePath"] or (str(path) if plain else path.name),
         "filePublic": values["filePublic"] or "false",
         "fileName": values["fileName"] or path.name,
@@ -258,6 +276,13 @@ def _time(text: str) -> datetime | None:
     except ValueError:
         return None
     return found if found.tzinfo else None
+
+
+def _whole(text: str) -> str:
+    """A time as the standard has it: without fractions of a second."""
+    time = _time(text)
+    assert time is not None  # checked with the table
+    return _text(time.replace(microsecond=0))
 
 
 def _text(time: datetime) -> str:

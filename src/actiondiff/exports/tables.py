@@ -17,13 +17,18 @@ _COLUMNS = ("video", "status", "label", "probability", "coverage", "padding_shar
 
 
 def write_predictions(
-    folder: str | os.PathLike[str], predictions: Sequence[Prediction], formats: Sequence[str]
+    folder: str | os.PathLike[str],
+    predictions: Sequence[Prediction],
+    formats: Sequence[str],
+    *,
+    abstain_below: float = 0.0,
 ) -> None:
     """Write `predictions.csv` (a row a video; behind the fixed columns one of p(label) a label) and `.json`.
 
-    Videos that failed have no row: see `write_failures`.
+    Videos that failed have no row: see `write_failures`. Where the highest probability is below
+    `abstain_below`, `label` is empty.
     """
-    rows = [_row(prediction) for prediction in predictions]
+    rows = [_row(prediction, abstain_below) for prediction in predictions]
     if "csv" in formats:
         labels = list(predictions[0].probabilities) if predictions else []
         with (
@@ -54,8 +59,9 @@ def write_failures(folder: str | os.PathLike[str], reports: Sequence[tuple[str, 
         writer.writerows([video, report.status, report.reason] for video, report in reports)
 
 
-def _row(prediction: Prediction) -> dict[str, Any]:
+def _row(prediction: Prediction, abstain_below: float) -> dict[str, Any]:
     label, probability = prediction.top(1)[0]
+    label = label if probability >= abstain_below else ""
     report = prediction.report
     values = (
         prediction.video,

@@ -8,7 +8,7 @@ from pathlib import Path
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.exports.boris import write_aggregated, write_project, write_tabular
 from actiondiff.exports.bouts import write_bouts, write_json, write_scores
-from actiondiff.exports.camtrap_dp import write_camtrap_dp
+from actiondiff.exports.camtrap_dp import check_about, write_camtrap_dp
 from actiondiff.exports.deepethogram import write_matrices
 from actiondiff.timeline import Timeline
 
@@ -81,18 +81,23 @@ def check_formats(
     *,
     about: str | os.PathLike[str] | None = None,
     project: str | os.PathLike[str] | None = None,
+    videos: Sequence[str | os.PathLike[str]] = (),
 ) -> None:
-    """Make sure that everything asked for can be written, before anything is computed.
+    """Make sure that everything asked for can be written of these videos, before anything is computed.
 
     Raises:
         UnknownNameError: If there is no such format.
         UsageError: If camtrap-dp lacks its table or its project.
+        TableError: If the table for camtrap-dp has problems.
     """
     for name in formats:
         if name not in TIMELINE_FORMATS:
             raise UnknownNameError("format", name, TIMELINE_FORMATS)
-    if "camtrap-dp" in formats and (about is None or project is None):
+    if "camtrap-dp" not in formats:
+        return
+    if about is None or project is None:
         raise UsageError(
             "camtrap-dp needs a table about the videos (--about: where and when each was taken) and a YAML "
             "about the project (--project); see docs/your-data.md for both."
         )
+    check_about(about, project, videos)

@@ -1,0 +1,216 @@
+"""The page of a folder of predictions, for a person: what was seen, for how long, in what order, how sure."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from actiondiff.errors import RunError
+from actiondiff.exports.record import read_record
+from actiondiff.report.card import percent
+from actiondiff.report.clips import Clip, confident_examples, pictures
+from actiondiff.report.ethogram_figures import (
+    budget_table,
+    ethogram,
+    time_budget,
+    time_budgets,
+    transition_matrix,
+)
+from actiondiff.report.html import Gallery, Item, Notes, Page, Provenance, Section, Text
+from actiondiff.report.tables import Grid
+from actiondiff.types import Bout
+
+__all__ = ["prediction_page"]
+
+Facts = Mapping[str, Any]
+Roots = Sequence[str | os.PathLike[str]]
+_LISTED = 25  # videos with trouble; all are in failures.csv
+
+
+def prediction_page(folder: str | os.PathLike[str], *, roots: Roots = ()) -> Page:
+    """The page of what `actiondiff predict` or `evaluate --timeline` wrote.
+
+    Args:
+        folder: Where it wrote.
+        roots: Folders in which videos with relative paths may be.
+
+    Raises:
+        RunError: If nothing was predicted, or the record is not in order.
+    """
+    facts = read_record(folder)
+    seen = [video for video in facts["videos"] if "padding_share" in video]
+    if not seen:
+        raise RunError(f"nothing was predicted in {folder}; its failures.csv says why.")
+    several = facts["kind"] == "timelines"
+    sections = [
+        Section("Videos", tuple(_videos(facts, seen))),
+        *(_when(facts, seen, roots) if several else _clips(facts, seen, roots)),
+        Section("How sure the model may be", tuple(_sureness(facts))),
+        Section("Provenance", tuple(_provenance(facts))),
+    ]
+    lead = (
+        f"What {facts['model']} says of {len(seen)} videos, as of {facts['made']}. {_headline(facts, seen)}"
+    )
+    return Page(f"Predictions {Path(folder).resolve().name}", lead, sections)
+
+
+def _headline(facts: Facts, seen: Sequence[Facts]) -> str:
+    if facts["kind"] == "clips":
+        return "A label is what a model takes a clip for, not what it is: look at the examples."
+    count = sum(len(video["bouts"]) for video in seen)
+    minutes = sum(video["end_seconds"] for video in seen) / 60
+    scores = facts["scores"]
+    said = (
+        f" Against labelled bouts: frame-wise F1 {percent(scores['frames']['macro_f1'])}, segment mAP "
+        f"{percent(scores['segments']['mean_map'])} over overlaps of 0.3 to 0.7."
+        if scores
+        else " Nobody has checked them yet: look at the examples and at queue.csv."
+    )
+    return f"{count} bouts in {minutes:.1f} minutes.{said}"
+
+
+def _videos(facts: Facts, seen: Sequence[Facts]) -> list[Item]:
+    troubled = [video for video in facts["videos"] if video["status"] != "ok"]
+    rows = (
+        ("videos", str(len(facts["videos"]))),
+        ("predicted", str(len(seen))),
+        ("of these in part", str(sum(video["status"] == "partial" for video in seen))),
+        ("failed", str(len(facts["videos"]) - len(seen))),
+        ("mean coverage", percent(float(np.mean([video["coverage"] for video in seen])))),
+        ("mean padding", percent(float(np.mean([video["padding_share"] for video in seen])))),
+    )
+    note = (
+        "Coverage: share of a video's frames that decoded. Padding: share of the backbone's window slots "
+        "that held no frame of the video."
+    )
+    items: list[Item] = [Grid(("what", "value"), rows, "Videos", note)]
+    if troubled:
+        said = tuple(f"{v['video']}: {v['status']}, {v['reason']}" for v in troubled[:_LISTED])
+        items.append(Notes(said, "warning"))
+    return items
+
+
+def _when(facts: Facts, seen: Sequence[Facts], roots: Roots) -> list[Section]:
+    """Ethogram, time budget, transitions, and examples of bouts."""
+    labels = [label for label in facts["labels"] if label != facts["options"].get("background")]
+    videos = {video["video"]: _bouts(video["bouts"]) for video in seen}
+    lengths = {video["video"]: float(video["end_seconds"]) for video in seen}
+    known = {video["video"]: _bouts(video["truth"]) for video in seen if video["truth"] is not None}
+    budget = time_budget(videos, lengths, labels)
+    shares = {"predicted": dict(zip(budget["behaviour"], budget["share"], strict=True))}
+    if known:
+        true = time_budget(known, {video: lengths[video] for video in known}, labels)
+        shares["labelled"] = dict(zip(true["behaviour"], true["share"], strict=True))
+    sections = [
+        Section("Ethogram", (ethogram(videos, lengths, labels=labels, truth=known or None),)),
+        Section("Time budget", (time_budgets(shares), budget_table(budget))),
+        Section("What follows what", (transition_matrix(videos, labels),)),
+        Section("Examples", tuple(_examples(_bout_clips(videos, labels), roots))),
+    ]
+    if facts["scores"]:
+        sections.insert(0, Section("Scores", tuple(_scores(facts["scores"]))))
+    return sections
+
+
+def _scores(scores: Facts) -> list[Item]:
+    rows = [
+        (
+            frame["label"],
+            percent(frame["f1"]),
+            percent(frame["average_precision"]),
+            str(segment["num_labelled"]),
+            str(segment["num_predicted"]),
+            *(percent(value) for value in segment["ap"].values()),
+        )
+        for frame, segment in zip(scores["frames"]["per_class"], scores["segments"]["per_class"], strict=True)
+    ]
+    means = [percent(value) for value in scores["segments"]["map"].values()]
+    frames = scores["frames"]
+    rows.append(("mean", percent(frames["macro_f1"]), percent(frames["macro_ap"]), "", "", *means))
+    overlaps = [f"AP at {iou}" for iou in scores["segments"]["map"]]
+    titles = ("behaviour", "frame F1", "frame AP", "labelled", "found", *overlaps)
+    note = (
+        "AP at x: bouts that overlap a labelled one by x or more (shared time over time of both) are right."
+    )
+    return [Grid(titles, tuple(rows), "Frame by frame, and bout by bout", note)]
+
+
+def _bout_clips(videos: Mapping[str, Sequence[Bout]], labels: Sequence[str]) -> list[Clip]:
+    """The surest bout of each behaviour."""
+    clips = []
+    for label in labels:
+        found = [(bout, video) for video, bouts in videos.items() for bout in bouts if bout.label == label]
+        if found:
+            bout, video = max(found, key=lambda item: item[0].probability)
+            times = f"{bout.start_seconds:.1f} to {bout.end_seconds:.1f} s"
+            said = f"{label}: p = {bout.probability:.2f} in {Path(video).name}, {times}"
+            clips.append(Clip(video, bout.start_seconds, bout.end_seconds, said))
+    return clips
+
+
+def _clips(facts: Facts, seen: Sequence[Facts], roots: Roots) -> list[Section]:
+    """How many clips of each label, and examples."""
+    limit = float(facts["abstain_below"])
+    rows = []
+    for video in seen:
+        label, top = max(video["probabilities"].items(), key=lambda item: item[1])
+        chances = {f"p({name})": p for name, p in video["probabilities"].items()}
+        rows.append({"video": video["video"], "predicted": label, "top": top, **chances})
+    table = pd.DataFrame(rows)
+    sure = table[table["top"] >= limit]
+    counts = {label: int((sure["predicted"] == label).sum()) for label in facts["labels"]}
+    said = [(label, str(count), percent(count / len(table))) for label, count in counts.items()]
+    said.append(("(not sure)", str(len(table) - len(sure)), percent(1 - len(sure) / len(table))))
+    grid = Grid(("label", "clips", "share"), tuple(said), "Clips of each label",
+                f"Not sure: the highest probability is below {limit:g}.")  # fmt: skip
+    examples = confident_examples(sure) if len(sure) else []
+    return [Section("Labels", (grid,)), Section("Examples", tuple(_examples(examples, roots)))]
+
+
+def _examples(clips: Sequence[Clip], roots: Roots) -> list[Item]:
+    if not clips:
+        return [Text("Nothing was named.")]
+    shown, absent = pictures(clips, roots)
+    items: list[Item] = [Gallery(shown, "The surest of each label")] if shown else []
+    if absent:
+        said = f"{len(absent)} videos were not found, such as {absent[0]}; name their folder with --videos."
+        items.append(Notes((said,)))
+    return items
+
+
+def _sureness(facts: Facts) -> list[Item]:
+    """Calibration of the model on clips of its own training's table."""
+    found = facts["calibration"]
+    if not found:
+        return [Text("Nothing is known of it: the model was trained without validation clips.")]
+    tested = found["test"]
+    sides = {"validation clips": found, **({"test clips": tested} if tested else {})}
+    rows = [
+        (name, *(percent(side[when]["calibration_error"]) for when in ("before", "after")))
+        for name, side in sides.items()
+    ]
+    if tested and "by_domain" in tested["after"]:
+        before, after = tested["before"]["by_domain"], tested["after"]["by_domain"]
+        rows += [(name, percent(before[name]), percent(after[name])) for name in after]
+    note = f"Temperature {found['temperature']:.2f}, chosen on {found['num_clips']} validation clips."
+    items: list[Item] = [Grid(("clips", "before", "after"), tuple(rows), "Expected calibration error", note)]
+    curve = tested["after"].get("coverage_accuracy") if tested else None
+    if curve:
+        shown = tuple(
+            (f"{row['threshold']:.2f}", percent(row["coverage"]), percent(row["accuracy"])) for row in curve
+        )
+        items.append(Grid(("--abstain-below", "clips named", "of these right"), shown,
+                          "What abstaining costs and buys, on test clips"))  # fmt: skip
+    return items
+
+
+def _provenance(facts: Facts) -> list[Item]:
+    asked = {name: facts[name] for name in ("run", "model", "made", "abstain_below", "options", "thresholds")}
+    return [Provenance(asked, "How it was made"), Provenance(facts["environment"], "Versions and machine")]
+
+
+def _bouts(rows: Sequence[Sequence[Any]]) -> list[Bout]:
+    return [Bout(str(label), float(start), float(end), float(p)) for label, start, end, p in rows]

@@ -1,0 +1,75 @@
+"""Videos cut into spans, and tables put together."""
+
+import numpy as np
+import pytest
+
+from actiondiff.datasets.base import Table
+from actiondiff.datasets.joining import join_tables, write_examples
+from actiondiff.datasets.spans import cut_spans
+from actiondiff.datasets.table import read_table
+from actiondiff.errors import TableError, UsageError
+from actiondiff.types import Example
+from actiondiff.video.write import write_video
+
+
+@pytest.fixture
+def root(tmp_path):
+    write_video(tmp_path / "a.mp4", np.zeros((100, 16, 16, 3), np.uint8), fps=10)
+    return tmp_path
+
+
+def table(root, *rows) -> Table:
+    return Table(root / "t.csv", root, tuple(Example("a.mp4", labels, a, b, "val") for labels, a, b in rows))
+
+
+def cut(found) -> list[str]:
+    return [f"{'+'.join(e.labels)} {e.start_seconds:g}-{e.end_seconds:g}" for e in found]
+
+
+def test_a_span_has_what_covers_enough_of_it(root):
+    """Ten seconds: walk from 0 to 3, eat from 2 to 5.9, nothing after."""
+    known = table(root, (("walk",), 0, 3), (("eat",), 2, 5.9))
+    found = cut_spans(known, span_seconds=2)
+    assert cut(found) == ["walk 0-2", "eat+walk 2-4", "eat 4-6", "background 6-8", "background 8-10"]
+    assert {example.split for example in found} == {"val"}
+    assert cut(cut_spans(known, span_seconds=2, min_share=0.9, background="")) == [
+        "walk 0-2",
+        "eat 2-4",
+        "eat 4-6",
+    ]
+    assert cut(cut_spans(known, span_seconds=4, step_seconds=3))[:2] == ["eat+walk 0-4", "eat 3-7"]
+
+
+def test_with_background_of_its_own_the_rest_is_not_labelled(root):
+    known = table(root, (("walk",), 0, 3), (("background",), 3, 6))
+    assert cut(cut_spans(known, span_seconds=2)) == ["walk 0-2", "walk 2-4", "background 4-6"]
+
+
+def test_spans_say_what_is_wrong(root):
+    with pytest.raises(UsageError, match="above 0"):
+        cut_spans(table(root, (("walk",), 0, 3)), span_seconds=0)
+    with pytest.raises(TableError, match=r"gone\.mp4"):
+        cut_spans(Table(root, root, (Example("gone.mp4", ("x",), 0, 1),)), span_seconds=1)
+
+
+def test_a_queue_with_labels_filled_in_joins_its_table(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "table.csv").write_text(
+        "video,label,start_seconds,end_seconds,group,site\n"
+        "v/a.mp4,walk,,,bella,north\nv/b.mp4,eat,1,2,max,south\nv/c.mp4,,,,,\n"
+    )
+    (tmp_path / "out/queue.csv").write_text(
+        "video,label,start_seconds,end_seconds,suggestion,probability,certainty\n"
+        "../v/a.mp4,eat,,,walk,0.3,0.1\n../v/new.mp4,run;eat,0.000,2.560,walk,0.3,0.1\n../v/b.mp4,,0,2,eat,0.4,0.2\n"
+    )
+    tables = [read_table(tmp_path / "table.csv"), read_table(tmp_path / "out/queue.csv")]
+    joined = join_tables(tables, root=tmp_path / "both")
+    assert (joined.num_replaced, joined.num_without_label) == (1, 2)
+    write_examples(tmp_path / "both/table.csv", joined.examples, root=tmp_path / "both")
+    found = read_table(tmp_path / "both/table.csv")
+    assert [(e.video, e.labels, e.start_seconds, e.group, e.columns) for e in found.examples] == [
+        ("../v/a.mp4", ("eat",), None, "bella", {"site": "north"}),
+        ("../v/b.mp4", ("eat",), 1, "max", {"site": "south"}),
+        ("../v/new.mp4", ("run", "eat"), 0, "", {"site": ""}),
+    ]
+    assert found.examples[2].end_seconds == 2.56
