@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from actiondiff.errors import RunError
+from actiondiff.exports.record import RECORD
 from actiondiff.report.html import Page, write_page
+from actiondiff.report.prediction_report import prediction_page
 from actiondiff.report.run_report import evaluation_page, run_page, seeds_page
 
 __all__ = ["build_report"]
@@ -39,6 +41,8 @@ def build_report(
 def _page(folder: Path, roots: Sequence[str | os.PathLike[str]]) -> Page:
     if not folder.is_dir():
         raise RunError(f"there is no folder {folder}; give that of a run, an evaluation or a sweep.")
+    if (folder / RECORD).is_file():
+        return prediction_page(folder, roots=roots)
     path = folder / "metrics.json"
     if not path.is_file():
         raise RunError(
