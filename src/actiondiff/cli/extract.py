@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from actiondiff.backbones.base import BackboneOptions
+from actiondiff.backbones.base import Backbone, BackboneOptions
 from actiondiff.cli.extract_output import print_price, print_summary, show_progress
 from actiondiff.cli.options import parse_list, parse_timesteps, with_options
 from actiondiff.errors import UsageError
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command()(extract)
 
 
-@with_options(BackboneOptions)
+@with_options(BackboneOptions, skip=("batch",))
 def extract(
     paths: Annotated[
         list[Path], typer.Argument(help="Videos, folders that are searched for them, or one table.")
@@ -36,6 +36,12 @@ def extract(
     ] = None,
     stride: Annotated[int | None, typer.Option(help="Take every stride-th frame; 4 by default.")] = None,
     fps: Annotated[float | None, typer.Option(help="Take frames at this rate instead.")] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option(
+            help="Windows a pass, part of the fingerprint; auto: what is fastest here, chosen once."
+        ),
+    ] = None,
     store_dtype: Annotated[
         Literal["float32", "float16"], typer.Option(help="In what features are stored.")
     ] = "float32",
@@ -86,14 +92,19 @@ def extract(
 
     if stride is not None and fps is not None:
         raise UsageError(f"give either --stride or --fps; got {stride} and {fps}.")
+    options = _with_batch(options, batch)
     named, names = parse_list(layers), parse_list(devices)
     do = choose_workers(engine, weights=weights, devices=names, ray_address=ray_address, workers=workers)
     if names:
         options = on_first_device(options, names)
+    options = as_recorded(out, options)
+    network = load_backbone(backbone, weights=weights, options=options)
+    if batch == "auto" and options.batch is None:
+        _choose_batch(network)
     extraction = plan_extraction(
         paths,
         out,
-        backbone=load_backbone(backbone, weights=weights, options=as_recorded(out, options)),
+        backbone=network,
         timesteps=parse_timesteps(timesteps),
         layers="all" if named == ["all"] else named,
         root=root,
@@ -117,6 +128,27 @@ def extract(
     print_summary(summary, as_json=as_json)
     if not summary.ok:
         raise typer.Exit(3)
+
+
+def _with_batch(options: BackboneOptions, batch: str | None) -> BackboneOptions:
+    """Options with the batch, if it is a number.
+
+    Raises:
+        UsageError: If it is neither that nor auto.
+    """
+    if batch is None or batch == "auto":
+        return options
+    if not batch.isdecimal() or not int(batch):
+        raise UsageError(f"--batch is a number of windows, or auto; got {batch!r}.")
+    return BackboneOptions(**{**options.model_dump(exclude_unset=True), "batch": int(batch)})
+
+
+def _choose_batch(network: Backbone) -> None:
+    from actiondiff.backbones import batching
+    from actiondiff.backbones.run import feature_keys
+
+    batching.choose_batch(network, feature_keys(network, None, None))
+    typer.echo(f"batches of {network.options.batch} windows are fastest here", err=True)
 
 
 def _parse_shard(text: str | None) -> tuple[int, int] | None:
