@@ -2,9 +2,10 @@
 
 A sweep's folder holds `runs/NAME` (a run each, see `actiondiff.study`), `runs.csv` (a row a training),
 `points.csv` (a row a study: means over seeds), `domains.csv` (a row a training and domain), `choices.csv`
-(what each rule of selection chooses, and its test), `published.csv` (beside the paper's numbers, where the
-recipe has any), `recipe.yaml`, and `sweep.json`, which has all of it but single trainings. Where the choice
-comes before the test, `rungs/` holds its trainings.
+(what each rule of selection chooses, and its test), `tests.csv` (for grids of timesteps and layers: the best
+cell against chance, and whether early helps more out of domain), `published.csv` (beside the paper's numbers,
+where the recipe has any), `recipe.yaml`, and `sweep.json`, which has all of it but single trainings. Where
+the choice comes before the test, `rungs/` holds its trainings.
 """
 
 import json
@@ -26,6 +27,7 @@ from actiondiff.fleet import Fleet, twin
 from actiondiff.grid import Grid, Point, load_grid
 from actiondiff.halving import choose
 from actiondiff.material import Material
+from actiondiff.panels import cells_of, grid_tests
 from actiondiff.provenance import atomic_path, environment
 from actiondiff.tally import Paper, beside_published, choices, domain_rows, point_rows, run_rows
 
@@ -45,6 +47,7 @@ class SweepResult:
         points: A row a study.
         domains: A row a training and domain it was scored on.
         choices: A row a question and rule of selection.
+        tests: On grids of timesteps and layers, see `actiondiff.panels.grid_tests`; else empty.
         published: The studies that have a published number, beside it.
         failed: Study and seed -> why there is no run.
         halving: What a budget saved and risked; empty without one.
@@ -56,6 +59,7 @@ class SweepResult:
     points: pd.DataFrame
     domains: pd.DataFrame
     choices: pd.DataFrame
+    tests: pd.DataFrame
     published: tuple[Paper, ...]
     failed: Mapping[str, str]
     halving: Mapping[str, Any]
@@ -173,18 +177,33 @@ def _gather(
         points=table,
         domains=pd.DataFrame(domains),
         choices=choices(points, table, runs),
+        tests=_tests(points, table, folder),
         published=tuple(beside_published(points, table)),
         failed=dict(failed),
         halving=dict(halving),
     )
 
 
+def _tests(points: Sequence[Point], table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Of studies that vary in timestep or layer and in nothing else but their case."""
+    fields = {name for point in points for name in point.varied}
+    if table.empty or not fields or not fields <= {"features.timestep", "features.layer"}:
+        return pd.DataFrame()
+    cases: dict[str, list[Point]] = {}
+    for point in points:
+        cases.setdefault(point.case, []).append(point)
+    cells = {case: cells_of(found, table, folder) for case, found in cases.items()}
+    tested = table["test"].notna().all()
+    return grid_tests(cells, table["metric"].iloc[0]) if tested else pd.DataFrame()
+
+
 def _write(result: SweepResult, fleet: Fleet) -> None:
-    tables = {name: getattr(result, name) for name in ("runs", "points", "domains", "choices")}
+    tables = {name: getattr(result, name) for name in ("runs", "points", "domains", "choices", "tests")}
     if result.published:
         tables["published"] = pd.DataFrame([_paper_row(paper) for paper in result.published])
     for name, frame in tables.items():
-        _write_text(result.folder / f"{name}.csv", frame.to_csv(index=False))
+        if len(frame.columns):
+            _write_text(result.folder / f"{name}.csv", frame.to_csv(index=False))
     summary = {
         "format": 1,
         "recipe": result.grid.name,

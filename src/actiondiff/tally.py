@@ -119,6 +119,7 @@ def domain_rows(point: Point, runs: Sequence[Run]) -> list[dict[str, Any]]:
                         "domain": value,
                         "metric": metric,
                         "num_clips": scores["num_clips"],
+                        "balanced_accuracy": scores["scores"].get("balanced_accuracy"),
                         **_side(scores, metric, "score"),
                     }
                 )

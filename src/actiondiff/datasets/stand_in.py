@@ -58,7 +58,8 @@ def choose_clips(table: Table, *, per_class: int = 4, seed: int = 0) -> Table:
     if per_class < 1:
         raise UsageError(f"a stand-in needs at least one clip a class; got {per_class}.")
     domain = _domain_of(table)
-    order = sorted(range(len(table)), key=lambda i: _number(f"{seed}/{table.examples[i].video}"))
+    stems = [PurePosixPath(example.video).stem for example in table.examples]  # wherever a video lies
+    order = sorted(range(len(table)), key=lambda i: _number(f"{seed}/{stems[i]}"))
     taken: list[int] = []
     have: Counter[tuple[str, str]] = Counter()
     for i in order:

@@ -9,7 +9,9 @@ from actiondiff.errors import RunError
 from actiondiff.exports.record import RECORD
 from actiondiff.report.html import Page, write_page
 from actiondiff.report.prediction_report import prediction_page
+from actiondiff.report.reproduction_report import reproduction_page
 from actiondiff.report.run_report import evaluation_page, run_page, seeds_page
+from actiondiff.report.sweep_report import sweep_page
 
 __all__ = ["build_report"]
 
@@ -20,10 +22,10 @@ def build_report(
     *,
     videos: Sequence[str | os.PathLike[str]] = (),
 ) -> Path:
-    """Write the page of a run, of a run with several seeds, or of an evaluation.
+    """Write the page of a run, of a run with several seeds, of an evaluation, a sweep or a reproduction.
 
     Args:
-        folder: What `actiondiff train`, `evaluate` or `sweep` wrote.
+        folder: What `actiondiff train`, `evaluate`, `sweep` or `reproduce` wrote.
         out: The page; `report.html` in the folder if None.
         videos: Folders that the videos' paths may be relative to; the working folder is tried as well.
 
@@ -41,12 +43,16 @@ def build_report(
 def _page(folder: Path, roots: Sequence[str | os.PathLike[str]]) -> Page:
     if not folder.is_dir():
         raise RunError(f"there is no folder {folder}; give that of a run, an evaluation or a sweep.")
+    for file, page in (("reproduction.json", reproduction_page), ("sweep.json", sweep_page)):
+        if (folder / file).is_file():
+            return page(folder)
     if (folder / RECORD).is_file():
         return prediction_page(folder, roots=roots)
     path = folder / "metrics.json"
     if not path.is_file():
         raise RunError(
-            f"{folder} holds no metrics.json; give the folder of a finished run, evaluation or sweep."
+            f"{folder} holds no metrics.json, sweep.json or reproduction.json; give the folder of a finished "
+            "run, evaluation, sweep or reproduction."
         )
     metrics = json.loads(path.read_text("utf-8"))
     if "seeds" in metrics:
