@@ -25,13 +25,16 @@ class PretrainingOptions(BaseModel):
 
     seed: int = Field(0, ge=0, description="Of weights, clips and noise.")
     world: World = Field("held-out", description="Whether the protocols' targets are left out (see clips).")
-    autoencoder_steps: int = Field(800, ge=1)
-    autoencoder_batch: int = Field(64, ge=4, multiple_of=4, description="Crops of 32 x 32 pixels.")
+    autoencoder_steps: int = Field(2000, ge=1)
+    autoencoder_batch: int = Field(32, ge=4, multiple_of=4, description="Crops of 32 x 32 pixels.")
     autoencoder_rate: float = Field(2e-3, gt=0)
-    half_size_steps: int = Field(600, ge=0, description="Steps on clips of 32 x 32 pixels.")
-    half_size_batch: int = Field(16, ge=2, multiple_of=2, description="Windows of 8 frames.")
-    full_size_steps: int = Field(2000, ge=1, description="Steps on clips of 64 x 64 pixels.")
-    full_size_batch: int = Field(8, ge=2, multiple_of=2, description="Windows of 8 frames.")
+    chroma_weight: float = Field(
+        3.0, ge=0, description="Extra weight of colour; without, brightness is learnt and colour hardly."
+    )
+    half_size_steps: int = Field(900, ge=0, description="Steps on clips of 32 x 32 pixels.")
+    half_size_batch: int = Field(8, ge=2, multiple_of=2, description="Windows of 8 frames.")
+    full_size_steps: int = Field(1500, ge=1, description="Steps on clips of 64 x 64 pixels.")
+    full_size_batch: int = Field(4, ge=2, multiple_of=2, description="Windows of 8 frames.")
     rate: float = Field(1e-3, gt=0, description="Learning rate of the diffusion model, constant once warm.")
     warmup_steps: int = Field(100, ge=0)
     average: float = Field(0.998, ge=0, lt=1, description="Decay of the moving average of weights.")

@@ -128,8 +128,9 @@ class Pretraining:
         noise = torch.randn(len(images), config["latent_channels"], side, side, generator=random)
         images = images.to(self.device, memory_format=torch.channels_last)
         with self._autocast():
-            loss, squared = autoencoder_loss(self.autoencoder, images, noise.to(self.device))
-        return loss, {"psnr": float(10 * torch.log10(4 / squared))}
+            return autoencoder_loss(
+                self.autoencoder, images, noise.to(self.device), chroma_weight=self.options.chroma_weight
+            )
 
     def _standardise(self) -> tuple[Tensor, Tensor]:
         """Bring the trained autoencoder's latents to SVD's size; returns what undoes it."""

@@ -48,19 +48,32 @@ class Autoencoder(nn.Module):
         return images
 
 
-def autoencoder_loss(model: Autoencoder, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss and mean squared error of a reconstruction.
+def autoencoder_loss(
+    model: Autoencoder, images: Tensor, noise: Tensor, *, chroma_weight: float
+) -> tuple[Tensor, dict[str, float]]:
+    """Loss of a reconstruction, and its quality: `psnr` in dB, `chroma`, the share of colour that is lost.
 
     Args:
         model: The autoencoder.
         images: (N, 3, H, W) in [-1, 1].
         noise: Standard normal draws in the latents' shape.
+        chroma_weight: Of squared errors of what is left of an image without its brightness.
     """
     mean, log_variance = model.encode(images)
     decoded = model.decode(mean + (log_variance / 2).exp() * noise)
     squared = F.mse_loss(decoded, images)
+    lost = _chroma(decoded - images).square().mean()
     divergence = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(dim=(1, 2, 3)).mean()
-    return squared + _L1_WEIGHT * F.l1_loss(decoded, images) + _KL_WEIGHT * divergence, squared.detach()
+    loss = squared + _L1_WEIGHT * F.l1_loss(decoded, images)
+    quality = {
+        "psnr": float(10 * torch.log10(4 / squared.detach())),
+        "chroma": float(lost.detach() / _chroma(images).square().mean()),
+    }
+    return loss + chroma_weight * lost + _KL_WEIGHT * divergence, quality
+
+
+def _chroma(images: Tensor) -> Tensor:
+    return images - images.mean(dim=1, keepdim=True)
 
 
 def crops(clips: Tensor, side: int, random: torch.Generator) -> Tensor:
