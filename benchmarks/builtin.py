@@ -1,12 +1,12 @@
 """What the built-in backbone's features are worth: trained against random weights, and against controls.
 
     python benchmarks/builtin.py WORK --pretrained RUN/tiny[,RUN/tiny ...] [--targets reserved] [--json FILE]
-        [--into FILE ...]
+        [--log RUN/log.jsonl] [--into FILE ...]
 
 Heads of one recipe learn from the same source clips and are tested in domain and on unseen species, contexts
 and views. The layer of each feature is chosen on held-out source clips. Differences are paired: the same test
 clips, resampled by individual, and seeds of pre-training and heads resampled with them. What is in WORK from
-an earlier call is used again.
+an earlier call is used again. `--log` adds a table of the pre-training's own log.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from actiondiff.recipe import load_recipe
 SHIFTS = ("species", "context", "view")
 COLUMNS = ("in-domain", *SHIFTS)
 LAYERS = ("layer3", "layer6", "layer9", "layer12")
-GRID_TIMESTEPS = (5, 10, 15, 25, 29)
+GRID_TIMESTEPS = (5, 15, 20, 25, 29)
 TIMESTEP = 20
 RESAMPLES = 2000
 AGAINST = ("random weights", "temporal off", "VAE latents", "pixels", "motion", "3-D CNN", "single frame")
@@ -74,19 +74,22 @@ class Condition:
         return [(f"{plain}-{seed}", {"seed": seed, **self.options}) for seed in self.seeds or (0,)]
 
 
-def conditions(pretrained: tuple[str, ...]) -> list[Condition]:
+def conditions(pretrained: tuple[str, ...], timestep: int = TIMESTEP) -> list[Condition]:
     """All features that are compared."""
     seeds = tuple(range(len(pretrained)))
     return [
-        Condition("trained", "tiny", LAYERS, weights=pretrained),
-        Condition("temporal off", "tiny", LAYERS, weights=pretrained, options={"temporal": False}),
-        Condition("random weights", "random-tiny", LAYERS, seeds=seeds),
-        Condition("VAE latents", "tiny", ("vae",), weights=pretrained),
-        Condition("image embeddings", "tiny", ("clip",), weights=pretrained),
+        Condition("trained", "tiny", LAYERS, weights=pretrained, timestep=timestep),
+        Condition(
+            "temporal off", "tiny", LAYERS, weights=pretrained, timestep=timestep,
+            options={"temporal": False},
+        ),
+        Condition("random weights", "random-tiny", LAYERS, seeds=seeds, timestep=timestep),
+        Condition("VAE latents", "tiny", ("vae",), weights=pretrained, timestep=timestep),
+        Condition("image embeddings", "tiny", ("clip",), weights=pretrained, timestep=timestep),
         Condition("pixels", "pixels", ("layer1",), timestep=0),
         Condition("motion", "motion", ("layer1",), timestep=0),
         Condition(
-            "single frame", "tiny", LAYERS[:1], weights=pretrained,
+            "single frame", "tiny", LAYERS[:1], weights=pretrained, timestep=timestep,
             heads={"head.max_tokens": 1, "head.input": "plain"},
         ),
     ]  # fmt: skip
@@ -277,11 +280,13 @@ def cnn_scores(study: Study, epochs: int = 30) -> list[list[Scored]]:
     return [results]
 
 
-def evaluate(study: Study, pretrained: tuple[str, ...], *, with_cnn: bool, with_grid: bool) -> dict[str, Any]:
+def evaluate(
+    study: Study, pretrained: tuple[str, ...], *, timestep: int, with_cnn: bool, with_grid: bool
+) -> dict[str, Any]:
     """Everything, as plain numbers."""
     found: dict[str, list[list[Scored]]] = {}
     rows: dict[str, Any] = {}
-    for condition in conditions(pretrained):
+    for condition in conditions(pretrained, timestep):
         print(f"{condition.name} ...", flush=True)
         extra = ("vae", "clip") if condition.name == "trained" else ()
         if condition.name not in ("VAE latents", "image embeddings", "single frame"):  # in the trained store
@@ -305,7 +310,7 @@ def evaluate(study: Study, pretrained: tuple[str, ...], *, with_cnn: bool, with_
         }
     result = {"rows": rows, "differences": _differences(rows, drawn)}
     if with_grid:
-        result["grid"] = grid(study, conditions(pretrained)[0])
+        result["grid"] = grid(study, conditions(pretrained, timestep)[0])
     return result
 
 
@@ -337,7 +342,7 @@ def grid(study: Study, condition: Condition) -> dict[str, Any]:
             layer: {column: _mean(study.score(only, variant, timestep, layer), column) for column in COLUMNS}
             for layer in LAYERS
         }
-        for timestep in sorted((*GRID_TIMESTEPS, TIMESTEP))
+        for timestep in sorted({*GRID_TIMESTEPS, condition.timestep})
     }
 
 
@@ -370,19 +375,39 @@ def markdown(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def put_into(text: str, result: dict[str, Any]) -> str:
-    """A text with the tables between its two marks, `<!-- figures: TARGETS -->` and `<!-- end -->`."""
-    begin, end = f"<!-- figures: {result['targets']} -->\n", "<!-- end -->"
+def training_table(log: Path) -> str:
+    """How a pre-training went: means over fifths of each stage, errors by noise level."""
+    rows = pd.DataFrame([json.loads(line) for line in log.read_text("utf-8").splitlines()])
+    rows = rows.rename(columns={"psnr": "PSNR, dB", "chroma": "share of colour lost"})
+    measures = [name for name in rows.columns if name not in ("stage", "step")]
+    rows["fifth"] = rows.groupby("stage")["step"].transform(lambda steps: (steps - 1) * 5 // steps.max())
+    lines = ["| stage | steps | " + " | ".join(measures) + " |", "|" + "--|" * (len(measures) + 2)]
+    for (stage, _), part in rows.groupby(["stage", "fifth"], sort=False):
+        cells = ["-" if np.isnan(value := part[name].mean()) else f"{value:.3f}" for name in measures]
+        steps = f"{part['step'].min()} to {part['step'].max()}"
+        lines.append(f"| {stage} | {steps} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def put_between(text: str, name: str, tables: str) -> str:
+    """A text with tables between its two marks, `<!-- NAME -->` and `<!-- end -->`."""
+    begin, end = f"<!-- {name} -->\n", "<!-- end -->"
     before, mark, rest = text.partition(begin)
     if not mark or end not in rest:
         raise SystemExit(f"the text has no {begin.strip()} ... {end}")
-    after = rest[rest.index(end) :]
+    return before + begin + "\n" + tables + "\n" + rest[rest.index(end) :]
+
+
+def put_into(text: str, result: dict[str, Any]) -> str:
+    """A text with the tables at their marks: `figures: TARGETS`, and `training` where there is a log."""
     settings = (
         f"{result['train']} training clips, {result['test']} test clips a column, "
-        f"{result['pretraining_seeds']} pre-training x {result['head_seeds']} head seeds; accuracy in %, "
-        f"95 % intervals over individuals and seeds; chance 12.5. World {result['world'][:12]}.\n"
+        f"{result['pretraining_seeds']} pre-training x {result['head_seeds']} head seeds, timestep "
+        f"{result['timestep']}; accuracy in %, 95 % intervals over individuals and seeds; chance 12.5. World "
+        f"{result['world'][:12]}.\n"
     )
-    return before + begin + "\n" + settings + "\n" + markdown(result) + "\n" + after
+    text = put_between(text, f"figures: {result['targets']}", settings + "\n" + markdown(result))
+    return put_between(text, "training", result["training"]) if "training" in result else text
 
 
 def main() -> None:
@@ -397,15 +422,23 @@ def main() -> None:
     parser.add_argument("--head-seeds", type=int, default=3)
     parser.add_argument("--no-grid", action="store_true", help="leave out the layer x timestep grid")
     parser.add_argument("--no-cnn", action="store_true", help="leave out the network trained from scratch")
+    parser.add_argument("--timestep", type=int, default=TIMESTEP, help="of the networks' features")
+    parser.add_argument("--log", type=Path, help="log.jsonl of a pre-training run, to tabulate")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--into", type=Path, nargs="*", default=(), help="texts whose tables are replaced")
     arguments = parser.parse_args()
 
     pretrained = tuple(arguments.pretrained.split(","))
     study = Study(arguments.work, arguments.targets, arguments.train, arguments.test, arguments.head_seeds)
-    result = evaluate(study, pretrained, with_cnn=not arguments.no_cnn, with_grid=not arguments.no_grid)
+    result = evaluate(
+        study, pretrained, timestep=arguments.timestep,
+        with_cnn=not arguments.no_cnn, with_grid=not arguments.no_grid,
+    )  # fmt: skip
+    if arguments.log:
+        result["training"] = training_table(arguments.log)
     result |= {
-        "targets": arguments.targets, "train": arguments.train, "test": arguments.test,
+        "targets": arguments.targets, "timestep": arguments.timestep,
+        "train": arguments.train, "test": arguments.test,
         "head_seeds": arguments.head_seeds, "pretraining_seeds": len(pretrained),
         "weights": [load_backbone("tiny", weights=path).settings["weights"] for path in pretrained],
         "world": world_hash(), "environment": environment(),
