@@ -7,6 +7,7 @@ several behaviours, or none.
 import math
 import os
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from actiondiff.datasets.base import Table
@@ -28,9 +29,10 @@ def cut_spans(
 ) -> list[Example]:
     """Spans of every video of a table.
 
-    A span has the labels whose bouts cover `min_share` of it, and is background if none does. Where the
-    table itself has background, the rest of a video counts as not labelled: spans of which bouts, background
-    included, cover less than `min_share` are left out.
+    A span has the labels whose bouts cover `min_share` of it, and is background if none does; where no two
+    bouts of the table are at one time, it has the one that covers most. Where the table itself has
+    background, the rest of a video counts as not labelled: spans of which bouts, background included, cover
+    less than `min_share` are left out.
 
     Args:
         table: Rows with times; one without is there for the whole video.
@@ -54,6 +56,7 @@ def cut_spans(
     by_video: dict[str, list[Example]] = {}
     for example in table.examples:
         by_video.setdefault(example.video, []).append(example)
+    one_at_a_time = not any(_overlap(own) for own in by_video.values())
     problems, spans = [], []
     for video, own in by_video.items():
         try:
@@ -63,10 +66,11 @@ def cut_spans(
             continue
         for number in range(max(1, math.ceil((length - span_seconds) / step + 1e-9))):
             start = number * step
-            labels = _labels(own, start, min(start + span_seconds, length), min_share)
-            if not labels and complete and background:
+            found = _labels(own, start, min(start + span_seconds, length), min_share)
+            seen = [label for label in found if label != background]
+            labels = seen[:1] if one_at_a_time else sorted(seen)
+            if not labels and background and (complete or background in found):
                 labels = [background]
-            labels = [label for label in labels if label != background or (background and len(labels) == 1)]
             if labels:
                 first = own[0]
                 spans.append(
@@ -86,13 +90,23 @@ def cut_spans(
 
 
 def _labels(bouts: Sequence[Example], start: float, end: float, min_share: float) -> list[str]:
-    """Labels whose bouts cover enough of a span, in the order of their names."""
+    """Labels whose bouts cover enough of a span, from the one that covers most."""
     shared: dict[str, float] = {}
     for bout in bouts:
         begin, stop = bout.start_seconds or 0.0, math.inf if bout.end_seconds is None else bout.end_seconds
         for label in bout.labels:
             shared[label] = shared.get(label, 0.0) + max(0.0, min(end, stop) - max(start, begin))
-    return sorted(label for label, time in shared.items() if time >= min_share * (end - start) - 1e-9)
+    enough = [label for label, time in shared.items() if time >= min_share * (end - start) - 1e-9]
+    return sorted(enough, key=lambda label: (-shared[label], label))
+
+
+def _overlap(bouts: Sequence[Example]) -> bool:
+    """Whether several labels hold at one time of a video."""
+    ordered = sorted(bouts, key=lambda bout: bout.start_seconds or 0.0)
+    ends = accumulate((math.inf if b.end_seconds is None else b.end_seconds for b in ordered), max)
+    return any(len(bout.labels) > 1 for bout in bouts) or any(
+        (after.start_seconds or 0.0) < end - 1e-9 for end, after in zip(ends, ordered[1:], strict=False)
+    )
 
 
 def _length(path: Path) -> float:

@@ -40,6 +40,12 @@ def test_a_span_has_what_covers_enough_of_it(root):
     assert cut(cut_spans(known, span_seconds=4, step_seconds=3))[:2] == ["eat+walk 0-4", "eat 3-7"]
 
 
+def test_where_one_thing_happens_at_a_time_a_span_has_one_label(root):
+    """Half walk, half eat, one after the other: a table of single labels stays one."""
+    known = table(root, (("walk",), 0, 3), (("eat",), 3, 10))
+    assert cut(cut_spans(known, span_seconds=2))[:3] == ["walk 0-2", "eat 2-4", "eat 4-6"]
+
+
 def test_with_background_of_its_own_the_rest_is_not_labelled(root):
     known = table(root, (("walk",), 0, 3), (("background",), 3, 6))
     assert cut(cut_spans(known, span_seconds=2)) == ["walk 0-2", "walk 2-4", "background 4-6"]
