@@ -157,3 +157,16 @@ def test_mistakes_are_one_line(clips, tmp_path, capsys, arguments, code, text):
     if code == 1:
         assert len(captured.err.strip().splitlines()) == 1
         assert captured.out == ""
+
+
+def test_what_libraries_print_is_not_the_result(clips, tmp_path, capsys, monkeypatch):
+    import actiondiff.extraction.local as local
+
+    real = local.work
+    monkeypatch.setattr(
+        local, "work", lambda *given, **options: (print("(raylet) died"), real(*given, **options))
+    )
+    assert extract(clips, tmp_path / "store", "--json") == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["num_done"] == 2
+    assert "(raylet) died" in captured.err
