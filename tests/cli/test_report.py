@@ -79,3 +79,26 @@ def test_other_folders(tmp_path, capsys):
     assert "holds no metrics.json" in capsys.readouterr().err
     assert run(["report", str(tmp_path / "none")]) == 1
     assert "there is no folder" in capsys.readouterr().err
+
+
+def test_a_sweep(study_folder, tmp_path):
+    """Four studies of two cases: heatmap, choices, the best of many, all in one file."""
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "base: default\nhead: {name: mean-linear, input: plain, project: null}\n"
+        "training: {epochs: 3, warmup_epochs: 1, learning_rate: 0.1}\n"
+        "features: {timestep: [20], layer: [3, 9]}\nprotocol: {domain: site, source: north}\n"
+    )
+    out = tmp_path / "sweep"
+    arguments = [str(recipe), str(study_folder / "features"), str(study_folder / "table.csv"), "-o", str(out)]
+    assert run(["sweep", *arguments]) == 0
+    assert run(["report", str(out)]) == 0
+    text = (out / "report.html").read_text("utf-8").replace("<wbr>", "")
+    for said in ("timestep=20 layer=9", "Rules of selection side by side", "source-validation",
+                 "best of many", "prior floor", "scored 2 times", "features.timestep"):  # fmt: skip
+        assert said in text, said
+    assert not re.search(r"""(src|href)=["'](https?:)?//""", text)
+    assert (out / "report-figures" / "layers-timesteps.csv").is_file()
+    tests = pd.read_csv(out / "tests.csv")
+    assert tests["test"].tolist() == ["best of many"]
+    assert tests["second"].tolist() == ["timestep=20 layer=3"]  # with one timestep layers are compared

@@ -228,3 +228,28 @@ def test_help_loads_nothing_heavy(command):
     )
     done = subprocess.run([sys.executable, "-c", code, command], capture_output=True, text=True, check=True)
     assert done.stderr.strip().endswith("[]")
+
+
+def test_compare(train, tmp_path, capsys):
+    """Two trainings on the same clips; against a run on other clips it is said what is wrong."""
+    domain = ("--domain", "site", "--source", "north")
+    assert train(*domain, "--layer", "9", out="a") == 0
+    assert train(*domain, "--layer", "3", out="b") == 0
+    assert train("--domain", "site", "--source", "south", out="c") == 0
+    capsys.readouterr()
+    assert run(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
+    shown = capsys.readouterr().out
+    assert "8 clips of 8 groups; 1 and 1 trainings" in shown
+    assert "exact McNemar p" in shown
+    assert run(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    scores = [
+        json.loads((tmp_path / name / "metrics.json").read_text())["test"]["scores"]["accuracy"]
+        for name in "ab"
+    ]
+    assert found["differences"]["accuracy"]["value"] == pytest.approx(scores[0] - scores[1])
+    assert (found["num_clips"], found["num_apart"]) == (8, 0)
+    assert run(["compare", str(tmp_path / "a"), str(tmp_path / "c")]) == 1
+    assert "no test clip in common" in capsys.readouterr().err
+    assert run(["compare", str(tmp_path / "a"), str(tmp_path / "none")]) == 1
+    assert "Give a folder that actiondiff train wrote" in capsys.readouterr().err

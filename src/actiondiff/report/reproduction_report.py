@@ -117,7 +117,10 @@ def _controls(controls: Sequence[Row]) -> Grid:
     )
     titles = ("protocol", "study", "metric", "score", "prior", "above the prior's interval",
               "labels permuted", "then at the prior")  # fmt: skip
-    note = "The same study was trained again with the training clips' labels exchanged among them."
+    note = (
+        "The same study was trained three times more with the training clips' labels exchanged among them; "
+        "it is at the prior unless the whole 95 % interval of its excess over clips and permutations is above 0."
+    )
     return Grid(
         titles, cells, "Does it learn, and only from labels?", note, left=frozenset({"study", "metric"})
     )

@@ -46,6 +46,7 @@ from actiondiff.tally import headline
 __all__ = ["REPRODUCTION", "Reproduction", "plan_reproduction", "reproduce"]
 
 REPRODUCTION = "reproduction.json"
+_PERMUTATIONS = 3
 Progress = Callable[[str], None]
 
 
@@ -219,13 +220,14 @@ def _controls(plan: Plan, swept: Sequence[Swept], folder: Path) -> list[Control]
         unit = next(unit for unit in plan.units if entry.point in unit.points)
         store = FeatureStore.open(folder / "features" / f"{choice.dataset}-{describe(unit.extraction)}")
         grid = Grid("permuted labels", "", (entry.point,), tree={"recipe": plan.grid.name})
-        permuted = permute_labels(plan.tables[choice])
-        place = folder / "permuted" / choice.protocol
-        again = Swept(entry.point, sweep(grid, store, permuted, out=place))
-        if again.is_there:
-            metrics = json.loads((entry.folder / METRICS_FILE).read_text("utf-8"))
-            metric = headline(entry.point, metrics)
-            found.append(judge_control(entry.point, metric, entry.folder, again.folder))
+        again = []
+        for seed in range(_PERMUTATIONS):
+            permuted = permute_labels(plan.tables[choice], seed=seed)
+            place = folder / "permuted" / f"{choice.protocol}-{seed}"
+            again.append(Swept(entry.point, sweep(grid, store, permuted, out=place)))
+        if all(swept.is_there for swept in again):
+            metric = headline(entry.point, json.loads((entry.folder / METRICS_FILE).read_text("utf-8")))
+            found.append(judge_control(entry.point, metric, entry.folder, [run.folder for run in again]))
     return found
 
 

@@ -72,7 +72,7 @@ def _rows(plan: Plan, entry: Swept, costs: Mapping[StoreWork, BackboneCost]) -> 
     work = next(w for w in costs if (w.dataset, w.extraction) == (point.data.dataset, point.extraction))
     seed = next(path for path in (entry.folder, entry.folder / "seed-0") if (path / "config.json").is_file())
     config = json.loads((seed / "config.json").read_text("utf-8"))
-    why_not = "it is a stand-in" if plan.stand_in else paper.why_not if paper else ""
+    why_not = "" if paper is None else "it is a stand-in" if plan.stand_in else paper.why_not
     return _clean(
         [
             {

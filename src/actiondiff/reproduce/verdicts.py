@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from actiondiff.claims import Claim, judge_claim, judge_contrast, load_claims
-from actiondiff.datasets.animal_kingdom import taxonomic_distances
+from actiondiff.datasets.animal_kingdom import ANIMAL_TYPES, taxonomic_distances
 from actiondiff.datasets.base import Table
 from actiondiff.evaluation.frequencies import frequencies, frequency_correlation, prior_matrix
 from actiondiff.evaluation.matrices import correlate, mantel
@@ -95,8 +95,7 @@ def matrices(table: Table, swept: Sequence[Swept]) -> dict[str, pd.DataFrame]:
     names = {entry.point.name for entry in swept}
     frame = pd.concat([result.domains for result in {id(e.result): e.result for e in swept}.values()])
     frame = frame[frame["point"].isin(names)]
-    order = [name for name in dict.fromkeys(table.values("animal_type")) if name in set(frame["source"])]
-    order = [name for name in order if name in set(frame["domain"])]
+    order = [name for name in ANIMAL_TYPES if name in set(frame["source"]) & set(frame["domain"])]
 
     def grid(case: str, value: str) -> pd.DataFrame:
         mine = frame[frame["case"] == case]
@@ -170,4 +169,6 @@ def _by_matrix(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> Judged:
     words = "; ".join(f"{name}: r {r:.2f}, Mantel p {p:.3f}" for name, (r, p) in told.items())
     r, p = told["accuracy"]
     outcome = "holds" if p < 0.05 and r > 0 else "contradicted" if p < 0.05 else "not shown"
+    if told["prior"][0] >= r:
+        words += "; guessing by the source's frequencies, which sees no video, goes with them as closely"
     return Judged(claim, outcome, f"{claim.says}: {outcome}; published rho 0.74; {words}.")
