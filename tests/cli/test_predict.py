@@ -3,10 +3,13 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 
 from actiondiff.cli.app import run
+from actiondiff.options import TimelineOptions
 from actiondiff.pipeline import ActionDiff
+from actiondiff.video.write import write_video
 
 FIXED = ["video", "status", "label", "probability", "coverage", "padding_share", "num_tokens", "num_spans"]
 
@@ -109,3 +112,64 @@ def test_what_cannot_be_done_is_said(study_folder, trained, tmp_path, capsys):
         assert said in error
         assert error.count("\n") == 1
     assert not out.exists()
+
+
+def test_abstaining_and_the_queue(study_folder, trained, tmp_path, capsys):
+    """Below the limit a clip has no label; the queue holds the least certain, to be labelled."""
+    out = tmp_path / "out"
+    assert predict(trained, study_folder / "clips", "-o", out, "--abstain-below", 0.999, "--queue", 3) == 0
+    found = rows(out / "predictions.csv")
+    doubtful = [row for row in found if float(row["probability"]) < 0.999]
+    assert [row for row in found if not row["label"]] == doubtful
+    assert f"{len(doubtful)} abstained" in capsys.readouterr().out
+    queue = rows(out / "queue.csv")
+    assert len(queue) == 3
+    least = sorted(abs(float(row["p(bright)"]) - float(row["p(dark)"])) for row in found)[:3]
+    assert [float(row["certainty"]) for row in queue] == pytest.approx(least, abs=1e-4)
+    assert {row["label"] for row in queue} == {""}
+    assert all((out / row["video"]).resolve().is_file() for row in queue)
+
+
+def test_timeline(study_folder, trained, tmp_path, capsys):
+    """Every format at once, of a video that is dark, then bright; the summary counts its bouts."""
+    pixels = np.random.default_rng(9).integers(0, 90, (40, 32, 32, 3), dtype=np.uint8)
+    pixels[20:] += 150
+    write_video(tmp_path / "long.mp4", pixels, fps=10)
+    out = tmp_path / "out"
+    formats = "csv,json,boris,deepethogram"
+    options = ["--timeline", "--format", formats, "--span-seconds", 0.8, "--min-seconds", 1, "--threshold", 0]
+    assert predict(trained, tmp_path / "long.mp4", "-o", out, *options, "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    bouts = rows(out / "bouts.csv")
+    assert summary["bouts"] == len(bouts) >= 1
+    assert {row["label"] for row in bouts} <= {"bright", "dark"}
+    names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert names == {
+        "bouts.csv", "scores.csv", "timelines.json", "queue.csv", "failures.csv", "predicted.json",
+        "boris/project.boris", "boris/aggregated.csv", "boris/tabular/long.csv",
+        "deepethogram/long/long_labels.csv",
+    }  # fmt: skip
+    assert len(rows(out / "queue.csv")) == 5  # four seconds in stretches of 0.8
+    found = ActionDiff.from_pretrained(trained, device="cpu").timeline(
+        tmp_path / "long.mp4", options=TimelineOptions(span_seconds=0.8, min_seconds=1, threshold=0)
+    )
+    assert [float(row["start_seconds"]) for row in bouts] == pytest.approx(
+        [bout.start_seconds for bout in found.bouts], abs=1e-3
+    )
+    assert (
+        predict(trained, tmp_path / "long.mp4", "-o", tmp_path / "none", "--timeline", "--abstain-below", 1)
+        == 0
+    )
+    assert rows(tmp_path / "none/bouts.csv") == []
+
+
+def test_options_of_bouts_need_a_timeline(study_folder, trained, tmp_path, capsys):
+    clip = study_folder / "clips/0.mp4"
+    for arguments, said in (
+        (["--format", "boris"], "add --timeline"),
+        (["--min-seconds", 1], "--min-seconds is about bouts: add --timeline"),
+        (["--timeline", "--format", "camtrap-dp"], "--about"),
+    ):
+        assert predict(trained, clip, "-o", tmp_path / "out", *arguments) == 1
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
