@@ -119,7 +119,8 @@ def _controls(controls: Sequence[Row]) -> Grid:
               "labels permuted", "then at the prior")  # fmt: skip
     note = (
         "The same study was trained three times more with the training clips' labels exchanged among them; "
-        "it is at the prior unless the whole 95 % interval of its excess over clips and permutations is above 0."
+        "it is at the prior unless the whole 95 % interval of its excess, over clips and permutations, is "
+        "above 0."
     )
     return Grid(
         titles, cells, "Does it learn, and only from labels?", note, left=frozenset({"study", "metric"})
