@@ -58,7 +58,8 @@ def test_import_deepethogram(folder, capsys):
     matrix = ["", *(f"{i},{int(i < 20)},{int(i >= 20)}" for i in range(40))]
     (folder / "videos/a_labels.csv").write_text("\n".join([",background,run", *matrix[1:]]) + "\n")
     assert table("import", "deepethogram", folder / "videos", "-o", folder / "t.csv") == 0
-    assert [(e.video, e.labels[0], e.start_seconds, e.end_seconds) for e in read_table(folder / "t.csv").examples] == [
+    found = read_table(folder / "t.csv").examples
+    assert [(e.video, e.labels[0], e.start_seconds, e.end_seconds) for e in found] == [
         ("videos/a.mp4", "background", 0, 2), ("videos/a.mp4", "run", 2, 4),
     ]  # fmt: skip
 
