@@ -1,0 +1,147 @@
+"""What passes between browsers and the page: only what it needs, and nothing to or from elsewhere.
+
+The page's framework can do much more than this page wants, such as fetching addresses for its users or
+reading out files it keeps. Of its routes only those are let through that the page uses, and where it is told
+a path, that must be of a file which was brought.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["POLICY", "Gate"]
+
+_READ = re.compile(
+    r"/|/theme\.css|/favicon\.ico|/config|/(assets|static|svelte)/[\w./@-]+|/files/[\w-]+/.+"
+    r"|/gradio_api/(startup-events|queue/data|upload_progress|app_id|info|heartbeat/\w+)"
+)
+_UPLOAD, _CANCEL = "/gradio_api/upload", "/gradio_api/cancel"
+_EVENTS = ("/gradio_api/queue/join", "/gradio_api/run/predict")
+_ENVELOPE = 10_000  # bytes around an uploaded file
+_LONGEST_EVENT = 100_000  # bytes
+POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; connect-src 'self'; "
+    "worker-src 'self' blob:; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
+)
+"""Content-Security-Policy: a browser makes no request to elsewhere, whatever a page or a model card holds."""
+
+
+class Gate:
+    """ASGI middleware.
+
+    Args:
+        app: What is behind it.
+        hosts: Names that the page may be addressed by; empty for any. A foreign page that has its own name
+            lead to this machine is refused.
+        uploads: Folder of the files that were brought.
+        max_upload_bytes: Larger uploads are refused before they are read.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str], uploads: Path, max_upload_bytes: int) -> None:
+        self._app = app
+        self._hosts = frozenset(hosts)
+        self._uploads = uploads.resolve()
+        self._max_upload_bytes = max_upload_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, or say why not."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        refusal = self._refusal(scope)
+        if not refusal and scope["path"] in _EVENTS:
+            body = await _read(receive)
+            refusal = None if self._names_uploads_only(body) else _refuse("That is no file you brought.", 403)
+            receive = _again(body, receive)
+        if refusal:
+            await refusal(scope, receive, send)
+            return
+
+        async def with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Content-Security-Policy"] = POLICY
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "no-referrer"
+            await send(message)
+
+        await self._app(scope, receive, with_policy)
+
+    def _refusal(self, scope: Scope) -> PlainTextResponse | None:
+        headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
+        host = headers.get("host", "")
+        if self._hosts and (urlsplit(f"//{host}").hostname or "") not in self._hosts:
+            return _refuse("This page is not served under that name.", 421)
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return _refuse("Requests from other pages are refused.", 403)
+        if method == "POST":
+            is_known = path in (_UPLOAD, _CANCEL, *_EVENTS)
+        else:
+            is_known = method in ("GET", "HEAD") and _READ.fullmatch(path) and ".." not in path.split("/")
+        if not is_known:
+            return _refuse("There is nothing here.", 404)
+        length = headers.get("content-length", "0")
+        limit = self._max_upload_bytes + _ENVELOPE
+        if path == _UPLOAD and length.isdecimal() and int(length) > limit:
+            megabytes = self._max_upload_bytes / 1e6
+            return _refuse(f"The file is too large: at most {megabytes:.0f} MB are taken.", 413)
+        return None
+
+    def _names_uploads_only(self, body: bytes) -> bool:
+        """Whether every path in an event's JSON is that of an uploaded file."""
+        try:
+            named = list(_paths(json.loads(body)))
+        except (ValueError, RecursionError):
+            return False
+        return all(
+            isinstance(path, str) and "\0" not in path and Path(path).resolve().is_relative_to(self._uploads)
+            for path in named
+        )
+
+
+def _refuse(text: str, status: int) -> PlainTextResponse:
+    return PlainTextResponse(text, status)
+
+
+def _paths(value: Any) -> Iterator[Any]:
+    """What stands under `path` anywhere in a JSON value."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            if name == "path":
+                yield part
+            yield from _paths(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _paths(part)
+
+
+async def _read(receive: Receive) -> bytes:
+    """A request's body; of a longer one than events have, only the beginning, which is no JSON."""
+    body = b""
+    while len(body) <= _LONGEST_EVENT:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            return body
+    return body[:_LONGEST_EVENT]
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Gives a body that was read already, then what else there is."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def give() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return give

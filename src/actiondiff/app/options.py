@@ -1,0 +1,33 @@
+"""What may be chosen about the page."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["LOCAL", "PageOptions"]
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+"""Addresses that only this machine can reach."""
+
+
+class PageOptions(BaseModel):
+    """Where the page is served, and what it takes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = Field(
+        "127.0.0.1",
+        min_length=1,
+        description="Address to listen on. 127.0.0.1: this machine only; 0.0.0.0: whoever reaches it, for "
+        "there is no password.",
+    )
+    port: int = Field(7860, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    max_upload_mb: int = Field(500, ge=1, description="Larger videos are refused.")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in LOCAL
+
+    @property
+    def max_upload_bytes(self) -> int:
+        """The same in bytes."""
+        return self.max_upload_mb * 1_000_000

@@ -1,0 +1,123 @@
+"""The page's parts, and which handler each of them calls."""
+
+from typing import Any
+
+import gradio as gr
+
+from actiondiff.app.desk import Desk
+from actiondiff.app.fragments import show_header, show_model
+from actiondiff.app.handlers import SETTINGS, Handlers
+from actiondiff.app.options import PageOptions
+from actiondiff.pipeline import ActionDiff
+from actiondiff.timeline import TimelineOptions
+from actiondiff.video.probe import SUFFIXES
+
+__all__ = ["build_page"]
+
+_OLDEST_SECONDS = 3600  # of an upload that nobody asked to look at
+_METHODS = [("one pass", "cells"), ("each patch on its own: slow", "crops")]
+
+
+def build_page(model: ActionDiff, card: str, *, name: str, desk: Desk, options: PageOptions) -> gr.Blocks:
+    """The page of one model.
+
+    Args:
+        model: The trained model.
+        card: Its card, as Markdown.
+        name: What to call it.
+        desk: Of the visitors.
+        options: What it takes.
+    """
+    times = TimelineOptions(**model.config.get("timeline", {}))
+    with gr.Blocks(
+        title=f"ActionDiff: {name}",
+        analytics_enabled=False,
+        delete_cache=(_OLDEST_SECONDS, _OLDEST_SECONDS),
+    ) as page:
+        gr.HTML(show_header(name, is_local=options.is_local))
+        upload = gr.File(
+            label=f"Video, at most {options.max_upload_mb} MB",
+            file_types=list(SUFFIXES),
+            height=140,
+            elem_id="upload",
+        )
+        with gr.Row(elem_id="working"):
+            status = gr.HTML("", elem_id="status", min_height=0)
+            stop = gr.Button("Stop", size="sm", scale=0, min_width=90, elem_id="stop", visible=False)
+        findings = gr.HTML("", elem_id="findings")
+        with gr.Column(visible=False, elem_id="where") as more:
+            gr.HTML("<h2>Where</h2>")
+            with gr.Row(equal_height=False):
+                action = gr.Dropdown(model.labels, label="Behaviour", elem_id="action")
+                method = gr.Radio(_METHODS, value="cells", label="How")
+                ask = gr.Button("Show where", variant="primary", scale=0, min_width=150, elem_id="ask")
+            place = gr.HTML("", elem_id="place")
+        with gr.Accordion("Settings of the timeline", open=False, elem_id="settings"):
+            with gr.Row():
+                fields = [_field(field, times) for field in SETTINGS]
+            apply = gr.Button("Apply to the video above", size="sm", elem_id="apply")
+        with gr.Accordion("About the model", open=False, elem_id="about"):
+            gr.Markdown(card or "This model has no card.")
+            gr.HTML(show_model(model))
+        _wire(
+            page,
+            Handlers(model, name, desk, options.max_upload_bytes),
+            upload=upload, fields=fields, action=action, method=method, ask=ask, apply=apply, stop=stop,
+            status=status, findings=findings, more=more, place=place,
+        )  # fmt: skip
+    return page
+
+
+def _field(name: str, values: TimelineOptions) -> gr.Number:
+    """A number of the timeline's options; empty where the model has none of its own."""
+    is_share = name == "threshold"
+    return gr.Number(
+        getattr(values, name),
+        label=name.replace("_", " "),
+        info=TimelineOptions.model_fields[name].description,
+        minimum=0,
+        maximum=1 if is_share else None,
+        step=0.05 if is_share else 0.1,
+        min_width=210,
+    )
+
+
+def _wire(
+    page: gr.Blocks,
+    handlers: Handlers,
+    *,
+    upload: gr.File,
+    fields: list[gr.Number],
+    action: gr.Dropdown,
+    method: gr.Radio,
+    ask: gr.Button,
+    apply: gr.Button,
+    stop: gr.Button,
+    status: gr.HTML,
+    findings: gr.HTML,
+    more: gr.Column,
+    place: gr.HTML,
+) -> None:
+    """What uses the model waits in one line; stopping does not."""
+    quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+    long: dict[str, Any] = {
+        "concurrency_id": "model",
+        "concurrency_limit": 1,
+        "show_progress_on": status,
+        "api_visibility": "private",
+    }
+
+    def shown(visible: bool) -> Any:
+        return lambda: gr.update(visible=visible)
+
+    looking = upload.upload(handlers.stop, None, None, **quick).then(shown(True), None, stop, **quick)
+    looking = looking.then(
+        handlers.look, [upload, *fields], [status, findings, place, more, action, upload], **long
+    )
+    looking.then(shown(False), None, stop, **quick)
+    finding = ask.click(shown(True), None, stop, **quick)
+    finding = finding.then(handlers.find_place, [action, method], [status, place], **long)
+    finding.then(shown(False), None, stop, **quick)
+    apply.click(handlers.retime, fields, [status, findings], **long)
+    stop.click(handlers.stop, None, None, **quick)
+    page.unload(handlers.leave)

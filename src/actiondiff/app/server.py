@@ -1,0 +1,147 @@
+"""Serving the page: on this machine unless told otherwise, out of a folder that goes when the page ends."""
+
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from actiondiff.app.options import LOCAL, PageOptions
+from actiondiff.errors import MissingExtraError, UsageError
+from actiondiff.pipeline import ActionDiff
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
+__all__ = ["Opened", "open_page", "serve"]
+
+_HERE = Path(__file__).parent
+_ANY = ("0.0.0.0", "::")
+_QUIET = ("ANALYTICS_ENABLED", "SHARE", "MCP_SERVER", "SSR_MODE", "RUN_HISTORY")
+_PATIENCE_SECONDS = 2  # for connections that are open when the page ends
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A page that listens; `run` answers until it is told to stop."""
+
+    server: "uvicorn.Server"
+    listening: socket.socket
+    address: str
+    folder: Path
+
+    def run(self) -> None:
+        """Answer requests."""
+        self.server.run([self.listening])
+
+
+def serve(model: ActionDiff, *, name: str, card: str = "", options: PageOptions | None = None) -> None:
+    """Serve the page until interrupted; nothing that visitors brought is left.
+
+    Args:
+        model: The trained model.
+        name: What to call it.
+        card: Its card, as Markdown.
+        options: Where, and what is taken.
+
+    Raises:
+        MissingExtraError: If gradio is not installed.
+        UsageError: If the address cannot be listened on.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what is to be removed is
+    with open_page(model, name=name, card=card, options=options) as opened:
+        print(f"The page is at {opened.address} (Ctrl-C ends it).", flush=True)
+        with suppress(KeyboardInterrupt):
+            opened.run()
+
+
+@contextmanager
+def open_page(
+    model: ActionDiff, *, name: str, card: str = "", options: PageOptions | None = None
+) -> Iterator[Opened]:
+    """A page that listens, and whose files are removed at the end; see `serve`."""
+    if find_spec("gradio") is None:
+        raise MissingExtraError("actiondiff app", "app")
+    options = options or PageOptions()
+    with _listen(options) as listening, tempfile.TemporaryDirectory(prefix="actiondiff-page-") as folder:
+        os.environ |= {f"GRADIO_{variable}": "False" for variable in _QUIET}
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder, "uploads"))
+        import uvicorn
+
+        app = _build(model, name, card, options, Path(folder))
+        config = uvicorn.Config(
+            app, log_level="warning", server_header=False, timeout_graceful_shutdown=_PATIENCE_SECONDS
+        )
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        port = listening.getsockname()[1]
+        yield Opened(uvicorn.Server(config), listening, f"http://{host}:{port}/", Path(folder))
+
+
+def _listen(options: PageOptions) -> socket.socket:
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        return socket.create_server((options.host, options.port), family=family)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {options.host} port {options.port}: {error.strerror}. Give another --port "
+            "(0 takes a free one) or --host."
+        ) from None
+
+
+def _build(model: ActionDiff, name: str, card: str, options: PageOptions, folder: Path) -> "FastAPI":
+    """The page behind its gate, and the visitors' files."""
+    import gradio as gr
+    from fastapi import FastAPI
+    from starlette.middleware import Middleware
+    from starlette.requests import Request
+    from starlette.responses import FileResponse, PlainTextResponse, Response
+
+    from actiondiff.app.desk import Desk
+    from actiondiff.app.gate import Gate
+    from actiondiff.app.page import build_page
+
+    desk = Desk(folder / "visits")
+
+    def send_file(request: Request) -> Response:
+        path = desk.find(request.path_params["token"], request.path_params["name"])
+        if path is None:
+            return PlainTextResponse("There is no such file, or no longer.", 404)
+        response = FileResponse(path, filename=path.name, content_disposition_type="inline")
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    hosts = () if options.host in _ANY else {*LOCAL, options.host}
+    gate = Middleware(
+        Gate, hosts=hosts, uploads=folder / "uploads", max_upload_bytes=options.max_upload_bytes
+    )
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, middleware=[gate])
+    app.add_route("/files/{token}/{name:path}", send_file)
+    fonts = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Arial", "sans-serif")
+    theme = gr.themes.Default(primary_hue="blue", neutral_hue="slate", font=fonts, font_mono="monospace")
+    theme.set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400")
+    page = build_page(model, card, name=name, desk=desk, options=options)
+    page.has_launched = True  # else it does not check that files it is told of were uploaded
+    return gr.mount_gradio_app(
+        app,
+        page,
+        path="",
+        server_name=options.host,
+        max_file_size=options.max_upload_bytes,
+        show_error=False,
+        ssr_mode=False,
+        run_history=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        footer_links=[],
+        theme=theme,
+        css=(_HERE / "page.css").read_text("utf-8"),
+        head=f"<script>{(_HERE / 'page.js').read_text('utf-8')}</script>",
+    )
