@@ -14,7 +14,8 @@ One undisturbed extraction is the measure. Then, each time into a store of its o
 
 After each but the last the store must hold the same bytes as the undisturbed one, and nothing else. Every
 mutant must have features of as many frames as PyAV alone decodes before its first error, or its reason.
-Needs a system that can fork. Exits with 1 if anything was violated.
+Needs a system that can fork. Exits with 1 if anything was violated. FILE is written after each trial; trials
+that are in it and not run again are kept.
 """
 
 import argparse
@@ -59,23 +60,21 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--mutants", type=int, default=300)
     parser.add_argument("--skip", default="", help="trials to leave out, for example ray,mutants")
-    parser.add_argument("--json", help="also write the figures here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        trials = Trials(find_videos([arguments.clips]), Path(folder))
-        figures = trials.run(arguments.kills, arguments.mutants, set(arguments.skip.split(",")))
-    figures["machine"] = environment()
-    if arguments.json:
-        Path(arguments.json).write_text(json.dumps(figures, indent=2) + "\n", "utf-8")
-    print(f"{figures['violations']} violations")
-    if figures["violations"]:
+        trials = Trials(find_videos([arguments.clips]), Path(folder), arguments.json)
+        trials.run(arguments.kills, arguments.mutants, set(arguments.skip.split(",")))
+    print(f"{len(trials.violations)} violations")
+    if trials.violations:
         sys.exit(1)
 
 
 class Trials:
     """All trials on some clips, and what came of them."""
 
-    def __init__(self, originals: list[Path], folder: Path) -> None:
+    def __init__(self, originals: list[Path], folder: Path, json_file: Path | None = None) -> None:
+        self.json_file = json_file
         self.originals, self.clips, self.folder = originals, folder / "clips", folder
         self.clips.mkdir()
         for path in originals:
@@ -83,9 +82,11 @@ class Trials:
                 shutil.copyfile(path, self.clips / path.name)
         self.violations: list[str] = []
         self.figures: dict[str, Any] = {}
+        if json_file and json_file.exists():
+            self.figures = json.loads(json_file.read_text("utf-8"))
         self.whole: dict[str, bytes] = {}
 
-    def run(self, num_kills: int, num_mutants: int, skip: set[str]) -> dict[str, Any]:
+    def run(self, num_kills: int, num_mutants: int, skip: set[str]) -> None:
         """One after the other; prints a line each."""
         backbone()
         start = time.perf_counter()
@@ -120,7 +121,13 @@ class Trials:
                 self.figures[name]["violations"] = self.violations[before:]
                 shown = {key: value for key, value in self.figures[name].items() if key != "each"}
                 print(f"{name:11} {json.dumps(shown)} ({time.perf_counter() - start:.0f} s)", flush=True)
-        return {**self.figures, "violations": len(self.violations)}
+                self.save()
+
+    def save(self) -> None:
+        """Write what is known so far."""
+        if self.json_file:
+            self.figures["machine"] = environment()
+            self.json_file.write_text(json.dumps(self.figures, indent=2) + "\n", "utf-8")
 
     def kills(self, count: int, how: int = signal.SIGKILL) -> dict[str, Any]:
         """Cut extractions short, at even distances between the first write and the last."""
@@ -388,7 +395,7 @@ def plain_count(path: Path) -> int:
             stream.thread_type, stream.codec_context.thread_count = "NONE", 1
             for _ in container.decode(stream):
                 count += 1
-    except (av.error.FFmpegError, IndexError, ValueError):
+    except (av.error.FFmpegError, IndexError, ValueError, AttributeError):  # the last: there is no decoder
         pass
     return count
 
