@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RANDOM",
+    "SPECS",
     "Backbone",
     "BackboneOptions",
     "BackboneSpec",
@@ -51,6 +52,8 @@ KINDS = Registry(
     },
 )
 """Kind of backbone -> `load(spec, options, weights) -> Backbone`."""
+SPECS = Registry("backbone_spec", {})
+"""Name -> `BackboneSpec` of a backbone that is not one of `specs.yaml`: others' plug-ins."""
 
 
 class BackboneOptions(BaseModel):
@@ -216,15 +219,16 @@ def find_spec(name: str) -> BackboneSpec:
     Raises:
         UnknownNameError: If there is no such backbone.
     """
-    known = specs()
     plain = name.removeprefix(RANDOM)
-    if plain not in known:
+    if plain not in specs() and plain not in SPECS:
+        known = [*specs(), *SPECS]
         raise UnknownNameError("backbone", name, known, "random-NAME gives NAME with random weights.")
+    spec: BackboneSpec = specs()[plain] if plain in specs() else SPECS[plain]
     if plain == name:
-        return known[name]
-    if not known[plain].architecture:
+        return spec
+    if not spec.architecture:
         raise UsageError(f"{plain} has no weights that could be random; got {name!r}.")
-    return known[plain].model_copy(update={"name": name, "weights": "random"})
+    return spec.model_copy(update={"name": name, "weights": "random"})
 
 
 def resolve(spec: BackboneSpec, options: BackboneOptions) -> BackboneOptions:

@@ -1,0 +1,59 @@
+"""The example backbone of docs/extend.md passes the checks of every backbone, and goes the whole road."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import actiondiff as ad
+from actiondiff.backbones.base import KINDS, SPECS, backbone_from_settings
+from actiondiff.testing import BACKBONE_CHECKS, sample_video
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    """The example, registered for as long as these tests last."""
+    with pytest.MonkeyPatch.context() as patch:
+        for registry in (KINDS, SPECS):
+            patch.setattr(registry, "_references", dict(registry._references))
+        patch.syspath_prepend(ROOT / "examples")
+        import ltx_backbone  # noqa: F401  # registers itself
+
+        yield ad.load_backbone("ltx-small", device="cpu", threads=1)
+
+
+@pytest.mark.parametrize("check", BACKBONE_CHECKS, ids=lambda check: check.__name__)
+def test_the_example_backbone_passes_every_check(backbone, check):
+    check(backbone)
+
+
+def test_it_is_rebuilt_from_its_settings(backbone):
+    again = backbone_from_settings(backbone.settings, device="cpu")
+    video = sample_video(3)
+    assert again.settings == backbone.settings
+    assert np.array_equal(again.extract(video)[20, 2], backbone.extract(video)[20, 2])
+
+
+def test_timestep_and_seed_matter(backbone):
+    video = sample_video(4)
+    features = backbone.extract(video, timesteps=(0, 20), layers=(1, 2))
+    assert not np.array_equal(features[0, 2], features[20, 2])
+    other = ad.load_backbone("ltx-small", device="cpu", threads=1, seed=1)
+    assert not np.array_equal(other.extract(video)[20, 2], features[20, 2])
+    assert other.settings["weights"] != backbone.settings["weights"]
+
+
+def test_weights_are_read_from_a_folder_of_diffusers(backbone, tmp_path):
+    backbone._vae.save_pretrained(tmp_path / "vae")
+    backbone._transformer.save_pretrained(tmp_path / "transformer")
+    read = ad.load_backbone("ltx-small", weights=tmp_path, device="cpu", threads=1)
+    video = sample_video(4)
+    assert np.array_equal(read.extract(video)[20, 2], backbone.extract(video)[20, 2])
+    assert read.settings["weights"] != backbone.settings["weights"]  # a file's, and not the seed's
+
+
+def test_an_unknown_backbone_is_told_its_neighbours(backbone):
+    with pytest.raises(ad.ActionDiffError, match="Did you mean 'ltx-small'"):
+        ad.load_backbone("ltx-smal")
