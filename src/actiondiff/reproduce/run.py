@@ -207,12 +207,13 @@ def _sweep(plan: Plan, unit: Unit, folder: Path, jobs: int, progress: Progress) 
 
 
 def _controls(plan: Plan, swept: Sequence[Swept], folder: Path) -> list[Control]:
-    """Of every protocol the first study, set beside guessing and beside itself with permuted labels.
+    """Of every protocol one study, set beside guessing and beside itself with permuted labels.
 
-    Its epoch is not chosen on the test clips, if there is such a study: the best of many guesses is no guess.
+    It is the first that reads the backbone's own feature, and one whose epoch is not chosen on the test clips
+    if there is any: the best of many guesses is no guess.
     """
     first: dict[DataChoice, Swept] = {}
-    for entry in sorted(swept, key=lambda entry: entry.point.recipe.protocol.looks_at_target):
+    for entry in sorted(swept, key=_suits_a_control, reverse=True):
         if entry.point.data is not None and entry.is_there:
             first.setdefault(entry.point.data, entry)
     found = []
@@ -254,6 +255,12 @@ def _check_folder(folder: Path) -> None:
 def _write(path: Path, values: Mapping[str, Any]) -> None:
     with atomic_path(path) as aside:
         aside.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", "utf-8")
+
+
+def _suits_a_control(entry: Swept) -> tuple[bool, bool]:
+    features, protocol = entry.point.recipe.features, entry.point.recipe.protocol
+    own = features.timestep in (None, 20) and features.layer in (None, 9)
+    return not protocol.looks_at_target, own
 
 
 class _Lap:

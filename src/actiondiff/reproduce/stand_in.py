@@ -35,6 +35,8 @@ _PER_CLASS = {"animal-kingdom": 4, "charades-ego": 5, "ucf-hmdb": 3}
 _NUM_CLASSES = 8  # of a task with several labels a clip: the others have too few clips to learn
 _WHOLE = {"animal-kingdom": "full", "charades-ego": "all"}
 """Tasks with several labels a clip -> the protocol by which classes are frequent."""
+_EPOCHS = {"animal-types": 60, **dict.fromkeys(("first-to-first", "third-to-first", "first-to-third"), 50)}
+"""Where 20 are too few: a type has but a dozen clips, Charades-Ego's several labels each."""
 _TRAIN_CLIPS = 10  # where sources are matched in size
 _RESAMPLES = 1000
 
@@ -93,7 +95,7 @@ def stand_in_grid(grid: Grid) -> tuple[Grid, dict[str, str], dict[str, str]]:
             what = "text tower" if point.extraction.conditioning == "text" else "counterpart built in"
             left_out[point.name] = f"{backbone} has no {what} that could stand in for it"
             continue
-        points.append(replace(point, recipe=_small(point.recipe, backbone), extraction=extraction))
+        points.append(replace(point, recipe=_small(point, backbone), extraction=extraction))
         replaced[point.name] = backbone
     return replace(grid, points=tuple(points)), replaced, left_out
 
@@ -200,12 +202,13 @@ def _prior(run: ScoredRun, counts: Sequence[int]) -> Scored:
     return Scored(probabilities.astype(np.float32), run.scored.targets, run.scored.groups)
 
 
-def _small(recipe: Recipe, backbone: str) -> Recipe:
-    """The recipe for a few dozen clips: a small head at a high rate, one seed."""
+def _small(point: Point, backbone: str) -> Recipe:
+    """Its recipe for a few dozen clips: a small head at a high rate, one seed."""
+    recipe = point.recipe
     head = recipe.head.model_copy(
         update={"layers": 1, "heads": 4, "project": 64, "input": "standardised", "max_tokens": 40}
     )
-    epochs = 60 if recipe.protocol.domain else 20  # one domain alone has but a dozen clips
+    epochs = _EPOCHS[point.data.protocol] if point.data and point.data.protocol in _EPOCHS else 20
     training = recipe.training.model_copy(
         update={"epochs": epochs, "warmup_epochs": 2, "learning_rate": 2e-3, "batch_size": 8}
     )
