@@ -390,7 +390,7 @@ def plain_count(path: Path) -> int:
     """Frames that PyAV alone decodes before its first error."""
     count = 0
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:  # a damaged title harms no frame
             stream = container.streams.video[0]
             stream.thread_type, stream.codec_context.thread_count = "NONE", 1
             for _ in container.decode(stream):
