@@ -197,6 +197,7 @@ class Study:
             "feature_fingerprint": self.store.fingerprint,
             "clips_fingerprint": self._clips_fingerprint,
             "train_label_counts": [int(n) for n in train.targets.sum(0).tolist()],
+            "num_train_clips": len(train),
             "scored_labels": self.material.scored_labels,
             "environment": environment(),
         }
