@@ -88,7 +88,9 @@ class Gate:
         if method == "POST":
             is_known = path in (_UPLOAD, _CANCEL, *_EVENTS)
         else:
-            is_known = method in ("GET", "HEAD") and _READ.fullmatch(path) and ".." not in path.split("/")
+            is_known = (
+                method in ("GET", "HEAD") and bool(_READ.fullmatch(path)) and ".." not in path.split("/")
+            )
         if not is_known:
             return _refuse("There is nothing here.", 404)
         length = headers.get("content-length", "0")

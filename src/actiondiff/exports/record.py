@@ -4,10 +4,10 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from actiondiff import __version__
 from actiondiff.errors import RunError
 from actiondiff.pipeline import find_run
 from actiondiff.provenance import atomic_path, environment
@@ -22,7 +22,7 @@ _FORMAT = 1
 
 def model_words(config: Mapping[str, Any]) -> str:
     """What made predictions: `actiondiff 0.1.0 (tiny t20.layer9)`."""
-    return f"actiondiff {__version__} ({config['backbone']['name']} {' '.join(config['keys'])})"
+    return f"actiondiff {version('actiondiff')} ({config['backbone']['name']} {' '.join(config['keys'])})"
 
 
 def write_record(
