@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt docs bench build clean
+.PHONY: help setup demo test check fmt docs browser bench build clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -35,8 +35,12 @@ fmt: setup  ## format and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: setup  ## check the docs: every command they show exists, every link leads somewhere
+docs: setup  ## build the site into site/, and check that what the docs show exists and works
+	$(BIN)/mkdocs build --quiet --strict
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/docs
+
+browser: setup  ## the tests of the page, in Chromium
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m browser tests/browser
 
 bench: setup  ## run the benchmarks (minutes)
 	$(BIN)/python benchmarks/full_size.py
@@ -46,4 +50,4 @@ build: setup  ## wheel and source distribution in dist/
 	$(BIN)/python -m build --no-isolation
 
 clean:  ## remove what the targets above made
-	rm -rf .venv build dist demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist demo site .pytest_cache .mypy_cache .ruff_cache

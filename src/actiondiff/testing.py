@@ -1,4 +1,4 @@
-"""Checks that every backbone must pass; for authors of plug-ins.
+"""Checks that every backbone and every head must pass; for authors of plug-ins.
 
     import pytest
     from actiondiff.testing import BACKBONE_CHECKS
@@ -7,7 +7,7 @@
     def test_my_backbone(check):
         check(my_backbone)
 
-Give them a backbone that is small: each check runs a few windows.
+Give them a backbone that is small: each check runs a few windows. A head's class is checked by `check_head`.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from actiondiff.backbones.base import Backbone, WindowBatch
 from actiondiff.backbones.run import feature_keys, run
 from actiondiff.errors import ActionDiffError, UnknownNameError, UsageError
+from actiondiff.heads.inputs import Head
+from actiondiff.heads.options import HeadOptions
 from actiondiff.provenance import canonical_json
 from actiondiff.types import FeatureKey, Features, Frames
 
@@ -26,6 +28,7 @@ __all__ = [
     "BACKBONE_CHECKS",
     "check_backbone",
     "check_description",
+    "check_head",
     "check_inputs_matter",
     "check_maps",
     "check_names",
@@ -180,6 +183,36 @@ BACKBONE_CHECKS: tuple[Callable[[Backbone], None], ...] = (
     check_names,
 )
 """All checks of a backbone."""
+
+
+def check_head(make: Callable[[HeadOptions, int, int], Head]) -> None:
+    """A head gives a logit a class, does not see padding, learns with all it has, and is rebuilt from state.
+
+    Args:
+        make: The head's class, or whatever makes one of (options, token_width, num_classes).
+
+    Raises:
+        AssertionError: What it does otherwise.
+    """
+    B, T, D, K = 3, 5, 16, 4
+    options = HeadOptions(layers=2, heads=4, max_tokens=12)
+    tokens = torch.randn(B, T, D, generator=torch.Generator().manual_seed(0))
+    mask = torch.arange(T) < torch.tensor([[T], [T - 2], [1]])
+    tokens = tokens * mask[..., None]
+    head = make(options, D, K).eval()
+    logits = head(tokens, mask)
+    _expect(logits.shape == (B, K), f"logits are {tuple(logits.shape)}, not {(B, K)}")
+    _expect(bool(logits.isfinite().all()), "logits are not finite")
+    more = torch.zeros(B, 3, D)
+    longer = head(torch.cat([tokens, more], 1), torch.cat([mask, more[..., 0].bool()], 1))
+    _expect(torch.allclose(longer, logits, atol=1e-5), "more padding changes the logits")
+    _expect(not torch.allclose(head(tokens.flip(-1), mask), logits), "tokens do not matter")
+    again = make(options, D, K).eval()
+    again.load_state_dict(head.state_dict())
+    _expect(torch.equal(again(tokens, mask), logits), "its state does not make it again")
+    head.train()(tokens, mask).square().sum().backward()
+    idle = [name for name, weight in head.named_parameters() if weight.grad is None]
+    _expect(not idle, f"these weights never learn: {', '.join(idle)}")
 
 
 def _length(backbone: Backbone) -> int:

@@ -1,5 +1,6 @@
 """The example backbone of docs/extend.md passes the checks of every backbone, and goes the whole road."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 
 import actiondiff as ad
 from actiondiff.backbones.base import KINDS, SPECS, backbone_from_settings
+from actiondiff.datasets import DATASETS
+from actiondiff.heads import HEADS
 from actiondiff.testing import BACKBONE_CHECKS, sample_video
 
 ROOT = Path(__file__).parents[2]
@@ -57,3 +60,48 @@ def test_weights_are_read_from_a_folder_of_diffusers(backbone, tmp_path):
 def test_an_unknown_backbone_is_told_its_neighbours(backbone):
     with pytest.raises(ad.ActionDiffError, match="Did you mean 'ltx-small'"):
         ad.load_backbone("ltx-smal")
+
+
+def blocks_of_the_page() -> list[str]:
+    text = (ROOT / "docs" / "extend.md").read_text("utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+
+
+def block(word: str) -> str:
+    (found,) = (text for text in blocks_of_the_page() if word in text)
+    return found
+
+
+def test_the_page_shows_the_examples_own_lines():
+    example = (ROOT / "examples" / "ltx_backbone.py").read_text("utf-8")
+    for line in block("class LTX").splitlines():
+        assert line.split("  #")[0].split("(self, windows")[0].strip() in example
+
+
+def test_the_pages_head_passes_the_check():
+    exec(block("class MaxHead"), {})  # it ends with the check
+
+
+def test_the_pages_checks_pass(backbone):
+    space: dict[str, object] = {}
+    exec(block("def test_my_backbone"), space)
+    space["test_my_backbone"](BACKBONE_CHECKS[0])
+
+
+def test_the_pages_dataset_is_a_table(tmp_path):
+    space: dict[str, object] = {}
+    exec(block("def read_notes"), space)
+    notes = tmp_path / "notes.txt"
+    notes.write_text("cam3/0412.mp4 | eating grooming | north\ncam7/0031.mp4 | walking | south\n", "utf-8")
+    table = space["read_notes"](notes)
+    assert table.label_names == ("eating", "grooming", "walking")
+    assert table.multi_label
+    assert table.values("site") == ["north", "south"]
+
+
+def test_the_pages_entry_points_are_those_that_are_read():
+    text = (ROOT / "docs" / "extend.md").read_text("utf-8")
+    named = set(re.findall(r'entry-points\."([\w.]+)"', text))
+    assert named | {"actiondiff.datasets"} == {
+        f"actiondiff.{r.kind}s" for r in (KINDS, SPECS, HEADS, DATASETS)
+    }

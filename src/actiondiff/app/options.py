@@ -16,11 +16,13 @@ class PageOptions(BaseModel):
     host: str = Field(
         "127.0.0.1",
         min_length=1,
-        description="Address to listen on. 127.0.0.1: this machine only; 0.0.0.0: whoever reaches it, for "
-        "there is no password.",
+        description="Address to listen on: 127.0.0.1, this machine only, if not given. 0.0.0.0 lets in "
+        "whoever reaches it; there is no password.",
     )
-    port: int = Field(7860, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    max_upload_mb: int = Field(500, ge=1, description="Larger videos are refused.")
+    port: int = Field(
+        7860, ge=0, le=65535, description="Port to listen on: 7860 if not given; 0 takes a free one."
+    )
+    max_upload_mb: int = Field(500, ge=1, description="Larger videos are refused; 500 if not given.")
 
     @property
     def is_local(self) -> bool:
