@@ -15,7 +15,7 @@ from actiondiff.datasets.base import Table
 from actiondiff.errors import RunError, UsageError, WeightsError
 from actiondiff.extraction.local import extract_features
 from actiondiff.features.store import FeatureStore
-from actiondiff.grid import DataChoice, Grid
+from actiondiff.grid import DataChoice, Grid, Point
 from actiondiff.provenance import atomic_path, environment
 from actiondiff.report.build import build_report
 from actiondiff.reproduce.costs import BackboneCost, measured_cost
@@ -209,27 +209,34 @@ def _sweep(plan: Plan, unit: Unit, folder: Path, jobs: int, progress: Progress) 
 def _controls(plan: Plan, swept: Sequence[Swept], folder: Path) -> list[Control]:
     """Of every protocol one study, set beside guessing and beside itself with permuted labels.
 
-    It is the first that reads the backbone's own feature, and one whose epoch is not chosen on the test clips
-    if there is any: the best of many guesses is no guess.
+    It is one that reads the backbone's own feature, if there is any. No epoch is chosen on the test clips,
+    where the best of many guesses would be no guess.
     """
     first: dict[DataChoice, Swept] = {}
-    for entry in sorted(swept, key=_suits_a_control, reverse=True):
+    for entry in sorted(swept, key=_reads_own_feature, reverse=True):
         if entry.point.data is not None and entry.is_there:
             first.setdefault(entry.point.data, entry)
     found = []
     for choice, entry in first.items():
+        point, table = _by_validation(entry.point), plan.tables[choice]
         unit = next(unit for unit in plan.units if entry.point in unit.points)
         store = FeatureStore.open(folder / "features" / f"{choice.dataset}-{describe(unit.extraction)}")
-        grid = Grid("permuted labels", "", (entry.point,), tree={"recipe": plan.grid.name})
-        again = []
-        for seed in range(_PERMUTATIONS):
-            permuted = permute_labels(plan.tables[choice], seed=seed)
-            place = folder / "permuted" / f"{choice.protocol}-{seed}"
-            again.append(Swept(entry.point, sweep(grid, store, permuted, out=place)))
-        if all(swept.is_there for swept in again):
-            metric = headline(entry.point, json.loads((entry.folder / METRICS_FILE).read_text("utf-8")))
-            found.append(judge_control(entry.point, metric, entry.folder, [run.folder for run in again]))
+        grid = Grid("control", "", (point,), tree={"recipe": plan.grid.name})
+        tables = [table, *(permute_labels(table, seed=seed) for seed in range(_PERMUTATIONS))]
+        runs = [
+            Swept(point, sweep(grid, store, clips, out=folder / "controls" / f"{choice.protocol}-{number}"))
+            for number, clips in enumerate(tables)
+        ]
+        if all(run.is_there for run in runs):
+            real, *permuted = [run.folder for run in runs]
+            metric = headline(point, json.loads((real / METRICS_FILE).read_text("utf-8")))
+            found.append(judge_control(point, metric, real, permuted))
     return found
+
+
+def _by_validation(point: Point) -> Point:
+    protocol = point.recipe.protocol.model_copy(update={"selection": "source-validation"})
+    return replace(point, recipe=point.recipe.model_copy(update={"protocol": protocol}))
 
 
 def _reads(unit: Unit, work: StoreWork) -> bool:
@@ -257,10 +264,9 @@ def _write(path: Path, values: Mapping[str, Any]) -> None:
         aside.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", "utf-8")
 
 
-def _suits_a_control(entry: Swept) -> tuple[bool, bool]:
-    features, protocol = entry.point.recipe.features, entry.point.recipe.protocol
-    own = features.timestep in (None, 20) and features.layer in (None, 9)
-    return not protocol.looks_at_target, own
+def _reads_own_feature(entry: Swept) -> bool:
+    features = entry.point.recipe.features
+    return features.timestep in (None, 20) and features.layer in (None, 9)
 
 
 class _Lap:
