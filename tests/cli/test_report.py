@@ -102,3 +102,23 @@ def test_a_sweep(study_folder, tmp_path):
     tests = pd.read_csv(out / "tests.csv")
     assert tests["test"].tolist() == ["best of many"]
     assert tests["second"].tolist() == ["timestep=20 layer=3"]  # with one timestep layers are compared
+
+
+def test_report_of_predicted_clips(study_folder, trained, tmp_path, capsys):
+    """Of a folder that `predict` wrote: how many of each label, examples, and the model's calibration."""
+    out = tmp_path / "out"
+    arguments = [str(trained), str(study_folder / "clips"), "-o", str(out), "--device", "cpu"]
+    assert run(["predict", *arguments, "--abstain-below", "0.6"]) == 0
+    assert run(["report", str(out)]) == 0
+    page = (out / "report.html").read_text("utf-8")
+    for words in (
+        "Clips of each label",
+        "(not sure)",
+        "The surest of each label",
+        "Expected calibration error",
+    ):
+        assert words in page
+    assert page.count("data:image/jpeg") == 2
+    (out / "predicted.json").write_text('{"format": 0}')
+    assert run(["report", str(out)]) == 1
+    assert "is of another version; run actiondiff predict again" in capsys.readouterr().err
