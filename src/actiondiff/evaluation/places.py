@@ -1,10 +1,10 @@
 """Scores of heatmaps where it is known in which box something happens, and maps that know nothing of it.
 
-pointing game   share of the frames whose highest pixel lies in the box (the middle one of equals)
+pointing game   share of the frames whose highest pixel lies in the box (of equals: the share that does)
 energy inside   share of a map that lies in the box, after its lowest value over the video was taken off, so
                 that a level which is the same everywhere counts for nothing; mean over frames
 
-A map that is the same everywhere points at the middle, and its energy inside is the box's share of the frame.
+A map that is the same everywhere, which is chance, scores the box's share of the frame in both.
 """
 
 from collections.abc import Mapping
@@ -39,20 +39,15 @@ def score_places(maps: Array, boxes: Boxes) -> Mapping[str, float]:
             f"maps (T, H, W) need as many boxes (T, 4), one at least; got {maps.shape} and {boxes.shape}."
         )
     inside = box_masks(boxes, *maps.shape[1:])
-    height, width = maps.shape[1:]
-    y, x = np.mgrid[:height, :width]
-    off_middle = ((y - (height - 1) / 2) ** 2 + (x - (width - 1) / 2) ** 2).reshape(-1)
-    flat = maps.reshape(len(maps), -1)
-    hits = []
-    for row, box in zip(flat, inside.reshape(len(maps), -1), strict=True):
-        best = np.flatnonzero(row >= row.max())
-        hits.append(bool(box[best[off_middle[best].argmin()]]))
+    flat, boxed = maps.reshape(len(maps), -1), inside.reshape(len(maps), -1)
+    highest = flat == flat.max(axis=1, keepdims=True)
+    hits = (highest & boxed).sum(1) / highest.sum(1)
     energy = maps.astype(np.float64) - float(maps.min())
     total = energy.sum((1, 2))
     share = inside.mean((1, 2))
     held = np.divide((energy * inside).sum((1, 2)), total, out=share.copy(), where=total > 0)
     return {
-        "pointing_game": float(np.mean(hits)),
+        "pointing_game": float(hits.mean()),
         "energy_inside": float(held.mean()),
         "box_share": float(share.mean()),
     }

@@ -26,7 +26,7 @@ def test_a_level_that_is_the_same_everywhere_counts_for_nothing():
     assert score_places(maps, BOXES)["energy_inside"] == pytest.approx(1)
     flat = score_places(np.full((2, 4, 4), 0.7), BOXES)
     assert flat["energy_inside"] == pytest.approx(0.25)
-    assert flat["pointing_game"] == 0.5  # the first of the four in the middle is in the upper left
+    assert flat["pointing_game"] == pytest.approx(0.25)  # chance: any pixel is as high as any other
     half = maps.copy()
     half[0] = 0.5
     half[0, 0, 0] = half[0, 3, 3] = 0.6
