@@ -93,7 +93,7 @@ def tab(chromium, page):
     address, _ = page
     context = chromium.new_context(viewport={"width": 1280, "height": 900})
     tab = context.new_page()
-    tab.set_default_timeout(20_000)
+    tab.set_default_timeout(60_000)  # a busy machine is no fault of the page
     outside, broken = [], []
     tab.on(
         "request", lambda r: outside.append(r.url) if not r.url.startswith((address, "data:", "blob:")) else 0

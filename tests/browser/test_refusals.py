@@ -18,7 +18,7 @@ SECRET = "root:"
 
 def ask(page, method, path, body=None, **headers):
     """Status and text of an answer; the path is sent as it is."""
-    connection = http.client.HTTPConnection(urlsplit(page[0]).netloc, timeout=20)
+    connection = http.client.HTTPConnection(urlsplit(page[0]).netloc, timeout=60)
     connection.request(method, path, body=body, headers={k.replace("_", "-"): v for k, v in headers.items()})
     answer = connection.getresponse()
     text = answer.read().decode(errors="replace")
@@ -72,7 +72,7 @@ def test_a_long_or_broken_event_is_refused(page):
 
 
 def test_large_uploads_are_refused_before_they_are_read(page):
-    connection = http.client.HTTPConnection(urlsplit(page[0]).netloc, timeout=20)
+    connection = http.client.HTTPConnection(urlsplit(page[0]).netloc, timeout=60)
     connection.putrequest("POST", "/gradio_api/upload")
     connection.putheader("Content-Length", str(10**12))
     connection.endheaders()
@@ -88,7 +88,7 @@ def test_other_pages_and_names_are_refused(page):
 
 
 def test_browsers_are_told_to_ask_nobody_else(page):
-    connection = http.client.HTTPConnection(urlsplit(page[0]).netloc, timeout=20)
+    connection = http.client.HTTPConnection(urlsplit(page[0]).netloc, timeout=60)
     connection.request("GET", "/")
     answer = connection.getresponse()
     config = json.loads(re.search(r"gradio_config = ({.*?});</script>", answer.read().decode())[1])
@@ -110,7 +110,7 @@ def test_the_command_serves_this_machine_and_leaves_nothing(trained, tmp_path):
         assert ask((address,), "GET", "/")[0] == 200
         assert [path.name[:16] for path in tmp_path.iterdir()] == ["actiondiff-page-"]
         process.send_signal(signal.SIGTERM)
-        rest, _ = process.communicate(timeout=20)
+        rest, _ = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 0

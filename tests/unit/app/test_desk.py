@@ -1,0 +1,62 @@
+"""Visits: each sees its own files only, and leaves none."""
+
+import pytest
+
+from actiondiff.app.desk import Desk, Stopped
+
+
+def test_only_what_is_published_is_found(tmp_path):
+    desk = Desk(tmp_path)
+    visit = desk.visit("a")
+    (visit.folder / "out.csv").write_text("x")
+    (visit.folder / "secret").write_text("x")
+    (address,) = visit.publish("exports", {"my out.csv": visit.folder / "out.csv"}).values()
+    assert address == f"files/{visit.token}/exports/my%20out.csv"
+    assert desk.find(visit.token, "exports/my out.csv") == visit.folder / "out.csv"
+    for name in ("secret", "exports/secret", "exports/../secret", "/etc/passwd"):
+        assert desk.find(visit.token, name) is None
+    assert desk.find("x", "exports/my out.csv") is None
+
+
+def test_visits_do_not_see_each_other(tmp_path):
+    desk = Desk(tmp_path)
+    one, other = desk.visit("a"), desk.visit("b")
+    assert desk.visit("a") is one
+    assert one.token != other.token
+    (one.folder / "out.csv").write_text("x")
+    one.publish("exports", {"out.csv": one.folder / "out.csv"})
+    assert desk.find(other.token, "exports/out.csv") is None
+
+
+def test_a_new_video_takes_the_place_of_the_last(tmp_path):
+    visit = Desk(tmp_path).visit("a")
+    token = visit.token
+    (visit.folder / "out.csv").write_text("x")
+    visit.publish("exports", {"out.csv": visit.folder / "out.csv"})
+    assert list(visit.clear().iterdir()) == []
+    assert visit.files == {}
+    assert visit.token != token
+
+
+def test_leaving_removes_files_and_stops_work(tmp_path):
+    desk = Desk(tmp_path)
+    visit = desk.visit("a")
+    told = visit.begin(lambda share: None)
+    told(0.1)
+    desk.leave("a")
+    assert visit.is_over
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(Stopped):
+        told(0.2)
+
+
+def test_stopping_ends_the_work_of_before_only(tmp_path):
+    visit = Desk(tmp_path).visit("a")
+    shares = []
+    old = visit.begin(shares.append)
+    visit.stop()
+    new = visit.begin(shares.append)
+    new(0.5)
+    with pytest.raises(Stopped):
+        old(0.9)
+    assert shares == [0.5]
