@@ -295,7 +295,9 @@ def heat_strip(
         frame = scaled(frames[i], height_px)
         place = Normalize(*limits, clip=True)(heat[i].astype(np.float64))
         size = frame.shape[1], height_px
-        weight = np.asarray(Image.fromarray(np.asarray(place, dtype=np.float32)).resize(size, Image.Resampling.BILINEAR))
+        weight = np.asarray(
+            Image.fromarray(np.asarray(place, dtype=np.float32)).resize(size, Image.Resampling.BILINEAR)
+        )
         colour = 255 * matplotlib.colormaps["inferno"](weight.clip(0, 1))[..., :3]
         share = 0.35 + 0.4 * weight[..., None].clip(0, 1)
         above.append(frame)
