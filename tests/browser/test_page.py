@@ -71,6 +71,8 @@ def test_downloads(tab, day, model):
     assert {row["video"] for row in rows} == {"day.mp4"}  # and no path of this machine
     everything = zipfile.ZipFile(io.BytesIO(fetch(tab, "day.zip")))
     assert {"predictions.csv", "timelines.json", "boris/project.boris"} <= set(everything.namelist())
+    (options,) = (item["options"] for item in json.loads(everything.read("timelines.json")))
+    assert options["threshold"] is None  # an empty field leaves it to the model
     assert json.loads(everything.read("boris/project.boris"))["observations"]["day"]["file"] == {
         "1": ["day.mp4"]
     }
@@ -91,9 +93,13 @@ def test_settings(tab, day):
     tab.get_by_label("min seconds").fill("60")
     tab.click("#apply")
     tab.wait_for_selector(".ad-bouts summary:text-is('0 bouts')")
-    tab.get_by_label("min seconds").fill("-1")
-    tab.click("#apply")
-    tab.wait_for_selector(".ad-error, .toast-body")
+    for wrong, why in (
+        ("-1", "min_seconds: Input should be greater than or equal to 0; got '-1'."),
+        ("x", "got 'x'."),
+    ):
+        tab.get_by_label("min seconds").fill(wrong)
+        tab.click("#apply")
+        tab.wait_for_selector(f'.ad-error:has-text("{why}")')
 
 
 def test_where(tab, day):

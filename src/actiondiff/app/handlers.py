@@ -24,7 +24,6 @@ SETTINGS = ("smooth_seconds", "min_seconds", "max_gap_seconds", "threshold")
 _PROGRESS = gr.Progress()
 _log = logging.getLogger(__name__)
 _Values: TypeAlias = tuple[Any, ...]
-_Number: TypeAlias = float | None
 
 
 @dataclass(frozen=True)
@@ -46,10 +45,10 @@ class Handlers:
     def look(
         self,
         upload: str | None,
-        smooth: _Number,
-        shortest: _Number,
-        gap: _Number,
-        threshold: _Number,
+        smooth: str,
+        shortest: str,
+        gap: str,
+        threshold: str,
         request: gr.Request,
         progress: gr.Progress = _PROGRESS,
     ) -> _Values:
@@ -71,9 +70,7 @@ class Handlers:
 
         return _say(work, nothing, visit)
 
-    def retime(
-        self, smooth: _Number, shortest: _Number, gap: _Number, threshold: _Number, request: gr.Request
-    ) -> _Values:
+    def retime(self, smooth: str, shortest: str, gap: str, threshold: str, request: gr.Request) -> _Values:
         """New values of: status, findings."""
         visit = self.desk.visit(request.session_hash)
 
@@ -119,13 +116,13 @@ class Handlers:
         return show_findings(findings, video, visit.publish("exports", exports))
 
 
-def _timeline_options(*values: _Number) -> TimelineOptions:
+def _timeline_options(*values: str) -> TimelineOptions:
     """What the fields hold; an empty one leaves it to the model.
 
     Raises:
         UsageError: If a value is not allowed.
     """
-    given = {name: value for name, value in zip(SETTINGS, values, strict=True) if value is not None}
+    given = {name: value for name, value in zip(SETTINGS, values, strict=True) if value.strip()}
     try:
         return TimelineOptions.model_validate(given)
     except ValidationError as error:

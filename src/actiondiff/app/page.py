@@ -68,16 +68,15 @@ def build_page(model: ActionDiff, card: str, *, name: str, desk: Desk, options: 
     return page
 
 
-def _field(name: str, values: TimelineOptions) -> gr.Number:
-    """A number of the timeline's options; empty where the model has none of its own."""
-    is_share = name == "threshold"
-    return gr.Number(
-        getattr(values, name),
+def _field(name: str, values: TimelineOptions) -> gr.Textbox:
+    """A number of the timeline's options. Empty leaves it to the model: gradio's own field would say 0."""
+    value = getattr(values, name)
+    return gr.Textbox(
+        "" if value is None else f"{value:g}",
         label=name.replace("_", " "),
         info=TimelineOptions.model_fields[name].description,
-        minimum=0,
-        maximum=1 if is_share else None,
-        step=0.05 if is_share else 0.1,
+        placeholder="as the model has it",
+        max_lines=1,
         min_width=210,
     )
 
@@ -87,7 +86,7 @@ def _wire(
     handlers: Handlers,
     *,
     upload: gr.File,
-    fields: list[gr.Number],
+    fields: list[gr.Textbox],
     action: gr.Dropdown,
     method: gr.Radio,
     ask: gr.Button,
@@ -107,17 +106,20 @@ def _wire(
         "api_visibility": "private",
     }
 
-    def shown(visible: bool) -> Any:
-        return lambda: gr.update(visible=visible)
+    def begun() -> Any:
+        return gr.update(visible=True), ""
 
-    looking = upload.upload(handlers.stop, None, None, **quick).then(shown(True), None, stop, **quick)
+    def done() -> Any:
+        return gr.update(visible=False)
+
+    looking = upload.upload(handlers.stop, None, None, **quick).then(begun, None, [stop, status], **quick)
     looking = looking.then(
         handlers.look, [upload, *fields], [status, findings, place, more, action, upload], **long
     )
-    looking.then(shown(False), None, stop, **quick)
-    finding = ask.click(shown(True), None, stop, **quick)
+    looking.then(done, None, stop, **quick)
+    finding = ask.click(begun, None, [stop, status], **quick)
     finding = finding.then(handlers.find_place, [action, method], [status, place], **long)
-    finding.then(shown(False), None, stop, **quick)
+    finding.then(done, None, stop, **quick)
     apply.click(handlers.retime, fields, [status, findings], **long)
     stop.click(handlers.stop, None, None, **quick)
     page.unload(handlers.leave)
