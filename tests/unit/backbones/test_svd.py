@@ -16,7 +16,7 @@ LAYERS = range(1, 14)
 
 
 def load(**options: object) -> SVD:
-    backbone = load_backbone("tiny", **{"height": 32, "width": 48, "threads": 1} | options)
+    backbone = load_backbone("random-tiny", **{"height": 32, "width": 48, "threads": 1} | options)
     assert isinstance(backbone, SVD)
     return backbone
 
@@ -181,7 +181,8 @@ def test_settings_rebuild_the_backbone_and_name_what_differs():
 
 def test_weights_that_are_given_are_used(shared_dir):
     weights = shared_dir / "goldens" / "sgm_tiny_unet.safetensors"
-    given = load(weights=weights, unet_head_dim=16, clip_head_dim=16)
+    options = {"height": 32, "width": 48, "unet_head_dim": 16, "clip_head_dim": 16}
+    given = load_backbone("tiny", weights=weights, **options)
     assert given.settings["weights"] != load().settings["weights"]
     assert given.extract(video(), layers=[3])[20, 3].shape == (8, 32)
 

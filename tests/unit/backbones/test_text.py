@@ -30,7 +30,9 @@ def video(seed: int = 0, count: int = 8) -> Frames:
 
 def load(folder, actions=NAMES, **options):
     size = {"height": 32, "width": 48, "threads": 1, "device": "cpu"}
-    return load_backbone("tiny", conditioning="text", text_weights=folder, actions=actions, **size, **options)
+    return load_backbone(
+        "random-tiny", conditioning="text", text_weights=folder, actions=actions, **size, **options
+    )
 
 
 def numbers_of(name):
