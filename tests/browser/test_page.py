@@ -112,9 +112,8 @@ def test_where(tab, day):
 
 def test_about_the_model(tab, model):
     tab.click("#about button")
-    text = tab.inner_text("#about")
-    assert "tiny" in text
-    assert "bright, dark" in text
+    tab.get_by_text("bright, dark").first.wait_for()
+    assert "tiny" in tab.inner_text("#about")
 
 
 def test_long_work_can_be_stopped(tab, long_day):
