@@ -2,11 +2,15 @@
 
     python benchmarks/builtin.py WORK --pretrained RUN/tiny[,RUN/tiny ...] [--targets reserved] [--json FILE]
         [--log RUN/log.jsonl] [--into FILE ...]
+    python benchmarks/builtin.py WORK --pretrained RUN/tiny --grid [--json FILE] [--into FILE ...]
 
 Heads of one recipe learn from the same source clips and are tested in domain and on unseen species, contexts
 and views. The layer of each feature is chosen on held-out source clips. Differences are paired: the same test
 clips, resampled by individual, and seeds of pre-training and heads resampled with them. What is in WORK from
 an earlier call is used again. `--log` adds a table of the pre-training's own log.
+
+`--grid` trains a head at each layer and timestep instead, and again with one thing changed at a time, so that
+one can tell what an early timestep's features owe to the latents, to the conditioning and to the timestep.
 """
 
 import argparse
@@ -33,7 +37,21 @@ from actiondiff.recipe import load_recipe
 SHIFTS = ("species", "context", "view")
 COLUMNS = ("in-domain", *SHIFTS)
 LAYERS = ("layer3", "layer6", "layer9", "layer12")
-GRID_TIMESTEPS = (5, 15, 20, 25, 29)
+GRID_TIMESTEPS = (5, 10, 15, 20, 25, 29)
+CONTROL_LAYERS = ("layer3", "layer12")
+CONTROL_TIMESTEPS = (5, 15, 25)
+CONTROLS: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "temporal modules off": {"temporal": False},
+    "noised as in training": {"noise": "forward"},
+    "timestep in the scaling only": {"sigma_embed": 20},
+    "timestep in the embedding only": {"sigma_scale": 20},
+    "hardly any latent": {"sigma_scale": 0},  # divided by 700 throughout
+    "no concatenated latents": {"latents": "zero"},
+    "no image embedding": {"embedding": "none"},
+}
+"""One thing changed at a time. Source: the recipe `timestep-controls`."""
+STRIDE = 4  # frames, of all features
 TIMESTEP = 20
 RESAMPLES = 2000
 AGAINST = ("random weights", "temporal off", "VAE latents", "pixels", "motion", "3-D CNN", "single frame")
@@ -245,9 +263,11 @@ class Cnn(nn.Module):
 
 
 def cnn_scores(study: Study, epochs: int = 30) -> list[list[Scored]]:
-    """A network trained from scratch on the training clips, one for each head seed."""
+    """A network trained from scratch on the frames that features are made of, one for each head seed."""
     root, rows = study.path.parent, study.rows
-    clips = torch.stack([torch.from_numpy(ad.read_video(root / video).pixels) for video in rows.video])
+    clips = torch.stack(
+        [torch.from_numpy(ad.read_video(root / video, stride=STRIDE).pixels) for video in rows.video]
+    )
     names = sorted(rows.label.unique())
     labels = torch.tensor([names.index(label) for label in rows.label])
     train = torch.tensor(np.flatnonzero(rows.split == "train"))
@@ -280,9 +300,7 @@ def cnn_scores(study: Study, epochs: int = 30) -> list[list[Scored]]:
     return [results]
 
 
-def evaluate(
-    study: Study, pretrained: tuple[str, ...], *, timestep: int, with_cnn: bool, with_grid: bool
-) -> dict[str, Any]:
+def evaluate(study: Study, pretrained: tuple[str, ...], *, timestep: int, with_cnn: bool) -> dict[str, Any]:
     """Everything, as plain numbers."""
     found: dict[str, list[list[Scored]]] = {}
     rows: dict[str, Any] = {}
@@ -308,10 +326,7 @@ def evaluate(
         rows[name]["intervals"] = {column: summary(means[column]) for column in COLUMNS} | {
             "mean of shifts": summary(np.mean([means[shift] for shift in SHIFTS], axis=0))
         }
-    result = {"rows": rows, "differences": _differences(rows, drawn)}
-    if with_grid:
-        result["grid"] = grid(study, conditions(pretrained, timestep)[0])
-    return result
+    return {"rows": rows, "differences": _differences(rows, drawn)}
 
 
 def _differences(rows: dict[str, Any], drawn: dict[str, dict[str, np.ndarray]]) -> dict[str, Any]:
@@ -332,18 +347,114 @@ def _differences(rows: dict[str, Any], drawn: dict[str, dict[str, np.ndarray]]) 
     return result
 
 
-def grid(study: Study, condition: Condition) -> dict[str, Any]:
-    """Layer x timestep of the first pre-training seed, one head each."""
-    only = Condition(condition.name, condition.backbone, condition.layers, weights=condition.weights[:1])
-    study.extract(only, GRID_TIMESTEPS, LAYERS)
-    variant = only.variants()[0][0]
-    return {
-        f"t{timestep}": {
-            layer: {column: _mean(study.score(only, variant, timestep, layer), column) for column in COLUMNS}
-            for layer in LAYERS
-        }
-        for timestep in sorted({*GRID_TIMESTEPS, condition.timestep})
+Cells = dict[tuple[int, str], list[Scored]]
+
+
+def grid(study: Study, pretrained: str) -> dict[str, Any]:
+    """Heads at every layer and timestep, of trained and random weights, and under the controls."""
+    tables = {
+        "trained": Condition("trained", "tiny", LAYERS, weights=(pretrained,)),
+        "random weights": Condition("random weights", "random-tiny", LAYERS),
     }
+    result: dict[str, Any] = {"cells": {}, "controls": {}}
+    for name, condition in tables.items():
+        cells = _cells(study, condition, GRID_TIMESTEPS, LAYERS)
+        result["cells"][name] = _plain(cells)
+        if name == "trained":
+            result["effect"] = timestep_effect(study, cells)
+    for name, options in CONTROLS.items():
+        changed = Condition(name, "tiny", CONTROL_LAYERS, weights=(pretrained,), options=options)
+        result["controls"][name] = _plain(_cells(study, changed, CONTROL_TIMESTEPS, CONTROL_LAYERS))
+    return result
+
+
+def _cells(study: Study, condition: Condition, timesteps: Sequence[int], layers: Sequence[str]) -> Cells:
+    print(f"{condition.name} ...", flush=True)
+    study.extract(condition, timesteps, layers)
+    variant = condition.variants()[0][0]
+    return {
+        (timestep, layer): study.score(condition, variant, timestep, layer)
+        for timestep in timesteps
+        for layer in layers
+    }
+
+
+def _plain(cells: Cells) -> dict[str, dict[str, float]]:
+    return {
+        f"t{timestep} {layer}": {column: _mean(scores, column) for column in COLUMNS}
+        | {"validation": round(float(np.mean([score.validation for score in scores])), 4)}
+        for (timestep, layer), scores in cells.items()
+    }
+
+
+def timestep_effect(study: Study, cells: Cells) -> dict[str, Any]:
+    """What each timestep gains over the last, in domain and on the shifts, and the difference of the gains.
+
+    Scores are means over layers and heads; intervals are over individuals. The paper's claim is that the last
+    value, the interaction, is above zero for early timesteps.
+    """
+    timesteps = sorted({timestep for timestep, _ in cells})
+    means: dict[int, dict[str, np.ndarray]] = {timestep: {} for timestep in timesteps}
+    for number, column in enumerate(COLUMNS):
+        drawn = resample(study.groups(column), RESAMPLES, seed=number)  # (R, N)
+        weights = np.vstack([np.ones((1, drawn.shape[1])), drawn])  # the clips themselves first
+        for timestep in timesteps:
+            right = [s.right[column] for (t, _), scores in cells.items() if t == timestep for s in scores]
+            means[timestep][column] = weights @ np.mean(right, axis=0) / weights.sum(1)
+    result = {}
+    for timestep in timesteps[:-1]:
+        gains = {column: means[timestep][column] - means[timesteps[-1]][column] for column in COLUMNS}
+        outside = np.mean([gains[shift] for shift in SHIFTS], axis=0)
+        values = {
+            "in-domain": gains["in-domain"],
+            "mean of shifts": outside,
+            "interaction": outside - gains["in-domain"],
+        }
+        result[f"t{timestep}"] = {
+            name: {"difference": round(float(value[0]), 4), "interval": summary(value[1:])}
+            for name, value in values.items()
+        }
+    return result
+
+
+def grid_markdown(found: dict[str, Any]) -> str:
+    """The grid's tables: in domain and the mean of the shifts of each cell, the effect, the controls."""
+    lines = []
+    for name, cells in found["cells"].items():
+        head = " | ".join(f"t{timestep}" for timestep in GRID_TIMESTEPS)
+        lines += [f"{name.capitalize()}, in domain / mean of shifts:", "", f"| layer | {head} |"]
+        lines.append("|" + "--|" * (len(GRID_TIMESTEPS) + 1))
+        for layer in LAYERS:
+            row = " | ".join(_both(cells[f"t{timestep} {layer}"]) for timestep in GRID_TIMESTEPS)
+            lines.append(f"| {layer.removeprefix('layer')} | {row} |")
+        lines.append("")
+    last = GRID_TIMESTEPS[-1]
+    lines += [
+        f"Trained, mean over layers, minus the same at t{last}, with 95 % intervals over individuals:",
+        "",
+        "| timestep | in domain | mean of shifts | shifts minus in domain |",
+        "|--|--|--|--|",
+    ]
+    for timestep, values in found["effect"].items():
+        cells = " | ".join(_difference(cell) for cell in values.values())
+        lines.append(f"| {timestep.removeprefix('t')} | {cells} |")
+    heads = [f"t{t} {layer}" for layer in CONTROL_LAYERS for t in CONTROL_TIMESTEPS]
+    named = " | ".join(head.replace("layer", "layer ") for head in heads)
+    lines += ["", "One thing changed at a time, in domain / mean of shifts:", "", f"| changed | {named} |"]
+    lines.append("|" + "--|" * (len(heads) + 1))
+    for name, cells in found["controls"].items():
+        lines.append(f"| {name} | " + " | ".join(_both(cells[head]) for head in heads) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _both(cell: dict[str, float]) -> str:
+    outside = float(np.mean([cell[shift] for shift in SHIFTS]))
+    return f"{100 * cell['in-domain']:.0f} / {100 * outside:.0f}"
+
+
+def _difference(cell: dict[str, Any]) -> str:
+    low, high = cell["interval"]
+    return f"{100 * cell['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
 def markdown(result: dict[str, Any]) -> str:
@@ -360,18 +471,7 @@ def markdown(result: dict[str, Any]) -> str:
     lines += ["", "| trained minus | " + " | ".join((*COLUMNS, "mean of shifts")) + " |"]
     lines.append("|" + "--|" * (len(COLUMNS) + 2))
     for name, row in result["differences"].items():
-        cells = [
-            f"{100 * cell['difference']:+.1f} ({100 * cell['interval'][0]:+.1f} to "
-            f"{100 * cell['interval'][1]:+.1f})"
-            for cell in row.values()
-        ]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    for column in COLUMNS if "grid" in result else ():
-        lines += ["", f"Layer by timestep, {column}:", "", "| layer | " + " | ".join(result["grid"]) + " |"]
-        lines.append("|" + "--|" * (len(result["grid"]) + 1))
-        for layer in LAYERS:
-            cells = [f"{100 * cells[layer][column]:.1f}" for cells in result["grid"].values()]
-            lines.append(f"| {layer.removeprefix('layer')} | " + " | ".join(cells) + " |")
+        lines.append(f"| {name} | " + " | ".join(_difference(cell) for cell in row.values()) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -399,13 +499,15 @@ def put_between(text: str, name: str, tables: str) -> str:
 
 
 def put_into(text: str, result: dict[str, Any]) -> str:
-    """A text with the tables at their marks: `figures: TARGETS`, and `training` where there is a log."""
+    """A text with the tables at their marks: `figures: TARGETS` or `grid`, and `training` with a log."""
     settings = (
         f"{result['train']} training clips, {result['test']} test clips a column, "
-        f"{result['pretraining_seeds']} pre-training x {result['head_seeds']} head seeds, timestep "
-        f"{result['timestep']}; accuracy in %, 95 % intervals over individuals and seeds; chance 12.5. World "
-        f"{result['world'][:12]}.\n"
+        f"{result['pretraining_seeds']} pre-training x {result['head_seeds']} head seeds; accuracy in %, "
+        f"chance 12.5; {result['targets']} targets; world {result['world'][:12]}."
     )
+    if "cells" in result:
+        return put_between(text, "grid", f"{settings}\n\n{grid_markdown(result)}")
+    settings += f" Timestep {result['timestep']}; 95 % intervals over individuals and seeds.\n"
     text = put_between(text, f"figures: {result['targets']}", settings + "\n" + markdown(result))
     return put_between(text, "training", result["training"]) if "training" in result else text
 
@@ -420,33 +522,35 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=512, help="clips to learn from")
     parser.add_argument("--test", type=int, default=512, help="clips of each test")
     parser.add_argument("--head-seeds", type=int, default=3)
-    parser.add_argument("--no-grid", action="store_true", help="leave out the layer x timestep grid")
+    parser.add_argument("--grid", action="store_true", help="layers x timesteps of the first weights instead")
     parser.add_argument("--no-cnn", action="store_true", help="leave out the network trained from scratch")
     parser.add_argument("--timestep", type=int, default=TIMESTEP, help="of the networks' features")
     parser.add_argument("--log", type=Path, help="log.jsonl of a pre-training run, to tabulate")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--into", type=Path, nargs="*", default=(), help="texts whose tables are replaced")
-    arguments = parser.parse_args()
+    given = parser.parse_args()
 
-    pretrained = tuple(arguments.pretrained.split(","))
-    study = Study(arguments.work, arguments.targets, arguments.train, arguments.test, arguments.head_seeds)
-    result = evaluate(
-        study, pretrained, timestep=arguments.timestep,
-        with_cnn=not arguments.no_cnn, with_grid=not arguments.no_grid,
-    )  # fmt: skip
-    if arguments.log:
-        result["training"] = training_table(arguments.log)
+    pretrained = tuple(given.pretrained.split(","))
+    if given.grid:
+        pretrained = pretrained[:1]
+    study = Study(given.work, given.targets, given.train, given.test, given.head_seeds)
+    if given.grid:
+        result = grid(study, pretrained[0])
+    else:
+        result = evaluate(study, pretrained, timestep=given.timestep, with_cnn=not given.no_cnn)
+    if given.log:
+        result["training"] = training_table(given.log)
     result |= {
-        "targets": arguments.targets, "timestep": arguments.timestep,
-        "train": arguments.train, "test": arguments.test,
-        "head_seeds": arguments.head_seeds, "pretraining_seeds": len(pretrained),
+        "targets": given.targets, "timestep": GRID_TIMESTEPS if given.grid else given.timestep,
+        "train": given.train, "test": given.test,
+        "head_seeds": given.head_seeds, "pretraining_seeds": len(pretrained),
         "weights": [load_backbone("tiny", weights=path).settings["weights"] for path in pretrained],
         "world": world_hash(), "environment": environment(),
     }  # fmt: skip
-    print(markdown(result))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
-    for path in arguments.into:
+    print(grid_markdown(result) if given.grid else markdown(result))
+    if given.json:
+        given.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+    for path in given.into:
         path.write_text(put_into(path.read_text("utf-8"), result), "utf-8")
 
 
