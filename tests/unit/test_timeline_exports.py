@@ -99,8 +99,30 @@ def test_a_boris_project_is_what_boris_writes(tmp_path, videos):
     ]  # fmt: skip
     assert observation["events"][0][4] == "p=0.91"
     assert observation["events"][0][5] == 4  # the frame at 0.4 s
-    assert observation["media_info"]["fps"] == {str(videos[0]): 10.0}
+    assert observation["media_info"]["fps"] == {"../../søuth/cam 1.mp4": 10.0}
     assert "50.0% of the video decoded" in observation["description"]
+
+
+def test_a_boris_project_leads_to_its_videos(tmp_path, videos, monkeypatch):
+    """BORIS looks for media in its project's folder; paths given from elsewhere would not be found."""
+    monkeypatch.chdir(videos[0].parent)
+    out = written(tmp_path, [timeline("cam 1.mp4"), timeline("no file")], "boris", "csv", "json")
+    project = json.loads((out / "boris/project.boris").read_text("ascii"))
+    first, second = (entry["file"]["1"] for entry in project["observations"].values())
+    assert (out / "boris" / first[0]).resolve() == videos[0]
+    assert not Path(first[0]).is_absolute()
+    assert second == ["no file"]
+    table = pd.read_csv(out / "boris/tabular/cam 1.csv")
+    assert table["Media file name"].unique().tolist() == first
+    assert set(pd.read_csv(out / "scores.csv")["video"]) == {"../søuth/cam 1.mp4", "no file"}
+    assert json.loads((out / "timelines.json").read_text())[0]["video"] == "cam 1.mp4"
+
+
+def test_a_workbook_is_no_export_that_is_read(tmp_path):
+    path = tmp_path / "events.xlsx"
+    path.write_bytes(b"PK\x03\x04\xc7\x00")
+    with pytest.raises(TableError, match=r"no text in UTF-8: export events as CSV or TSV"):
+        read_boris(path)
 
 
 def test_text_exports_for_boris_have_its_columns(tmp_path, videos):
@@ -118,13 +140,13 @@ def test_text_exports_for_boris_have_its_columns(tmp_path, videos):
 
 def test_bouts_are_a_table_of_labels(tmp_path, videos):
     out = written(tmp_path, [timeline(str(path)) for path in videos], "csv")
-    table = read_table(out / "bouts.csv")
+    table = read_table(out / "bouts.csv", check_files=True)
     assert [(e.labels, e.start_seconds, e.end_seconds) for e in table.examples[:3]] == [
         ((b.label,), b.start_seconds, b.end_seconds) for b in BOUTS
     ]
     assert table.examples[0].columns["padding_share"] == "0.1250"
     assert table.examples[0].columns["coverage"] == "0.5000"
-    assert read_bouts(out / "bouts.csv")[str(videos[1])] == list(BOUTS)
+    assert read_bouts(out / "bouts.csv")["../north/cam 1.mp4"] == list(BOUTS)
     scores = pd.read_csv(out / "scores.csv")
     assert list(scores.columns) == ["video", "frame_index", "seconds", *[f"p({label})" for label in LABELS]]
     assert len(scores) == 14

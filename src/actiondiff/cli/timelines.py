@@ -14,8 +14,9 @@ def test_timelines(
     run: Path, store: Path, table: Path, out: Path | None, *, root: Path | None, as_json: bool
 ) -> None:
     """Score timelines of videos against timed labels, and print or write the scores."""
+    from actiondiff.datasets.table import read_table
     from actiondiff.ethogram import evaluate_timelines
-    from actiondiff.exports.bouts import write_bouts
+    from actiondiff.exports.bouts import seen_from, write_bouts
     from actiondiff.exports.record import write_record
     from actiondiff.heads.bundle import load_bundle
     from actiondiff.pipeline import find_run
@@ -27,7 +28,8 @@ def test_timelines(
         _, config = load_bundle(find_run(run))
         found = list(result.timelines.items())
         write_record(out, found, run=run, config=config, truth=result.truth, scores=result.metrics)
-        write_bouts(out / "bouts.csv", list(result.timelines.values()))
+        base = root or read_table(table).root
+        write_bouts(out / "bouts.csv", seen_from(out, list(result.timelines.values()), root=base))
     if as_json:
         typer.echo(json.dumps(result.metrics, indent=2))
         return

@@ -137,7 +137,11 @@ def _coded(observation: _Observation, part: tuple[str, float, float], label: str
 
 def _export(path: Path, problems: list[str]) -> list[CodedBout]:
     """Rows of a text export, whatever its layout."""
-    text = path.read_text("utf-8-sig")
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError:
+        problems.append("it is no text in UTF-8: export events as CSV or TSV, or give the .boris project")
+        return []
     first = text.splitlines()[0] if text else ""
     lines = list(csv.reader(text.splitlines(keepends=True), delimiter="\t" if "\t" in first else ","))
     numbered = [(number, line) for number, line in enumerate(lines, start=1) if any(line)]

@@ -174,7 +174,7 @@ def _observation(timeline: Timeline, date: str) -> dict[str, Any]:
         "file": {"1": [video]},
         "type": "MEDIA",
         "date": date,
-        "description": f"{timeline.coverage:.1%} of the video decoded.",
+        "description": _description(timeline),
         "time offset": 0.0,
         "events": events,
         "independent_variables": {},
@@ -200,6 +200,7 @@ def _common(name: str, timeline: Timeline, made: datetime, columns: Sequence[str
     values = {
         "Observation id": name,
         "Observation date": made.strftime("%Y-%m-%d %H:%M:%S"),
+        "Description": _description(timeline),
         "Source": f"player #1:{timeline.video}",
         "Time offset (s)": "0.0",
         "Media duration (s)": f"{timeline.end_seconds:.3f}",
@@ -218,6 +219,10 @@ def _fps(timeline: Timeline) -> float:
     seconds, index = timeline.seconds, timeline.frame_index
     time = float(seconds[-1] - seconds[0])
     return float(index[-1] - index[0]) / time if time > 0 else 0.0
+
+
+def _description(timeline: Timeline) -> str:
+    return f"{timeline.coverage:.1%} of the video decoded."
 
 
 def _comment(bout: Bout) -> str:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,40 @@ from actiondiff.provenance import atomic_path
 from actiondiff.timeline import Timeline
 from actiondiff.types import JSON, Bout
 
-__all__ = ["BOUT_COLUMNS", "bout_rows", "read_bouts", "write_bouts", "write_json", "write_scores"]
+__all__ = [
+    "BOUT_COLUMNS",
+    "bout_rows",
+    "read_bouts",
+    "seen_from",
+    "write_bouts",
+    "write_json",
+    "write_scores",
+]
 
 BOUT_COLUMNS = (
     "video", "label", "start_seconds", "end_seconds", "duration_seconds", "probability", "start_frame",
     "coverage", "padding_share",
 )  # fmt: skip
+
+
+def seen_from(
+    folder: str | os.PathLike[str], timelines: Sequence[Timeline], *, root: str | os.PathLike[str] = "."
+) -> list[Timeline]:
+    """Timelines whose videos are named by their paths from a folder, so that files in it lead to them.
+
+    Args:
+        folder: Where files about them are written.
+        timelines: Names of videos that are no files, as of frames in memory, stay as they are.
+        root: Folder that the paths start from now.
+    """
+    base = Path(folder).resolve()
+    paths = [Path(root, timeline.video) for timeline in timelines]
+    return [
+        replace(timeline, video=Path(os.path.relpath(path.resolve(), base)).as_posix())
+        if path.is_file()
+        else timeline
+        for path, timeline in zip(paths, timelines, strict=True)
+    ]
 
 
 def bout_rows(timelines: Sequence[Timeline]) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.exports.boris import write_aggregated, write_project, write_tabular
-from actiondiff.exports.bouts import write_bouts, write_json, write_scores
+from actiondiff.exports.bouts import seen_from, write_bouts, write_json, write_scores
 from actiondiff.exports.camtrap_dp import check_about, write_camtrap_dp
 from actiondiff.exports.deepethogram import write_matrices
 from actiondiff.timeline import Timeline
@@ -30,7 +30,8 @@ def write_timelines(
     """Write timelines.
 
     `csv`: `bouts.csv` and `scores.csv`. `json`: `timelines.json`. `boris`: a folder with `project.boris`,
-    `aggregated.csv` and `tabular/`. `camtrap-dp` and `deepethogram`: a folder of that name each.
+    `aggregated.csv` and `tabular/`. `camtrap-dp` and `deepethogram`: a folder of that name each. Videos are
+    named by their paths from `bouts.csv` and from `project.boris`, in `timelines.json` as given.
 
     Args:
         folder: Where to.
@@ -50,13 +51,15 @@ def write_timelines(
     folder, made = Path(folder), made or datetime.now(UTC)
 
     def csv() -> None:
-        write_bouts(folder / "bouts.csv", timelines)
-        write_scores(folder / "scores.csv", timelines)
+        named = seen_from(folder, timelines)
+        write_bouts(folder / "bouts.csv", named)
+        write_scores(folder / "scores.csv", named)
 
     def boris() -> None:
-        write_project(folder / "boris" / "project.boris", timelines, model=model, made=made)
-        write_aggregated(folder / "boris" / "aggregated.csv", timelines, made=made)
-        write_tabular(folder / "boris" / "tabular", timelines, made=made)
+        named = seen_from(folder / "boris", timelines)  # BORIS looks for media from its project's folder
+        write_project(folder / "boris" / "project.boris", named, model=model, made=made)
+        write_aggregated(folder / "boris" / "aggregated.csv", named, made=made)
+        write_tabular(folder / "boris" / "tabular", named, made=made)
 
     def camtrap_dp() -> None:
         assert about is not None  # checked above
