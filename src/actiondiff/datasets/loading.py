@@ -216,7 +216,11 @@ def pack(
             except UsageError as error:
                 problems[position] = f"example {position + 1} ({examples[position].video}): {error}"
     if problems:
-        raise TableError("spans without features", [problems[position] for position in sorted(problems)])
+        raise TableError(
+            "rows that hold no sampled frame (correct their times, leave them out, or extract with a smaller "
+            "stride)",
+            [problems[position] for position in sorted(problems)],
+        )
     order = sorted(arrays)
     return pack_arrays([arrays[i] for i in order], [examples[i] for i in order], label_names, missing=missing)
 

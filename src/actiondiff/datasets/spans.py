@@ -13,9 +13,11 @@ from pathlib import Path
 from actiondiff.datasets.base import Table
 from actiondiff.errors import TableError, UsageError, VideoError
 from actiondiff.types import Example
-from actiondiff.video.probe import probe
+from actiondiff.video.probe import length_seconds
 
 __all__ = ["cut_spans"]
+
+_BEYOND_SECONDS, _BEYOND_SHARE = 1.0, 0.02  # by the larger, labels may end after the video: clocks differ
 
 
 def cut_spans(
@@ -32,7 +34,7 @@ def cut_spans(
     A span has the labels whose bouts cover `min_share` of it, and is background if none does; where no two
     bouts of the table are at one time, it has the one that covers most. Where the table itself has
     background, the rest of a video counts as not labelled: spans of which bouts, background included, cover
-    less than `min_share` are left out.
+    less than `min_share` are left out. So does the time of rows whose label is empty.
 
     Args:
         table: Rows with times; one without is there for the whole video.
@@ -44,7 +46,8 @@ def cut_spans(
 
     Raises:
         UsageError: If a number is out of its range.
-        TableError: If the length of a video cannot be read; it lists them all.
+        TableError: If no row has a label, the length of a video cannot be read, or labels lie beyond its end;
+            it lists them all.
     """
     step = span_seconds if step_seconds is None else step_seconds
     if not (span_seconds > 0 and step > 0 and 0 < min_share <= 1):
@@ -52,11 +55,13 @@ def cut_spans(
             f"spans need a length and a step above 0 and a share above 0 and up to 1; got {span_seconds}, "
             f"{step} and {min_share}."
         )
+    if not table.label_names:
+        raise TableError(table.source, ["no row has a label, so there is nothing to cut; fill in label"])
     complete = background not in table.label_names
     by_video: dict[str, list[Example]] = {}
     for example in table.examples:
         by_video.setdefault(example.video, []).append(example)
-    one_at_a_time = not any(_overlap(own) for own in by_video.values())
+    one_at_a_time = not any(_overlap([bout for bout in own if bout.labels]) for own in by_video.values())
     problems, spans = [], []
     for video, own in by_video.items():
         try:
@@ -64,12 +69,15 @@ def cut_spans(
         except VideoError as error:
             problems.append(str(error))
             continue
+        problems += _beyond(own, length)
+        unknown = [] if table.labels_are_complete else [bout for bout in own if not bout.labels]
         for number in range(max(1, math.ceil((length - span_seconds) / step + 1e-9))):
             start = number * step
             found = _labels(own, start, min(start + span_seconds, length), min_share)
             seen = [label for label in found if label != background]
             labels = seen[:1] if one_at_a_time else sorted(seen)
-            if not labels and background and (complete or background in found):
+            none = background in found or (complete and not _touched(unknown, start, start + span_seconds))
+            if not labels and background and none:
                 labels = [background]
             if labels:
                 first = own[0]
@@ -109,8 +117,28 @@ def _overlap(bouts: Sequence[Example]) -> bool:
     )
 
 
+def _touched(bouts: Sequence[Example], start: float, end: float) -> bool:
+    """Whether any of them shares time with a span."""
+    return any(
+        (bout.start_seconds or 0.0) < end and (bout.end_seconds is None or bout.end_seconds > start)
+        for bout in bouts
+    )
+
+
+def _beyond(bouts: Sequence[Example], length: float) -> list[str]:
+    """What is labelled where a video has no pictures."""
+    limit = length + max(_BEYOND_SECONDS, _BEYOND_SHARE * length)
+    return [
+        f"{bout.video}: {'; '.join(bout.labels) or 'a row'} from {bout.start_seconds or 0:g} s to "
+        f"{'the end' if bout.end_seconds is None else f'{bout.end_seconds:g} s'}, but its pictures end at "
+        f"{length:.2f} s; are the times of another file, or of another frame rate?"
+        for bout in bouts
+        if (bout.start_seconds or 0.0) >= length or (bout.end_seconds or 0.0) > limit
+    ]
+
+
 def _length(path: Path) -> float:
-    seconds = probe(path).duration_seconds
+    seconds = length_seconds(path)
     if seconds is None:
-        raise VideoError(f"{path}: its header says no duration; convert it, for example to .mp4")
+        raise VideoError(f"{path}: it has neither times nor a frame rate; convert it, for example to .mp4")
     return seconds

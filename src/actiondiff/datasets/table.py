@@ -5,6 +5,8 @@ import io
 import math
 import os
 import posixpath
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -18,6 +20,13 @@ __all__ = ["SPLITS", "read_folder", "read_table"]
 SPLITS = ("train", "val", "test")
 _KNOWN = ("video", "label", "start_seconds", "end_seconds", "split", "group")
 _DELIMITERS = ",;\t"
+_ALIKE = {
+    "label": "label labels behavior behaviors behaviour behaviours action actions class classes",
+    "start_seconds": "start starts startsec startsecond startseconds starttime starttimes onset",
+    "end_seconds": "end ends endsec endsecond endseconds endtime endtimes stop stops stoptime offset",
+    "split": "split",
+    "group": "group",
+}  # what a column is called by mistake: its letters alone, in lower case
 
 
 def read_table(
@@ -28,7 +37,8 @@ def read_table(
     The CSV has a header with `video` (relative to the table) and, as wanted, `label` (several separated by
     `;`), `start_seconds`, `end_seconds`, `split` (train, val, test), `group`, and any further columns. It is
     UTF-8; the separator is the comma, semicolon or tab that the header uses most. Empty rows are skipped.
-    Labels that differ in case or blanks only count as misspelt.
+    Labels that differ in case or blanks only count as misspelt, and so do columns such as `start` or `Label`
+    where there is no `start_seconds` or `label`.
 
     Args:
         path: The table or folder.
@@ -114,6 +124,13 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         f"the column {name} stands {names.count(name)} times"
         for name in sorted({name for name in names if name and names.count(name) > 1})
     ]
+    for name, others in _ALIKE.items():
+        meant = [other for other in names if re.sub("[^a-z]", "", other.lower()) in others.split()]
+        if name not in names and meant:
+            problems.append(
+                f"there is no column {name}, but {meant[0]!r}: call it {name}, or name it otherwise if it means "
+                "something else"
+            )
     if "video" not in names:
         found = ", ".join(names) or "nothing"
         problems.append(f"the column video is missing; the header has: {found}")
@@ -144,7 +161,8 @@ def _example(number: int, row: Mapping[str, str], problems: list[str]) -> Exampl
     split = {"validation": "val"}.get(row.get("split", "").lower(), row.get("split", "").lower())
     if split and split not in SPLITS:
         problems.append(f"row {number}: split is {split!r}; it may be {', '.join(SPLITS)} or empty")
-    labels = [label.strip() for label in row.get("label", "").split(";")]
+    text = unicodedata.normalize("NFC", row.get("label", ""))  # one letter may be written in two ways
+    labels = [label.strip() for label in text.split(";")]
     return Example(
         video=video,
         labels=tuple(dict.fromkeys(label for label in labels if label)),
@@ -177,8 +195,8 @@ def _repeated(examples: Sequence[Example], numbers: Sequence[int]) -> list[str]:
         key = (example.video, example.start_seconds, example.end_seconds)
         if example.video and key in seen:
             problems.append(
-                f"row {number}: the same clip as row {seen[key]} ({example.video}); put its labels in one "
-                "row, separated by ;"
+                f"row {number}: the same clip as row {seen[key]} ({example.video}); leave one out, or put "
+                "their labels in one row, separated by ;"
             )
         seen.setdefault(key, number)
     return problems

@@ -24,6 +24,7 @@ __all__ = [
     "average_rate",
     "duration_seconds",
     "frames",
+    "length_from_packets",
     "open_video",
     "orientation",
     "promise",
@@ -141,6 +142,34 @@ def survey(path: Path) -> Survey:
     return Survey(bool(doubt), gaps, end)
 
 
+def length_from_packets(container: InputContainer, stream: VideoStream) -> float | None:
+    """Seconds from a video's first frame to the end of its last, without decoding; None if unknown.
+
+    Headers are no help where a video does not begin at 0 (Matroska states when it ends), was never finished,
+    or is an MPEG stream (whose duration is guessed). Frames without times are counted at the average rate.
+    """
+    rate, num_frames = average_rate(stream), 0
+    first, last, end = math.inf, -math.inf, -math.inf
+    timed = stream.time_base is not None
+    for packet in _sound_packets(container, stream):
+        if packet.is_discard:  # outside the edit list
+            continue
+        num_frames += 1
+        timed &= packet.pts is not None
+        if packet.pts is not None:
+            first, last = min(first, packet.pts), max(last, packet.pts)
+            end = max(end, packet.pts + (packet.duration or 0))
+    if not num_frames:
+        return None
+    if not timed or (last == first and num_frames > 1):
+        return num_frames / rate if rate else None
+    assert stream.time_base is not None
+    seconds = float((end - first) * stream.time_base)
+    if end > last or num_frames == 1:
+        return seconds or (1 / rate if rate else None)
+    return seconds * num_frames / (num_frames - 1)  # packets without durations: as long as the others
+
+
 def frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     """All frames in order of presentation, not converted.
 
@@ -167,10 +196,10 @@ def orientation(frame: VideoFrame) -> tuple[int, bool]:
     return round(-math.atan2(b, a) / (math.pi / 2)) % 4, mirrored
 
 
-def _sound_packets(container: InputContainer) -> Iterator["Packet[Stream]"]:
-    """Packets of all streams up to the end or the first damage; not the empty ones that flush decoders."""
+def _sound_packets(container: InputContainer, *streams: Stream) -> Iterator["Packet[Stream]"]:
+    """Packets up to the end or the first damage, of all streams if none is given; none that only flush."""
     with suppress(av.error.FFmpegError):
-        yield from (packet for packet in _packets(container) if packet.size)
+        yield from (packet for packet in _packets(container, *streams) if packet.size)
 
 
 def _packets(container: InputContainer, *streams: Stream) -> Iterator["Packet[Stream]"]:

@@ -11,10 +11,26 @@ from numpy.typing import NDArray
 
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.types import DecodeReport, Frames
-from actiondiff.video.container import average_rate, duration_seconds, frames, open_video, orientation
+from actiondiff.video.container import (
+    average_rate,
+    duration_seconds,
+    frames,
+    length_from_packets,
+    open_video,
+    orientation,
+)
 from actiondiff.video.decode import iter_video
 
-__all__ = ["SUFFIXES", "VideoCheck", "VideoInfo", "check_video", "check_videos", "find_videos", "probe"]
+__all__ = [
+    "SUFFIXES",
+    "VideoCheck",
+    "VideoInfo",
+    "check_video",
+    "check_videos",
+    "find_videos",
+    "length_seconds",
+    "probe",
+]
 
 SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".3gp"),
@@ -27,6 +43,7 @@ _FEW_FRAMES = 16
 _SMALL_SIDE_PX = 96
 _DARK = 8.0  # mean of 0..255
 _COLOURLESS = 0.5  # mean difference between a pixel's channels, of 255
+_WRONG_SECONDS, _WRONG_SHARE = 0.3, 0.02  # by the larger, a header's duration may be off
 _UNEVEN = 0.25  # by which an interval may differ from the median before the rate counts as variable
 
 
@@ -91,6 +108,22 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
                 is_mirrored=mirrored,
                 has_audio=bool(container.streams.audio),
             )
+    except VideoError as error:
+        raise VideoError(f"{path}: {error}.") from None
+
+
+def length_seconds(path: str | os.PathLike[str]) -> float | None:
+    """Seconds from a video's first frame to the end of its last, read off its packets; None if unknown.
+
+    Raises:
+        VideoError: If the path is no file, or the file is no video.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise VideoError(f"{path} is not a file; the path of a video file is needed.")
+    try:
+        with open_video(path) as (container, stream):
+            return length_from_packets(container, stream)
     except VideoError as error:
         raise VideoError(f"{path}: {error}.") from None
 
@@ -208,6 +241,11 @@ def _notes(report: DecodeReport, info: VideoInfo, look: _Look) -> Iterator[str]:
         steps = np.diff(np.concatenate(look.seconds))
         if len(steps) and (abs(steps - np.median(steps)) > _UNEVEN * np.median(steps)).any():
             yield f"variable frame rate: {steps.min():.3g} to {steps.max():.3g} s between frames"
+    if look.seconds and report.status == "ok" and info.duration_seconds:
+        times = np.concatenate(look.seconds)
+        shown = float(times[-1] + (np.median(np.diff(times)) if len(times) > 1 else 0))
+        if abs(info.duration_seconds - shown) > max(_WRONG_SECONDS, _WRONG_SHARE * shown):
+            yield f"its pictures last {shown:.2f} s, not the {info.duration_seconds:.2f} s of the header"
     if info.rotation_degrees:
         yield f"turned by {info.rotation_degrees} degrees for showing"
     if info.is_mirrored:

@@ -104,6 +104,25 @@ def test_a_table_without_labels_can_be_extracted(write):
     assert table.label_names == ()
 
 
+def test_columns_that_are_called_otherwise_are_not_passed_over(write):
+    """Bouts under `start` and `stop (s)` would become labels of whole videos, `Label` would be no label."""
+    found = problems(write("video,Label,start,stop (s),Group\na.mp4,eat,0,1,x\n"))
+    assert [problem.split(": ")[0] for problem in found] == [
+        "there is no column label, but 'Label'",
+        "there is no column start_seconds, but 'start'",
+        "there is no column end_seconds, but 'stop (s)'",
+        "there is no column group, but 'Group'",
+    ]
+    assert "call it start_seconds, or name it otherwise" in found[1]
+    table = read_table(write("video,label,start_seconds,end_seconds,start,class\na.mp4,eat,0,1,den 3,Aves\n"))
+    assert dict(table.examples[0].columns) == {"start": "den 3", "class": "Aves"}
+
+
+def test_one_label_typed_on_two_machines_is_one(write):
+    table = read_table(write("video,label\na.mp4,\u00e9levage\nb.mp4,e\u0301levage\n"))
+    assert table.label_names == ("\u00e9levage",)
+
+
 def test_all_problems_at_once_by_row(write):
     found = problems(
         write(

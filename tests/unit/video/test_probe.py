@@ -31,6 +31,14 @@ def test_probe_of_what_is_no_video(studio, tmp_path):
         probe(studio.sound("a.m4a"))
 
 
+def test_a_duration_that_is_not_so_is_noted(studio):
+    """Thirty pictures from 5 s on: Matroska says when they end, not how long they last."""
+    late = check_video(studio.encode("late.mkv", 30, milliseconds=[5000 + 40 * i for i in range(30)]))
+    assert any(note.startswith("its pictures last 1.20 s, not the 6.") for note in late.notes)
+    plain = check_video(studio.encode("a.mkv", 30, audio_seconds=3))
+    assert not any("pictures last" in note for note in plain.notes)
+
+
 def touch(folder, *names):
     for name in names:
         path = folder / name
