@@ -128,8 +128,8 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         meant = [other for other in names if re.sub("[^a-z]", "", other.lower()) in others.split()]
         if name not in names and meant:
             problems.append(
-                f"there is no column {name}, but {meant[0]!r}: call it {name}, or name it otherwise if it means "
-                "something else"
+                f"there is no column {name}, but {meant[0]!r}: call it {name}, or name it otherwise if it "
+                "means something else"
             )
     if "video" not in names:
         found = ", ".join(names) or "nothing"
