@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from actiondiff.cli.app import run
 from actiondiff.options import TimelineOptions
@@ -161,6 +162,49 @@ def test_timeline(study_folder, trained, tmp_path, capsys):
         == 0
     )
     assert rows(tmp_path / "none/bouts.csv") == []
+
+
+def test_heatmaps_of_the_surest_clips(study_folder, trained, tmp_path, capsys):
+    """Of each label the surest, as numbers and as a strip, and what the model itself finds there."""
+    out = tmp_path / "out"
+    assert predict(trained, study_folder / "clips", "-o", out, "--heatmaps", 2, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["heatmaps"] == 4
+    record = json.loads((out / "predicted.json").read_text())
+    made = record["heatmaps"]
+    for label in ("bright", "dark"):
+        surest = sorted(record["videos"], key=lambda video: -video["probabilities"][label])
+        assert [row["video"] for row in made if row["label"] == label] == [row["video"] for row in surest[:2]]
+    model = ActionDiff.from_pretrained(trained, device="cpu")
+    for row in made:
+        picture = out / row["picture"]
+        with Image.open(picture) as strip:
+            assert strip.size == (4 * 96 + 6, 2 * 96 + 2)
+        alone = model.localize(row["video"], row["label"])
+        with np.load(picture.with_suffix(".npz")) as numbers:
+            assert np.array_equal(numbers["probabilities"], alone.probabilities)
+            assert str(numbers["action"]) == row["label"]
+    assert predict(trained, study_folder / "clips", "-o", out) == 0
+    assert "heatmaps" not in json.loads((out / "predicted.json").read_text())
+
+
+def test_heatmaps_of_bouts(trained, tmp_path, capsys):
+    """Only the bout is searched, and of a long one its beginning."""
+    pixels = np.random.default_rng(9).integers(0, 90, (340, 32, 32, 3), dtype=np.uint8)
+    pixels[20:] += 150
+    write_video(tmp_path / "long.mp4", pixels, fps=10)
+    out = tmp_path / "out"
+    options = ["--timeline", "--span-seconds", 0.8, "--min-seconds", 1, "--heatmaps", 1]
+    assert predict(trained, tmp_path / "long.mp4", "-o", out, *options) == 0
+    made = json.loads((out / "predicted.json").read_text())["heatmaps"]
+    assert f"{len(made)} heatmaps" in capsys.readouterr().out
+    bouts = {row["label"]: row for row in rows(out / "bouts.csv")}
+    assert {row["label"] for row in made} == set(bouts) == {"bright", "dark"}
+    for row in made:
+        with np.load((out / row["picture"]).with_suffix(".npz")) as numbers:
+            seconds = numbers["seconds"]
+        start, end = (float(bouts[row["label"]][name]) for name in ("start_seconds", "end_seconds"))
+        assert seconds[0] == pytest.approx(start, abs=1e-3)
+        assert len(seconds) == min(64, round((end - start) * 5))  # every second frame is sampled
 
 
 def test_options_of_bouts_need_a_timeline(study_folder, trained, tmp_path, capsys):

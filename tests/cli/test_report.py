@@ -119,6 +119,31 @@ def test_report_of_predicted_clips(study_folder, trained, tmp_path, capsys):
     ):
         assert words in page
     assert page.count("data:image/jpeg") == 2
+    assert "under a heatmap" not in page
     (out / "predicted.json").write_text('{"format": 0}')
     assert run(["report", str(out)]) == 1
     assert "is of another version; run actiondiff predict again" in capsys.readouterr().err
+
+
+def test_report_with_heatmaps(study_folder, trained, tmp_path):
+    """Strips are in the page, though the videos are gone; of one that is gone as well, it is said."""
+    (tmp_path / "clips").mkdir()
+    for number in range(4):
+        clip = f"clips/{number}.mp4"
+        (tmp_path / clip).write_bytes((study_folder / clip).read_bytes())
+    out = tmp_path / "out"
+    arguments = [str(trained), str(tmp_path / "clips"), "-o", str(out), "--device", "cpu"]
+    assert run(["predict", *arguments, "--heatmaps", "1"]) == 0
+    for clip in (tmp_path / "clips").iterdir():
+        clip.unlink()
+    assert run(["report", str(out)]) == 0
+    page = (out / "report.html").read_text("utf-8")
+    assert page.count("data:image/jpeg") == 2
+    for label in ("bright", "dark"):
+        assert f"the same under a heatmap: {label}: p = " in page
+    assert "a hint, not a measurement" in page
+    next((out / "heatmaps").glob("*.png")).unlink()
+    assert run(["report", str(out)]) == 0
+    page = (out / "report.html").read_text("utf-8")
+    assert page.count("data:image/jpeg") == 1
+    assert "1 strips are no longer in heatmaps" in page

@@ -42,6 +42,12 @@ def predict(
         bool, typer.Option("--timeline", help="Say when: bouts with start and end, of videos of any length.")
     ] = False,
     queue: Annotated[int, typer.Option(min=0, help="How many of the least certain go to queue.csv.")] = 20,
+    heatmaps: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Of how many of the surest examples of each label the report is to show where."
+        ),
+    ] = 0,
     about: Annotated[
         Path | None, typer.Option(help="For camtrap-dp: CSV, where and when each video was taken.")
     ] = None,
@@ -75,6 +81,8 @@ def predict(
             found.append(result)  # kept one by one, for the case of an interruption
     finally:
         counts = job.write(model, found)
+    if heatmaps:
+        counts["heatmaps"] = _draw_heatmaps(out, model, heatmaps, quiet=as_json)
     if as_json:
         typer.echo(json.dumps({**counts, "out": str(out)}))
     else:
@@ -158,6 +166,19 @@ def _watched(results: "Iterator[_Result]", count: int, *, quiet: bool) -> "Itera
 
     console = Console(stderr=True)
     yield from track(results, "Predicting", total=count, console=console, transient=True, disable=quiet)
+
+
+def _draw_heatmaps(out: Path, model: "ActionDiff", each: int, *, quiet: bool) -> int:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from actiondiff.report.heat_strips import write_heat_strips
+
+    with Progress(console=Console(stderr=True), transient=True, disable=quiet) as bar:
+        task = bar.add_task("Searching", total=1.0)
+        return write_heat_strips(
+            out, model, each=each, progress=lambda share: bar.update(task, completed=share)
+        )
 
 
 def _print(found: "Sequence[_Result]", counts: dict[str, int], out: Path, limit: float) -> None:

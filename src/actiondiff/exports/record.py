@@ -14,7 +14,7 @@ from actiondiff.provenance import atomic_path, environment
 from actiondiff.timeline import Timeline
 from actiondiff.types import JSON, Bout, DecodeReport, Prediction
 
-__all__ = ["RECORD", "model_words", "read_record", "write_record"]
+__all__ = ["RECORD", "add_to_record", "model_words", "read_record", "write_record"]
 
 RECORD = "predicted.json"
 _FORMAT = 1
@@ -65,8 +65,16 @@ def write_record(
         "calibration": _calibration(run),
         "environment": environment(),
     }
-    with atomic_path(Path(folder) / RECORD) as aside:
-        aside.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+    _write(folder, facts)
+
+
+def add_to_record(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
+    """Add to a record what was found later.
+
+    Raises:
+        RunError: If there is none, or it is not in order.
+    """
+    _write(folder, {**read_record(folder), **facts})
 
 
 def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -83,6 +91,11 @@ def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
         raise RunError(f"{path} is of another version; run actiondiff predict again.")
     return facts
+
+
+def _write(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
+    with atomic_path(Path(folder) / RECORD) as aside:
+        aside.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
 
 
 def _calibration(run: str | os.PathLike[str]) -> JSON:

@@ -18,7 +18,6 @@ from actiondiff.video.decode import iter_video
 __all__ = [
     "Clip",
     "Mistake",
-    "confident_examples",
     "find_video",
     "label_mistakes",
     "pictures",
@@ -115,21 +114,6 @@ def label_mistakes(
         if clips:
             found.append(Mistake(title, int(wrong.sum()), clips))
     return found
-
-
-def confident_examples(predictions: pd.DataFrame, *, each: int = 1) -> list[Clip]:
-    """The clips that were named with the greatest confidence, of every class that was predicted.
-
-    Args:
-        predictions: Rows with `video`, `predicted` and the probabilities; `label` where it is known.
-        each: Clips a class.
-    """
-    clips = []
-    for label, rows in predictions.groupby("predicted", sort=True):
-        for _, row in rows.sort_values(f"p({label})", ascending=False, kind="stable").head(each).iterrows():
-            known = f", labelled {row['label']}" if row.get("label") else ""
-            clips.append(_clip(row, f"{label}: p = {row[f'p({label})']:.2f} in {row['video']}{known}"))
-    return clips
 
 
 def _clip(row: "pd.Series[Any]", caption: str) -> Clip:

@@ -18,7 +18,7 @@ from actiondiff.types import Frames
 from actiondiff.video.opening import Progress, Video, picture_size, read_chunks
 from actiondiff.video.write import write_chunks
 
-__all__ = ["overlay_strip", "write_overlay", "write_strip"]
+__all__ = ["colour_limits", "overlay_strip", "write_overlay", "write_strip"]
 
 Pixels = NDArray[np.uint8]
 _EVERY_FRAME: Mapping[str, Any] = {"stride": 1}
@@ -55,7 +55,7 @@ def write_overlay(
         VideoError: If the file cannot be read.
     """
     size = _size(video, height_px)
-    low, high = limits or _limits(heatmap)
+    low, high = limits or colour_limits(heatmap)
     if not low < high:
         raise UsageError(f"limits rise from the first to the second; got {low:g} and {high:g}.")
 
@@ -75,7 +75,7 @@ def overlay_strip(video: Video, heatmap: Heatmap, *, num_frames: int = 6, height
     count = min(num_frames, len(heatmap.frame_index))
     chosen = [(2 * i + 1) * len(heatmap.frame_index) // (2 * count) for i in range(count)]
     wanted = {int(heatmap.frame_index[t]) for t in chosen}
-    size, limits = _size(video, height_px), _limits(heatmap)
+    size, limits = _size(video, height_px), colour_limits(heatmap)
     shown: list[Pixels] = []
     for chunk in read_chunks(video, _EVERY_FRAME, chunk_frames=_CHUNK):
         here = [i for i, frame in enumerate(chunk.frame_index) if int(frame) in wanted]
@@ -95,7 +95,7 @@ def write_strip(path: str | os.PathLike[str], picture: Picture) -> None:
         Image.fromarray(picture.pixels).save(aside, format="png")
 
 
-def _limits(heatmap: Heatmap) -> tuple[float, float]:
+def colour_limits(heatmap: Heatmap) -> tuple[float, float]:
     """From the prior to the map's highest; where nothing exceeds the prior, nothing is coloured."""
     return heatmap.prior, max(float(heatmap.probabilities.max()), heatmap.prior + 0.01)
 

@@ -1,17 +1,18 @@
 """The page of a folder of predictions, for a person: what was seen, for how long, in what order, how sure."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from actiondiff.errors import RunError
 from actiondiff.exports.record import read_record
 from actiondiff.report.card import percent
-from actiondiff.report.clips import Clip, confident_examples, pictures
+from actiondiff.report.clips import Clip, pictures
 from actiondiff.report.ethogram_figures import (
     budget_table,
     ethogram,
@@ -19,9 +20,10 @@ from actiondiff.report.ethogram_figures import (
     time_budgets,
     transition_matrix,
 )
+from actiondiff.report.heat_strips import heat_section
 from actiondiff.report.html import Gallery, Item, Notes, Page, Provenance, Section, Text
+from actiondiff.report.surest import read_bouts, surest
 from actiondiff.report.tables import Grid
-from actiondiff.types import Bout
 
 __all__ = ["prediction_page"]
 
@@ -47,12 +49,16 @@ def prediction_page(folder: str | os.PathLike[str], *, roots: Roots = ()) -> Pag
     several = facts["kind"] == "timelines"
     sections = [
         Section("Videos", tuple(_videos(facts, seen))),
-        *(_when(facts, seen, roots) if several else _clips(facts, seen, roots)),
+        *(_when(facts, seen) if several else _clips(facts, seen)),
+        Section("Examples", tuple(_examples([example.clip for example in surest(facts)], roots))),
+        *heat_section(folder, facts),
         Section("How sure the model may be", tuple(_sureness(facts))),
         Section("Provenance", tuple(_provenance(facts))),
     ]
+    made = datetime.fromisoformat(facts["made"])
     lead = (
-        f"What {facts['model']} says of {len(seen)} videos, as of {facts['made']}. {_headline(facts, seen)}"
+        f"What {facts['model']} says of {len(seen)} videos, as of {made:%d %B %Y, %H:%M %Z}. "
+        f"{_headline(facts, seen)}"
     )
     return Page(f"Predictions {Path(folder).resolve().name}", lead, sections)
 
@@ -93,12 +99,12 @@ def _videos(facts: Facts, seen: Sequence[Facts]) -> list[Item]:
     return items
 
 
-def _when(facts: Facts, seen: Sequence[Facts], roots: Roots) -> list[Section]:
-    """Ethogram, time budget, transitions, and examples of bouts."""
+def _when(facts: Facts, seen: Sequence[Facts]) -> list[Section]:
+    """Ethogram, time budget, transitions."""
     labels = [label for label in facts["labels"] if label != facts["options"].get("background")]
-    videos = {video["video"]: _bouts(video["bouts"]) for video in seen}
+    videos = {video["video"]: read_bouts(video["bouts"]) for video in seen}
     lengths = {video["video"]: float(video["end_seconds"]) for video in seen}
-    known = {video["video"]: _bouts(video["truth"]) for video in seen if video["truth"] is not None}
+    known = {video["video"]: read_bouts(video["truth"]) for video in seen if video["truth"] is not None}
     budget = time_budget(videos, lengths, labels)
     shares = {"predicted": dict(zip(budget["behaviour"], budget["share"], strict=True))}
     if known:
@@ -108,7 +114,6 @@ def _when(facts: Facts, seen: Sequence[Facts], roots: Roots) -> list[Section]:
         Section("Ethogram", (ethogram(videos, lengths, labels=labels, truth=known or None),)),
         Section("Time budget", (time_budgets(shares), budget_table(budget))),
         Section("What follows what", (transition_matrix(videos, labels),)),
-        Section("Examples", tuple(_examples(_bout_clips(videos, labels), roots))),
     ]
     if facts["scores"]:
         sections.insert(0, Section("Scores", tuple(_scores(facts["scores"]))))
@@ -138,36 +143,17 @@ def _scores(scores: Facts) -> list[Item]:
     return [Grid(titles, tuple(rows), "Frame by frame, and bout by bout", note)]
 
 
-def _bout_clips(videos: Mapping[str, Sequence[Bout]], labels: Sequence[str]) -> list[Clip]:
-    """The surest bout of each behaviour."""
-    clips = []
-    for label in labels:
-        found = [(bout, video) for video, bouts in videos.items() for bout in bouts if bout.label == label]
-        if found:
-            bout, video = max(found, key=lambda item: item[0].probability)
-            times = f"{bout.start_seconds:.1f} to {bout.end_seconds:.1f} s"
-            said = f"{label}: p = {bout.probability:.2f} in {Path(video).name}, {times}"
-            clips.append(Clip(video, bout.start_seconds, bout.end_seconds, said))
-    return clips
-
-
-def _clips(facts: Facts, seen: Sequence[Facts], roots: Roots) -> list[Section]:
-    """How many clips of each label, and examples."""
+def _clips(facts: Facts, seen: Sequence[Facts]) -> list[Section]:
+    """How many clips of each label."""
     limit = float(facts["abstain_below"])
-    rows = []
-    for video in seen:
-        label, top = max(video["probabilities"].items(), key=lambda item: item[1])
-        chances = {f"p({name})": p for name, p in video["probabilities"].items()}
-        rows.append({"video": video["video"], "predicted": label, "top": top, **chances})
-    table = pd.DataFrame(rows)
-    sure = table[table["top"] >= limit]
-    counts = {label: int((sure["predicted"] == label).sum()) for label in facts["labels"]}
-    said = [(label, str(count), percent(count / len(table))) for label, count in counts.items()]
-    said.append(("(not sure)", str(len(table) - len(sure)), percent(1 - len(sure) / len(table))))
+    tops = [max(video["probabilities"].items(), key=lambda item: item[1]) for video in seen]
+    named = Counter(label for label, p in tops if p >= limit)
+    said = [(label, str(named[label]), percent(named[label] / len(tops))) for label in facts["labels"]]
+    unsure = len(tops) - named.total()
+    said.append(("(not sure)", str(unsure), percent(unsure / len(tops))))
     grid = Grid(("label", "clips", "share"), tuple(said), "Clips of each label",
                 f"Not sure: the highest probability is below {limit:g}.")  # fmt: skip
-    examples = confident_examples(sure) if len(sure) else []
-    return [Section("Labels", (grid,)), Section("Examples", tuple(_examples(examples, roots)))]
+    return [Section("Labels", (grid,))]
 
 
 def _examples(clips: Sequence[Clip], roots: Roots) -> list[Item]:
@@ -210,7 +196,3 @@ def _sureness(facts: Facts) -> list[Item]:
 def _provenance(facts: Facts) -> list[Item]:
     asked = {name: facts[name] for name in ("run", "model", "made", "abstain_below", "options", "thresholds")}
     return [Provenance(asked, "How it was made"), Provenance(facts["environment"], "Versions and machine")]
-
-
-def _bouts(rows: Sequence[Sequence[Any]]) -> list[Bout]:
-    return [Bout(str(label), float(start), float(end), float(p)) for label, start, end, p in rows]

@@ -6,7 +6,6 @@ import pytest
 
 from actiondiff.report.clips import (
     Clip,
-    confident_examples,
     find_video,
     label_mistakes,
     pictures,
@@ -45,12 +44,6 @@ def test_labels_added_and_missed():
     assert (added.count, [c.caption for c in added.clips]) == (2, ["a: p = 0.80 in 3, labelled b"])
     assert (missed.count, [c.caption for c in missed.clips]) == (2, ["b: p = 0.05 in 3, labelled b"])
     assert [m.title for m in label_mistakes(table(rows[3:], "ab"), "ab")] == []
-
-
-def test_surest_clip_of_each_predicted_class():
-    rows = [("1", "a", 0.9, 0.1), ("2", "a", 0.99, 0.01), ("3", "", 0.2, 0.8)]
-    clips = confident_examples(table(rows, "ab"))
-    assert [clip.caption for clip in clips] == ["a: p = 0.99 in 2, labelled a", "b: p = 0.80 in 3"]
 
 
 @pytest.fixture
