@@ -4,7 +4,24 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["LocalizationOptions", "TimelineOptions"]
+__all__ = ["LoadingOptions", "LocalizationOptions", "TimelineOptions"]
+
+
+class LoadingOptions(BaseModel):
+    """How a trained model's backbone is loaded; everything else is as the features for training had it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weights: str | None = Field(
+        None, description="The backbone's checkpoint, where it needs one: a file, folder or hub id."
+    )
+    text_weights: str | None = Field(
+        None, description="Folder of its text tower, where it is conditioned on the names of actions."
+    )
+    device: str = Field("auto", description="cpu, cuda, cuda:1 ...; auto takes CUDA where there is one.")
+    dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
+        None, description="Arithmetic; that of the training's features if not given. Another changes scores."
+    )
 
 
 class TimelineOptions(BaseModel):

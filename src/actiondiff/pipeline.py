@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from actiondiff.backbones.base import Backbone, backbone_from_settings
+from actiondiff.backbones.base import Backbone, Dtype, backbone_from_settings
 from actiondiff.backbones.run import run
 from actiondiff.datasets.loading import pack_arrays
 from actiondiff.errors import RunError, UsageError, VideoError
@@ -60,6 +60,7 @@ class ActionDiff:
         weights: str | Path | None = None,
         text_weights: str | Path | None = None,
         device: str = "auto",
+        dtype: Dtype | None = None,
     ) -> Self:
         """A trained model from a run's folder or the hub.
 
@@ -69,6 +70,7 @@ class ActionDiff:
             weights: The backbone's checkpoint, where it needs one: the same that made the features.
             text_weights: Folder of the text tower, where the backbone is conditioned on names of actions.
             device: Where the backbone runs.
+            dtype: Its arithmetic; that of the training's features if None.
 
         Raises:
             RunError: If there is no complete model.
@@ -85,8 +87,9 @@ class ActionDiff:
 
         def load(**size: int) -> Backbone:
             return backbone_from_settings(
-                {**config["backbone"], **size}, weights=weights, text_weights=text_weights, device=device
-            )
+                {**config["backbone"], **size},
+                weights=weights, text_weights=text_weights, device=device, dtype=dtype,
+            )  # fmt: skip
 
         card = folder / CARD
         text = card.read_text("utf-8") if card.is_file() else ""
@@ -125,6 +128,23 @@ class ActionDiff:
         """The classes, in the order of the head's outputs."""
         return list(self.config["labels"])
 
+    def extract(self, video: Video, *, progress: Progress | None = None) -> Features:
+        """What the head sees of a video; `classify` and `make_timeline` go on from it.
+
+        Args:
+            video: A file, sampled as the training features were; or frames, taken as they are.
+            progress: Told the share that is done.
+
+        Raises:
+            VideoError: If no frame of the file decodes.
+            UsageError: If there are no frames.
+        """
+        reading = self._open(video, progress)
+        features = next(run(self.backbone, [reading], self._keys))
+        if features is None:
+            raise VideoError(f"{reading.name}: {reading.report.reason if reading.report else 'no frame'}.")
+        return features
+
     def predict(self, video: Video, *, progress: Progress | None = None) -> Prediction:
         """What a video shows.
 
@@ -136,7 +156,7 @@ class ActionDiff:
             VideoError: If no frame of the file decodes.
             UsageError: If there are no frames.
         """
-        return self.classify(*self._features_of(video, progress))
+        return self.classify(self.extract(video, progress=progress), _name(video))
 
     def predict_many(
         self, videos: Iterable[str | os.PathLike[str]]
@@ -166,8 +186,8 @@ class ActionDiff:
             VideoError: If no frame of the file decodes.
             UsageError: If there are no frames, or their times are unknown.
         """
-        features, name = self._features_of(video, progress)
-        return make_timeline(self.head, self.config, features, name, options=options)
+        features = self.extract(video, progress=progress)
+        return make_timeline(self.head, self.config, features, _name(video), options=options)
 
     def localize(
         self,
@@ -206,14 +226,6 @@ class ActionDiff:
                 if isinstance(found, DecodeReport)
                 else make_timeline(self.head, self.config, found, name, options=options),
             )
-
-    def _features_of(self, video: Video, progress: Progress | None) -> tuple[Features, str]:
-        """Features of one video, and what to call it."""
-        reading = self._open(video, progress)
-        features = next(run(self.backbone, [reading], self._keys))
-        if features is None:
-            raise VideoError(f"{reading.name}: {reading.report.reason if reading.report else 'no frame'}.")
-        return features, reading.name
 
     def _features_of_many(
         self, videos: Iterable[str | os.PathLike[str]]
@@ -270,6 +282,10 @@ class _Unreadable(Sequence[Frames]):
 
     def __getitem__(self, index: Any) -> Any:
         raise IndexError(index)
+
+
+def _name(video: Video) -> str:
+    return video.identity if isinstance(video, Frames) else os.fspath(video)
 
 
 def find_run(path: str | os.PathLike[str]) -> Path:

@@ -164,6 +164,20 @@ def test_timeline(study_folder, trained, tmp_path, capsys):
     assert rows(tmp_path / "none/bouts.csv") == []
 
 
+def test_another_arithmetic(study_folder, trained, tmp_path, capsys):
+    """It is what the backbone works in, and is written down."""
+    found = {}
+    for name, options in (("own", []), ("other", ["--dtype", "bfloat16"])):
+        assert predict(trained, study_folder / "clips/1.mp4", "-o", tmp_path / name, *options) == 0
+        record = json.loads((tmp_path / name / "predicted.json").read_text())
+        found[record["dtype"]] = record["videos"][0]["probabilities"]["dark"]
+    assert set(found) == {"float32", "bfloat16"}
+    assert found["float32"] != found["bfloat16"]
+    assert found["float32"] == pytest.approx(found["bfloat16"], abs=0.1)
+    assert predict(trained, study_folder / "clips/1.mp4", "-o", tmp_path, "--dtype", "int8") == 1
+    assert "--dtype: Input should be 'float32', 'float16' or 'bfloat16'" in capsys.readouterr().err
+
+
 def test_heatmaps_of_the_surest_clips(study_folder, trained, tmp_path, capsys):
     """Of each label the surest, as numbers and as a strip, and what the model itself finds there."""
     out = tmp_path / "out"

@@ -1,5 +1,6 @@
 """The package's outside: public names, start-up without heavy imports, errors, registry, provenance."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,30 @@ def test_options_of_a_model_become_options_of_a_command():
     assert seen[1][1].model_dump(exclude_unset=True) == {}
     with pytest.raises(UsageError, match="--size"):
         app(["x", "--size", "0"], standalone_mode=False)
+
+
+class MoreOptions(BaseModel):
+    place: str | None = Field(None, description="A place.")
+
+
+def test_a_command_takes_options_of_several_models():
+    app, seen = typer.Typer(), []
+
+    @app.command()
+    @with_options(MoreOptions, name="more")
+    @with_options(Options)
+    def command(name: str, *, options: Options, more: MoreOptions) -> None:
+        seen.append((name, options, more))
+
+    app(["x", "--place", "here", "--size", "3"], standalone_mode=False)
+    assert seen == [("x", Options(size=3), MoreOptions(place="here"))]
+
+
+@pytest.mark.parametrize("name", ["predict", "localize", "app"])
+def test_commands_that_load_a_model_take_the_same_options(name):
+    command = typer.main.get_command(importlib.import_module("actiondiff.cli.app").app).commands[name]
+    flags = {flag for parameter in command.params for flag in parameter.opts}
+    assert {"--weights", "--text-weights", "--device", "--dtype"} <= flags
 
 
 def test_lists_on_the_command_line():

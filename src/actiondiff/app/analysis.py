@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from actiondiff.backbones.run import run
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.exports.heatmaps import write_heatmap_csv
 from actiondiff.exports.tables import write_predictions
@@ -19,9 +18,9 @@ from actiondiff.localization import Heatmap, LocalizationOptions
 from actiondiff.pipeline import ActionDiff
 from actiondiff.report.overlay import overlay_strip, write_overlay, write_strip
 from actiondiff.timeline import Timeline, TimelineOptions, make_timeline
-from actiondiff.types import FeatureKey, Features, Prediction
+from actiondiff.types import Features, Prediction
 from actiondiff.video.decode import iter_video
-from actiondiff.video.opening import Progress, read_chunks
+from actiondiff.video.opening import Progress
 from actiondiff.video.probe import SUFFIXES, probe
 from actiondiff.video.transforms import scale_and_resize
 from actiondiff.video.write import write_chunks
@@ -110,12 +109,7 @@ def look(model: ActionDiff, path: Path, options: TimelineOptions, progress: Prog
         VideoError: If no frame decodes.
     """
     shown = _showable(path, lambda share: progress(0.1 * share))
-    sampling = model.config["features"]["sampling"]
-    keys = [FeatureKey.parse(key) for key in model.config["keys"]]
-    reading = read_chunks(path, sampling, progress=lambda share: progress(0.1 + 0.9 * share))
-    features = next(run(model.backbone, [reading], keys))
-    if features is None:
-        raise VideoError(f"{path.name}: {reading.report.reason if reading.report else 'no frame decodes'}.")
+    features = model.extract(path, progress=lambda share: progress(0.1 + 0.9 * share))
     prediction = model.classify(features, path.name)
     timeline = make_timeline(model.head, model.config, features, path.name, options=options)
     return Findings(path, shown, features, prediction, timeline)

@@ -335,6 +335,7 @@ def backbone_from_settings(
     weights: str | Path | None = None,
     text_weights: str | Path | None = None,
     device: str = "auto",
+    dtype: Dtype | None = None,
 ) -> Backbone:
     """The backbone whose `settings` these are, for example those a store or a trained model recorded.
 
@@ -344,14 +345,17 @@ def backbone_from_settings(
         text_weights: Folder of the text tower, where it is conditioned on names of actions; settings record
             its identity, not its place.
         device: Where it is to run now.
+        dtype: Arithmetic, if not the recorded one; numbers then differ in their last places.
 
     Raises:
         SettingsMismatchError: If the weights are others than the recorded ones, or anything else differs.
     """
     options = {name: value for name, value in settings.items() if name in BackboneOptions.model_fields}
-    options["text_weights"] = text_weights
+    options |= {"text_weights": text_weights} | ({"dtype": dtype} if dtype else {})
     backbone = load_backbone(settings["name"], weights=weights, device=device, **options)
     found = differences(backbone.settings, settings)
+    if dtype:
+        found.pop("dtype", None)
     if found:
         lost = [name for name in ("weights", "text_weights") if name in found]
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in lost)

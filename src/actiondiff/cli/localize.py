@@ -8,7 +8,7 @@ import typer
 
 from actiondiff.cli.options import with_options
 from actiondiff.errors import UsageError
-from actiondiff.options import LocalizationOptions
+from actiondiff.options import LoadingOptions, LocalizationOptions
 
 if TYPE_CHECKING:
     from actiondiff.localization import Heatmap
@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command()(localize)
 
 
+@with_options(LoadingOptions, name="loading")
 @with_options(LocalizationOptions)
 def localize(
     run: Annotated[str, typer.Argument(help="Folder of the run, or a hub id.")],
@@ -33,18 +34,10 @@ def localize(
     height_px: Annotated[
         int | None, typer.Option("--height-px", help="Height of the overlay; as the video, 240 to 720.")
     ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="The backbone's checkpoint, where it needs one.")
-    ] = None,
-    text_weights: Annotated[
-        Path | None, typer.Option(help="Its text tower, where it is conditioned on text.")
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:1 ...; auto takes CUDA where there is one.")
-    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
     *,
     options: LocalizationOptions,
+    loading: LoadingOptions,
 ) -> None:
     """Show where in a video an action is seen. Exit code 3: the video decoded in part only."""
     from rich.console import Console
@@ -56,7 +49,7 @@ def localize(
 
     if out.suffix.lower() != ".mp4":
         raise UsageError(f"the overlay is written as .mp4; got -o {out}.")
-    model = ActionDiff.from_pretrained(run, weights=weights, text_weights=text_weights, device=device)
+    model = ActionDiff.from_pretrained(run, **loading.model_dump())
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=as_json or not console.is_terminal) as bar:
         task = bar.add_task("Searching", total=1.0)

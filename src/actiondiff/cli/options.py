@@ -16,43 +16,44 @@ __all__ = ["parse_list", "parse_timesteps", "with_options"]
 
 
 def with_options(
-    model: type[BaseModel], *, skip: tuple[str, ...] = ()
+    model: type[BaseModel], *, skip: tuple[str, ...] = (), name: str = "options"
 ) -> Callable[[Callable[..., Any]], Any]:
-    """Give a command one option for each field of a model, and pass it the model as `options`.
+    """Give a command one option for each field of a model, and pass it the model by a name.
 
     Only what the user gave is set, so that `options.model_dump(exclude_unset=True)` tells it from defaults.
 
     Args:
         model: The pydantic model; fields of simple types (numbers, text, choices, switches) become options.
         skip: Fields to leave out.
+        name: Of the command's parameter. A command that takes several models is decorated once for each.
     """
 
     def decorate(command: Callable[..., Any]) -> Any:
         signature = inspect.signature(command, eval_str=True)
-        own = [parameter for name, parameter in signature.parameters.items() if name != "options"]
-        fields = {name: info for name, info in model.model_fields.items() if name not in skip}
+        own = [parameter for key, parameter in signature.parameters.items() if key != name]
+        fields = {key: info for key, info in model.model_fields.items() if key not in skip}
         added = [
             inspect.Parameter(
-                name,
+                key,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=None,
                 annotation=Annotated[
-                    _option_type(info.annotation), _option(name, info.annotation, info.description)
+                    _option_type(info.annotation), _option(key, info.annotation, info.description)
                 ],
             )
-            for name, info in fields.items()
+            for key, info in fields.items()
         ]
 
         @functools.wraps(command)
         def wrapper(**values: Any) -> Any:
-            given = {name: values.pop(name) for name in fields}
+            given = {key: values.pop(key) for key in fields}
             try:
-                options = model(**{name: value for name, value in given.items() if value is not None})
+                options = model(**{key: value for key, value in given.items() if value is not None})
             except ValidationError as error:
                 first = error.errors()[0]
-                name = "-".join(map(str, first["loc"])).replace("_", "-")
-                raise UsageError(f"--{name}: {first['msg']}; got {first['input']!r}.") from None
-            return command(**values, options=options)
+                flag = "-".join(map(str, first["loc"])).replace("_", "-")
+                raise UsageError(f"--{flag}: {first['msg']}; got {first['input']!r}.") from None
+            return command(**values, **{name: options})
 
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
         wrapper.__signature__ = signature.replace(parameters=[*parameters, *added])  # type: ignore[attr-defined]

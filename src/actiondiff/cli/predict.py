@@ -10,7 +10,7 @@ import typer
 
 from actiondiff.cli.options import parse_list, with_options
 from actiondiff.errors import UnknownNameError, UsageError
-from actiondiff.options import TimelineOptions
+from actiondiff.options import LoadingOptions, TimelineOptions
 
 if TYPE_CHECKING:
     from actiondiff.pipeline import ActionDiff
@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command()(predict)
 
 
+@with_options(LoadingOptions, name="loading")
 @with_options(TimelineOptions)
 def predict(
     run: Annotated[str, typer.Argument(help="Folder of the run, or a hub id.")],
@@ -52,18 +53,10 @@ def predict(
         Path | None, typer.Option(help="For camtrap-dp: CSV, where and when each video was taken.")
     ] = None,
     project: Annotated[Path | None, typer.Option(help="For camtrap-dp: YAML about the project.")] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="The backbone's checkpoint, where it needs one.")
-    ] = None,
-    text_weights: Annotated[
-        Path | None, typer.Option(help="Its text tower, where it is conditioned on text.")
-    ] = None,
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:1 ...; auto takes CUDA where there is one.")
-    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
     *,
     options: TimelineOptions,
+    loading: LoadingOptions,
 ) -> None:
     """Name the actions in videos with a trained model. Exit code 3: some videos failed or are partial."""
     from actiondiff.pipeline import ActionDiff
@@ -74,7 +67,7 @@ def predict(
     if not videos:
         raise UsageError(f"no videos in {', '.join(map(str, paths))}; give files, or folders that hold some.")
     job.check(videos)
-    model = ActionDiff.from_pretrained(run, weights=weights, text_weights=text_weights, device=device)
+    model = ActionDiff.from_pretrained(run, **loading.model_dump())
     found: list[_Result] = []
     try:
         for result in _watched(job.results(model, videos), len(videos), quiet=as_json):
@@ -148,7 +141,10 @@ class _Job:
         reports = [(name, r if isinstance(r, DecodeReport) else r.report) for name, r in found]
         troubled = [(name, report) for name, report in reports if report and report.status != "ok"]
         write_failures(self.out, troubled)
-        write_record(self.out, found, run=self.run, config=model.config, abstain_below=limit)
+        write_record(
+            self.out, found, run=self.run, config=model.config,
+            dtype=model.backbone.options.dtype, abstain_below=limit,
+        )  # fmt: skip
         failed = sum(report.status == "failed" for _, report in troubled)
         counts = {
             "predicted": len(timelines) + len(clips),

@@ -31,6 +31,7 @@ def write_record(
     *,
     run: str | os.PathLike[str],
     config: Mapping[str, Any],
+    dtype: str | None = None,
     abstain_below: float = 0.0,
     truth: Mapping[str, Sequence[Bout]] | None = None,
     scores: Mapping[str, Any] | None = None,
@@ -43,6 +44,7 @@ def write_record(
         results: Video and what was predicted of it, or the report that says why nothing was.
         run: The model's folder or hub id.
         config: Of its bundle.
+        dtype: Arithmetic of the backbone; that of its training's features if None.
         abstain_below: Probability below which nothing was said.
         truth: Video -> labelled bouts, where they are known.
         scores: What was scored with them.
@@ -54,6 +56,7 @@ def write_record(
         "kind": "timelines" if timelines else "clips",
         "run": str(run),
         "model": model_words(config),
+        "dtype": dtype or config["backbone"].get("dtype"),
         "labels": list(config["labels"]),
         "activation": config["activation"],
         "abstain_below": abstain_below,

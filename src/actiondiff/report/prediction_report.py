@@ -194,5 +194,6 @@ def _sureness(facts: Facts) -> list[Item]:
 
 
 def _provenance(facts: Facts) -> list[Item]:
-    asked = {name: facts[name] for name in ("run", "model", "made", "abstain_below", "options", "thresholds")}
+    names = ("run", "model", "dtype", "made", "abstain_below", "options", "thresholds")
+    asked = {name: facts[name] for name in names if name in facts}
     return [Provenance(asked, "How it was made"), Provenance(facts["environment"], "Versions and machine")]
