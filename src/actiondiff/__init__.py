@@ -12,13 +12,18 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "ActionDiff": "pipeline",
     "ActionDiffError": "errors",
+    "Bout": "types",
     "DecodeReport": "types",
     "Example": "types",
     "FeatureKey": "types",
     "FeatureStore": "features.store",
     "Features": "types",
     "Frames": "types",
+    "Heatmap": "localization",
+    "LocalizationOptions": "options",
     "Prediction": "types",
+    "Timeline": "timeline",
+    "TimelineOptions": "options",
     "convert_weights": "checkpoints.convert",
     "evaluate": "study",
     "extract_features": "extraction.local",
@@ -37,10 +42,15 @@ if TYPE_CHECKING:
     from actiondiff.errors import ActionDiffError as ActionDiffError
     from actiondiff.extraction.local import extract_features as extract_features
     from actiondiff.features.store import FeatureStore as FeatureStore
+    from actiondiff.localization import Heatmap as Heatmap
+    from actiondiff.options import LocalizationOptions as LocalizationOptions
+    from actiondiff.options import TimelineOptions as TimelineOptions
     from actiondiff.pipeline import ActionDiff as ActionDiff
     from actiondiff.study import evaluate as evaluate
     from actiondiff.study import train as train
     from actiondiff.sweeps import sweep as sweep
+    from actiondiff.timeline import Timeline as Timeline
+    from actiondiff.types import Bout as Bout
     from actiondiff.types import DecodeReport as DecodeReport
     from actiondiff.types import Example as Example
     from actiondiff.types import FeatureKey as FeatureKey
