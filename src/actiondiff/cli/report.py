@@ -14,7 +14,9 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="A run, an evaluation, a sweep or a reproduction.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A run, an evaluation, predictions, a sweep or a reproduction.")
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="The page; report.html in the folder if not given.")
     ] = None,

@@ -22,10 +22,10 @@ def build_report(
     *,
     videos: Sequence[str | os.PathLike[str]] = (),
 ) -> Path:
-    """Write the page of a run, of a run with several seeds, of an evaluation, a sweep or a reproduction.
+    """Write the page of a run (also with several seeds), evaluation, prediction, sweep or reproduction.
 
     Args:
-        folder: What `actiondiff train`, `evaluate`, `sweep` or `reproduce` wrote.
+        folder: What `actiondiff train`, `evaluate`, `predict`, `sweep` or `reproduce` wrote.
         out: The page; `report.html` in the folder if None.
         videos: Folders that the videos' paths may be relative to; the working folder is tried as well.
 
@@ -42,7 +42,9 @@ def build_report(
 
 def _page(folder: Path, roots: Sequence[str | os.PathLike[str]]) -> Page:
     if not folder.is_dir():
-        raise RunError(f"there is no folder {folder}; give that of a run, an evaluation or a sweep.")
+        raise RunError(
+            f"there is no folder {folder}; give that of a run, an evaluation, predictions or a sweep."
+        )
     for file, page in (("reproduction.json", reproduction_page), ("sweep.json", sweep_page)):
         if (folder / file).is_file():
             return page(folder)
@@ -51,8 +53,8 @@ def _page(folder: Path, roots: Sequence[str | os.PathLike[str]]) -> Page:
     path = folder / "metrics.json"
     if not path.is_file():
         raise RunError(
-            f"{folder} holds no metrics.json, sweep.json or reproduction.json; give the folder of a finished "
-            "run, evaluation, sweep or reproduction."
+            f"{folder} holds no metrics.json, {RECORD}, sweep.json or reproduction.json; give the folder of "
+            "a finished run, evaluation, prediction, sweep or reproduction."
         )
     metrics = json.loads(path.read_text("utf-8"))
     if "seeds" in metrics:
