@@ -27,7 +27,7 @@ class LoadingOptions(BaseModel):
 class TimelineOptions(BaseModel):
     """How scores over time are made, and bouts of them. What is not given is as the model has it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     span_seconds: float | None = Field(
         None, gt=0, description="Time each score looks at; as the training clips' median if not given."
@@ -50,7 +50,7 @@ class TimelineOptions(BaseModel):
 class LocalizationOptions(BaseModel):
     """How a video is searched for an action. What is not given is as the model has it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: Literal["cells", "crops"] = Field(
         "cells",

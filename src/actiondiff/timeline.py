@@ -184,7 +184,8 @@ def finish(raw: Timeline, thresholds: Mapping[str, float], options: TimelineOpti
     scores = raw.probabilities
     thresholds = {label: max(value, options.abstain_below) for label, value in thresholds.items()}
     if options.smooth_seconds:
-        width = 2 * int(options.smooth_seconds / _period(raw.seconds) / 2 + 1e-9) + 1
+        reach = int(options.smooth_seconds / _period(raw.seconds) / 2 + 1e-9)  # steps to either side
+        width = 2 * min(reach, len(scores)) + 1
         scores = uniform_filter1d(scores, width, axis=0, mode="nearest")
     bouts = find_bouts(
         scores,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from actiondiff.errors import UsageError
 from actiondiff.heads import build_head
@@ -85,6 +86,15 @@ def test_the_last_token_ends_with_the_video():
     found = make_timeline(head_of_means(), CONFIG, features([1] * 9, report=report), "v.mp4")
     assert found.end_seconds == pytest.approx(4 + 1 / 8)
     assert found.coverage == 1
+
+
+def test_no_time_is_too_long_to_smooth_over():
+    """It takes no more memory than the video's own length, and there is no endless time."""
+    whole = timeline([1, 1, -1, 1, 1], span_seconds=0.5, smooth_seconds=1e12)
+    assert np.ptp(whole.probabilities, axis=0) == pytest.approx(0, abs=0.2)
+    for name in ("smooth_seconds", "span_seconds", "step_seconds"):
+        with pytest.raises(ValidationError, match="finite"):
+            TimelineOptions(**{name: float("inf")})
 
 
 def test_smoothing_is_a_centred_mean():

@@ -133,7 +133,8 @@ def find_place(
         findings.path, action, options=options, progress=lambda share: progress(0.8 * share)
     )
     heatmap = replace(heatmap, video=findings.path.name)
-    stem = "-".join([findings.path.stem, re.sub(r"\W+", "-", action), options.method])
+    words = re.sub(r"\W+", "-", action)
+    stem = "-".join([findings.path.stem[:40], words[:30], options.method])  # file systems take 255 bytes
     files = [findings.path.parent / "where" / f"{stem}{suffix}" for suffix in (".mp4", ".png", ".csv")]
     write_overlay(files[0], findings.path, heatmap, progress=lambda share: progress(0.8 + 0.2 * share))
     write_strip(files[1], overlay_strip(findings.path, heatmap))
@@ -167,11 +168,20 @@ def _showable(path: Path, progress: Callable[[float], None]) -> Path:
     duration = info.duration_seconds or 0.0
 
     def chunks() -> Iterator[NDArray[np.uint8]]:
+        shown = 0  # pictures of the copy; one is shown again where the video's next is later than the pace
+        last = np.zeros((0, height, width, 3), np.uint8)
         for chunk in iter_video(path, stride=None, fps=fps, chunk_frames=16):
-            if duration and chunk.seconds is not None:
-                progress(min(1.0, float(chunk.seconds[-1]) / duration))
+            assert chunk.seconds is not None  # else nothing is kept by time
+            progress(min(1.0, float(chunk.seconds[-1]) / duration) if duration else 0.0)
             scaled = scale_and_resize(torch.from_numpy(chunk.pixels), height, width)  # (N, 3, h, w)
-            yield ((scaled.permute(0, 2, 3, 1).numpy() + 1) * 127.5).round().astype(np.uint8)
+            pictures = ((scaled.permute(0, 2, 3, 1).numpy() + 1) * 127.5).round().astype(np.uint8)
+            for picture, second in zip(pictures, chunk.seconds, strict=True):
+                for _ in range(round(second * fps) - shown if len(last) else 0):
+                    yield last
+                    shown += 1
+                last = picture[None]
+                yield last
+                shown += 1
 
     write_chunks(copy, chunks(), fps=fps)
     return copy

@@ -105,6 +105,7 @@ class Desk:
         """A published file."""
         with self._lock:
             visits = list(self._visits.values())
-        held = next((visit for visit in visits if secrets.compare_digest(visit.token, token)), None)
+        given = token.encode()
+        held = next((visit for visit in visits if secrets.compare_digest(visit.token.encode(), given)), None)
         path = held.files.get(name) if held else None
         return path if path and path.is_file() else None

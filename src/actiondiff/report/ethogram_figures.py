@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from actiondiff.errors import UsageError
 from actiondiff.report.card import percent
 from actiondiff.report.drawing import INK, SERIES, Figure, canvas, styled
-from actiondiff.report.figures import heatmap, label_of, legend_name
+from actiondiff.report.figures import heatmap, label_of, legend_name, longest_inches
 from actiondiff.report.tables import Grid
 from actiondiff.types import Bout
 
@@ -58,7 +58,10 @@ def ethogram(
     _check(videos, labels)
     shown = list(videos)[:_ROWS]
     lane = 1.0 / max(1, len(labels))
-    drawing, axes = canvas(9.6, 0.9 + len(shown) * max(0.42, 0.13 * len(labels)))
+    names = [legend_name(label) for label in labels] + (["labelled by a person"] if truth else [])
+    columns = int(np.clip(9.0 / (longest_inches(names) + 0.5), 1, 6))  # of the legend
+    legend = 0.19 * -(-len(names) // columns)
+    drawing, axes = canvas(9.6, 0.7 + legend + len(shown) * max(0.42, 0.13 * len(labels)))
     for row, video in enumerate(shown):
         axes.broken_barh([(0, durations[video])], (row - 0.46, 0.92), facecolor="#8a94a31f")
         for i, label in enumerate(labels):
@@ -76,11 +79,8 @@ def ethogram(
     axes.set_xlabel("seconds")
     axes.grid(axis="x")
     handles: list[Any] = [Patch(color=SERIES[i % len(SERIES)]) for i in range(len(labels))]
-    names = [legend_name(label) for label in labels]
-    if truth:
-        handles.append(Patch(color=INK))
-        names.append("labelled by a person")
-    drawing.legend(handles, names, loc="outside upper left", ncols=6)
+    handles += [Patch(color=INK)] if truth else []
+    drawing.legend(handles, names, loc="outside upper left", ncols=columns)
     count = sum(len(bouts) for bouts in videos.values())
     caption = f"{count} bouts in {len(videos)} videos; grey: the video's length."
     caption += f" The first {_ROWS} videos are drawn; all are in the data." if len(videos) > _ROWS else ""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
+from unicodedata import east_asian_width
 
 import matplotlib
 import numpy as np
@@ -27,6 +28,7 @@ __all__ = [
     "label_of",
     "legend_name",
     "long_table",
+    "longest_inches",
     "scaled",
 ]
 
@@ -40,6 +42,12 @@ def label_of(name: object) -> str:
     """A name as a figure shows it: shortened at the end, on one line."""
     text = " ".join(str(name).split()) or "(empty)"
     return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
+
+
+def longest_inches(names: Sequence[object]) -> float:
+    """Room that the longest of some names takes in a figure; a Chinese character is two letters wide."""
+    shown = [label_of(name) for name in names]
+    return 0.075 * max((sum(1 + (east_asian_width(c) in "WF") for c in name) for name in shown), default=0)
 
 
 @styled()
@@ -81,14 +89,15 @@ def heatmap(
     """
     values = _checked(values, rows, columns)
     cell = 0.62 if unit != "number" else 0.66
-    margin = 0.075 * max(len(label_of(row)) for row in rows) + 0.9
+    margin = longest_inches(rows) + 0.9
     width = min(11.0, max(3.6, margin + cell * max(1, len(columns)) + 0.6))
-    height = max(1.6, 0.9 + 0.34 * len(rows)) + (1.3 if best else 0.0)
+    below = max(0.9, 0.5 + 0.65 * longest_inches(columns))  # names of columns, at 40 degrees
+    height = max(1.6, below + 0.34 * len(rows)) + (1.3 if best else 0.0)
     drawing, axes = canvas(width, height)
     if best:
         drawing.clear()
-        axes, below = drawing.subplots(2, 1, height_ratios=(height - 2.2, 1.2), sharex=True)
-        draw_best(below, values, floor=floor, column_title=column_title, columns=columns)
+        axes, curve = drawing.subplots(2, 1, height_ratios=(height - 2.2, 1.2), sharex=True)
+        draw_best(curve, values, floor=floor, column_title=column_title, columns=columns)
     draw_cells(
         axes, values, rows=rows, columns=columns, row_title=row_title,
         column_title="" if best else column_title, limits=limits, centre=centre, unit=unit,

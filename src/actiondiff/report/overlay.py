@@ -1,10 +1,12 @@
 """A heatmap laid over its video: to be watched, and as a strip of frames."""
 
+import functools
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import matplotlib
+import matplotlib.font_manager
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -16,6 +18,7 @@ from actiondiff.report.figures import frame_strip
 from actiondiff.report.html import Picture
 from actiondiff.types import Frames
 from actiondiff.video.opening import Progress, Video, picture_size, read_chunks
+from actiondiff.video.probe import probe
 from actiondiff.video.write import write_chunks
 
 __all__ = ["colour_limits", "overlay_strip", "write_overlay", "write_strip"]
@@ -113,7 +116,7 @@ def _size(video: Video, height_px: int | None) -> tuple[int, int]:
 def _rate(heatmap: Heatmap, video: Video) -> float:
     """Raw frames a second."""
     if heatmap.seconds is None or len(heatmap.seconds) < 2:
-        return 25.0
+        return 25.0 if isinstance(video, Frames) else probe(video).average_rate or 25.0
     time = float(heatmap.seconds[-1] - heatmap.seconds[0])
     if isinstance(video, Frames):  # these are all there is to show
         return float(np.clip((len(heatmap.seconds) - 1) / time, 1, 1000))
@@ -137,20 +140,33 @@ def _frame(
     )
 
 
+@functools.cache
+def _font() -> ImageFont.FreeTypeFont:
+    """That of the figures: Pillow's own has no letters but Latin ones."""
+    return ImageFont.truetype(matplotlib.font_manager.findfont("DejaVu Sans"), 11)
+
+
 def _bar(action: str, seconds: float | None, top: float, width: int, limits: tuple[float, float]) -> Pixels:
     """(26, width, 3): `eating 0.83   0.12 [colours] 0.90   3.2 s`, as much of it as there is room for."""
     bar = Image.new("RGB", (width, _BAR), (24, 24, 24))
     draw = ImageDraw.Draw(bar)
-    font = ImageFont.load_default(12)
+    font = _font()
     white = (240, 240, 240)
-    draw.text((6, 5), f"{action} {top:.2f}", fill=white, font=font)
-    if width >= 300:
+    seconds_px, ramp_px = 60 if width >= 160 else 0, 140 if width >= 300 else 0
+    room = width // 2 - ramp_px // 2 - 12 if ramp_px else width - seconds_px - 12
+    words = " ".join(action.split())
+    said = f"{words} {top:.2f}"
+    while words and draw.textlength(said, font) > room:
+        words = words[:-1]
+        said = f"{words}… {top:.2f}"
+    draw.text((6, 5), said, fill=white, font=font)
+    if ramp_px:
         ramp = matplotlib.colormaps["inferno"](np.linspace(0.25, 1, 60))[:, :3]
         strip = np.repeat((255 * ramp).astype(np.uint8)[None], 10, axis=0)
         middle = width // 2
         bar.paste(Image.fromarray(strip), (middle - 30, 8))
         draw.text((middle - 36, 5), f"{limits[0]:.2f}", fill=white, font=font, anchor="ra")
         draw.text((middle + 36, 5), f"{limits[1]:.2f}", fill=white, font=font)
-    if seconds is not None and width >= 160:
+    if seconds is not None and seconds_px:
         draw.text((width - 6, 5), f"{seconds:.1f} s", fill=white, font=font, anchor="ra")
     return np.asarray(bar)

@@ -104,7 +104,11 @@ def _when(facts: Facts, seen: Sequence[Facts]) -> list[Section]:
     labels = [label for label in facts["labels"] if label != facts["options"].get("background")]
     videos = {video["video"]: read_bouts(video["bouts"]) for video in seen}
     lengths = {video["video"]: float(video["end_seconds"]) for video in seen}
-    known = {video["video"]: read_bouts(video["truth"]) for video in seen if video["truth"] is not None}
+    known = {  # of the behaviours: a person may have labelled the background, too
+        video["video"]: [bout for bout in read_bouts(video["truth"]) if bout.label in labels]
+        for video in seen
+        if video["truth"] is not None
+    }
     budget = time_budget(videos, lengths, labels)
     shares = {"predicted": dict(zip(budget["behaviour"], budget["share"], strict=True))}
     if known:

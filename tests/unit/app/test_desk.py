@@ -15,7 +15,8 @@ def test_only_what_is_published_is_found(tmp_path):
     assert desk.find(visit.token, "exports/my out.csv") == visit.folder / "out.csv"
     for name in ("secret", "exports/secret", "exports/../secret", "/etc/passwd"):
         assert desk.find(visit.token, name) is None
-    assert desk.find("x", "exports/my out.csv") is None
+    for token in ("x", "ü", ""):
+        assert desk.find(token, "exports/my out.csv") is None
 
 
 def test_visits_do_not_see_each_other(tmp_path):

@@ -51,6 +51,20 @@ def test_transitions_stay_within_a_video_and_follow_time():
     assert figure.data.set_index(["from", "to"])["transitions"]["eat", "run"] == 2
 
 
+@pytest.mark.parametrize(
+    "labels", [["走る" * 20, "食べる" * 20], [f"{n} of thirty long behaviours" for n in range(30)]]
+)
+def test_long_names_leave_room_for_the_figure(labels):
+    """Where they do not, matplotlib warns that it gives up, and warnings are errors here."""
+    videos = {"a.mp4": [Bout(labels[0], 0, 3), Bout(labels[1], 3, 5)]}
+    for figure in (transition_matrix(videos, labels), ethogram(videos, {"a.mp4": 9.0}, labels=labels)):
+        figure.svg()
+        size = figure.drawing.get_size_inches()
+        axes = figure.drawing.axes[0].get_position()
+        assert axes.width * size[0] > 1
+        assert axes.height * size[1] > 0.4
+
+
 def test_ethogram_draws_each_bout_in_its_place():
     figure = ethogram(VIDEOS, DURATIONS, labels=LABELS)
     boxes = [

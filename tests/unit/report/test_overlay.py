@@ -73,6 +73,26 @@ def test_strip(grey, tmp_path):
     assert np.array_equal(np.asarray(Image.open(tmp_path / "strip.png")), picture.pixels)
 
 
+def test_a_long_name_leaves_room_for_the_colours(grey):
+    """What stands right of it is the same, whatever the action is called."""
+    width = 600
+    bars = {
+        name: overlay_strip(grey, heatmap([[0.9, 0.2], [0.2, 0.9]], action=name), height_px=240).pixels[
+            240:, :width
+        ]
+        for name in ("eat", "eating grass " * 20, "бег", "лай")
+    }
+    assert np.array_equal(bars["eat"][:, 230:], bars["eating grass " * 20][:, 230:])
+    assert not np.array_equal(bars["бег"], bars["лай"])  # its letters are drawn, not boxes in their stead
+
+
+def test_one_sampled_frame_has_the_pace_of_its_file(tmp_path):
+    path = tmp_path / "short.mp4"
+    write_video(path, np.full((3, 64, 64, 3), 128, np.uint8), fps=5)
+    write_overlay(tmp_path / "heat.mp4", path, heatmap([[0.9, 0.2]], frames=(0,)))
+    assert read_video(tmp_path / "heat.mp4", stride=1).seconds == pytest.approx([0, 0.2, 0.4])
+
+
 def test_what_cannot_be_done_is_said(grey, tmp_path):
     found = heatmap([[0.9, 0.2], [0.2, 0.9]])
     for options, said in (({"limits": (0.5, 0.5)}, "limits rise"), ({"height_px": 4}, "16 pixels or more")):

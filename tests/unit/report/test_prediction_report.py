@@ -1,0 +1,58 @@
+"""Pages of predictions whose records are odd, but sound."""
+
+import json
+
+import pytest
+
+from actiondiff.report.html import render
+from actiondiff.report.prediction_report import prediction_page
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'&"
+
+
+def page(folder, *, labels=("eat", "walk"), videos=(), kind="timelines", **facts) -> str:
+    """HTML of the page of a record."""
+    record = {
+        "format": 1, "kind": kind, "run": "runs/x", "model": "actiondiff", "labels": list(labels),
+        "activation": "softmax", "abstain_below": 0.0, "options": {"background": "background"},
+        "thresholds": {}, "made": "2026-01-02T03:04:05+00:00", "videos": list(videos), "scores": None,
+        "calibration": None, "environment": {}, **facts,
+    }  # fmt: skip
+    (folder / "predicted.json").write_text(json.dumps(record), "utf-8")
+    return render(prediction_page(folder))
+
+
+def video(name="a.mp4", **facts):
+    return {"video": name, "status": "ok", "reason": "", "coverage": 1.0, "padding_share": 0.0, **facts}
+
+
+def timed(bouts, truth=None, name="a.mp4"):
+    return video(name, end_seconds=9.0, bouts=bouts, truth=truth)
+
+
+def test_background_that_a_person_labelled_is_no_behaviour(tmp_path):
+    truth = [["eat", 0.0, 3.0, 1.0], ["background", 3.0, 9.0, 1.0]]
+    labels = ("background", "eat", "walk")
+    text = page(tmp_path, labels=labels, videos=[timed([["eat", 0.0, 4.0, 0.9]], truth)])
+    assert "labelled: eat 33.3 %, walk 0.0 %" in text
+
+
+def test_no_bouts_and_one_behaviour(tmp_path):
+    text = page(tmp_path, labels=["eat"], videos=[timed([])])
+    assert "0 transitions within videos" in text
+    assert "Nothing was named." in text
+    assert "as of 02 January 2026, 03:04 UTC" in text
+
+
+@pytest.mark.parametrize("kind", ["clips", "timelines"])
+def test_what_others_wrote_is_not_markup(tmp_path, kind):
+    name = f"videos/{HOSTILE}.mp4"
+    seen = (
+        video(name, probabilities={HOSTILE: 0.9, "走る" * 80: 0.1})
+        if kind == "clips"
+        else timed([[HOSTILE, 0.0, 4.0, 0.9]], name=name)
+    )
+    failed = {"video": "b.mp4", "status": "failed", "reason": HOSTILE, "coverage": 0.0}
+    text = page(tmp_path, labels=[HOSTILE, "走る" * 80], videos=[seen, failed], kind=kind, run=HOSTILE)
+    assert "<img" not in text
+    assert text.count("&lt;img src=x onerror=alert(1)&gt;") >= 3
