@@ -43,20 +43,25 @@ def _print(metrics: Mapping[str, Any]) -> None:
     from actiondiff.report.card import percent
 
     frames, segments = metrics["frames"], metrics["segments"]
-    title = f"{metrics['num_videos']} videos, {metrics['seconds'] / 60:.1f} minutes"
-    table = Table("behaviour", "frame F1", "frame AP", "bouts", "found", "AP at IoU 0.5", title=title)
+    length, count = metrics["seconds"], metrics["num_videos"]
+    lasts = f"{length:.1f} seconds" if length < 60 else f"{length / 60:.1f} minutes"
+    title = f"{count} video{'s' * (count != 1)}, {lasts}"
+    table = Table(
+        "behaviour", "of the time", "frame F1", "frame AP", "bouts", "found", "AP at IoU 0.5", title=title
+    )
     for frame, segment in zip(frames["per_class"], segments["per_class"], strict=True):
         counts = (str(segment["num_labelled"]), str(segment["num_predicted"]))
         scores = [percent(value) for value in (frame["f1"], frame["average_precision"], segment["ap"]["0.5"])]
-        table.add_row(frame["label"], *scores[:2], *counts, scores[2])
-    table.add_row("mean", percent(frames["macro_f1"]), percent(frames["macro_ap"]), "", "",
+        share = percent(frame["support"] / frames["num_frames"])
+        table.add_row(frame["label"], share, *scores[:2], *counts, scores[2])
+    table.add_row("mean", "", percent(frames["macro_f1"]), percent(frames["macro_ap"]), "", "",
                   percent(segments["map"]["0.5"]))  # fmt: skip
     Console(markup=False, emoji=False).print(table)
+    typer.echo("Guessing at random has a frame AP of about the behaviour's share of the time.")
     by_overlap = ", ".join(f"{iou}: {percent(value)}" for iou, value in segments["map"].items())
     typer.echo(f"segment mAP at IoU {by_overlap}; mean {percent(segments['mean_map'])}")
-    if metrics["num_left_out_as_trained_on"]:
-        typer.echo(
-            f"{metrics['num_left_out_as_trained_on']} videos were left out: the model was trained on them."
-        )
+    if seen := metrics["num_left_out_as_trained_on"]:
+        what = "1 video was" if seen == 1 else f"{seen} videos were"
+        typer.echo(f"{what} left out: the model was trained or selected on them.")
     for video in metrics["missing"]:
         typer.echo(f"{video} has no features and was left out.")

@@ -214,7 +214,7 @@ def pack(
             try:
                 arrays[position] = tokens[_span(features, examples[position])]
             except UsageError as error:
-                problems[position] = f"example {position + 1} ({examples[position].video}): {error}"
+                problems[position] = f"{examples[position].video}: {error}"
     if problems:
         raise TableError(
             "rows that hold no sampled frame (correct their times, leave them out, or extract with a smaller "

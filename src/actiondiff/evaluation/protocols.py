@@ -19,6 +19,7 @@ __all__ = ["Split", "group_of", "leave_one_out", "regroup", "split_examples"]
 
 Values: TypeAlias = Sequence[str] | str
 _NO_LABEL = "\0"
+_LAST_GROUPS = "every group is the last one of some class; with two or more a class, some can be kept"
 """Stands for a class where a clip shows none of them."""
 
 
@@ -119,14 +120,15 @@ def split_examples(
     else:
         test = _hold_out(table, labelled, test_share, f"{seed}/test")
         side = _without(labelled, test)
-        text = f"{test_share:.0%} of the groups drawn for testing"
+        text = f"{test_share:.0%} of the groups drawn for testing" if test else f"no test: {_LAST_GROUPS}"
     marked = [i for i in side if splits[i] == "val"]
     share = validation_share if validation else 0.0
     held = marked or _hold_out(table, side, share, f"{seed}/validation")
     train = _without(side, held)
     how = (
         "marked in the table" if marked
-        else f"{share:.0%} of the training side's groups" if share else "none"
+        else "none" if not share
+        else f"{share:.0%} of the training side's groups" if held else f"none: {_LAST_GROUPS}"
     )  # fmt: skip
     if train_clips is not None and len(train) > train_clips:
         text += f"; {train_clips} of {len(train)} training clips drawn"
@@ -249,5 +251,6 @@ def _check(table: Table, train: Sequence[int]) -> None:
         what = f"only the class {next(iter(found))!r}" if found else "no clip"
         raise UsageError(
             f"training needs clips of at least two classes; got {what}. The table has "
-            f"{len(table.label_names)} classes; look at split, domain and source."
+            f"{len(table.label_names)}: look at split, domain and source, or label clips of something else, "
+            "too, such as background (actiondiff table spans adds it between bouts)."
         )

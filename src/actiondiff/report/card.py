@@ -51,7 +51,8 @@ def cautions(
     if not num_test:
         found.append("No clips were tested: nothing is known of how good it is.")
     elif num_test < _FEW_TEST:
-        found.append(f"Only {num_test} clips were tested: the score means little.")
+        clips = "1 clip was" if num_test == 1 else f"{num_test} clips were"
+        found.append(f"Only {clips} tested: the score means little.")
     if released:
         found.append("The epoch was chosen on the test clips: the scores are too high to expect again.")
     rare = sorted((count, label) for label, count in train_counts.items() if count < _FEW_A_CLASS)

@@ -116,9 +116,9 @@ def test_spans_without_tokens_are_all_told(store):
     with pytest.raises(TableError) as caught:
         pack(store, examples, KEY, LABELS)
     assert caught.value.problems == [
-        "example 1 (birds/a.mp4): no token lies in 0.1 to 0.4 (seconds); its 6 tokens are at 0.00 to 2.50",
-        "example 3 (fish/untimed.mp4): the times of its frames are unknown, so no span can be cut",
-        "example 4 (fish/c.mp4): no token lies in 7 to the end (seconds); its 5 tokens are at 0.00 to 2.00",
+        "birds/a.mp4: no token lies in 0.1 to 0.4 (seconds); its 6 tokens are at 0.00 to 2.50",
+        "fish/untimed.mp4: the times of its frames are unknown, so no span can be cut",
+        "fish/c.mp4: no token lies in 7 to the end (seconds); its 5 tokens are at 0.00 to 2.00",
     ]
     assert len(pack(store, [Example("fish/untimed.mp4", ("run",))], KEY, LABELS)) == 1
 

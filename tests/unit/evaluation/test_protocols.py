@@ -179,6 +179,17 @@ def test_what_does_not_exist(options, error, said):
         split_examples(clips(), **options)
 
 
+def test_too_few_groups_to_keep_any_are_said():
+    """Two recordings, a behaviour each: none can be kept without losing a class."""
+    known = table(*(Example(f"{i}.mp4", (LABELS[i % 2],), group=f"g{i % 2}") for i in range(8)))
+    split = split_examples(known, seed=0)
+    assert (len(split.train), split.validation, split.test) == (8, (), ())
+    assert split.description.count("every group is the last one of some class") == 2
+    assert "drawn" not in split.description
+    told = split_examples(clips(), seed=0).description
+    assert told.startswith("20% of the groups drawn for testing; validation: 20%")
+
+
 def test_nothing_to_learn():
     with pytest.raises(UsageError, match="no labels"):
         split_examples(table(Example("a.mp4"), Example("b.mp4")))
