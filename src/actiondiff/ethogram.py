@@ -80,7 +80,8 @@ def evaluate_timelines(
     examples = [example for example in table.examples if example.split == "test"] or list(table.examples)
     seen, notes = seen_in_training(folder)
     rows = stored_rows(store, examples, base)
-    fresh = [e for e in examples if e.video in rows and rows[e.video].identity not in seen]
+    known = {e.video for e in examples if e.video in rows and rows[e.video].identity in seen}
+    fresh = [e for e in examples if e.video in rows and e.video not in known]
     timelines, truth, missing = _timelines(head, config, store, fresh, base, options)
     if not timelines:
         raise UsageError(
@@ -94,8 +95,10 @@ def evaluate_timelines(
         **_judge(timelines, truth),
         "options": next(iter(timelines.values())).options.model_dump(),
         "thresholds": dict(next(iter(timelines.values())).thresholds),
-        "num_left_out_as_trained_on": len({e.video for e in examples if e.video in rows} - set(timelines)),
-        "missing": sorted({e.video for e in examples} - set(rows)) + [clip.example.video for clip in missing],
+        "num_left_out_as_trained_on": len(known),
+        "missing": sorted(
+            ({e.video for e in examples} - set(rows)) | {clip.example.video for clip in missing}
+        ),
         "cautions": notes,
         "run": str(folder),
         "table": str(table.source),
