@@ -74,7 +74,7 @@ def fill_in(path: Path) -> int:
 @pytest.mark.timeout(900)  # some 20 s on a core of its own
 def test_every_command_of_the_page(folder, capsys):
     lines = commands()
-    assert len(lines) == 14
+    assert len(lines) == 15
     for line in lines:
         if line.startswith("actiondiff table add"):
             assert fill_in(Path("out/queue.csv")) >= 4
@@ -88,7 +88,7 @@ def test_every_command_of_the_page(folder, capsys):
         "scored/report.html", "out/bouts.csv", "out/scores.csv", "out/boris/project.boris",
         "out/boris/aggregated.csv", "out/queue.csv", "out/failures.csv", "out/report.html", "heat.mp4",
         "heat.png", "heat.npz", "heat.csv", "out-camtrap/camtrap-dp/observations.csv",
-        "run-2/model.safetensors",
+        "run-2/model.safetensors", "corrected.csv",
     ):  # fmt: skip
         assert Path(name).is_file(), name
     page = Path("scored/report.html").read_text("utf-8")
@@ -96,4 +96,6 @@ def test_every_command_of_the_page(folder, capsys):
         assert heading in page
     assert "labelled by a person" in page
     assert "Nobody has checked them yet" in Path("out/report.html").read_text("utf-8")
+    with open("corrected.csv", encoding="utf-8", newline="") as file:
+        assert {row["video"] for row in csv.DictReader(file)} <= {"new/new0.mp4", "new/new1.mp4"}
     assert "start: run" in Path("run-2/recipe.yaml").read_text("utf-8")
