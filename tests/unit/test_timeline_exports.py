@@ -289,6 +289,19 @@ def test_camtrap_dp_says_what_it_lacks(tmp_path, videos):
         check_formats(["camtrap-dp"], videos=videos, **given)
 
 
+def test_a_table_for_camtrap_dp_as_spreadsheets_write_it(tmp_path, videos):
+    """Semicolons and decimal commas are read; a place that is none is told before anything is computed."""
+    given = about(tmp_path, videos[:1])
+    text = given["about"].read_text("utf-8").replace(",", ";").replace("52.70442", " 52,70442")
+    given["about"].write_text(text, "utf-8-sig")
+    out = written(tmp_path, [timeline(str(videos[0]))], "camtrap-dp", **given) / "camtrap-dp"
+    assert pd.read_csv(out / "deployments.csv")["latitude"].tolist() == [52.70442]
+    for latitude in ("north", "152.7", "nan"):
+        given = about(tmp_path, videos[:1], latitude=latitude)
+        with pytest.raises(TableError, match=r"row 2: latitude is .*degrees, -90 to 90"):
+            check_formats(["camtrap-dp"], videos=videos[:1], **given)
+
+
 def test_formats_that_do_not_exist():
     with pytest.raises(UnknownNameError, match=r"unknown format 'boriss'\. Did you mean 'boris'"):
         check_formats(["csv", "boriss"])

@@ -15,7 +15,7 @@ from actiondiff.errors import TableError, UsageError
 from actiondiff.types import Example
 from actiondiff.video.probe import find_videos
 
-__all__ = ["SPLITS", "read_folder", "read_table"]
+__all__ = ["SPLITS", "read_folder", "read_rows", "read_table"]
 
 SPLITS = ("train", "val", "test")
 _KNOWN = ("video", "label", "start_seconds", "end_seconds", "split", "group")
@@ -57,7 +57,7 @@ def read_table(
             f"there is no table at {path}; give a CSV with the columns video and label, or a folder."
         )
     base = path.parent if root is None else Path(root)
-    rows = _rows(path)
+    rows = read_rows(path)
     problems: list[str] = []
     examples = [_example(number, row, problems) for number, row in rows]
     problems += _repeated(examples, [number for number, _ in rows])
@@ -100,8 +100,12 @@ def read_folder(folder: str | os.PathLike[str]) -> Table:
     return Table(folder, folder, tuple(Example(str(name), (name.parts[0],)) for name in names))
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Row numbers and cells of a CSV, cells stripped, empty rows left out."""
+def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Row numbers and cells of a CSV about videos, cells stripped, empty rows left out.
+
+    Raises:
+        TableError: If it is no such CSV, or lacks the column `video`; it lists all problems.
+    """
     try:
         text = path.read_text("utf-8-sig")
     except (UnicodeDecodeError, OSError) as error:

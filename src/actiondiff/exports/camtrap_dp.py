@@ -17,6 +17,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from actiondiff.datasets.table import read_rows
 from actiondiff.errors import TableError, UsageError
 from actiondiff.exports.boris import observation_names
 from actiondiff.provenance import atomic_path
@@ -29,6 +30,7 @@ _SCHEMAS = f"https://raw.githubusercontent.com/tdwg/camtrap-dp/{VERSION}"
 _REQUIRED = (
     "video", "deploymentID", "latitude", "longitude", "deploymentStart", "deploymentEnd", "timestamp",
 )  # fmt: skip
+_DEGREES = {"latitude": 90, "longitude": 180}  # and their limits
 _TIMES = ("deploymentStart", "deploymentEnd", "timestamp")
 _COLUMNS = {
     "deployments": (
@@ -157,23 +159,27 @@ def _rows(path: Path, videos: Sequence[str | os.PathLike[str]]) -> list[_Row]:
     """The table's row of each video."""
     if not path.is_file():
         raise UsageError(f"{path} does not exist; Camtrap DP needs a table with {', '.join(_REQUIRED)}.")
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    absent = [name for name in _REQUIRED if name not in (rows[0] if rows else {})]
+    numbered = read_rows(path)
+    absent = [name for name in _REQUIRED if name not in (numbered[0][1] if numbered else {})]
     if absent:
-        raise TableError(path, [f"the columns {', '.join(absent)} are missing"])
-    by_path = {(path.parent / row["video"]).resolve(): row for row in rows}
+        raise TableError(path, [f"the columns {', '.join(absent)} are missing, or no row follows them"])
+    for _, row in numbered:
+        row.update({name: row[name].replace(",", ".") for name in _DEGREES})
+    by_path = {(path.parent / row["video"].replace("\\", "/")).resolve(): row for _, row in numbered}
     problems = [
-        f"row {number}: {name} is empty"
-        for number, row in enumerate(rows, start=2)
-        for name in _REQUIRED
-        if not row[name]
+        f"row {number}: {name} is empty" for number, row in numbered for name in _REQUIRED if not row[name]
     ]
     problems += [
         f"row {number}: {name} is {row[name]!r}; it must be like 2026-04-12T05:31:07+02:00, with its zone"
-        for number, row in enumerate(rows, start=2)
+        for number, row in numbered
         for name in _TIMES
         if row[name] and _time(row[name]) is None
+    ]
+    problems += [
+        f"row {number}: {name} is {row[name]!r}; it must be degrees, {-limit} to {limit}, such as 23.84995"
+        for number, row in numbered
+        for name, limit in _DEGREES.items()
+        if row[name] and not _within(row[name], limit)
     ]
     found = [by_path.get(Path(video).resolve()) for video in videos]
     problems += [f"no row is about {video}" for video, row in zip(videos, found, strict=True) if not row]
@@ -267,6 +273,13 @@ def _package(
         "temporal": {"start": min(starts, default=""), "end": max(ends, default="")},
         "taxonomic": [{"scientificName": name} for name in species],
     }  # fmt: skip
+
+
+def _within(text: str, limit: float) -> bool:
+    try:
+        return abs(float(text)) <= limit
+    except ValueError:
+        return False
 
 
 def _time(text: str) -> datetime | None:
