@@ -118,6 +118,17 @@ def test_a_boris_project_leads_to_its_videos(tmp_path, videos, monkeypatch):
     assert json.loads((out / "timelines.json").read_text())[0]["video"] == "cam 1.mp4"
 
 
+def test_names_that_are_no_paths_stay_names(tmp_path, monkeypatch):
+    """A file that happens to be called alike, where the program runs, is not what was meant."""
+    monkeypatch.chdir(tmp_path)
+    Path("clip.mp4").touch()
+    out = written(tmp_path, [timeline("clip.mp4")], "csv", "boris", root=None)
+    for file in ("bouts.csv", "scores.csv", "boris/project.boris"):
+        text = (out / file).read_text("utf-8")
+        assert "clip.mp4" in text
+        assert "../" not in text
+
+
 def test_a_workbook_is_no_export_that_is_read(tmp_path):
     path = tmp_path / "events.xlsx"
     path.write_bytes(b"PK\x03\x04\xc7\x00")

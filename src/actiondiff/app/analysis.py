@@ -145,7 +145,7 @@ def find_place(
 def write_exports(model_name: str, findings: Findings, folder: Path) -> Mapping[str, Path]:
     """Write every export into a folder; returns its place in it -> file, a zip of all the others first."""
     write_predictions(folder, [findings.prediction], ["csv"])
-    write_timelines(folder, [findings.timeline], FORMATS, model=model_name)
+    write_timelines(folder, [findings.timeline], FORMATS, model=model_name, root=None)
     written = sorted(path for path in folder.rglob("*.*") if path.is_file() and path.suffix != ".zip")
     everything = folder / f"{findings.path.stem}.zip"
     with zipfile.ZipFile(everything, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -26,6 +26,7 @@ def write_timelines(
     made: datetime | None = None,
     about: str | os.PathLike[str] | None = None,
     project: str | os.PathLike[str] | None = None,
+    root: str | os.PathLike[str] | None = ".",
 ) -> None:
     """Write timelines.
 
@@ -41,6 +42,7 @@ def write_timelines(
         made: When; now if None.
         about: For camtrap-dp: table about the videos (see `write_camtrap_dp`).
         project: For camtrap-dp: YAML about the project.
+        root: Folder that the videos' paths start from; None if they are mere names, which stay as they are.
 
     Raises:
         UnknownNameError: If there is no such format.
@@ -50,13 +52,16 @@ def write_timelines(
     check_formats(formats, about=about, project=project)
     folder, made = Path(folder), made or datetime.now(UTC)
 
+    def named_from(place: Path) -> Sequence[Timeline]:
+        return timelines if root is None else seen_from(place, timelines, root=root)
+
     def csv() -> None:
-        named = seen_from(folder, timelines)
+        named = named_from(folder)
         write_bouts(folder / "bouts.csv", named)
         write_scores(folder / "scores.csv", named)
 
     def boris() -> None:
-        named = seen_from(folder / "boris", timelines)  # BORIS looks for media from its project's folder
+        named = named_from(folder / "boris")  # BORIS looks for media from its project's folder
         write_project(folder / "boris" / "project.boris", named, model=model, made=made)
         write_aggregated(folder / "boris" / "aggregated.csv", named, made=made)
         write_tabular(folder / "boris" / "tabular", named, made=made)
