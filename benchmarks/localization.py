@@ -48,7 +48,7 @@ def main() -> None:
     parser.add_argument("--method", choices=("cells", "crops"), default="cells")
     parser.add_argument("--rows", type=int, default=3)
     parser.add_argument("--columns", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--frames", type=Path, help="write strips of some test clips here")
     parser.add_argument("--json", type=Path, help="also write the figures here")
@@ -100,10 +100,10 @@ def trained(folder: Path, table: Table, name: str, given: argparse.Namespace) ->
     store, out = folder / f"features-{name}", folder / f"run-{name}"
     backbone = load_backbone(name, weights=weights, device="auto")
     extract_features(list(table.examples), store, backbone=backbone, layers=layers, root=table.root)
-    values = {"head.input": "centred", "training.epochs": given.epochs}
+    values = {"training.epochs": given.epochs}
     if given.layer is not None:
         values["features.layer"] = given.layer
-    run = study.train(store, table, out=out, recipe=load_recipe("default", values=values))
+    run = study.train(store, table, out=out, recipe=load_recipe("demo", values=values))
     model = ActionDiff.from_pretrained(out, weights=weights)
     return model, run.metrics["test"]["scores"]["accuracy"]
 

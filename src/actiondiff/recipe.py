@@ -54,11 +54,25 @@ class FeatureChoice(BaseModel):
     layer: int | str | None = Field(None, description="Layer's number or name; none: the backbone's own.")
 
     def key(self, store: FeatureStore) -> FeatureKey:
-        """The feature to read, there or not; the backbone's own where the recipe names none."""
+        """The feature to read, there or not.
+
+        Where the recipe leaves timestep or layer open, the backbone's own; if the store does not have that
+        but a single one that fits, that one.
+        """
         settings: Any = store.settings["backbone"]
         spec = find_spec(settings["name"])
         timestep = spec.timestep if self.timestep is None else self.timestep
-        return FeatureKey.of(timestep, spec.layer if self.layer is None else self.layer)
+        own = FeatureKey.of(timestep, spec.layer if self.layer is None else self.layer)
+        known = store.keys()
+        fitting = [key for key in known if self._allows(key)]
+        return fitting[0] if own not in known and len(fitting) == 1 else own
+
+    def _allows(self, key: FeatureKey) -> bool:
+        asked = FeatureKey.of(
+            key.timestep if self.timestep is None else self.timestep,
+            key.layer if self.layer is None else self.layer,
+        )
+        return key == asked
 
     def choose(self, store: FeatureStore) -> FeatureKey:
         """The feature to read.
