@@ -186,15 +186,16 @@ def _print(found: "Sequence[_Result]", counts: dict[str, int], out: Path, limit:
 
     several = any(isinstance(result, Timeline) for _, result in found)
     table = Table(
-        "video", *(("bouts", "most of the time") if several else ("label", "probability")), "coverage"
+        "video",
+        *(("bouts", "most of the time, and how probable") if several else ("label", "probability")),
+        "coverage",
     )
     for video, result in found[:_SHOWN]:
         if isinstance(result, Prediction):
             label, probability = result.top(1)[0]
             said, more = label if probability >= limit else "(not sure)", f"{probability:.2f}"
         elif isinstance(result, Timeline):
-            label, seconds = max(result.budget().items(), key=lambda item: item[1])
-            said, more = str(len(result.bouts)), f"{label}, {seconds:.1f} s" if seconds else "nothing"
+            said, more = str(len(result.bouts)), _most(result)
         else:
             table.add_row(Path(video).name, "failed", "", "0%")
             continue
@@ -204,3 +205,13 @@ def _print(found: "Sequence[_Result]", counts: dict[str, int], out: Path, limit:
     if len(found) > _SHOWN:
         typer.echo(f"... and {len(found) - _SHOWN} more")
     typer.echo(", ".join(f"{count} {name}" for name, count in counts.items()) + f"; written to {out}")
+
+
+def _most(timeline: "Timeline") -> str:
+    """The behaviour of most of the time, its seconds, and the mean probability of its bouts."""
+    label, seconds = max(timeline.budget().items(), key=lambda item: item[1])
+    if not seconds:
+        return "nothing"
+    own = [bout for bout in timeline.bouts if bout.label == label]
+    total = sum(bout.probability * (bout.end_seconds - bout.start_seconds) for bout in own)
+    return f"{label}, {seconds:.1f} s, {total / seconds:.2f}"
