@@ -39,7 +39,7 @@ COLUMNS = ("in-domain", *SHIFTS)
 LAYERS = ("layer3", "layer6", "layer9", "layer12")
 GRID_TIMESTEPS = (5, 10, 15, 20, 25, 29)
 CONTROL_LAYERS = ("layer3", "layer12")
-CONTROL_TIMESTEPS = (5, 15, 25)
+CONTROL_TIMESTEPS = (5, 25)
 CONTROLS: dict[str, dict[str, Any]] = {
     "as it is": {},
     "temporal modules off": {"temporal": False},

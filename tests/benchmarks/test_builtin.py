@@ -62,7 +62,7 @@ def test_the_grids_tables_hold_every_cell(builtin):
         "controls": dict.fromkeys(builtin.CONTROLS, cells),
     }
     text = builtin.grid_markdown(found)
-    assert text.count("50 / 20") == 2 * len(cells) + len(builtin.CONTROLS) * 6
+    assert text.count("50 / 20") == 2 * len(cells) + len(builtin.CONTROLS) * 4
     assert "| 5 | +0.0 (+0.0 to +0.0) |" in text
 
 

@@ -44,7 +44,7 @@ def test_extract_then_look_then_again(clips, tmp_path, capsys):
     assert run(["features", "ls", str(store)]) == 0
     assert "settings.sampling.stride" in capsys.readouterr().out
 
-    assert extract(clips, store, "--timesteps", "20", "--layers", "9", "--stride", "2", "--json") == 0
+    assert extract(clips, store, "--layers", "9", "--stride", "2", "--json") == 0
     summary = json.loads(capsys.readouterr().out)
     assert (summary["num_done"], summary["num_skipped"], summary["failed"]) == (0, 2, {})
 

@@ -37,7 +37,7 @@ def test_the_built_in_backbone_reads_them():
     assert given["weights"] != load_backbone("random-tiny").settings["weights"]
 
 
-@pytest.mark.parametrize("text", ["training", "figures: reserved"])
+@pytest.mark.parametrize("text", ["training", "figures: reserved", "grid"])
 def test_the_card_has_figures(text):
     card = (FOLDER / "README.md").read_text("utf-8")
     table = card.partition(f"<!-- {text} -->")[2].partition("<!-- end -->")[0]
