@@ -28,7 +28,7 @@ from actiondiff.video.decode import read_video
 
 __all__ = ["CONTROLS", "LAYERS", "TIMESTEPS", "DemoResult", "DemoRow", "run_demo"]
 
-TIMESTEPS = (10, 20, 25)
+TIMESTEPS = (5, 20, 29)  # early, the paper's own, the last
 LAYERS = ("layer3", "layer6", "layer9")
 CONTROLS = ("pixels", "motion")
 """Features that are no network's."""

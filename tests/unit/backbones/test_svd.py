@@ -45,7 +45,7 @@ def test_equals_diffusers_stock_forward_when_one_embedding_is_shared(option, ind
 
 
 def test_own_embedding_differs_from_a_shared_one():
-    own, first = (load(embedding=choice).extract(video())[20, 3] for choice in ("own", "first"))
+    own, first = (load(embedding=choice).extract(video(), layers=[9])[20, 9] for choice in ("own", "first"))
     assert np.abs(own - first).max() > 1e-3
 
 
@@ -80,17 +80,19 @@ def test_timesteps_from_one_pass_equal_separate_ones_and_encode_once():
     together = backbone.extract(video(count=16), timesteps=[0, 20, 29], layers=[3, 9])
     assert calls == {"vae": 1, "clip": 1, "unet": 3}  # two windows in one batch of four
     for t in (0, 20, 29):
-        assert np.array_equal(together[t, 3], load().extract(video(count=16), timesteps=[t])[t, 3])
+        assert np.array_equal(
+            together[t, 9], load().extract(video(count=16), timesteps=[t], layers=[9])[t, 9]
+        )
 
 
 def test_neighbours_and_order_change_no_bit():
     backbone = load()
-    keys = feature_keys(backbone, None, None)
+    keys = feature_keys(backbone, None, [9])
     videos = [video(seed, count) for seed, count in ((0, 8), (1, 19), (2, 3))]
-    alone = {v.identity: backbone.extract(v)[20, 3] for v in videos}
+    alone = {v.identity: backbone.extract(v, layers=[9])[20, 9] for v in videos}
     for order in (videos, videos[::-1]):
         for features in run(backbone, [[v] for v in order], keys):
-            assert np.array_equal(features[20, 3], alone[features.identity])
+            assert np.array_equal(features[20, 9], alone[features.identity])
 
 
 def test_temporal_off_keeps_frames_apart():
@@ -98,21 +100,21 @@ def test_temporal_off_keeps_frames_apart():
     changed[3] = 255 - changed[3]
     for temporal in (True, False):
         backbone = load(temporal=temporal)
-        a, b = (backbone.extract(Frames(pixels))[20, 3] for pixels in (video().pixels, changed))
+        a, b = (backbone.extract(Frames(pixels), layers=[9])[20, 9] for pixels in (video().pixels, changed))
         others = np.delete(np.abs(a - b).max(1), 3)
         assert bool(others.max() == 0) is (not temporal)
 
 
 def test_random_draws_belong_to_seed_and_content():
-    first = load(stochastic=True).extract(video())[20, 3]
+    first = load(stochastic=True).extract(video(), layers=[9])[20, 9]
     backbone = load(stochastic=True)
     backbone.extract(video(5))  # another video before it changes nothing
-    assert np.array_equal(backbone.extract(video())[20, 3], first)
-    plain = load().extract(video())[20, 3]
+    assert np.array_equal(backbone.extract(video(), layers=[9])[20, 9], first)
+    plain = load().extract(video(), layers=[9])[20, 9]
     assert np.abs(plain - first).max() > 1e-4
     weights_fixed = RandomCheckpoint(find_spec("tiny").architecture, 0)
     other = SVD(find_spec("tiny"), load(stochastic=True, seed=1).options, weights_fixed)
-    assert not np.array_equal(other.extract(video())[20, 3], first)
+    assert not np.array_equal(other.extract(video(), layers=[9])[20, 9], first)
 
 
 @pytest.mark.parametrize(
@@ -129,12 +131,15 @@ def test_random_draws_belong_to_seed_and_content():
 def test_every_option_has_an_effect_and_is_in_the_settings(option):
     plain, changed = load(), load(**option)
     assert plain.settings != changed.settings
-    assert np.abs(plain.extract(video())[20, 3] - changed.extract(video())[20, 3]).max() > 1e-5
+    assert (
+        np.abs(plain.extract(video(), layers=[9])[20, 9] - changed.extract(video(), layers=[9])[20, 9]).max()
+        > 1e-5
+    )
 
 
 def test_sigma_options_together_are_another_timestep():
-    both = load(sigma_scale=5, sigma_embed=5).extract(video())[20, 3]
-    assert np.array_equal(both, load().extract(video(), timesteps=[5])[5, 9])
+    both = load(sigma_scale=5, sigma_embed=5).extract(video(), layers=[9])[20, 9]
+    assert np.array_equal(both, load().extract(video(), timesteps=[5], layers=[9])[5, 9])
 
 
 def test_shorthand_conditioning_is_what_it_stands_for():
@@ -166,15 +171,17 @@ def test_free_taps():
 
 def test_maps_average_to_tokens():
     features = load().extract(video(), layers=[9], maps=True)
-    key = FeatureKey.of(20, 3)
+    key = FeatureKey.of(20, 9)
     assert features.maps[key].shape[0] == 8
-    np.testing.assert_allclose(features.maps[key].mean((-2, -1)), features[20, 3], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(features.maps[key].mean((-2, -1)), features[20, 9], rtol=1e-4, atol=1e-6)
 
 
 def test_settings_rebuild_the_backbone_and_name_what_differs():
     backbone = load(seed=3, window=5)
     again = backbone_from_settings(backbone.settings, device="cpu")
-    assert np.array_equal(again.extract(video())[20, 3], backbone.extract(video())[20, 3])
+    assert np.array_equal(
+        again.extract(video(), layers=[9])[20, 9], backbone.extract(video(), layers=[9])[20, 9]
+    )
     with pytest.raises(SettingsMismatchError, match="weights"):
         backbone_from_settings({**backbone.settings, "weights": "other"}, device="cpu")
 

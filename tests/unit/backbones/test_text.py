@@ -95,8 +95,8 @@ def test_passes_the_checks_of_every_backbone(text_folder):
 
 
 def test_windows_of_one_batch_keep_apart(text_folder):
-    both = load(text_folder, batch=2).extract(video(count=16))[20, 9]
-    other = load(text_folder, batch=2).extract(Frames(video(count=16).pixels[:8]))[20, 9]
+    both = load(text_folder, batch=2).extract(video(count=16), layers=[9])[20, 9]
+    other = load(text_folder, batch=2).extract(Frames(video(count=16).pixels[:8]), layers=[9])[20, 9]
     assert np.array_equal(both[:8], other)
     assert not np.array_equal(both[8:], other)
 
@@ -117,9 +117,14 @@ def test_query_and_key_weights_are_read_where_they_are_live(text_folder, actions
 
 
 def test_order_does_not_matter_but_names_do(text_folder):
-    features = [load(text_folder, actions).extract(video())[20, 9] for actions in (NAMES, NAMES[::-1])]
+    features = [
+        load(text_folder, actions).extract(video(), layers=[9])[20, 9] for actions in (NAMES, NAMES[::-1])
+    ]
     np.testing.assert_allclose(*features, rtol=1e-4, atol=1e-5)
-    assert np.abs(load(text_folder, ("walk", "fly")).extract(video())[20, 9] - features[0]).max() > 1e-3
+    assert (
+        np.abs(load(text_folder, ("walk", "fly")).extract(video(), layers=[9])[20, 9] - features[0]).max()
+        > 1e-3
+    )
 
 
 def test_settings_name_actions_and_tower_and_rebuild_it(text_folder, make_text_folder, tmp_path):
@@ -131,7 +136,9 @@ def test_settings_name_actions_and_tower_and_rebuild_it(text_folder, make_text_f
     assert settings["latents"] == "own"
     assert str(text_folder) not in json.dumps(settings)
     again = backbone_from_settings(settings, text_weights=text_folder, device="cpu")
-    assert np.array_equal(again.extract(video())[20, 9], backbone.extract(video())[20, 9])
+    assert np.array_equal(
+        again.extract(video(), layers=[9])[20, 9], backbone.extract(video(), layers=[9])[20, 9]
+    )
     other = make_text_folder(tmp_path / "other", intermediate_size=32)
     with pytest.raises(SettingsMismatchError, match=r"text_weights: .*--text-weights"):
         backbone_from_settings(settings, text_weights=other, device="cpu")
@@ -254,7 +261,7 @@ def test_from_the_command_line(text_folder, tmp_path, capsys):
     assert "0 done, 1 skipped" in capsys.readouterr().out
     store = FeatureStore.open(tmp_path / "s")
     assert store.settings["backbone"]["actions"] == ["walk", "run"]
-    assert store.read("one.mp4")[20, 9].shape == (5, 64)
+    assert store.read("one.mp4")[20, 3].shape == (5, 32)
     arguments = ["extract", str(tmp_path / "clips"), "-o", str(tmp_path / "t"), *common]
     assert run([*arguments, "--conditioning", "text", "--actions", "walk"]) == 1
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
