@@ -1,0 +1,79 @@
+"""What timelines are worth: behaviours found in drawn videos of minutes, whose bouts are known.
+
+    python benchmarks/timelines.py WORK [--videos 12] [--minutes 3] [--seconds 2.56] [--json FILE]
+
+Heads of the recipe `demo` learn from spans of most animals' videos and are tested on the timelines of others:
+frame by frame, bout by bout, and how far their probabilities are from how often they are right, before and
+after the temperature. What is in WORK from an earlier call is used again.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import actiondiff as ad
+from actiondiff import study
+from actiondiff.datasets.joining import write_examples
+from actiondiff.datasets.menagerie import write_menagerie
+from actiondiff.datasets.spans import cut_spans
+from actiondiff.datasets.table import read_table
+from actiondiff.ethogram import evaluate_timelines
+from actiondiff.provenance import environment
+from actiondiff.recipe import load_recipe
+
+FEATURES: dict[str, dict[str, Any]] = {
+    "tiny": {"timesteps": [25], "layers": [3]},
+    "random-tiny": {"timesteps": [25], "layers": [3]},
+    "pixels": {},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("work", type=Path, help="folder for videos, features and runs")
+    parser.add_argument("--videos", type=int, default=12)
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--seconds", type=float, default=2.56, help="length of a span")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    given = parser.parse_args()
+    long, spans = tables(given.work / "world", given)
+    result: dict[str, Any] = {"environment": environment(), "rows": {}}
+    for name, chosen in FEATURES.items():
+        store, run = given.work / "features" / name, given.work / "runs" / name
+        ad.extract_features(long, store, backbone=name, **chosen)
+        metrics = study.train(store, spans, out=run, recipe=load_recipe("demo")).metrics
+        found = evaluate_timelines(run, store, long).metrics
+        tested = metrics["calibration"]["test"]
+        result["rows"][name] = {
+            "frame_f1": found["frames"]["macro_f1"],
+            "frame_ap": found["frames"]["macro_ap"],
+            "segment_map": found["segments"]["mean_map"],
+            "segment_map_at": found["segments"]["map"],
+            "calibration_error": {side: tested[side]["calibration_error"] for side in ("before", "after")},
+            "num_videos": found["num_videos"],
+            "seconds": found["seconds"],
+            "num_bouts": sum(row["num_labelled"] for row in found["segments"]["per_class"]),
+        }
+    print(json.dumps(result["rows"], indent=2))
+    if given.json:
+        given.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
+
+
+def tables(world: Path, given: argparse.Namespace) -> tuple[Path, Path]:
+    """Tables of bouts and of spans, of which none is kept for testing beforehand."""
+    if not (world / "long.csv").exists():
+        write_menagerie(world, train=8, val=8, test=8, num_long=given.videos, minutes=given.minutes)
+    long, spans = world / "bouts.csv", world / "spans.csv"
+    pd.read_csv(world / "long.csv").drop(columns="split").to_csv(long, index=False)
+    known = read_table(long)
+    write_examples(spans, cut_spans(known, span_seconds=given.seconds), root=known.root)
+    return long, spans
+
+
+if __name__ == "__main__":
+    main()
