@@ -294,6 +294,9 @@ def test_camtrap_dp_says_what_it_lacks(tmp_path, videos):
     assert "row 2: latitude is empty" in said
     assert "row 2: timestamp is '2026-04-12 05:31'; it must be like" in said
     assert f"no row is about {videos[1]}" in said
+    given = about(tmp_path, videos, deploymentEnd="2026-04-01T12:00:00Z")
+    with pytest.raises(TableError, match=r"row 2: deploymentEnd, 2026-04-01T12.*before deploymentStart"):
+        check_formats(["camtrap-dp"], videos=videos, **given)
     given = about(tmp_path, videos)
     given["project"].write_text("title: Den cameras\n")
     with pytest.raises(UsageError, match=r"contact: Field required.*Its fields are: title"):

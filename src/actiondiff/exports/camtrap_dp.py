@@ -181,6 +181,12 @@ def _rows(path: Path, videos: Sequence[str | os.PathLike[str]]) -> list[_Row]:
         for name, limit in _DEGREES.items()
         if row[name] and not _within(row[name], limit)
     ]
+    problems += [
+        f"row {number}: deploymentEnd, {row['deploymentEnd']}, is before deploymentStart, "
+        f"{row['deploymentStart']}"
+        for number, row in numbered
+        if (begun := _time(row["deploymentStart"])) and (over := _time(row["deploymentEnd"])) and over < begun
+    ]
     found = [by_path.get(Path(video).resolve()) for video in videos]
     problems += [f"no row is about {video}" for video, row in zip(videos, found, strict=True) if not row]
     if problems:
