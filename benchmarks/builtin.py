@@ -1,13 +1,13 @@
 """What the built-in backbone's features are worth: trained against random weights, and against controls.
 
     python benchmarks/builtin.py WORK --pretrained RUN/tiny[,RUN/tiny ...] [--targets reserved] [--json FILE]
-        [--log RUN/log.jsonl] [--into FILE ...]
+        [--timestep 20] [--layers layer3,...] [--log RUN/log.jsonl] [--into FILE ...]
     python benchmarks/builtin.py WORK --pretrained RUN/tiny --grid [--json FILE] [--into FILE ...]
 
 Heads of one recipe learn from the same source clips and are tested in domain and on unseen species, contexts
-and views. The layer of each feature is chosen on held-out source clips. Differences are paired: the same test
-clips, resampled by individual, and seeds of pre-training and heads resampled with them. What is in WORK from
-an earlier call is used again. `--log` adds a table of the pre-training's own log.
+and views. The layer of each feature is chosen on held-out source clips, among `--layers`. Differences are
+paired: the same test clips, resampled by individual, and seeds of pre-training and heads resampled with them.
+What is in WORK from an earlier call is used again. `--log` adds a table of the pre-training's own log.
 
 `--grid` trains a head at each layer and timestep instead, and again with one thing changed at a time, so that
 one can tell what an early timestep's features owe to the latents, to the conditioning and to the timestep.
@@ -92,22 +92,24 @@ class Condition:
         return [(f"{plain}-{seed}", {"seed": seed, **self.options}) for seed in self.seeds or (0,)]
 
 
-def conditions(pretrained: tuple[str, ...], timestep: int = TIMESTEP) -> list[Condition]:
-    """All features that are compared."""
+def conditions(
+    pretrained: tuple[str, ...], timestep: int = TIMESTEP, layers: tuple[str, ...] = LAYERS
+) -> list[Condition]:
+    """All features that are compared; `layers` are those of the networks."""
     seeds = tuple(range(len(pretrained)))
     return [
-        Condition("trained", "tiny", LAYERS, weights=pretrained, timestep=timestep),
+        Condition("trained", "tiny", layers, weights=pretrained, timestep=timestep),
         Condition(
-            "temporal off", "tiny", LAYERS, weights=pretrained, timestep=timestep,
+            "temporal off", "tiny", layers, weights=pretrained, timestep=timestep,
             options={"temporal": False},
         ),
-        Condition("random weights", "random-tiny", LAYERS, seeds=seeds, timestep=timestep),
+        Condition("random weights", "random-tiny", layers, seeds=seeds, timestep=timestep),
         Condition("VAE latents", "tiny", ("vae",), weights=pretrained, timestep=timestep),
         Condition("image embeddings", "tiny", ("clip",), weights=pretrained, timestep=timestep),
         Condition("pixels", "pixels", ("layer1",), timestep=0),
         Condition("motion", "motion", ("layer1",), timestep=0),
         Condition(
-            "single frame", "tiny", LAYERS[:1], weights=pretrained, timestep=timestep,
+            "single frame", "tiny", layers[:1], weights=pretrained, timestep=timestep,
             heads={"head.max_tokens": 1, "head.input": "plain"},
         ),
     ]  # fmt: skip
@@ -300,17 +302,19 @@ def cnn_scores(study: Study, epochs: int = 30) -> list[list[Scored]]:
     return [results]
 
 
-def evaluate(study: Study, pretrained: tuple[str, ...], *, timestep: int, with_cnn: bool) -> dict[str, Any]:
+def evaluate(
+    study: Study, pretrained: tuple[str, ...], *, timestep: int, layers: tuple[str, ...], with_cnn: bool
+) -> dict[str, Any]:
     """Everything, as plain numbers."""
     found: dict[str, list[list[Scored]]] = {}
     rows: dict[str, Any] = {}
-    for condition in conditions(pretrained, timestep):
+    for condition in conditions(pretrained, timestep, layers):
         print(f"{condition.name} ...", flush=True)
         extra = ("vae", "clip") if condition.name == "trained" else ()
         if condition.name not in ("VAE latents", "image embeddings", "single frame"):  # in the trained store
             study.extract(condition, [condition.timestep], (*condition.layers, *extra))
-        found[condition.name], layers, every = chosen(study, condition)
-        rows[condition.name] = {"layers": layers, "all": every}
+        found[condition.name], picked, every = chosen(study, condition)
+        rows[condition.name] = {"layers": picked, "all": every}
     if with_cnn:
         print("3-D CNN ...", flush=True)
         found["3-D CNN"] = cnn_scores(study)
@@ -525,6 +529,7 @@ def main() -> None:
     parser.add_argument("--grid", action="store_true", help="layers x timesteps of the first weights instead")
     parser.add_argument("--no-cnn", action="store_true", help="leave out the network trained from scratch")
     parser.add_argument("--timestep", type=int, default=TIMESTEP, help="of the networks' features")
+    parser.add_argument("--layers", default=",".join(LAYERS), help="of the networks, to choose from")
     parser.add_argument("--log", type=Path, help="log.jsonl of a pre-training run, to tabulate")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--into", type=Path, nargs="*", default=(), help="texts whose tables are replaced")
@@ -537,7 +542,10 @@ def main() -> None:
     if given.grid:
         result = grid(study, pretrained[0])
     else:
-        result = evaluate(study, pretrained, timestep=given.timestep, with_cnn=not given.no_cnn)
+        layers = tuple(given.layers.split(","))
+        result = evaluate(
+            study, pretrained, timestep=given.timestep, layers=layers, with_cnn=not given.no_cnn
+        )
     if given.log:
         result["training"] = training_table(given.log)
     result |= {
