@@ -154,7 +154,8 @@ def denoising_loss(
     chosen = choose_conditioning(B, L, options, random).to(latents.device)
     rows = torch.arange(B)[:, None]
     clean = LATENT_SCALE * latents
-    given = latents[rows, chosen.frame] * chosen.latents[:, :, None, None, None]
+    shown = _noised(latents, options, random)
+    given = shown[rows, chosen.frame] * chosen.latents[:, :, None, None, None]
     embeddings = model.embed(frames)[rows, chosen.frame] * chosen.embedding[:, :, None]
     level = sigma[:, None, None, None, None]
     predicted = model(clean + level * noise, sigma, given, embeddings)
@@ -162,6 +163,15 @@ def denoising_loss(
     wanted = (noise - level * clean) / (level**2 + 1).sqrt()
     errors = (predicted.float() - wanted).square().mean(dim=(1, 2, 3, 4))
     return errors.mean(), _by_level(errors.detach(), sigma)
+
+
+def _noised(latents: Tensor, options: PretrainingOptions, random: torch.Generator) -> Tensor:
+    """Conditioning latents with noise of one level a window, as SVD was trained; without, if not asked for."""
+    if options.conditioning_noise_mean is None:
+        return latents
+    sizes = torch.randn(len(latents), 1, 1, 1, 1, generator=random) * options.conditioning_noise_std
+    sigma = (options.conditioning_noise_mean + sizes).exp() / LATENT_SCALE
+    return latents + (sigma * torch.randn(latents.shape, generator=random)).to(latents)
 
 
 def _by_level(errors: Tensor, sigma: Tensor) -> dict[str, float]:

@@ -49,6 +49,12 @@ class PretrainingOptions(BaseModel):
     complete: float = Field(
         0.1, ge=0, le=1, description="Share of windows conditioned on each of their frames, as in extraction."
     )
+    conditioning_noise_mean: float | None = Field(
+        None, description="Mean of ln sigma of noise in conditioning latents, SVD's own is -3; without, none."
+    )
+    conditioning_noise_std: float = Field(
+        0.5, ge=0, description="Deviation of ln sigma of noise in conditioning latents. Source: SVD."
+    )
     bfloat16: bool = Field(True, description="Compute in bfloat16 where PyTorch's autocast does.")
 
     def steps(self, stage: str) -> int:

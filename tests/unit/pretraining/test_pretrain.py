@@ -154,6 +154,35 @@ def test_the_objective_is_the_denoising_error_weighted_by_level():
     assert levels == {"sigma<10": pytest.approx(float(loss), abs=1e-4)}
 
 
+class Watched(Denoiser):
+    """Remembers what it was given."""
+
+    def forward(self, noised, sigma, latents, embeddings):
+        self.given = (noised, latents)
+        return torch.zeros_like(noised)
+
+
+def test_noise_in_conditioning_latents_has_the_size_that_is_asked_for():
+    """One level a window, in units of the network's latents; what is to be denoised stays as it was."""
+    model = Watched(ARCHITECTURE["unet"], ARCHITECTURE["clip"])
+    frames, latents = torch.rand(40, 2, 3, 64, 64), 5 * torch.randn(40, 2, 4, 8, 8)
+    given = {}
+    for mean in (None, -1.0, 0.5):
+        options = PretrainingOptions(
+            dropout=0.0, complete=1.0, first_frame=0.0, conditioning_noise_mean=mean,
+            conditioning_noise_std=0.3,
+        )  # fmt: skip
+        with torch.no_grad():
+            denoising_loss(model, frames, latents, options, torch.Generator().manual_seed(3))
+        given[mean] = model.given
+    assert torch.equal(given[None][1], latents)
+    for mean in (-1.0, 0.5):
+        assert torch.equal(given[mean][0], given[None][0])
+        levels = (0.18215 * (given[mean][1] - latents)).std(dim=(1, 2, 3, 4)).log()
+        assert float(levels.mean()) == pytest.approx(mean, abs=0.15)
+        assert float(levels.std()) == pytest.approx(0.3, abs=0.1)
+
+
 def test_the_network_is_the_one_that_features_come_from(tmp_path):
     """Where all frames share one embedding, diffusers' own forward gives the same."""
     torch.manual_seed(0)
