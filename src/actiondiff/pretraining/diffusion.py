@@ -166,7 +166,7 @@ def denoising_loss(
 
 
 def _noised(latents: Tensor, options: PretrainingOptions, random: torch.Generator) -> Tensor:
-    """Conditioning latents with noise of one level a window, as SVD was trained; without, if not asked for."""
+    """Conditioning latents with noise, of one level a window, as SVD had; clean if none is asked for."""
     if options.conditioning_noise_mean is None:
         return latents
     sizes = torch.randn(len(latents), 1, 1, 1, 1, generator=random) * options.conditioning_noise_std
