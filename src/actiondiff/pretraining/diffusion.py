@@ -48,17 +48,19 @@ def choose_conditioning(
 ) -> Conditioning:
     """Draw the conditioning of a batch of windows.
 
-    A share is conditioned on its first frame, a share on all of its frames; of the rest, each frame is kept
-    with a probability that is drawn for the window, so that what is missing must be told from its
-    neighbours. Latents and embeddings are dropped from whole windows, independently.
+    A share is conditioned on its first frame, a share on any one frame, a share on all of its frames; of the
+    rest, each frame is kept with a probability that is drawn for the window, so that what is missing must be
+    told from its neighbours. Latents and embeddings are dropped from whole windows, independently.
     """
     kind = torch.rand(num_windows, 1, generator=random)
     kept = torch.rand(num_windows, length, generator=random) < torch.rand(num_windows, 1, generator=random)
     own = torch.arange(length).expand(num_windows, -1)
-    first = kind < options.first_frame
-    shown = first | (kind >= 1 - options.complete) | kept
+    one = kind < options.first_frame + options.any_frame
+    shown = one | (kind >= 1 - options.complete) | kept
     dropped = torch.rand(2, num_windows, 1, generator=random) < options.dropout
-    return Conditioning(torch.where(first, 0, own), shown & ~dropped[0], shown & ~dropped[1])
+    anywhere = torch.randint(length, (num_windows, 1), generator=random)
+    reference = torch.where(kind < options.first_frame, 0, anywhere)
+    return Conditioning(torch.where(one, reference, own), shown & ~dropped[0], shown & ~dropped[1])
 
 
 class Denoiser(nn.Module):

@@ -1,8 +1,8 @@
 """What may be chosen about pre-training."""
 
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 __all__ = ["CLIP_FRAMES", "CROP", "CROPS_A_CLIP", "SMOKE", "WINDOW", "PretrainingOptions", "World"]
 
@@ -46,6 +46,9 @@ class PretrainingOptions(BaseModel):
     first_frame: float = Field(
         0.3, ge=0, le=1, description="Share of windows conditioned on their first frame, as SVD was trained."
     )
+    any_frame: float = Field(
+        0.0, ge=0, le=1, description="Share of windows conditioned on one of their frames, whichever."
+    )
     complete: float = Field(
         0.1, ge=0, le=1, description="Share of windows conditioned on each of their frames, as in extraction."
     )
@@ -56,6 +59,13 @@ class PretrainingOptions(BaseModel):
         0.5, ge=0, description="Deviation of ln sigma of noise in conditioning latents. Source: SVD."
     )
     bfloat16: bool = Field(True, description="Compute in bfloat16 where PyTorch's autocast does.")
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> Self:
+        shares = self.first_frame + self.any_frame + self.complete
+        if shares > 1:
+            raise ValueError(f"first_frame, any_frame and complete are shares of all windows; got {shares:g}")
+        return self
 
     def steps(self, stage: str) -> int:
         """Steps of a stage."""

@@ -127,6 +127,11 @@ def test_conditioning_shows_what_it_says():
     assert (chosen.frame[~first] == torch.arange(8)).all()
     assert 0.2 < float(own.all(1).float().mean()) < 0.6  # the share of complete ones, and some by chance
     assert abs(float(own.float().mean()) - (0.2 / 0.6 + 0.5 * 0.4 / 0.6)) < 0.03
+    of_any = options.model_copy(update={"first_frame": 0.0, "any_frame": 0.8})
+    chosen = choose_conditioning(4000, 8, of_any, torch.Generator().manual_seed(0))
+    one = (chosen.frame == chosen.frame[:, :1]).all(1)
+    assert abs(float(one.float().mean()) - 0.8) < 0.03
+    assert set(chosen.frame[one, 0].tolist()) == set(range(8))
     dropped = choose_conditioning(4000, 8, options.model_copy(update={"dropout": 0.3}), torch.Generator())
     assert abs(float((~dropped.embedding).all(1).float().mean()) - 0.3) < 0.06
     assert not torch.equal(dropped.embedding, dropped.latents)
@@ -152,6 +157,11 @@ def test_the_objective_is_the_denoising_error_weighted_by_level():
     weighted = (seen - clean).square().mean() * (1 + float(sigma[0]) ** -2)
     assert float(loss) == pytest.approx(float(weighted), rel=1e-4)
     assert levels == {"sigma<10": pytest.approx(float(loss), abs=1e-4)}
+
+
+def test_shares_of_windows_are_at_most_all():
+    with pytest.raises(ValueError, match=r"shares of all windows; got 1\.1"):
+        PretrainingOptions(first_frame=0.6, any_frame=0.3, complete=0.2)
 
 
 class Watched(Denoiser):
