@@ -1,7 +1,8 @@
 """What the built-in backbone's features are worth: trained against random weights, and against controls.
 
     python benchmarks/builtin.py WORK --pretrained RUN/tiny[,RUN/tiny ...] [--targets reserved] [--json FILE]
-        [--timestep 20] [--layers layer3,...] [--log RUN/log.jsonl] [--into FILE ...]
+        [--timestep 20] [--layers layer3,...] [--option latents=middle] [--log RUN/log.jsonl]
+        [--into FILE ...]
     python benchmarks/builtin.py WORK --pretrained RUN/tiny --grid [--json FILE] [--into FILE ...]
 
 Heads of one recipe learn from the same source clips and are tested in domain and on unseen species, contexts
@@ -15,14 +16,17 @@ one can tell what an early timestep's features owe to the latents, to the condit
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+import yaml
 from torch import nn
 
 import actiondiff as ad
@@ -93,23 +97,27 @@ class Condition:
 
 
 def conditions(
-    pretrained: tuple[str, ...], timestep: int = TIMESTEP, layers: tuple[str, ...] = LAYERS
+    pretrained: tuple[str, ...],
+    timestep: int = TIMESTEP,
+    layers: tuple[str, ...] = LAYERS,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Condition]:
-    """All features that are compared; `layers` are those of the networks."""
-    seeds = tuple(range(len(pretrained)))
+    """All features that are compared; timestep, layers and options are those of the networks."""
+    network = partial(Condition, backbone="tiny", weights=pretrained, timestep=timestep)
+    own = dict(options)
     return [
-        Condition("trained", "tiny", layers, weights=pretrained, timestep=timestep),
+        network("trained", layers=layers, options=own),
+        network("temporal off", layers=layers, options={**own, "temporal": False}),
         Condition(
-            "temporal off", "tiny", layers, weights=pretrained, timestep=timestep,
-            options={"temporal": False},
+            "random weights", "random-tiny", layers, seeds=tuple(range(len(pretrained))), options=own,
+            timestep=timestep,
         ),
-        Condition("random weights", "random-tiny", layers, seeds=seeds, timestep=timestep),
-        Condition("VAE latents", "tiny", ("vae",), weights=pretrained, timestep=timestep),
-        Condition("image embeddings", "tiny", ("clip",), weights=pretrained, timestep=timestep),
+        network("VAE latents", layers=("vae",), options=own),
+        network("image embeddings", layers=("clip",), options=own),
         Condition("pixels", "pixels", ("layer1",), timestep=0),
         Condition("motion", "motion", ("layer1",), timestep=0),
-        Condition(
-            "single frame", "tiny", layers[:1], weights=pretrained, timestep=timestep,
+        network(
+            "single frame", layers=layers[:1], options=own,
             heads={"head.max_tokens": 1, "head.input": "plain"},
         ),
     ]  # fmt: skip
@@ -302,13 +310,11 @@ def cnn_scores(study: Study, epochs: int = 30) -> list[list[Scored]]:
     return [results]
 
 
-def evaluate(
-    study: Study, pretrained: tuple[str, ...], *, timestep: int, layers: tuple[str, ...], with_cnn: bool
-) -> dict[str, Any]:
+def evaluate(study: Study, compared: Sequence[Condition], *, with_cnn: bool) -> dict[str, Any]:
     """Everything, as plain numbers."""
     found: dict[str, list[list[Scored]]] = {}
     rows: dict[str, Any] = {}
-    for condition in conditions(pretrained, timestep, layers):
+    for condition in compared:
         print(f"{condition.name} ...", flush=True)
         extra = ("vae", "clip") if condition.name == "trained" else ()
         if condition.name not in ("VAE latents", "image embeddings", "single frame"):  # in the trained store
@@ -354,11 +360,11 @@ def _differences(rows: dict[str, Any], drawn: dict[str, dict[str, np.ndarray]]) 
 Cells = dict[tuple[int, str], list[Scored]]
 
 
-def grid(study: Study, pretrained: str) -> dict[str, Any]:
+def grid(study: Study, pretrained: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Heads at every layer and timestep, of trained and random weights, and under the controls."""
     tables = {
-        "trained": Condition("trained", "tiny", LAYERS, weights=(pretrained,)),
-        "random weights": Condition("random weights", "random-tiny", LAYERS),
+        "trained": Condition("trained", "tiny", LAYERS, weights=(pretrained,), options=dict(options)),
+        "random weights": Condition("random weights", "random-tiny", LAYERS, options=dict(options)),
     }
     result: dict[str, Any] = {"cells": {}, "controls": {}}
     for name, condition in tables.items():
@@ -366,8 +372,9 @@ def grid(study: Study, pretrained: str) -> dict[str, Any]:
         result["cells"][name] = _plain(cells)
         if name == "trained":
             result["effect"] = timestep_effect(study, cells)
-    for name, options in CONTROLS.items():
-        changed = Condition(name, "tiny", CONTROL_LAYERS, weights=(pretrained,), options=options)
+    for name, change in CONTROLS.items():
+        both = {**options, **change}
+        changed = Condition(name, "tiny", CONTROL_LAYERS, weights=(pretrained,), options=both)
         result["controls"][name] = _plain(_cells(study, changed, CONTROL_TIMESTEPS, CONTROL_LAYERS))
     return result
 
@@ -511,7 +518,8 @@ def put_into(text: str, result: dict[str, Any]) -> str:
     )
     if "cells" in result:
         return put_between(text, "grid", f"{settings}\n\n{grid_markdown(result)}")
-    settings += f" Timestep {result['timestep']}; 95 % intervals over individuals and seeds.\n"
+    chosen = "".join(f", {name} {value}" for name, value in result["options"].items())
+    settings += f" Timestep {result['timestep']}{chosen}; 95 % intervals over individuals and seeds.\n"
     text = put_between(text, f"figures: {result['targets']}", settings + "\n" + markdown(result))
     return put_between(text, "training", result["training"]) if "training" in result else text
 
@@ -530,26 +538,29 @@ def main() -> None:
     parser.add_argument("--no-cnn", action="store_true", help="leave out the network trained from scratch")
     parser.add_argument("--timestep", type=int, default=TIMESTEP, help="of the networks' features")
     parser.add_argument("--layers", default=",".join(LAYERS), help="of the networks, to choose from")
+    parser.add_argument(
+        "--option", action="append", default=[], help="of the networks, such as latents=middle; repeatable"
+    )
     parser.add_argument("--log", type=Path, help="log.jsonl of a pre-training run, to tabulate")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("--into", type=Path, nargs="*", default=(), help="texts whose tables are replaced")
     given = parser.parse_args()
 
     pretrained = tuple(given.pretrained.split(","))
+    options = {name: yaml.safe_load(value) for name, value in (text.split("=", 1) for text in given.option)}
     if given.grid:
         pretrained = pretrained[:1]
     study = Study(given.work, given.targets, given.train, given.test, given.head_seeds)
     if given.grid:
-        result = grid(study, pretrained[0])
+        result = grid(study, pretrained[0], options)
     else:
-        layers = tuple(given.layers.split(","))
-        result = evaluate(
-            study, pretrained, timestep=given.timestep, layers=layers, with_cnn=not given.no_cnn
-        )
+        compared = conditions(pretrained, given.timestep, tuple(given.layers.split(",")), options)
+        result = evaluate(study, compared, with_cnn=not given.no_cnn)
     if given.log:
         result["training"] = training_table(given.log)
     result |= {
-        "targets": given.targets, "timestep": GRID_TIMESTEPS if given.grid else given.timestep,
+        "targets": given.targets, "options": options,
+        "timestep": GRID_TIMESTEPS if given.grid else given.timestep,
         "train": given.train, "test": given.test,
         "head_seeds": given.head_seeds, "pretraining_seeds": len(pretrained),
         "weights": [load_backbone("tiny", weights=path).settings["weights"] for path in pretrained],
