@@ -29,7 +29,7 @@ from actiondiff.video.decode import read_video
 __all__ = ["CONTROLS", "LAYERS", "TIMESTEPS", "DemoResult", "DemoRow", "run_demo"]
 
 TIMESTEPS = (5, 20, 29)  # early, the paper's own, the last
-LAYERS = ("layer3", "layer6", "layer9")
+LAYERS = ("layer1", "layer3", "layer6")  # deeper ones of the built-in backbone gain nothing (its card)
 CONTROLS = ("pixels", "motion")
 """Features that are no network's."""
 _SHOWN = 3  # clips of each protocol on the page
