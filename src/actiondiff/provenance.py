@@ -24,6 +24,7 @@ __all__ = [
     "fingerprint",
     "fsync_folder",
     "sha256_of_file",
+    "write_text",
 ]
 
 _passed: Counter[str] = Counter()  # fault points, in this process
@@ -119,6 +120,12 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         fsync_folder(target.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_text(target: str | os.PathLike[str], text: str) -> None:
+    """Write a text file, in UTF-8, whole or not at all (see `atomic_path`)."""
+    with atomic_path(target) as aside:
+        aside.write_text(text, "utf-8")
 
 
 def fault_point(name: str) -> None:

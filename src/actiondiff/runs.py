@@ -1,5 +1,6 @@
-"""A finished training, and its test on further clips."""
+"""A finished training, or the mean of several, and its test on further clips."""
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from actiondiff.datasets.table import read_table
 from actiondiff.errors import SettingsMismatchError, UnknownNameError, UsageError
 from actiondiff.evaluation.judge import (
     judge,
+    mean_and_sd,
     missing_clips,
     prediction_table,
     restrict,
@@ -24,9 +26,9 @@ from actiondiff.features.manifest import Row
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import load_bundle
 from actiondiff.heads.predict import predict_probabilities
-from actiondiff.pipeline import find_run
-from actiondiff.provenance import differences, environment
-from actiondiff.report.card import cautions
+from actiondiff.pipeline import BEST, CARD, find_run
+from actiondiff.provenance import differences, environment, write_text
+from actiondiff.report.card import cautions, seeds_card
 from actiondiff.types import Example, FeatureKey
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "Run",
     "check_settings",
     "evaluate",
+    "mean_of_seeds",
     "partial_videos",
     "seen_in_training",
     "stored_rows",
@@ -69,6 +72,51 @@ class Evaluation:
 
     metrics: dict[str, Any]
     predictions: pd.DataFrame
+
+
+def mean_of_seeds(out: Path, runs: Sequence[Run]) -> Run:
+    """Trainings of several seeds as one run: their means, and which is best on held-out source clips."""
+    tested = {run.folder.name: run.metrics["test"] and run.metrics["test"]["scores"] for run in runs}
+    mean, sd = mean_and_sd([scores for scores in tested.values() if scores])
+    best = max(runs, key=_validation_score)
+    taken = best.metrics
+    metrics = {
+        **{
+            name: taken[name]
+            for name in ("feature", "task", "split", "counts", "missing", "partial", "leaks")
+        },
+        "seeds": tested,
+        "mean": mean,
+        "sd": sd,
+        "best": best.folder.name,
+        "why_best": _why_best(taken),
+        "cautions": taken["cautions"],
+        "test": taken["test"],
+        "environment": environment(),
+    }
+    write_text(out / BEST, best.folder.name + "\n")
+    write_text(out / CARD, seeds_card(metrics))
+    write_text(out / METRICS_FILE, json.dumps(metrics, indent=2))
+    return Run(out, metrics)
+
+
+def _why_best(metrics: Mapping[str, Any]) -> str:
+    if metrics["validation"] is not None:
+        return "the best on held-out clips of the source"
+    if "by_domain" in metrics["selection"]:
+        return "the best on domains of the source that were left out"
+    return "the first, as there are no clips to choose on"
+
+
+def _validation_score(run: Run) -> float:
+    """What seeds are compared by: always clips of the source that were held out, whatever chose the epoch."""
+    metrics = run.metrics
+    if metrics["validation"] is None:
+        return float(metrics["selection"]["score"] or 0.0) if "by_domain" in metrics["selection"] else 0.0
+    name = metrics["fit"]["selected_on"]
+    if name == "last":
+        name = "accuracy" if metrics["task"] == "single-label" else "micro_map"
+    return float(metrics["validation"]["scores"][name] or 0.0)
 
 
 def evaluate(

@@ -15,7 +15,7 @@ from actiondiff.evaluation.judge import METRICS
 from actiondiff.evaluation.options import ProtocolOptions
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation
-from actiondiff.provenance import atomic_path, fingerprint
+from actiondiff.provenance import fingerprint, write_text
 from actiondiff.training.fit import FitResult, fit
 from actiondiff.training.loop import Row
 from actiondiff.training.options import TrainingOptions
@@ -198,8 +198,7 @@ def _curves(training: _Training, clips: Clips, folder: Path) -> dict[str, dict[s
         name = result.selected_on
         scores = [] if name == "last" else [row[name] for row in result.history]
         known[value] = {"metric": name, "scores": scores, "of": trained}
-        with atomic_path(path) as aside:
-            aside.write_text(json.dumps(known, indent=2), "utf-8")
+        write_text(path, json.dumps(known, indent=2))
     return known
 
 

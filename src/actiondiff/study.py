@@ -29,7 +29,6 @@ from actiondiff.evaluation.judge import (
     check_classes,
     judge,
     judge_by_value,
-    mean_and_sd,
     missing_clips,
     prediction_table,
     protocol_classes,
@@ -41,10 +40,10 @@ from actiondiff.heads.bundle import load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation, predict_probabilities
 from actiondiff.material import Material, Sides
-from actiondiff.pipeline import BEST, CARD, find_run
-from actiondiff.provenance import atomic_path, environment, fingerprint
+from actiondiff.pipeline import CARD, find_run
+from actiondiff.provenance import environment, fingerprint, write_text
 from actiondiff.recipe import Recipe, load_recipe
-from actiondiff.report.card import cautions, model_card, seeds_card
+from actiondiff.report.card import cautions, model_card
 from actiondiff.runs import (
     CLIPS,
     METRICS_FILE,
@@ -52,6 +51,7 @@ from actiondiff.runs import (
     Evaluation,
     Run,
     evaluate,
+    mean_of_seeds,
     partial_videos,
     stored_rows,
 )
@@ -147,8 +147,8 @@ class Study:
         """The study's own run, once every seed has one."""
         if self.recipe.seeds == 1:
             return runs[0]
-        _write_text(out / _RECIPE, yaml.safe_dump(self.recipe.model_dump(mode="json"), sort_keys=False))
-        return _aggregate(out, runs)
+        write_text(out / _RECIPE, yaml.safe_dump(self.recipe.model_dump(mode="json"), sort_keys=False))
+        return mean_of_seeds(out, runs)
 
     def _run(self, folder: Path, seed: int, progress: Progress) -> Run:
         """One training and its test, in one folder."""
@@ -166,7 +166,7 @@ class Study:
                 f"selection={protocol.selection} chooses the epoch on test clips, and there are none."
             )
         folder.mkdir(parents=True, exist_ok=True)
-        _write_text(folder / _RECIPE, self._recipe_text(seed))
+        write_text(folder / _RECIPE, self._recipe_text(seed))
         chosen = train_and_select(
             lambda: self._new_head(train, seed),
             Clips(train, sides["validation"], sides["test"], self.material.left_out),
@@ -183,8 +183,8 @@ class Study:
         metrics |= self._score(folder, chosen.head, config)
         self._clips(sides).to_csv(folder / CLIPS, index=False, compression=_GZIP)
         save_bundle(folder, chosen.head, config)
-        _write_text(folder / CARD, model_card(config, metrics))
-        _write_text(folder / METRICS_FILE, json.dumps(metrics, indent=2))
+        write_text(folder / CARD, model_card(config, metrics))
+        write_text(folder / METRICS_FILE, json.dumps(metrics, indent=2))
         return Run(folder, metrics)
 
     def _config(self, key: FeatureKey, activation: Activation, train: PackedFeatures) -> dict[str, Any]:
@@ -355,53 +355,3 @@ def _epoch_line(row: Mapping[str, Any], epochs: int) -> str:
         f"{name} {value:.3f}" for name, value in row.items() if name != "epoch" and isinstance(value, float)
     )
     return f"epoch {row['epoch']}/{epochs}: {shown}"
-
-
-def _aggregate(out: Path, runs: Sequence[Run]) -> Run:
-    """Means over seeds, and which seed is best on held-out clips of the source."""
-    tested = {run.folder.name: run.metrics["test"] and run.metrics["test"]["scores"] for run in runs}
-    mean, sd = mean_and_sd([scores for scores in tested.values() if scores])
-    best = max(runs, key=_validation_score)
-    taken = best.metrics
-    metrics = {
-        **{
-            name: taken[name]
-            for name in ("feature", "task", "split", "counts", "missing", "partial", "leaks")
-        },
-        "seeds": tested,
-        "mean": mean,
-        "sd": sd,
-        "best": best.folder.name,
-        "why_best": _why_best(taken),
-        "cautions": taken["cautions"],
-        "test": taken["test"],
-        "environment": environment(),
-    }
-    _write_text(out / BEST, best.folder.name + "\n")
-    _write_text(out / CARD, seeds_card(metrics))
-    _write_text(out / METRICS_FILE, json.dumps(metrics, indent=2))
-    return Run(out, metrics)
-
-
-def _why_best(metrics: Mapping[str, Any]) -> str:
-    if metrics["validation"] is not None:
-        return "the best on held-out clips of the source"
-    if "by_domain" in metrics["selection"]:
-        return "the best on domains of the source that were left out"
-    return "the first, as there are no clips to choose on"
-
-
-def _validation_score(run: Run) -> float:
-    """What seeds are compared by: always clips of the source that were held out, whatever chose the epoch."""
-    metrics = run.metrics
-    if metrics["validation"] is None:
-        return float(metrics["selection"]["score"] or 0.0) if "by_domain" in metrics["selection"] else 0.0
-    name = metrics["fit"]["selected_on"]
-    if name == "last":
-        name = "accuracy" if metrics["task"] == "single-label" else "micro_map"
-    return float(metrics["validation"]["scores"][name] or 0.0)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_path(path) as aside:
-        aside.write_text(text, "utf-8")

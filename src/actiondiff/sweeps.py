@@ -28,7 +28,7 @@ from actiondiff.grid import Grid, Point, load_grid
 from actiondiff.halving import choose
 from actiondiff.material import Material
 from actiondiff.panels import cells_of, grid_tests
-from actiondiff.provenance import atomic_path, environment
+from actiondiff.provenance import environment, write_text
 from actiondiff.tally import Paper, beside_published, choices, domain_rows, point_rows, run_rows
 
 __all__ = ["SweepResult", "sweep"]
@@ -203,7 +203,7 @@ def _write(result: SweepResult, fleet: Fleet) -> None:
         tables["published"] = pd.DataFrame([_paper_row(paper) for paper in result.published])
     for name, frame in tables.items():
         if len(frame.columns):
-            _write_text(result.folder / f"{name}.csv", frame.to_csv(index=False))
+            write_text(result.folder / f"{name}.csv", frame.to_csv(index=False))
     summary = {
         "format": 1,
         "recipe": result.grid.name,
@@ -221,8 +221,8 @@ def _write(result: SweepResult, fleet: Fleet) -> None:
         "threads": fleet.threads,
         "environment": environment(),
     }
-    _write_text(result.folder / "sweep.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    _write_text(result.folder / "recipe.yaml", yaml.safe_dump(dict(result.grid.tree), sort_keys=False))
+    write_text(result.folder / "sweep.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    write_text(result.folder / "recipe.yaml", yaml.safe_dump(dict(result.grid.tree), sort_keys=False))
 
 
 def _paper_row(paper: Paper) -> dict[str, Any]:
@@ -279,8 +279,3 @@ def _check_store(store: FeatureStore, points: Iterable[Point]) -> None:
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows as JSON values; None where there is no number."""
     return json.loads(frame.to_json(orient="records", double_precision=15)) if len(frame) else []
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_path(path) as aside:
-        aside.write_text(text, "utf-8")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from actiondiff.checkpoints.architecture import attention_heads
-from actiondiff.provenance import atomic_path, canonical_json
+from actiondiff.provenance import canonical_json, write_text
 from actiondiff.types import JSON
 
 __all__ = ["DIGEST_FIELD", "Digest", "cache_folder", "combined", "recall", "remember"]
@@ -83,7 +83,6 @@ def recall(files: Iterable[Path]) -> dict[str, str]:
 def remember(files: Iterable[Path], digests: Mapping[str, str]) -> None:
     """Keep the digests of these files' components; does nothing where the cache cannot be written."""
     try:
-        with atomic_path(_place(files)) as aside:
-            aside.write_text(canonical_json(dict(digests)), "utf-8")
+        write_text(_place(files), canonical_json(dict(digests)))
     except (OSError, RuntimeError):
         return

@@ -49,14 +49,13 @@ def show(
 def copy(name: _Name, to: Annotated[Path, typer.Argument(help="File to write.")]) -> None:
     """Copy a shipped recipe to a file of one's own."""
     from actiondiff.errors import UsageError
-    from actiondiff.provenance import atomic_path
+    from actiondiff.provenance import write_text
     from actiondiff.recipe import recipe_text
 
     if to.exists():
         raise UsageError(f"{to} is there already; give another name.")
     text = recipe_text(name)
-    with atomic_path(to) as aside:
-        aside.write_text(text, "utf-8")
+    write_text(to, text)
     typer.echo(f"written to {to}")
 
 

@@ -21,7 +21,7 @@ from actiondiff.menagerie.world import (
     render_video,
     world_hash,
 )
-from actiondiff.provenance import atomic_path, environment
+from actiondiff.provenance import atomic_path, environment, write_text
 from actiondiff.video.write import write_video
 
 __all__ = ["BOX_COLUMNS", "LONG_COLUMNS", "TABLE_COLUMNS", "write_menagerie"]
@@ -210,5 +210,4 @@ def _write_world(
         "domains": {split: asdict(domain_of(split, targets=targets)) for split in counts},
         "environment": environment(),
     }
-    with atomic_path(path) as aside:
-        aside.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(facts, indent=2) + "\n")

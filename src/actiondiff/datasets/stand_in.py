@@ -22,7 +22,7 @@ from actiondiff.errors import UsageError
 from actiondiff.menagerie.actions import ACTIONS
 from actiondiff.menagerie.bodies import BODIES
 from actiondiff.menagerie.world import FPS, RANDOM, ClipSpec, generator, render_clip
-from actiondiff.provenance import atomic_path
+from actiondiff.provenance import write_text
 from actiondiff.types import Example
 from actiondiff.video.write import write_video
 
@@ -123,8 +123,7 @@ def _claim(folder: Path, names: Sequence[str], seed: int) -> None:
     there = [name for name in names if (folder / name).exists()]
     if there:
         raise UsageError(f"{folder} holds {there[0]}, which is no stand-in; give a folder of its own.")
-    with atomic_path(marker) as aside:
-        aside.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_text(marker, json.dumps(facts, indent=2) + "\n")
 
 
 def _domain_of(table: Table) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from actiondiff.provenance import atomic_path
+from actiondiff.provenance import atomic_path, write_text
 from actiondiff.timeline import Timeline
 from actiondiff.types import JSON, Bout
 
@@ -124,8 +124,7 @@ def write_json(path: str | os.PathLike[str], timelines: Sequence[Timeline]) -> N
         }
         for timeline in timelines
     ]
-    with atomic_path(path) as aside:
-        aside.write_text(json.dumps(items) + "\n", "utf-8")
+    write_text(path, json.dumps(items) + "\n")
 
 
 def read_bouts(path: str | os.PathLike[str]) -> dict[str, list[Bout]]:

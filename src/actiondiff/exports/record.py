@@ -10,7 +10,7 @@ from typing import Any
 
 from actiondiff.errors import RunError
 from actiondiff.pipeline import find_run
-from actiondiff.provenance import atomic_path, environment
+from actiondiff.provenance import environment, write_text
 from actiondiff.timeline import Timeline
 from actiondiff.types import JSON, Bout, DecodeReport, Prediction
 
@@ -97,8 +97,7 @@ def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _write(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
-    with atomic_path(Path(folder) / RECORD) as aside:
-        aside.write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
+    write_text(Path(folder) / RECORD, json.dumps(facts, indent=1) + "\n")
 
 
 def _calibration(run: str | os.PathLike[str]) -> JSON:

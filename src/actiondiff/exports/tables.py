@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from actiondiff.provenance import atomic_path
+from actiondiff.provenance import atomic_path, write_text
 from actiondiff.types import DecodeReport, Prediction
 
 __all__ = ["FORMATS", "write_failures", "write_predictions"]
@@ -44,8 +44,7 @@ def write_predictions(
         items = [
             {**row, "probabilities": dict(p.probabilities)} for row, p in zip(rows, predictions, strict=True)
         ]
-        with atomic_path(Path(folder) / "predictions.json") as aside:
-            aside.write_text(json.dumps(items, indent=2) + "\n", "utf-8")
+        write_text(Path(folder) / "predictions.json", json.dumps(items, indent=2) + "\n")
 
 
 def write_failures(folder: str | os.PathLike[str], reports: Sequence[tuple[str, DecodeReport]]) -> None:

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias, get_args
 
 from actiondiff.errors import SettingsMismatchError, StoreError, UsageError
 from actiondiff.features.manifest import locked
-from actiondiff.provenance import atomic_path, canonical_json, differences, environment, fingerprint
+from actiondiff.provenance import canonical_json, differences, environment, fingerprint, write_text
 from actiondiff.types import JSON
 
 __all__ = [
@@ -98,8 +98,7 @@ def create_description(
                 "root": Path(os.path.abspath(root)).as_posix(),
                 "environment": environment(),
             }
-            with atomic_path(folder / _NAME) as aside:
-                aside.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", "utf-8")
+            write_text(folder / _NAME, json.dumps(content, indent=2, sort_keys=True) + "\n")
     description = read_description(folder)
     check_settings(description.settings, settings, folder)
     return description

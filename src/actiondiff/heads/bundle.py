@@ -19,7 +19,7 @@ from actiondiff.heads import build_head
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.options import HeadOptions
 from actiondiff.heads.predict import Activation
-from actiondiff.provenance import atomic_path
+from actiondiff.provenance import atomic_path, write_text
 
 __all__ = ["CONFIG", "FORMAT", "WEIGHTS", "load_bundle", "save_bundle"]
 
@@ -79,8 +79,7 @@ def save_bundle(folder: str | os.PathLike[str], head: Head, config: Mapping[str,
         )
     with atomic_path(Path(folder) / WEIGHTS) as aside:
         save_file(tensors, aside)
-    with atomic_path(Path(folder) / CONFIG) as aside:
-        aside.write_text(json.dumps(written, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_text(Path(folder) / CONFIG, json.dumps(written, indent=2, allow_nan=False) + "\n")
 
 
 def load_bundle(folder: str | os.PathLike[str]) -> tuple[Head, dict[str, Any]]:

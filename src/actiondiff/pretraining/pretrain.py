@@ -22,7 +22,7 @@ from actiondiff.pretraining.loop import Deadline, Stage, step_generator
 from actiondiff.pretraining.options import CROP, CROPS_A_CLIP, WINDOW, PretrainingOptions
 from actiondiff.pretraining.samples import sample_sheet
 from actiondiff.pretraining.vae import Autoencoder, autoencoder_loss, crops, standardise
-from actiondiff.provenance import atomic_path, environment
+from actiondiff.provenance import atomic_path, environment, write_text
 
 __all__ = ["Pretraining", "pretrain"]
 
@@ -73,8 +73,7 @@ class Pretraining:
         }
         path = self.folder / "settings.json"
         if not path.exists():
-            with atomic_path(path) as aside:
-                aside.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
+            write_text(path, json.dumps(settings, indent=2) + "\n")
         elif json.loads(path.read_text("utf-8")) != settings:
             raise UsageError(
                 f"{self.folder} holds a run with other options, or of another world (settings.json); give "

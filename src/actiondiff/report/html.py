@@ -15,7 +15,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from actiondiff.provenance import atomic_path
+from actiondiff.provenance import write_text
 from actiondiff.report.drawing import Figure
 from actiondiff.report.tables import Grid
 
@@ -157,8 +157,7 @@ def write_page(path: str | os.PathLike[str], page: Page) -> Path:
     The page needs none of these files.
     """
     path = Path(path)
-    with atomic_path(path) as aside:
-        aside.write_text(render(page), "utf-8")
+    write_text(path, render(page))
     for figure in _figures(page):
         figure.marked(page.watermark).save(path.parent / f"{path.stem}-figures")
     return path

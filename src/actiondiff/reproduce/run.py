@@ -16,7 +16,7 @@ from actiondiff.errors import RunError, UsageError, WeightsError
 from actiondiff.extraction.local import extract_features
 from actiondiff.features.store import FeatureStore
 from actiondiff.grid import DataChoice, Grid, Point
-from actiondiff.provenance import atomic_path, environment
+from actiondiff.provenance import environment, write_text
 from actiondiff.report.build import build_report
 from actiondiff.reproduce.costs import BackboneCost, measured_cost
 from actiondiff.reproduce.plan import (
@@ -260,8 +260,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _write(path: Path, values: Mapping[str, Any]) -> None:
-    with atomic_path(path) as aside:
-        aside.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n", "utf-8")
+    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
 
 
 def _reads_own_feature(entry: Swept) -> bool:
