@@ -50,9 +50,7 @@ def with_options(
             try:
                 options = model(**{key: value for key, value in given.items() if value is not None})
             except ValidationError as error:
-                first = error.errors()[0]
-                flag = "-".join(map(str, first["loc"])).replace("_", "-")
-                raise UsageError(f"--{flag}: {first['msg']}; got {first['input']!r}.") from None
+                raise _explain(error) from None
             return command(**values, **{name: options})
 
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
@@ -62,6 +60,14 @@ def with_options(
         return wrapper
 
     return decorate
+
+
+def _explain(error: ValidationError) -> UsageError:
+    """The first problem in words, with the option's name, or of what options say together."""
+    first = error.errors()[0]
+    said = first["msg"].removeprefix("Value error, ")
+    flag = "-".join(map(str, first["loc"])).replace("_", "-")
+    return UsageError(f"--{flag}: {said}; got {first['input']!r}." if flag else f"{said}.")
 
 
 def _plain(annotation: Any) -> Any:

@@ -62,9 +62,12 @@ class PretrainingOptions(BaseModel):
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
-        shares = self.first_frame + self.any_frame + self.complete
-        if shares > 1:
-            raise ValueError(f"first_frame, any_frame and complete are shares of all windows; got {shares:g}")
+        shares = (self.first_frame, self.any_frame, self.complete)
+        if sum(shares) > 1:
+            raise ValueError(
+                "first-frame, any-frame and complete are shares of the same windows, at most 1 together; got "
+                + " + ".join(f"{share:g}" for share in shares)
+            )
         return self
 
     def steps(self, stage: str) -> int:

@@ -9,6 +9,7 @@ from diffusers import UNetSpatioTemporalConditionModel
 from diffusers.models.resnet import SpatioTemporalResBlock
 
 import actiondiff as ad
+from actiondiff.cli import app
 from actiondiff.errors import RunError, UsageError
 from actiondiff.pretraining.diffusion import Denoiser, choose_conditioning, denoising_loss
 from actiondiff.pretraining.loop import Deadline, Stage
@@ -160,8 +161,17 @@ def test_the_objective_is_the_denoising_error_weighted_by_level():
 
 
 def test_shares_of_windows_are_at_most_all():
-    with pytest.raises(ValueError, match=r"shares of all windows; got 1\.1"):
+    with pytest.raises(ValueError, match=r"at most 1 together; got 0\.6 \+ 0\.3 \+ 0\.2"):
         PretrainingOptions(first_frame=0.6, any_frame=0.3, complete=0.2)
+
+
+def test_what_the_command_says_of_options_names_them(tmp_path, capsys):
+    assert app.run(["pretrain-tiny", str(tmp_path), "--first-frame", "0.9", "--any-frame", "0.9"]) == 1
+    said = "actiondiff: first-frame, any-frame and complete are shares of the same windows, at most 1 together;"
+    assert capsys.readouterr().err.startswith(said)
+    assert app.run(["pretrain-tiny", str(tmp_path), "--rate", "-1"]) == 1
+    assert capsys.readouterr().err == "actiondiff: --rate: Input should be greater than 0; got -1.0.\n"
+    assert not list(tmp_path.iterdir())
 
 
 class Watched(Denoiser):
