@@ -167,7 +167,9 @@ def test_shares_of_windows_are_at_most_all():
 
 def test_what_the_command_says_of_options_names_them(tmp_path, capsys):
     assert app.run(["pretrain-tiny", str(tmp_path), "--first-frame", "0.9", "--any-frame", "0.9"]) == 1
-    said = "actiondiff: first-frame, any-frame and complete are shares of the same windows, at most 1 together;"
+    said = (
+        "actiondiff: first-frame, any-frame and complete are shares of the same windows, at most 1 together;"
+    )
     assert capsys.readouterr().err.startswith(said)
     assert app.run(["pretrain-tiny", str(tmp_path), "--rate", "-1"]) == 1
     assert capsys.readouterr().err == "actiondiff: --rate: Input should be greater than 0; got -1.0.\n"
