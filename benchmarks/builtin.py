@@ -51,6 +51,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "timestep in the scaling only": {"sigma_embed": 20},
     "timestep in the embedding only": {"sigma_scale": 20},
     "hardly any latent": {"sigma_scale": 0},  # divided by 700 throughout
+    "middle frame's latents": {"latents": "middle"},
     "no concatenated latents": {"latents": "zero"},
     "no image embedding": {"embedding": "none"},
 }

@@ -2,6 +2,7 @@
 
     python benchmarks/localization.py [--train 128] [--test 16] [--method cells|crops] [--rows 3]
                                       [--columns 5] [--backbone tiny] [--weights FILE] [--layer NAME]
+                                      [--timestep N] [--latents own|middle|zero]
                                       [--frames FOLDER] [--json FILE]
 
 Clips of the procedural world, whose boxes are known in every frame. A head is trained on the backbone's
@@ -45,6 +46,8 @@ def main() -> None:
     parser.add_argument("--backbone", default="tiny")
     parser.add_argument("--weights", help="of the backbone, where it needs some")
     parser.add_argument("--layer", help="the backbone's own if not given")
+    parser.add_argument("--timestep", type=int, help="the backbone's own if not given")
+    parser.add_argument("--latents", help="whose latent is concatenated: own, middle, zero")
     parser.add_argument("--method", choices=("cells", "crops"), default="cells")
     parser.add_argument("--rows", type=int, default=3)
     parser.add_argument("--columns", type=int, default=5)
@@ -97,12 +100,13 @@ def trained(folder: Path, table: Table, name: str, given: argparse.Namespace) ->
     """A head on a backbone's features of the clips, and its accuracy on the test clips."""
     weights = None if name.startswith("random-") else given.weights
     layers = None if given.layer is None else [given.layer]
+    timesteps = None if given.timestep is None else [given.timestep]
+    options = {} if given.latents is None else {"latents": given.latents}
     store, out = folder / f"features-{name}", folder / f"run-{name}"
-    backbone = load_backbone(name, weights=weights, device="auto")
-    extract_features(list(table.examples), store, backbone=backbone, layers=layers, root=table.root)
+    backbone = load_backbone(name, weights=weights, device="auto", **options)
+    examples = list(table.examples)
+    extract_features(examples, store, backbone=backbone, layers=layers, timesteps=timesteps, root=table.root)
     values = {"training.epochs": given.epochs}
-    if given.layer is not None:
-        values["features.layer"] = given.layer
     run = study.train(store, table, out=out, recipe=load_recipe("demo", values=values))
     model = ActionDiff.from_pretrained(out, weights=weights)
     return model, run.metrics["test"]["scores"]["accuracy"]

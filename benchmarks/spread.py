@@ -1,7 +1,7 @@
 """Whether features of different videos differ, and by how much: a collapsed network says the same of all.
 
     python benchmarks/spread.py VIDEOS [--backbone tiny] [--timestep 25] [--layers 3,6,9,12] [--weights FILE]
-                                       [--json FILE]
+                                       [--latents own|middle|zero] [--json FILE]
 
 Each readable video of the folder is one point, the mean of its frames' vectors. For each layer: how far apart
 two videos are (relative L2: the median, and the nearest pair), how much of that is between videos rather than
@@ -30,10 +30,11 @@ def main() -> None:
     parser.add_argument("--weights")
     parser.add_argument("--timestep", type=int, default=25)
     parser.add_argument("--layers", default="3,6,9,12")
+    parser.add_argument("--latents", help="whose latent is concatenated: own, middle, zero")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     layers = [f"layer{number}" for number in given.layers.split(",")]
-    arguments = {"weights": given.weights} if given.weights else {}
+    arguments = {name: getattr(given, name) for name in ("weights", "latents") if getattr(given, name)}
     backbone = ad.load_backbone(given.backbone, **arguments)
     with TemporaryDirectory() as first, TemporaryDirectory() as second:
         runs = []

@@ -24,11 +24,13 @@ from actiondiff.ethogram import evaluate_timelines
 from actiondiff.provenance import environment
 from actiondiff.recipe import load_recipe
 
-FEATURES: dict[str, dict[str, Any]] = {
-    "tiny": {"timesteps": [25], "layers": [3]},
-    "random-tiny": {"timesteps": [25], "layers": [3]},
-    "pixels": {},
+NETWORK: dict[str, Any] = {"timesteps": [25], "layers": [3]}
+FEATURES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "tiny": ({"latents": "middle"}, NETWORK),
+    "random-tiny": ({"latents": "middle"}, NETWORK),
+    "pixels": ({}, {}),
 }
+"""Backbone -> its options, and what is extracted."""
 
 
 def main() -> None:
@@ -43,9 +45,9 @@ def main() -> None:
     given = parser.parse_args()
     long, spans = tables(given.work / "world", given)
     result: dict[str, Any] = {"environment": environment(), "rows": {}}
-    for name, chosen in FEATURES.items():
+    for name, (options, chosen) in FEATURES.items():
         store, run = given.work / "features" / name, given.work / "runs" / name
-        ad.extract_features(long, store, backbone=name, **chosen)
+        ad.extract_features(long, store, backbone=ad.load_backbone(name, **options), **chosen)
         metrics = study.train(store, spans, out=run, recipe=load_recipe("demo")).metrics
         found = evaluate_timelines(run, store, long).metrics
         tested = metrics["calibration"]["test"]
