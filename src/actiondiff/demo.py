@@ -28,8 +28,10 @@ from actiondiff.video.decode import read_video
 
 __all__ = ["CONTROLS", "LAYERS", "TIMESTEPS", "DemoResult", "DemoRow", "run_demo"]
 
-TIMESTEPS = (5, 20, 29)  # early, the paper's own, the last
+TIMESTEPS = (15, 20, 25)  # where 8, 52 and 100 % of a frame's own latent are left
 LAYERS = ("layer1", "layer3", "layer6")  # deeper ones of the built-in backbone gain nothing (its card)
+LATENTS = "middle"
+"""Whose latent is concatenated to each frame's: that of each window's middle frame (the backbone's card)."""
 CONTROLS = ("pixels", "motion")
 """Features that are no network's."""
 _SHOWN = 3  # clips of each protocol on the page
@@ -154,8 +156,9 @@ def _extract(table: Path, store: Path, backbone: str) -> None:
     if backbone in CONTROLS:
         extract_features(table, store, backbone=backbone)
         return
+    network = load_backbone(backbone, latents=LATENTS)
     devices = ["cpu"] * min(2, os.cpu_count() or 1)
-    extract_features(table, store, backbone=backbone, timesteps=TIMESTEPS, layers=LAYERS, devices=devices)
+    extract_features(table, store, backbone=network, timesteps=TIMESTEPS, layers=LAYERS, devices=devices)
 
 
 def _row(features: str, metrics: Mapping[str, Any], run: str) -> DemoRow:
@@ -189,7 +192,11 @@ def _report(result: DemoResult, table: Table, settings: Mapping[str, Any]) -> De
             f"actiondiff predict {result.folder}/{best.run} {result.folder}/clips/clips -o predictions",
             f"actiondiff report {result.folder}/{best.run}",
         ],
-        settings={**settings, "backbone": load_backbone("tiny", device="cpu").settings, **environment()},
+        settings={
+            **settings,
+            "backbone": load_backbone("tiny", device="cpu", latents=LATENTS).settings,
+            **environment(),
+        },
     )
 
 
