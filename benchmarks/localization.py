@@ -57,7 +57,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures here")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        result = {**compare(Path(folder), given), "asked": {k: str(v) for k, v in vars(given).items()}}
+        result = compare(Path(folder), given)
+    result["asked"] = {k: str(v) for k, v in vars(given).items() if k not in ("frames", "json")}
     result["machine"] = environment()
     print(json.dumps(result, indent=2))
     if given.json:
