@@ -29,7 +29,7 @@ from actiondiff.video.decode import read_video
 __all__ = ["CONTROLS", "LAYERS", "TIMESTEPS", "DemoResult", "DemoRow", "run_demo"]
 
 TIMESTEPS = (18, 22, 25)  # where 24, 86 and 100 % of a frame's own latent are left
-LAYERS = ("layer1", "layer2", "layer3")  # deeper ones of the built-in backbone gain nothing (its card)
+LAYERS = ("layer1", "layer3", "layer4")  # deeper ones of the built-in backbone gain nothing (its card)
 LATENTS = "middle"
 """Whose latent is concatenated to each frame's: that of each window's middle frame (the backbone's card)."""
 CONTROLS = ("pixels", "motion")
