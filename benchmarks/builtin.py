@@ -31,12 +31,12 @@ from torch import nn
 
 import actiondiff as ad
 from actiondiff.backbones.base import load_backbone
-from actiondiff.datasets.menagerie import write_menagerie
+from actiondiff.builtin.dataset import write_menagerie
+from actiondiff.builtin.world.world import world_hash
 from actiondiff.datasets.table import read_table
 from actiondiff.evaluation.intervals import resample
-from actiondiff.menagerie.world import world_hash
+from actiondiff.experiments.recipe import load_recipe
 from actiondiff.provenance import environment
-from actiondiff.recipe import load_recipe
 
 SHIFTS = ("species", "context", "view")
 COLUMNS = ("in-domain", *SHIFTS)

@@ -41,8 +41,8 @@ from released_path import (
 
 import actiondiff
 from actiondiff.backbones.base import find_spec
-from actiondiff.menagerie.protocols import sample_specs
-from actiondiff.menagerie.world import render_clip
+from actiondiff.builtin.world.protocols import sample_specs
+from actiondiff.builtin.world.world import render_clip
 from actiondiff.provenance import environment
 from actiondiff.types import FeatureKey
 

@@ -13,8 +13,8 @@ import time
 import numpy as np
 
 import actiondiff
-from actiondiff.menagerie.protocols import sample_specs
-from actiondiff.menagerie.world import render_clip
+from actiondiff.builtin.world.protocols import sample_specs
+from actiondiff.builtin.world.world import render_clip
 from actiondiff.provenance import environment
 
 

@@ -21,7 +21,7 @@ import torch
 
 import actiondiff
 from actiondiff.backbones.base import find_spec
-from actiondiff.backbones.modules import build_image_encoder, build_unet, build_vae_encoder
+from actiondiff.backbones.svd.modules import build_image_encoder, build_unet, build_vae_encoder
 from actiondiff.checkpoints.keymap import KeyMap
 from actiondiff.checkpoints.tensorfile import write_tensors
 from actiondiff.provenance import environment

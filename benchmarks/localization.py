@@ -21,15 +21,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from actiondiff import extract_features, load_backbone, read_video, study
+from actiondiff import extract_features, load_backbone, read_video
+from actiondiff.builtin.dataset import write_menagerie
 from actiondiff.datasets.base import Table
-from actiondiff.datasets.menagerie import write_menagerie
 from actiondiff.datasets.table import read_table
 from actiondiff.evaluation.places import centre_prior, change_energy, score_places
-from actiondiff.options import LocalizationOptions
-from actiondiff.pipeline import ActionDiff
+from actiondiff.experiments import train as study
+from actiondiff.experiments.recipe import load_recipe
+from actiondiff.inference.model import ActionDiff
+from actiondiff.inference.options import LocalizationOptions
 from actiondiff.provenance import environment
-from actiondiff.recipe import load_recipe
 from actiondiff.report.overlay import overlay_strip, write_strip
 from actiondiff.types import Example
 

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 
 from actiondiff import FeatureKey, Frames, load_backbone
 from actiondiff.backbones.base import WindowBatch
-from actiondiff.backbones.svd import SVD
-from actiondiff.windows import iter_windows
+from actiondiff.backbones.svd.backbone import SVD
+from actiondiff.video.windows import iter_windows
 
 LAYERS = range(1, 14)
 TIMESTEPS = (0, 10, 20, 29)

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from actiondiff.backbones.base import WindowBatch, find_spec, load_backbone
-from actiondiff.backbones.inputs import LATENT_SCALE, Checkpoint, clip_input
-from actiondiff.backbones.modules import build_image_encoder, build_unet, build_vae_encoder
 from actiondiff.backbones.random_weights import RandomCheckpoint
-from actiondiff.backbones.schedule import input_scale, noise_condition, sigmas
-from actiondiff.backbones.svd import ADDED, SVD
+from actiondiff.backbones.svd.backbone import ADDED, SVD
+from actiondiff.backbones.svd.inputs import LATENT_SCALE, Checkpoint, clip_input
+from actiondiff.backbones.svd.modules import build_image_encoder, build_unet, build_vae_encoder
+from actiondiff.backbones.svd.schedule import input_scale, noise_condition, sigmas
 from actiondiff.types import FeatureKey
 from actiondiff.video.transforms import scale_and_resize
 

@@ -15,14 +15,14 @@ from typing import Any
 import pandas as pd
 
 import actiondiff as ad
-from actiondiff import study
+from actiondiff.builtin.dataset import write_menagerie
 from actiondiff.datasets.joining import write_examples
-from actiondiff.datasets.menagerie import write_menagerie
 from actiondiff.datasets.spans import cut_spans
 from actiondiff.datasets.table import read_table
-from actiondiff.ethogram import evaluate_timelines
+from actiondiff.experiments import train as study
+from actiondiff.experiments.recipe import load_recipe
+from actiondiff.experiments.timelines import evaluate_timelines
 from actiondiff.provenance import environment
-from actiondiff.recipe import load_recipe
 
 NETWORK: dict[str, Any] = {"timesteps": [25], "layers": [3]}
 FEATURES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from actiondiff.datasets.loading import Batch, PackedFeatures, pack_arrays
+from actiondiff.datasets.packing import Batch, PackedFeatures, pack_arrays
 from actiondiff.heads import build_head
 from actiondiff.heads.options import HeadOptions
 from actiondiff.provenance import environment

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "ActionDiff": "pipeline",
+    "ActionDiff": "inference.model",
     "ActionDiffError": "errors",
     "Bout": "types",
     "DecodeReport": "types",
@@ -19,19 +19,19 @@ _PUBLIC = {
     "FeatureStore": "features.store",
     "Features": "types",
     "Frames": "types",
-    "Heatmap": "localization",
-    "LocalizationOptions": "options",
+    "Heatmap": "inference.localization",
+    "LocalizationOptions": "inference.options",
     "Prediction": "types",
-    "Timeline": "timeline",
-    "TimelineOptions": "options",
+    "Timeline": "inference.timeline",
+    "TimelineOptions": "inference.options",
     "convert_weights": "checkpoints.convert",
-    "evaluate": "study",
+    "evaluate": "experiments.train",
     "extract_features": "extraction.local",
     "iter_video": "video.decode",
     "load_backbone": "backbones.base",
     "read_video": "video.decode",
-    "sweep": "sweeps",
-    "train": "study",
+    "sweep": "experiments.sweep",
+    "train": "experiments.train",
 }
 
 __all__ = [*_PUBLIC, "__version__"]
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
     from actiondiff.backbones.base import load_backbone as load_backbone
     from actiondiff.checkpoints.convert import convert_weights as convert_weights
     from actiondiff.errors import ActionDiffError as ActionDiffError
+    from actiondiff.experiments.sweep import sweep as sweep
+    from actiondiff.experiments.train import evaluate as evaluate
+    from actiondiff.experiments.train import train as train
     from actiondiff.extraction.local import extract_features as extract_features
     from actiondiff.features.store import FeatureStore as FeatureStore
-    from actiondiff.localization import Heatmap as Heatmap
-    from actiondiff.options import LocalizationOptions as LocalizationOptions
-    from actiondiff.options import TimelineOptions as TimelineOptions
-    from actiondiff.pipeline import ActionDiff as ActionDiff
-    from actiondiff.study import evaluate as evaluate
-    from actiondiff.study import train as train
-    from actiondiff.sweeps import sweep as sweep
-    from actiondiff.timeline import Timeline as Timeline
+    from actiondiff.inference.localization import Heatmap as Heatmap
+    from actiondiff.inference.model import ActionDiff as ActionDiff
+    from actiondiff.inference.options import LocalizationOptions as LocalizationOptions
+    from actiondiff.inference.options import TimelineOptions as TimelineOptions
+    from actiondiff.inference.timeline import Timeline as Timeline
     from actiondiff.types import Bout as Bout
     from actiondiff.types import DecodeReport as DecodeReport
     from actiondiff.types import Example as Example

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from actiondiff.backbones.base import Backbone, WindowBatch
-from actiondiff.backbones.run import feature_keys, run
+from actiondiff.backbones.engine.run import feature_keys, run
 from actiondiff.errors import ActionDiffError, UnknownNameError, UsageError
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.options import HeadOptions

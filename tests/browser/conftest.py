@@ -10,7 +10,7 @@ import pytest
 
 from actiondiff.app.options import PageOptions
 from actiondiff.cli.app import run
-from actiondiff.pipeline import ActionDiff
+from actiondiff.inference.model import ActionDiff
 from actiondiff.video.write import write_video
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -7,7 +7,7 @@ import numpy as np
 
 from actiondiff import ActionDiff, read_video
 from actiondiff.cli.app import run
-from actiondiff.options import LocalizationOptions
+from actiondiff.inference.options import LocalizationOptions
 
 
 def localize(trained, *arguments) -> int:

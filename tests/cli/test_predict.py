@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from actiondiff.cli.app import run
-from actiondiff.options import TimelineOptions
-from actiondiff.pipeline import ActionDiff
+from actiondiff.inference.model import ActionDiff
+from actiondiff.inference.options import TimelineOptions
 from actiondiff.video.write import write_video
 
 FIXED = ["video", "status", "label", "probability", "coverage", "padding_share", "num_tokens", "num_spans"]

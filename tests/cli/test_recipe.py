@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from actiondiff.cli.app import run
-from actiondiff.recipe import list_recipes, load_recipe
+from actiondiff.experiments.recipe import list_recipes, load_recipe
 
 
 def test_recipe_commands(tmp_path, capsys):

@@ -86,7 +86,7 @@ def test_mistakes_are_said_in_one_line(arguments, said, tmp_path, monkeypatch, c
 
 
 def test_a_dry_run_of_the_real_thing_prices_it(tmp_path, capsys):
-    from actiondiff.datasets.excerpts import write_excerpt
+    from actiondiff.paper.datasets.excerpts import write_excerpt
 
     write_excerpt("ucf-hmdb", tmp_path / "data")
     arguments = ["table3", "--data", str(tmp_path / "data"), "-o", str(tmp_path / "out"), "--no-draws"]

@@ -20,7 +20,7 @@ from actiondiff.backbones.base import (
     find_spec,
     specs,
 )
-from actiondiff.backbones.run import feature_keys, run
+from actiondiff.backbones.engine.run import feature_keys, run
 from actiondiff.errors import UsageError
 from actiondiff.testing import BACKBONE_CHECKS, check_backbone, check_inputs_matter, sample_video
 from actiondiff.types import Frames

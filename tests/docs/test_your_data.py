@@ -11,8 +11,8 @@ import pytest
 
 from actiondiff.cli.app import run
 from actiondiff.exports.boris import write_project
-from actiondiff.options import TimelineOptions
-from actiondiff.timeline import Timeline
+from actiondiff.inference.options import TimelineOptions
+from actiondiff.inference.timeline import Timeline
 from actiondiff.types import Bout
 from actiondiff.video.write import write_video
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from actiondiff.datasets.loading import Batch
+from actiondiff.datasets.packing import Batch
 from actiondiff.evaluation.metrics import average_precisions, summary
 from actiondiff.heads import build_head
 from actiondiff.heads.options import HeadOptions

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from actiondiff.backbones.base import WindowBatch
-from actiondiff.backbones.schedule import input_scale, noise_condition, sigmas
-from actiondiff.backbones.svd import Encoded
-from actiondiff.backbones.taps import Context, Encoder
+from actiondiff.backbones.svd.backbone import Encoded
+from actiondiff.backbones.svd.schedule import input_scale, noise_condition, sigmas
+from actiondiff.backbones.svd.taps import Context, Encoder
 from actiondiff.checkpoints.convert import convert_weights
 from actiondiff.checkpoints.reader import open_checkpoint
 from actiondiff.types import FeatureKey

@@ -14,10 +14,10 @@ from actiondiff.errors import UsageError, VideoError
 from actiondiff.exports.heatmaps import write_heatmap_csv
 from actiondiff.exports.tables import write_predictions
 from actiondiff.exports.timelines import write_timelines
-from actiondiff.localization import Heatmap, LocalizationOptions
-from actiondiff.pipeline import ActionDiff
+from actiondiff.inference.localization import Heatmap, LocalizationOptions
+from actiondiff.inference.model import ActionDiff
+from actiondiff.inference.timeline import Timeline, TimelineOptions, make_timeline
 from actiondiff.report.overlay import overlay_strip, write_overlay, write_strip
-from actiondiff.timeline import Timeline, TimelineOptions, make_timeline
 from actiondiff.types import Features, Prediction
 from actiondiff.video.decode import iter_video
 from actiondiff.video.opening import Progress

@@ -8,8 +8,8 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from actiondiff.app.analysis import Findings, Place
-from actiondiff.pipeline import ActionDiff
-from actiondiff.timeline import Timeline
+from actiondiff.inference.model import ActionDiff
+from actiondiff.inference.timeline import Timeline
 from actiondiff.types import Bout
 
 __all__ = ["show_findings", "show_header", "show_message", "show_model", "show_place"]

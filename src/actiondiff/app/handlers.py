@@ -13,9 +13,9 @@ from actiondiff.app.analysis import check_upload, find_place, look, retime, writ
 from actiondiff.app.desk import Desk, Stopped, Visit
 from actiondiff.app.fragments import show_findings, show_message, show_place
 from actiondiff.errors import ActionDiffError, UsageError
-from actiondiff.localization import LocalizationOptions
-from actiondiff.pipeline import ActionDiff
-from actiondiff.timeline import TimelineOptions
+from actiondiff.inference.localization import LocalizationOptions
+from actiondiff.inference.model import ActionDiff
+from actiondiff.inference.timeline import TimelineOptions
 
 __all__ = ["SETTINGS", "Handlers"]
 

@@ -8,8 +8,8 @@ from actiondiff.app.desk import Desk
 from actiondiff.app.fragments import show_header, show_model
 from actiondiff.app.handlers import SETTINGS, Handlers
 from actiondiff.app.options import PageOptions
-from actiondiff.pipeline import ActionDiff
-from actiondiff.timeline import TimelineOptions
+from actiondiff.inference.model import ActionDiff
+from actiondiff.inference.timeline import TimelineOptions
 from actiondiff.video.probe import SUFFIXES
 
 __all__ = ["build_page"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from actiondiff.app.options import LOCAL, PageOptions
 from actiondiff.errors import MissingExtraError, UsageError
-from actiondiff.pipeline import ActionDiff
+from actiondiff.inference.model import ActionDiff
 
 if TYPE_CHECKING:
     import uvicorn

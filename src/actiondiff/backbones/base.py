@@ -41,7 +41,7 @@ Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 KINDS = Registry(
     "backbone",
     {
-        "svd": "actiondiff.backbones.svd:load",
+        "svd": "actiondiff.backbones.svd.backbone:load",
         "sd": "actiondiff.backbones.sd:load",
         "vjepa": "actiondiff.backbones.vjepa:load_vjepa",
         "vjepa2": "actiondiff.backbones.vjepa:load_vjepa2",

@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from actiondiff.backbones.base import BackboneOptions, BackboneSpec, WindowBatch, check_options, resolve
+from actiondiff.backbones.engine.run import extract
 from actiondiff.backbones.random_weights import RandomTensors
-from actiondiff.backbones.run import extract
 from actiondiff.checkpoints.baselines import open_baseline
 from actiondiff.checkpoints.locate import VARIABLE, find_weights
 from actiondiff.errors import UsageError, WeightsError

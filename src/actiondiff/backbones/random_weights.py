@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from actiondiff.backbones.modules import build_image_encoder, build_unet, build_vae_encoder
+from actiondiff.backbones.svd.modules import build_image_encoder, build_unet, build_vae_encoder
 from actiondiff.provenance import fingerprint
 
 __all__ = ["RandomCheckpoint", "RandomTensors"]

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from actiondiff.backbones.base import BackboneOptions, BackboneSpec, WindowBatch
+from actiondiff.backbones.engine.run import window_generator
 from actiondiff.backbones.frozen import Build, Frozen, Parts, Weights, find_tensors
-from actiondiff.backbones.modules import build_vae_encoder
-from actiondiff.backbones.run import window_generator
+from actiondiff.backbones.svd.modules import build_vae_encoder
 from actiondiff.errors import UsageError
 from actiondiff.types import FeatureKey
 from actiondiff.video.transforms import scale_and_resize

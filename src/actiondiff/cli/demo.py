@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from actiondiff.demo import DemoResult
+    from actiondiff.builtin.demo import DemoResult
 
 __all__ = ["register"]
 
@@ -28,7 +28,7 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Run the whole road on the built-in backbone and world: clips, features, heads, tests, a table."""
-    from actiondiff.demo import run_demo
+    from actiondiff.builtin.demo import run_demo
 
     result = run_demo(
         out, train=train, test=test, seed=seed, progress=lambda line: typer.echo(f"... {line}", err=True)
@@ -43,8 +43,8 @@ def _print(result: "DemoResult") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from actiondiff.demo import CONTROLS
-    from actiondiff.menagerie.protocols import PROTOCOLS
+    from actiondiff.builtin.demo import CONTROLS
+    from actiondiff.builtin.world.protocols import PROTOCOLS
 
     protocols = list(PROTOCOLS)
     table = Table("features", *[name if name == "in-domain" else f"unseen {name}" for name in protocols])

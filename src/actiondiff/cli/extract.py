@@ -144,8 +144,8 @@ def _with_batch(options: BackboneOptions, batch: str | None) -> BackboneOptions:
 
 
 def _choose_batch(network: Backbone) -> None:
-    from actiondiff.backbones import batching
-    from actiondiff.backbones.run import feature_keys
+    from actiondiff.backbones.engine import batching
+    from actiondiff.backbones.engine.run import feature_keys
 
     batching.choose_batch(network, feature_keys(network, None, None))
     typer.echo(f"batches of {network.options.batch} windows are fastest here", err=True)

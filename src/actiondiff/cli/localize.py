@@ -8,10 +8,10 @@ import typer
 
 from actiondiff.cli.options import with_options
 from actiondiff.errors import UsageError
-from actiondiff.options import LoadingOptions, LocalizationOptions
+from actiondiff.inference.options import LoadingOptions, LocalizationOptions
 
 if TYPE_CHECKING:
-    from actiondiff.localization import Heatmap
+    from actiondiff.inference.localization import Heatmap
 
 __all__ = ["register"]
 
@@ -44,7 +44,7 @@ def localize(
     from rich.progress import Progress
 
     from actiondiff.exports.heatmaps import write_heatmap_csv, write_heatmap_npz
-    from actiondiff.pipeline import ActionDiff
+    from actiondiff.inference.model import ActionDiff
     from actiondiff.report.overlay import overlay_strip, write_overlay, write_strip
 
     if out.suffix.lower() != ".mp4":

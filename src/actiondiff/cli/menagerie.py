@@ -36,7 +36,7 @@ def write(
     from rich.console import Console
     from rich.progress import Progress
 
-    from actiondiff.datasets.menagerie import write_menagerie
+    from actiondiff.builtin.dataset import write_menagerie
 
     with Progress(console=Console(stderr=True), transient=True, disable=as_json) as bar:
         task = bar.add_task("Drawing", total=None)
@@ -59,7 +59,7 @@ def sheet(
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
 ) -> None:
     """Draw a contact sheet of the world, to be looked at."""
-    from actiondiff.menagerie.sheets import action_sheet, place_sheet
+    from actiondiff.builtin.world.sheets import action_sheet, place_sheet
 
     if kind not in ("actions", "bodies"):
         raise UnknownNameError("kind of sheet", kind, ("actions", "bodies"))

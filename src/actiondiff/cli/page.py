@@ -7,7 +7,7 @@ import typer
 
 from actiondiff.app.options import PageOptions
 from actiondiff.cli.options import with_options
-from actiondiff.options import LoadingOptions
+from actiondiff.inference.options import LoadingOptions
 
 __all__ = ["register"]
 
@@ -27,7 +27,7 @@ def page(
 ) -> None:
     """Serve a page on this machine: drop a video, see what, when and where, take the exports away."""
     from actiondiff.app.server import serve
-    from actiondiff.pipeline import CARD, ActionDiff, find_run
+    from actiondiff.inference.model import CARD, ActionDiff, find_run
 
     folder = find_run(run)
     model = ActionDiff.from_pretrained(folder, **loading.model_dump())

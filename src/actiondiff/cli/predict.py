@@ -10,11 +10,11 @@ import typer
 
 from actiondiff.cli.options import parse_list, with_options
 from actiondiff.errors import UnknownNameError, UsageError
-from actiondiff.options import LoadingOptions, TimelineOptions
+from actiondiff.inference.options import LoadingOptions, TimelineOptions
 
 if TYPE_CHECKING:
-    from actiondiff.pipeline import ActionDiff
-    from actiondiff.timeline import Timeline
+    from actiondiff.inference.model import ActionDiff
+    from actiondiff.inference.timeline import Timeline
     from actiondiff.types import DecodeReport, Prediction
 
     _Result: TypeAlias = tuple[str, Prediction | Timeline | DecodeReport]
@@ -59,7 +59,7 @@ def predict(
     loading: LoadingOptions,
 ) -> None:
     """Name the actions in videos with a trained model. Exit code 3: some videos failed or are partial."""
-    from actiondiff.pipeline import ActionDiff
+    from actiondiff.inference.model import ActionDiff
     from actiondiff.video.probe import find_videos
 
     job = _Job(run, out, parse_list(formats) or [], timeline, queue, about, project, options)
@@ -123,7 +123,7 @@ class _Job:
         from actiondiff.exports.record import model_words, write_record
         from actiondiff.exports.tables import write_failures, write_predictions
         from actiondiff.exports.timelines import write_timelines
-        from actiondiff.timeline import Timeline
+        from actiondiff.inference.timeline import Timeline
         from actiondiff.types import DecodeReport, Prediction
 
         timelines = [result for _, result in found if isinstance(result, Timeline)]
@@ -181,7 +181,7 @@ def _print(found: "Sequence[_Result]", counts: dict[str, int], out: Path, limit:
     from rich.console import Console
     from rich.table import Table
 
-    from actiondiff.timeline import Timeline
+    from actiondiff.inference.timeline import Timeline
     from actiondiff.types import Prediction
 
     several = any(isinstance(result, Timeline) for _, result in found)

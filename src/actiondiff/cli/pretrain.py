@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from actiondiff.builtin.pretraining.options import SMOKE, PretrainingOptions
 from actiondiff.cli.options import with_options
 from actiondiff.errors import UsageError
-from actiondiff.pretraining.options import SMOKE, PretrainingOptions
 
 __all__ = ["register"]
 
@@ -33,7 +33,7 @@ def pretrain_tiny(
     """Pre-train the built-in backbone on unlabelled clips, write it to FOLDER/tiny, and draw samples."""
     import torch
 
-    from actiondiff.pretraining.pretrain import pretrain
+    from actiondiff.builtin.pretraining.pretrain import pretrain
 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError("there is no CUDA device here; leave out --device.")

@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 @recipes.command("ls")
 def ls() -> None:
     """List the recipes that come with the package."""
-    from actiondiff.recipe import list_recipes, load_tree
+    from actiondiff.experiments.recipe import list_recipes, load_tree
 
     for name in list_recipes():
         typer.echo(f"{name}: {load_tree(name)['description']}")
@@ -33,7 +33,7 @@ def show(
     """Print a recipe with every option's value, defaults included; of one with lists, the studies."""
     import yaml
 
-    from actiondiff.grid import load_grid
+    from actiondiff.experiments.grid import load_grid
 
     grid = load_grid(name, overrides=overrides or ())
     if len(grid.points) > 1 or grid.points[0].varied:
@@ -49,8 +49,8 @@ def show(
 def copy(name: _Name, to: Annotated[Path, typer.Argument(help="File to write.")]) -> None:
     """Copy a shipped recipe to a file of one's own."""
     from actiondiff.errors import UsageError
+    from actiondiff.experiments.recipe import recipe_text
     from actiondiff.provenance import write_text
-    from actiondiff.recipe import recipe_text
 
     if to.exists():
         raise UsageError(f"{to} is there already; give another name.")
@@ -62,7 +62,7 @@ def copy(name: _Name, to: Annotated[Path, typer.Argument(help="File to write.")]
 @recipes.command("check")
 def check(name: _Name) -> None:
     """Say whether a recipe is in order, and for how many studies it stands."""
-    from actiondiff.grid import load_grid
+    from actiondiff.experiments.grid import load_grid
 
     count = len(load_grid(name).points)
     typer.echo(f"{name} is in order" + (f": {count} studies." if count > 1 else "."))

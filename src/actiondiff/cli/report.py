@@ -26,7 +26,7 @@ def report(
     ] = None,
 ) -> None:
     """Write one self-contained HTML page: what was run, numbers with intervals and floors, figures, audit."""
-    from actiondiff.report.build import build_report
+    from actiondiff.cli.pages import build_report
 
     path = build_report(folder, out, videos=videos or ())
     typer.echo(f"written to {path}; the figures and their data are beside it.")

@@ -9,7 +9,7 @@ import typer
 from actiondiff.errors import UsageError
 
 if TYPE_CHECKING:
-    from actiondiff.reproduce import Plan
+    from actiondiff.paper.plan import Plan
 
 __all__ = ["register"]
 
@@ -57,10 +57,11 @@ def reproduce(
     """Run a table or figure of the paper: ours beside theirs, with what makes them comparable or not."""
     from rich.console import Console
 
-    from actiondiff import reproduce as reproduction
+    from actiondiff.paper.run import REPRODUCTION, plan_reproduction
+    from actiondiff.paper.run import reproduce as run_reproduction
 
     given = _weights(weights or ())
-    plan = reproduction.plan_reproduction(
+    plan = plan_reproduction(
         target, out=out, data=data, annotations=annotations, stand_in=stand_in, rows=rows or (), draws=draws,
         overrides=overrides or (),
     )  # fmt: skip
@@ -69,11 +70,11 @@ def reproduce(
     if dry_run:
         return
     with Console(stderr=True, quiet=as_json).status("reproducing") as status:
-        found = reproduction.reproduce(
+        found = run_reproduction(
             plan, out=out, weights=given, jobs=jobs, device=device, progress=status.update
         )
     if as_json:
-        typer.echo((out / reproduction.REPRODUCTION).read_text("utf-8"), nl=False)
+        typer.echo((out / REPRODUCTION).read_text("utf-8"), nl=False)
     else:
         _print(found.summary, out)
     if set(found.left_out) - set(plan.left_out):

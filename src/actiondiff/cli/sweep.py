@@ -48,10 +48,10 @@ def sweep(
     """Train every study of a recipe with lists, and set them beside each other."""
     from rich.console import Console
 
-    from actiondiff import sweeps
     from actiondiff.datasets.table import read_table
+    from actiondiff.experiments import sweep as sweeps
+    from actiondiff.experiments.grid import load_grid
     from actiondiff.features.store import FeatureStore
-    from actiondiff.grid import load_grid
 
     clips, features = read_table(table), FeatureStore.open(store)
     grid = load_grid(recipe, overrides=overrides or (), table=clips)

@@ -15,11 +15,11 @@ def test_timelines(
 ) -> None:
     """Score timelines of videos against timed labels, and print or write the scores."""
     from actiondiff.datasets.table import read_table
-    from actiondiff.ethogram import evaluate_timelines
+    from actiondiff.experiments.timelines import evaluate_timelines
     from actiondiff.exports.bouts import seen_from, write_bouts
     from actiondiff.exports.record import write_record
     from actiondiff.heads.bundle import load_bundle
-    from actiondiff.pipeline import find_run
+    from actiondiff.inference.model import find_run
 
     result = evaluate_timelines(run, store, table, root=root)
     if out:

@@ -53,10 +53,10 @@ def train(
     """Train a head on stored features, test it, and write down what belongs to the numbers."""
     from rich.console import Console
 
-    from actiondiff import study
-    from actiondiff.continuation import recipe_of_run
     from actiondiff.datasets.table import read_table
-    from actiondiff.recipe import load_recipe
+    from actiondiff.experiments import train as study
+    from actiondiff.experiments.recipe import load_recipe
+    from actiondiff.experiments.warm_start import recipe_of_run
 
     given = {
         "features.timestep": timestep,
@@ -99,7 +99,7 @@ def evaluate(
     as_json: _Json = False,
 ) -> None:
     """Test a trained model on labelled clips that it was not trained on."""
-    from actiondiff import study
+    from actiondiff.experiments import train as study
 
     if timeline:
         test_timelines(run, store, table, out, root=root, as_json=as_json)
@@ -132,8 +132,8 @@ def compare(
     from rich.console import Console
     from rich.table import Table
 
-    from actiondiff.comparison import compare as compare_runs
     from actiondiff.evaluation.judge import METRICS
+    from actiondiff.experiments.compare import compare as compare_runs
 
     found = compare_runs(first, second)
     if as_json:

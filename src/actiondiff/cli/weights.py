@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from actiondiff.backbones.check import Comparison, Half
+    from actiondiff.backbones.svd.check import Comparison, Half
     from actiondiff.checkpoints.convert import ConversionReport
 
 __all__ = ["register"]
@@ -86,8 +86,8 @@ def check(
 ) -> None:
     """Are my features right? Recompute a built-in golden here; and try half precision on your own weights."""
     from actiondiff.backbones.base import find_spec
-    from actiondiff.backbones.check import check_device, check_weights, suggested_options
-    from actiondiff.backbones.check_baselines import check_baseline
+    from actiondiff.backbones.check import check_baseline
+    from actiondiff.backbones.svd.check import check_device, check_weights, suggested_options
 
     half = _half_precision(device, dtype)
     own, advice = [], {}

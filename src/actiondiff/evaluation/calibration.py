@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from actiondiff.datasets.loading import PackedFeatures
+from actiondiff.datasets.packing import PackedFeatures
 from actiondiff.errors import UsageError
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation, activate, average_spans, clip_spans, span_logits

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from actiondiff.datasets.base import Table, value_of
-from actiondiff.datasets.loading import encode_labels
+from actiondiff.datasets.packing import encode_labels
 from actiondiff.errors import UnknownNameError
 from actiondiff.evaluation.priors import prior_floor
 from actiondiff.types import Array, Example

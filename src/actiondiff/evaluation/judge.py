@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from actiondiff.datasets.base import value_of
-from actiondiff.datasets.loading import PackedFeatures
+from actiondiff.datasets.packing import PackedFeatures
 from actiondiff.errors import UsageError
 from actiondiff.evaluation.intervals import interval
 from actiondiff.evaluation.metrics import scores

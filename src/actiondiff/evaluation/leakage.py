@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from actiondiff.datasets.base import value_of
-from actiondiff.datasets.loading import PackedFeatures
+from actiondiff.datasets.packing import PackedFeatures
 from actiondiff.evaluation.protocols import Split, group_of
 from actiondiff.types import Example
 

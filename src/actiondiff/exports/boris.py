@@ -14,8 +14,8 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from actiondiff.exports.bouts import frame_at
+from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import atomic_path
-from actiondiff.timeline import Timeline
 from actiondiff.types import Bout
 
 __all__ = ["observation_names", "write_aggregated", "write_project", "write_tabular"]

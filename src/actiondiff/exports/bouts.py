@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import atomic_path, write_text
-from actiondiff.timeline import Timeline
 from actiondiff.types import JSON, Bout
 
 __all__ = [

@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from actiondiff.datasets.table import read_rows
 from actiondiff.errors import TableError, UsageError
 from actiondiff.exports.boris import observation_names
+from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import atomic_path
-from actiondiff.timeline import Timeline
 
 __all__ = ["VERSION", "CamtrapProject", "check_about", "write_camtrap_dp"]
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actiondiff.exports.boris import observation_names
+from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import atomic_path
-from actiondiff.timeline import Timeline
 
 __all__ = ["frame_matrix", "write_matrices"]
 

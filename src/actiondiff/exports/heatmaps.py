@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from actiondiff.localization import Heatmap
+from actiondiff.inference.localization import Heatmap
 from actiondiff.provenance import atomic_path
 
 __all__ = ["write_heatmap_csv", "write_heatmap_npz"]

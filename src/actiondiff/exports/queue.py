@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actiondiff.heads.predict import Activation
+from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import atomic_path
-from actiondiff.timeline import Timeline
 from actiondiff.types import Prediction
 
 __all__ = ["QUEUE_COLUMNS", "certainty", "clip_queue", "stretch_queue", "write_queue"]

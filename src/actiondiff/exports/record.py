@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from actiondiff.errors import RunError
-from actiondiff.pipeline import find_run
+from actiondiff.inference.model import find_run
+from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import environment, write_text
-from actiondiff.timeline import Timeline
 from actiondiff.types import JSON, Bout, DecodeReport, Prediction
 
 __all__ = ["RECORD", "add_to_record", "model_words", "read_record", "write_record"]

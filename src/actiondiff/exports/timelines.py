@@ -10,7 +10,7 @@ from actiondiff.exports.boris import write_aggregated, write_project, write_tabu
 from actiondiff.exports.bouts import seen_from, write_bouts, write_json, write_scores
 from actiondiff.exports.camtrap_dp import check_about, write_camtrap_dp
 from actiondiff.exports.deepethogram import write_matrices
-from actiondiff.timeline import Timeline
+from actiondiff.inference.timeline import Timeline
 
 __all__ = ["TIMELINE_FORMATS", "check_formats", "write_timelines"]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from actiondiff.backbones.ahead import EncodedVideo, WindowInput
+from actiondiff.backbones.engine.ahead import EncodedVideo, WindowInput
 from actiondiff.errors import StoreError, VideoError
 from actiondiff.extraction.plan import Item
 from actiondiff.features.latent_file import KeptLatents

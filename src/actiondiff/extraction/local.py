@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from actiondiff.backbones.base import Backbone, BackboneOptions, load_backbone
-from actiondiff.backbones.run import feature_keys
+from actiondiff.backbones.engine.run import feature_keys
 from actiondiff.errors import StoreError, UsageError
 from actiondiff.extraction.plan import (
     Cost,

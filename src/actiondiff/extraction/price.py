@@ -9,15 +9,15 @@ from itertools import groupby
 import torch
 
 from actiondiff.backbones.base import BackboneOptions, find_spec
-from actiondiff.backbones.counting import WindowCost, count_window
-from actiondiff.backbones.run import run
+from actiondiff.backbones.engine.counting import WindowCost, count_window
+from actiondiff.backbones.engine.run import run
 from actiondiff.errors import UsageError
 from actiondiff.extraction.clips import Clip
 from actiondiff.extraction.local import Extraction
 from actiondiff.extraction.plan import Cost, Item, estimate
 from actiondiff.features.store import FeatureStore
 from actiondiff.types import FeatureKey
-from actiondiff.windows import iter_windows
+from actiondiff.video.windows import iter_windows
 
 __all__ = ["Alternative", "Price", "Timing", "price"]
 

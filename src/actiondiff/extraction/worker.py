@@ -15,9 +15,9 @@ from functools import partial
 from itertools import groupby
 from typing import Self, TypeAlias, TypeVar
 
-from actiondiff.backbones.ahead import WindowInput
 from actiondiff.backbones.base import Backbone
-from actiondiff.backbones.run import run_as_completed
+from actiondiff.backbones.engine.ahead import WindowInput
+from actiondiff.backbones.engine.run import run_as_completed
 from actiondiff.errors import StoreError
 from actiondiff.extraction.clips import Clip, KeptClip
 from actiondiff.extraction.plan import Item

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actiondiff.backbones.ahead import EncodedVideo, WindowInput
-from actiondiff.backbones.inputs import LATENT_SCALE, Encoded
-from actiondiff.backbones.network import join_encoded
+from actiondiff.backbones.engine.ahead import EncodedVideo, WindowInput
+from actiondiff.backbones.engine.network import join_encoded
+from actiondiff.backbones.svd.inputs import LATENT_SCALE, Encoded
 from actiondiff.errors import StoreError
 from actiondiff.features.feature_file import Tensors, read_entry, read_tensors, tensor_sum, write_entry
 from actiondiff.types import DecodeReport, FeatureKey, Window

@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 
 import torch
 
-from actiondiff.datasets.loading import PackedFeatures
+from actiondiff.datasets.packing import PackedFeatures
 from actiondiff.heads.inputs import Head
 from actiondiff.types import Array
 

@@ -12,8 +12,8 @@ from PIL import Image
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.exports.heatmaps import write_heatmap_npz
 from actiondiff.exports.record import add_to_record, read_record
-from actiondiff.localization import Heatmap
-from actiondiff.pipeline import ActionDiff
+from actiondiff.inference.localization import Heatmap
+from actiondiff.inference.model import ActionDiff
 from actiondiff.report.clips import Clip
 from actiondiff.report.figures import heat_strip, scaled
 from actiondiff.report.html import Gallery, Item, Notes, Picture, Section, Text

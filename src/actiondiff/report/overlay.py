@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from actiondiff.errors import UsageError
-from actiondiff.localization import Heatmap
+from actiondiff.inference.localization import Heatmap
 from actiondiff.provenance import atomic_path
 from actiondiff.report.figures import frame_strip
 from actiondiff.report.html import Picture

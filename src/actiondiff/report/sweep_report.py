@@ -11,8 +11,8 @@ import pandas as pd
 from actiondiff.evaluation.judge import METRICS
 from actiondiff.report.card import percent
 from actiondiff.report.drawing import Figure
+from actiondiff.report.grid_figures import sweep_panels
 from actiondiff.report.html import Item, Notes, Page, Provenance, Section, Text
-from actiondiff.report.paper_figures import sweep_panels
 from actiondiff.report.tables import Grid, Score
 
 __all__ = ["heatmaps", "sweep_page", "test_table"]

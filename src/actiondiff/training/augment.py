@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from actiondiff.datasets.loading import Batch
+from actiondiff.datasets.packing import Batch
 
 __all__ = ["draw_mixup", "mixup"]
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from actiondiff.datasets.loading import PackedFeatures
+from actiondiff.datasets.packing import PackedFeatures
 from actiondiff.types import Example
 
 __all__ = ["by_identity", "draw_batches"]

@@ -22,7 +22,7 @@ from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.seed import isolate_rng
 
-from actiondiff.datasets.loading import PackedFeatures
+from actiondiff.datasets.packing import PackedFeatures
 from actiondiff.errors import RunError, UsageError
 from actiondiff.heads.inputs import Head, TokenInput
 from actiondiff.heads.predict import Activation

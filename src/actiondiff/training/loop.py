@@ -10,7 +10,7 @@ import lightning.pytorch as lightning
 import numpy as np
 import torch
 
-from actiondiff.datasets.loading import PackedFeatures
+from actiondiff.datasets.packing import PackedFeatures
 from actiondiff.errors import RunError
 from actiondiff.evaluation.metrics import summary
 from actiondiff.heads.inputs import Head

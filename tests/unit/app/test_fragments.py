@@ -8,7 +8,7 @@ import pytest
 
 from actiondiff.app.analysis import Findings
 from actiondiff.app.fragments import clock, show_findings, show_message
-from actiondiff.timeline import Timeline, TimelineOptions
+from actiondiff.inference.timeline import Timeline, TimelineOptions
 from actiondiff.types import Bout, DecodeReport, Features, Prediction
 
 

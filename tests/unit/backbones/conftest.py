@@ -11,7 +11,7 @@ from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from actiondiff.backbones.base import find_spec
 from actiondiff.backbones.random_weights import RandomCheckpoint
-from actiondiff.backbones.schedule import input_scale, noise_condition, sigmas
+from actiondiff.backbones.svd.schedule import input_scale, noise_condition, sigmas
 
 
 @pytest.fixture(scope="session")

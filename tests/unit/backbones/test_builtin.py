@@ -7,8 +7,8 @@ import pytest
 
 import actiondiff
 from actiondiff.backbones.base import find_spec, load_backbone
-from actiondiff.menagerie.world import world_hash
-from actiondiff.pretraining.options import PretrainingOptions
+from actiondiff.builtin.pretraining.options import PretrainingOptions
+from actiondiff.builtin.world.world import world_hash
 
 FOLDER = Path(actiondiff.__file__).parent / "backbones" / "builtin" / "tiny"
 

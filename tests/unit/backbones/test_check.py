@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from actiondiff import Frames, load_backbone
-from actiondiff.backbones import check
+from actiondiff.backbones.svd import check
 from actiondiff.cli.app import run
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from actiondiff.datasets.loading import MissingClip, pack_arrays
+from actiondiff.datasets.packing import MissingClip, pack_arrays
 from actiondiff.errors import UsageError
 from actiondiff.evaluation.judge import (
     check_classes,

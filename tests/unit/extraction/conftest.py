@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from actiondiff.backbones.base import BackboneOptions, BackboneSpec
-from actiondiff.backbones.run import extract
+from actiondiff.backbones.engine.run import extract
 from actiondiff.video.write import write_video
 
 

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from actiondiff import FeatureStore, extract_features, load_backbone
-from actiondiff.backbones.inputs import InputEncoder
+from actiondiff.backbones.svd.inputs import InputEncoder
 from actiondiff.cli.app import run
 from actiondiff.errors import UsageError
 

@@ -4,7 +4,7 @@ import pytest
 
 from actiondiff import FeatureStore, extract_features, load_backbone
 from actiondiff.backbones.base import BackboneOptions, find_spec, resolve
-from actiondiff.backbones.counting import count_window
+from actiondiff.backbones.engine.counting import count_window
 from actiondiff.cli.extract_output import Meter, span
 from actiondiff.extraction.local import plan_extraction
 from actiondiff.extraction.price import price

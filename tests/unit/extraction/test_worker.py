@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from actiondiff import FeatureStore, extract_features, load_backbone
-from actiondiff.backbones.inputs import InputEncoder
-from actiondiff.backbones.run import run, run_as_completed
-from actiondiff.backbones.taps import Encoder
+from actiondiff.backbones.engine.run import run, run_as_completed
+from actiondiff.backbones.svd.inputs import InputEncoder
+from actiondiff.backbones.svd.taps import Encoder
 from actiondiff.errors import UsageError
 from actiondiff.types import FeatureKey, Frames
 
@@ -96,7 +96,9 @@ def test_an_error_of_a_reader_is_raised_where_features_are_taken(backbone):
 
 
 def test_large_frames_are_read_by_one_thread_at_a_time(backbone, monkeypatch):
-    monkeypatch.setattr("actiondiff.backbones.ahead._LARGE", 2 * 4 * 8 * 11 * 3)  # one window and the next
+    monkeypatch.setattr(
+        "actiondiff.backbones.engine.ahead._LARGE", 2 * 4 * 8 * 11 * 3
+    )  # one window and the next
     inside, most = Counter(), []
     lock = threading.Lock()
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from actiondiff.datasets.loading import pack_arrays
+from actiondiff.datasets.packing import pack_arrays
 from actiondiff.types import Example
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from actiondiff import Frames, read_video
 from actiondiff.errors import UsageError
-from actiondiff.localization import Heatmap, LocalizationOptions
+from actiondiff.inference.localization import Heatmap, LocalizationOptions
 from actiondiff.report.overlay import overlay_strip, write_overlay, write_strip
 from actiondiff.video.write import write_video
 

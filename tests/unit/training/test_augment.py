@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from actiondiff.datasets.loading import Batch
+from actiondiff.datasets.packing import Batch
 from actiondiff.training.augment import draw_mixup, mixup
 
 

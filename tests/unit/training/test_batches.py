@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from actiondiff.datasets.loading import pack_arrays
+from actiondiff.datasets.packing import pack_arrays
 from actiondiff.training.batches import by_identity, draw_batches
 from actiondiff.types import Example
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from actiondiff.datasets.loading import PackedFeatures
+from actiondiff.datasets.packing import PackedFeatures
 from actiondiff.errors import RunError, UsageError
 from actiondiff.heads import build_head
 from actiondiff.heads.options import HeadOptions

@@ -1,0 +1,1 @@
+"""Running a frozen backbone: windows in batches, pooled into features."""

@@ -1,0 +1,220 @@
+"""Clips of the procedural world as a dataset on disk: videos, a table of labels, boxes, and their making."""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from actiondiff.builtin.world.actions import Segment
+from actiondiff.builtin.world.protocols import (
+    PROTOCOLS,
+    Split,
+    Targets,
+    domain_of,
+    sample_specs,
+    sample_videos,
+)
+from actiondiff.builtin.world.world import (
+    CLIP_FRAMES,
+    FPS,
+    ClipSpec,
+    RenderedClip,
+    VideoSpec,
+    render_clip,
+    render_video,
+    world_hash,
+)
+from actiondiff.errors import UsageError
+from actiondiff.provenance import atomic_path, environment, write_text
+from actiondiff.video.write import write_video
+
+__all__ = ["BOX_COLUMNS", "LONG_COLUMNS", "TABLE_COLUMNS", "write_menagerie"]
+
+Progress: TypeAlias = Callable[[int, int, str], None]
+"""`progress(done, total, video)` is called after each video."""
+Row: TypeAlias = Mapping[str, object]
+
+TABLE_COLUMNS = ("video", "label", "split", "group", "species", "context", "view", "protocol")
+LONG_COLUMNS = (
+    "video",
+    "label",
+    "start_seconds",
+    "end_seconds",
+    "split",
+    "group",
+    "species",
+    "context",
+    "view",
+)
+BOX_COLUMNS = ("video", "frame_index", "x0", "y0", "x1", "y1")
+
+_SIZE = 64
+_NAMES = (
+    "abby", "alfie", "bailey", "barney", "bella", "benji", "biscuit", "blue", "bonnie", "bruno", "buddy",
+    "casper", "charlie", "chester", "chloe", "cleo", "coco", "cookie", "daisy", "dexter", "duke", "ella",
+    "elsie", "felix", "finn", "flora", "george", "ginger", "gus", "hazel", "henry", "honey", "hugo", "iris",
+    "ivy", "jack", "jasper", "jess", "kira", "kiwi", "lady", "leo", "lola", "lucky", "lulu", "luna",
+    "maggie", "marley", "max", "mia", "milo", "minnie", "misty", "molly", "monty", "nala", "nina", "noah",
+    "olive", "oreo", "oscar", "otis", "otto", "pearl", "penny", "pepper", "pippa", "poppy", "quincy", "rex",
+    "riley", "rocky", "rosie", "ruby", "rufus", "sam", "sasha", "scout", "shadow", "simba", "smokey",
+    "sophie", "stella", "sunny", "tara", "teddy", "toby", "trixie", "uma", "vera", "walter", "willow",
+    "winnie", "xena", "yuki", "zara", "ziggy", "zoe",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One video to write: where, what, and its rows of the table without the video's path."""
+
+    video: str
+    spec: ClipSpec | VideoSpec
+    rows: tuple[Row, ...]
+
+
+def write_menagerie(
+    folder: str | os.PathLike[str],
+    *,
+    train: int = 256,
+    test: int = 64,
+    val: int = 64,
+    seed: int = 0,
+    targets: Targets = "development",
+    num_long: int = 0,
+    minutes: float = 2.0,
+    progress: Progress | None = None,
+) -> Path:
+    """Write labelled clips of 64 frames at 25 fps and 64 x 64 pixels, and return their table's path.
+
+    `table.csv` has a row a clip. `group` is the individual, which is in one split only; `protocol` says what
+    a test clip tests (`in-domain`, `species`, `context`, `view`) and is `source` for clips to learn from.
+    `boxes.csv` has the creature's box in every frame: x0, y0, x1, y1 in pixels, where pixel i covers
+    [i, i + 1), so that a share of the picture is the value over 64. `long.csv`, where long videos are wanted,
+    has a row an action with its start and end. `world.json` says what everything was made with.
+    The same arguments give the same files; a folder that exists is written over.
+
+    Args:
+        folder: Where to.
+        train: Clips to train on.
+        test: Clips of each of the four protocols.
+        val: Clips of the source to choose on.
+        seed: Of everything.
+        targets: Which unseen bodies, contexts and views the tests use. Choose on `development`; use
+            `reserved` once.
+        num_long: Long videos of several actions.
+        minutes: How long those are.
+        progress: Told after each video.
+
+    Raises:
+        UsageError: If a number of clips is negative, `minutes` is not above 0, or there are no clips.
+        UnknownNameError: If `targets` is unknown.
+    """
+    folder = Path(folder)
+    counts: dict[Split, int] = {"train": train, "val": val}
+    for protocol in PROTOCOLS:
+        counts[protocol] = test
+    names = _Names()
+    clips = [item for split, count in counts.items() for item in _clips(split, count, seed, targets, names)]
+    videos = [_long(spec, names) for spec in sample_videos(num_long, minutes, seed=seed)]
+    if not clips:
+        raise UsageError("a dataset needs clips; got 0 to train on, to choose on and to test. Ask for some.")
+    boxes: list[Row] = []
+    for done, item in enumerate([*clips, *videos], start=1):
+        rendered = render_clip(item.spec) if isinstance(item.spec, ClipSpec) else render_video(item.spec)
+        write_video(folder / item.video, rendered.pixels, fps=FPS)
+        boxes += _box_rows(item.video, rendered)
+        if progress:
+            progress(done, len(clips) + len(videos), item.video)
+    _write_csv(folder / "boxes.csv", BOX_COLUMNS, boxes)
+    if videos:
+        _write_csv(folder / "long.csv", LONG_COLUMNS, _rows(videos))
+    _write_world(
+        folder / "world.json", counts, seed=seed, targets=targets, num_long=num_long, minutes=minutes
+    )
+    table = folder / "table.csv"
+    _write_csv(table, TABLE_COLUMNS, _rows(clips))
+    return table
+
+
+class _Names:
+    """Names for individuals in the order in which they are met, as their keeper would give them."""
+
+    def __init__(self) -> None:
+        self._names: dict[int, str] = {}
+        self._clips: dict[str, int] = {}
+
+    def individual(self, number: int) -> str:
+        """`bella`; from the second round of the list on `bella2`."""
+        turn, place = divmod(len(self._names), len(_NAMES))
+        return self._names.setdefault(number, _NAMES[place] + (str(turn + 1) if turn else ""))
+
+    def clip(self, spec: ClipSpec | VideoSpec) -> str:
+        """`bella_meadow_side_03`: who, where, from where, and the how-manieth of that individual."""
+        name = self.individual(spec.individual)
+        self._clips[name] = self._clips.get(name, 0) + 1
+        return f"{name}_{spec.context}_{spec.view}_{self._clips[name]:02d}"
+
+
+def _clips(split: Split, count: int, seed: int, targets: Targets, names: _Names) -> Iterator[_Item]:
+    for spec in sample_specs(split, count, seed=seed, targets=targets):
+        learnt_from = split in ("train", "val")
+        row = {
+            "label": spec.action,
+            "split": split if learnt_from else "test",
+            "protocol": "source" if learnt_from else split,
+        }
+        yield _Item(f"clips/{names.clip(spec)}.mp4", spec, ({**row, **_who_and_where(spec, names)},))
+
+
+def _long(spec: VideoSpec, names: _Names) -> _Item:
+    def row(segment: Segment) -> Row:
+        times = {"start_seconds": f"{segment.start_seconds:.2f}", "end_seconds": f"{segment.end_seconds:.2f}"}
+        return {"label": segment.action, "split": "test", **times, **_who_and_where(spec, names)}
+
+    return _Item(f"long/{names.clip(spec)}.mp4", spec, tuple(row(segment) for segment in spec.segments))
+
+
+def _who_and_where(spec: ClipSpec | VideoSpec, names: _Names) -> Row:
+    return {
+        "group": names.individual(spec.individual),
+        "species": spec.body,
+        "context": spec.context,
+        "view": spec.view,
+    }
+
+
+def _rows(items: Iterable[_Item]) -> list[Row]:
+    return [{"video": item.video, **row} for item in items for row in item.rows]
+
+
+def _box_rows(video: str, rendered: RenderedClip) -> list[Row]:
+    return [
+        dict(zip(BOX_COLUMNS, (video, index, *(f"{value:.2f}" for value in box)), strict=True))
+        for index, box in enumerate(rendered.boxes.tolist())
+    ]
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    with atomic_path(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_world(
+    path: Path, counts: Mapping[Split, int], *, seed: int, targets: Targets, num_long: int, minutes: float
+) -> None:
+    facts = {
+        "format": 1,
+        "world": world_hash(),
+        "seed": seed,
+        "targets": targets,
+        "clips": dict(counts),
+        "long": {"videos": num_long, "minutes": minutes if num_long else 0},
+        "clip": {"frames": CLIP_FRAMES, "fps": FPS, "height": _SIZE, "width": _SIZE},
+        "domains": {split: asdict(domain_of(split, targets=targets)) for split in counts},
+        "environment": environment(),
+    }
+    write_text(path, json.dumps(facts, indent=2) + "\n")

@@ -1,0 +1,222 @@
+"""Pre-training from first to last: three stages, resumable anywhere, and the file that ships."""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from actiondiff.backbones.base import find_spec
+from actiondiff.builtin.pretraining.clips import StepClips
+from actiondiff.builtin.pretraining.diffusion import Denoiser, denoising_loss
+from actiondiff.builtin.pretraining.export import write_backbone
+from actiondiff.builtin.pretraining.loop import Deadline, Stage, step_generator
+from actiondiff.builtin.pretraining.options import CROP, CROPS_A_CLIP, WINDOW, PretrainingOptions
+from actiondiff.builtin.pretraining.samples import sample_sheet
+from actiondiff.builtin.pretraining.vae import Autoencoder, autoencoder_loss, crops, standardise
+from actiondiff.builtin.world.world import world_hash
+from actiondiff.errors import UsageError
+from actiondiff.provenance import atomic_path, environment, write_text
+
+__all__ = ["Pretraining", "pretrain"]
+
+_MEASURED_CLIPS = 32  # on which the latents' size is measured
+_SAMPLED_CLIPS = 2
+Report = Callable[[str], None]
+
+
+class Pretraining:
+    """A pre-training run in a folder.
+
+    Args:
+        folder: Where settings, states, log and samples are; made if need be.
+        options: The run's options; a folder that has others is refused.
+        architecture: `unet`, `vae` and `clip` configurations; the built-in backbone's if not given.
+        device: What to compute on.
+        workers: Processes that draw clips ahead; 0: none.
+
+    Raises:
+        UsageError: If the folder holds a run with other options.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        options: PretrainingOptions,
+        *,
+        architecture: dict[str, Any] | None = None,
+        device: str = "cpu",
+        workers: int = 0,
+    ) -> None:
+        self.device = torch.device(device)
+        self._workers = workers
+        self.folder = Path(folder)
+        self.options = options
+        self.architecture = architecture or dict(find_spec("tiny").architecture)
+        self._claim()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(options.seed)
+            self.autoencoder = Autoencoder(self.architecture["vae"]).to(self.device)
+            self.denoiser = Denoiser(self.architecture["unet"], self.architecture["clip"]).to(self.device)
+
+    def _claim(self) -> None:
+        settings = {
+            "options": self.options.model_dump(),
+            "architecture": self.architecture,
+            "world": world_hash(),
+        }
+        path = self.folder / "settings.json"
+        if not path.exists():
+            write_text(path, json.dumps(settings, indent=2) + "\n")
+        elif json.loads(path.read_text("utf-8")) != settings:
+            raise UsageError(
+                f"{self.folder} holds a run with other options, or of another world (settings.json); give "
+                "another folder, or the same options."
+            )
+
+    def run(self, deadline: Deadline, report: Report) -> bool:
+        """Go on from where the folder stands, until all is done or the time is over.
+
+        Returns:
+            Whether all is done.
+        """
+        stage = Stage(
+            "autoencoder", self.folder, self.autoencoder, self.options.autoencoder_steps,
+            self.options.autoencoder_rate, self.options.warmup_steps, decay=True,
+        )  # fmt: skip
+        if not stage.run(self._batches("autoencoder"), self._reconstruct, deadline, report):
+            return False
+        self._standardise()
+        before = self.stage("half-size")
+        if not before.run(self._batches("half-size"), partial(self._denoise, half=True), deadline, report):
+            return False
+        after = self.stage("full-size")
+        if not (self.folder / "full-size.state").exists():
+            after.averaged.load_state_dict(before.averaged.state_dict())
+        return after.run(self._batches("full-size"), partial(self._denoise, half=False), deadline, report)
+
+    def stage(self, name: str) -> Stage:
+        """A stage of the diffusion model, at its start."""
+        options = self.options
+        return Stage(
+            name, self.folder, self.denoiser, options.steps(name), options.rate, options.warmup_steps,
+            average=options.average,
+        )  # fmt: skip
+
+    def _batches(self, stage: str) -> Callable[[range], Iterable[Tensor]]:
+        clips = StepClips(self.options.seed, stage, self.options.clips(stage), self.options.world)
+        return lambda steps: DataLoader(
+            clips,
+            batch_size=None,
+            sampler=steps,
+            num_workers=self._workers,
+            multiprocessing_context="spawn" if self._workers else None,
+        )
+
+    def _reconstruct(self, step: int, clips: Tensor) -> tuple[Tensor, dict[str, float]]:
+        random = step_generator(self.options.seed, "autoencoder", step)
+        images = torch.cat([crops(clips, CROP, random) for _ in range(CROPS_A_CLIP)])
+        config = self.architecture["vae"]
+        side = CROP // 2 ** (len(config["block_out_channels"]) - 1)
+        noise = torch.randn(len(images), config["latent_channels"], side, side, generator=random)
+        images = images.to(self.device, memory_format=torch.channels_last)
+        with self._autocast():
+            return autoencoder_loss(
+                self.autoencoder, images, noise.to(self.device), chroma_weight=self.options.chroma_weight
+            )
+
+    def _standardise(self) -> tuple[Tensor, Tensor]:
+        """Bring the trained autoencoder's latents to SVD's size; returns what undoes it."""
+        clips = StepClips(self.options.seed, "latents", _MEASURED_CLIPS, self.options.world)[0]
+        undo = standardise(self.autoencoder, clips[:, ::4].flatten(0, 1).to(self.device))
+        self.autoencoder.requires_grad_(False).eval()
+        return undo
+
+    def _denoise(self, step: int, clips: Tensor, *, half: bool) -> tuple[Tensor, dict[str, float]]:
+        frames = clips.to(self.device).unflatten(1, (-1, WINDOW)).flatten(0, 1)  # all windows of each clip
+        random = step_generator(self.options.seed, "half-size" if half else "full-size", step)
+        seen = frames.flatten(0, 1)
+        if half:
+            seen = F.interpolate(seen, scale_factor=0.5, mode="bilinear", antialias=True)
+        with torch.no_grad():
+            latents, _ = self.autoencoder.encode(seen)
+        with self._autocast():
+            return denoising_loss(
+                self.denoiser, frames, latents.unflatten(0, frames.shape[:2]), self.options, random
+            )
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.options.bfloat16)
+
+    # -- what ships ------------------------------------------------------------------------------------
+
+    def export(self, folder: str | os.PathLike[str]) -> Path:
+        """Write the averaged weights of the encoder half in float16, and samples, as far as the run has come.
+
+        Raises:
+            UsageError: If the run has not come to the diffusion model yet.
+        """
+        for name in ("full-size", "half-size"):
+            if (self.folder / f"{name}.state").exists():
+                break
+        else:
+            raise UsageError(f"{self.folder} has no diffusion model yet; go on with pre-training.")
+        Stage("autoencoder", self.folder, self.autoencoder, 1, 1.0, 1).restore()
+        undo = self._standardise()
+        stage = self.stage(name)
+        stage.restore()
+        averaged = stage.averaged.module.eval()
+        assert isinstance(averaged, Denoiser)
+        components = {
+            part: averaged.get_submodule(part).state_dict() for part in ("unet", "image_encoder")
+        } | {"vae": self.autoencoder.encoder.state_dict()}
+        origin = json.loads((self.folder / "settings.json").read_text("utf-8"))
+        origin |= {"stage": name, "step": stage.step, "made_with": environment()}
+        write_backbone(Path(folder), components, self.architecture, origin)
+        self._draw_samples(averaged, undo)
+        return Path(folder)
+
+    def _draw_samples(self, model: Denoiser, undo: tuple[Tensor, Tensor]) -> None:
+        clips = StepClips(self.options.seed, "samples", _SAMPLED_CLIPS, self.options.world)[0].to(self.device)
+        for number, clip in enumerate(clips):
+            with atomic_path(self.folder / f"samples-{number}.png") as path:
+                sample_sheet(model, self.autoencoder, undo, clip).save(path, "PNG")
+
+
+def pretrain(
+    folder: str | os.PathLike[str],
+    options: PretrainingOptions,
+    *,
+    device: str = "cpu",
+    workers: int = 0,
+    minutes: float | None = None,
+    report: Report = lambda line: None,
+) -> bool:
+    """Train the built-in backbone, or go on with it; write it to `folder/tiny` when all is done.
+
+    Args:
+        folder: Where to; see `Pretraining`.
+        options: The run's options.
+        device: What to compute on.
+        workers: Processes that draw clips ahead.
+        minutes: When to stop for now; None: at the end.
+        report: Called with a line now and then.
+
+    Returns:
+        Whether all is done.
+
+    Raises:
+        UsageError: If the folder holds a run with other options.
+        RunError: If a loss is no longer finite.
+    """
+    run = Pretraining(folder, options, device=device, workers=workers)
+    if not run.run(Deadline(minutes), report):
+        return False
+    run.export(run.folder / "tiny")
+    return True

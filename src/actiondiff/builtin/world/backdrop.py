@@ -1,0 +1,134 @@
+"""Ground and sky behind the creature, weather and the lens before it.
+
+A canvas is planar, (3, T, H, W) float32 with light in [0, 1].
+"""
+
+from functools import lru_cache
+from typing import TypeAlias, assert_never
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actiondiff.builtin.world.cameras import CameraPath
+from actiondiff.builtin.world.scenes import Scene, Texture
+
+__all__ = ["Canvas", "develop", "let_fall", "paint_backdrop"]
+
+Canvas: TypeAlias = NDArray[np.float32]
+Floats: TypeAlias = NDArray[np.float64]
+
+_TILE = 256  # texels a side; a power of two, so that wrapping is a mask
+_SPAN = 6.0  # creature radii a tile covers
+_FADING = 9.0  # creature radii at which half of the texture is lost to distance
+
+
+def paint_backdrop(scene: Scene, camera: CameraPath, seconds: Floats, height: int, width: int) -> Canvas:
+    """Ground, seen in perspective, and sky: (3, T, H, W) float32."""
+    context = scene.context
+    scale = camera.focal * min(height, width)
+    u = ((np.arange(width, dtype=np.float32) + 0.5 - 0.5 * width) / scale)[None, None, :]
+    v = ((np.arange(height, dtype=np.float32) + 0.5 - 0.5 * height) / scale)[None, :, None]
+    axes = camera.axes.astype(np.float32)[..., None, None]  # (T, 3, 3, 1, 1)
+    x, y, z = (axes[:, 2, axis] + u * axes[:, 0, axis] + v * axes[:, 1, axis] for axis in range(3))
+    place = camera.place.astype(np.float32)[..., None, None]
+    far = place[:, 2] / np.maximum(-z, 1e-3)  # (T, H, W) rays meet the ground here
+    x = place[:, 0] + x * far
+    y = place[:, 1] + y * far
+    value = _texture(scene, x, y, seconds.astype(np.float32)[:, None, None])
+    value = (value - 0.5) / (1.0 + (far / _FADING) ** 2) + 0.5
+    lit = context.ambient + context.direct * float(scene.light[2])
+    clear = np.exp(-context.haze * far) if context.haze else None
+    above = z > -0.01
+    share = np.clip(2.0 * z, 0.0, 1.0)
+    canvas = np.empty((3, *value.shape), np.float32)
+    for plane, low, high, zenith, horizon in zip(canvas, *context.ground, *context.sky, strict=True):
+        ground = np.float32(lit * low) + np.float32(lit * (high - low)) * value
+        if clear is not None:
+            ground = horizon + clear * (ground - np.float32(horizon))
+        plane[:] = np.where(above, np.float32(horizon) + np.float32(zenith - horizon) * share, ground)
+    return canvas
+
+
+def let_fall(canvas: Canvas, scene: Scene, seconds: Floats) -> None:
+    """Snow or rain in front of everything, in place."""
+    weather = scene.context.weather
+    if weather == "clear":
+        return
+    _, _, height, width = canvas.shape
+    unit = max(1, round(min(height, width) / 64))
+    column, row, speed, drift = scene.flakes.T
+    if weather == "snow":
+        rate, slant, length, strength = 0.25 + 0.35 * speed, 0.3 * (drift - 0.5), unit, 0.75
+    else:
+        rate, slant, length, strength = 2.0 + 1.5 * speed, 0.1 + 0 * drift, 4 * unit, 0.3
+    y = ((row + rate * seconds[:, None]) % 1.0 * height).astype(np.int64)  # (T, flakes)
+    x = ((column + slant * seconds[:, None]) % 1.0 * width).astype(np.int64)
+    time = np.arange(len(seconds))[:, None]
+    for down in range(length):
+        for right in range(unit):
+            at = (slice(None), time, (y + down) % height, (x + right) % width)
+            canvas[at] += np.float32(strength) * (1.0 - canvas[at])
+
+
+def develop(canvas: Canvas, scene: Scene, random: np.random.Generator) -> NDArray[np.uint8]:
+    """Vignette and sensor noise, then bytes: (T, H, W, 3) uint8. The canvas is used up."""
+    _, frames, height, width = canvas.shape
+    context = scene.context
+    canvas *= 255.0
+    if context.vignette:
+        rows, columns = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)
+        canvas *= (1.0 - context.vignette * 0.5 * (rows**2 + columns**2)).astype(np.float32)
+    noise = random.standard_normal((frames, height, width), np.float32)
+    canvas += np.float32(255.0 * context.noise) * noise + np.float32(0.5)
+    np.clip(canvas, 0.0, 255.0, out=canvas)
+    return np.ascontiguousarray(np.moveaxis(canvas.astype(np.uint8), 0, -1))
+
+
+def _texture(scene: Scene, x: Canvas, y: Canvas, seconds: Canvas) -> Canvas:
+    """Ground pattern at places on the ground, in [0, 1]."""
+    tile = _tile(scene.context.texture)
+    cosine, sine = np.float32(np.cos(scene.turn)), np.float32(np.sin(scene.turn))
+    # The large offset keeps coordinates positive, so that cutting off the fraction rounds down.
+    u = (cosine * x - sine * y + np.float32(scene.patch[0] + 100 * _SPAN)) * np.float32(_TILE / _SPAN)
+    v = (sine * x + cosine * y + np.float32(scene.patch[1] + 100 * _SPAN)) * np.float32(_TILE / _SPAN)
+    flow = np.float32(scene.context.flow * _TILE / _SPAN) * seconds
+    value = _look_up(tile, u + flow, v)
+    if scene.context.flow:
+        value = 0.5 * (value + _look_up(tile, v - flow, u + 0.3 * flow))
+    return value
+
+
+def _look_up(tile: Canvas, u: Canvas, v: Canvas) -> Canvas:
+    rows, columns = u.astype(np.int32) & (_TILE - 1), v.astype(np.int32) & (_TILE - 1)
+    return tile.take(rows * _TILE + columns)
+
+
+@lru_cache
+def _tile(texture: Texture) -> Canvas:
+    """One period of a pattern: (256, 256) float32 in [0, 1], the same on every machine and day."""
+    random = np.random.default_rng(np.random.SeedSequence([2509, len(texture)]))
+    match texture:
+        case "grass":
+            mixed = 0.6 * _cloud(random, 3.0) + 0.5 * _cloud(random, 16.0)
+        case "drift":
+            mixed = 0.3 * _cloud(random, 4.0) + 0.7 * _cloud(random, 30.0)
+        case "litter":
+            mixed = np.abs(_cloud(random, 5.0)) + 0.6 * _cloud(random, 12.0) - 0.5
+        case "ripples":
+            mixed = 1.0 - 2.0 * np.sqrt(np.abs(_cloud(random, 9.0)))
+        case "checker":
+            cell = np.arange(_TILE) * 8 // _TILE
+            joint = (np.arange(_TILE) * 8 % _TILE < 8).astype(float)
+            board = np.where((cell[:, None] + cell) % 2, 0.9, -0.7) + 0.1 * _cloud(random, 3.0)
+            mixed = np.where(np.maximum(joint[:, None], joint) > 0, -1.0, board)
+        case _:
+            assert_never(texture)
+    return np.clip(0.5 + 0.4 * mixed, 0.0, 1.0).astype(np.float32)
+
+
+def _cloud(random: np.random.Generator, size: float) -> Floats:
+    """Periodic smooth noise of unit variance with features of a size in texels."""
+    rates = np.fft.fftfreq(_TILE)
+    keep = np.exp(-2 * (np.pi * size) ** 2 * (rates[:, None] ** 2 + rates**2))
+    smooth = np.fft.ifft2(np.fft.fft2(random.standard_normal((_TILE, _TILE))) * keep).real
+    return (smooth - smooth.mean()) / smooth.std()

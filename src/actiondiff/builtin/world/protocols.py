@@ -1,0 +1,201 @@
+"""Which part of the world a study learns from and which it is tried on, as data.
+
+A head learns from the source and is tried in four ways: on the source's own kind of clip, and with one thing
+changed (species, viewpoint or context). What changes is drawn from the development targets while choices are
+being made, and from the reserved ones once, at the end.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+
+from actiondiff.builtin.world.actions import ACTIONS, Action, Segment
+from actiondiff.builtin.world.bodies import Body
+from actiondiff.builtin.world.cameras import View, view_named
+from actiondiff.builtin.world.scenes import Context, context_named
+from actiondiff.builtin.world.world import RANDOM, ClipSpec, VideoSpec, actors, generator
+from actiondiff.errors import UnknownNameError, UsageError
+
+__all__ = [
+    "DEVELOPMENT",
+    "PROTOCOLS",
+    "RESERVED",
+    "SOURCE",
+    "UNLABELLED",
+    "Domain",
+    "Protocol",
+    "Split",
+    "Targets",
+    "domain_of",
+    "is_held_out",
+    "sample_specs",
+    "sample_videos",
+]
+
+Protocol: TypeAlias = Literal["in-domain", "species", "context", "view"]
+Split: TypeAlias = Literal["unlabelled", "train", "val", "in-domain", "species", "context", "view"]
+Targets: TypeAlias = Literal["development", "reserved"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+
+_CLIPS_AN_INDIVIDUAL = 4  # of what is labelled; without labels everyone is seen once
+_SEGMENT_SECONDS = (3.0, 8.0)
+_AXES = ("bodies", "contexts", "views")
+_LONG_NECK = 0.9  # torso lengths
+_NEAR_COLOUR = 0.25
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Where clips are drawn from: names of bodies, contexts and views, all equally often."""
+
+    bodies: tuple[str, ...]
+    contexts: tuple[str, ...]
+    views: tuple[str, ...]
+
+
+SOURCE = Domain(bodies=("dog", "lizard", "bird", "beetle"), contexts=("meadow",), views=("side",))
+DEVELOPMENT = Domain(bodies=("giraffe", "spider"), contexts=("night", "tiles"), views=("top",))
+RESERVED = Domain(bodies=("snake", "fish"), contexts=("snow", "water"), views=("ego",))
+UNLABELLED = Domain(
+    bodies=(*SOURCE.bodies, *[RANDOM] * 12),
+    contexts=(*SOURCE.contexts, *[RANDOM] * 3),
+    views=("side", RANDOM),
+)
+"""For pre-training without labels: mostly the random space, and none of the targets by name."""
+
+
+def domain_of(split: Split, *, targets: Targets = "development") -> Domain:
+    """The domain a split is drawn from: for `species`, `context` and `view` the source with that one changed.
+
+    Raises:
+        UnknownNameError: If the split or the targets are unknown.
+    """
+    if split not in get_args(Split):
+        raise UnknownNameError("split", split, get_args(Split))
+    if targets not in get_args(Targets):
+        raise UnknownNameError("targets", targets, get_args(Targets))
+    target = DEVELOPMENT if targets == "development" else RESERVED
+    match split:
+        case "unlabelled":
+            return UNLABELLED
+        case "species":
+            return replace(SOURCE, bodies=target.bodies)
+        case "context":
+            return replace(SOURCE, contexts=target.contexts)
+        case "view":
+            return replace(SOURCE, views=target.views)
+        case _:
+            return SOURCE
+
+
+def sample_specs(
+    split: Split, count: int, *, seed: int = 0, targets: Targets = "development"
+) -> list[ClipSpec]:
+    """Clips of a split: actions in equal numbers (of a multiple of eight), four clips an individual.
+
+    Splits share no clip and no individual. The first clips of a longer list are those of a shorter one.
+
+    Args:
+        split: `train` and `val` from the source; a protocol's name for its test; `unlabelled` for
+            pre-training.
+        count: How many.
+        seed: Of the whole choice.
+        targets: Which unseen bodies, contexts and views stand for the shift.
+
+    Raises:
+        UsageError: If `count` is negative.
+        UnknownNameError: If the split or the targets are unknown.
+    """
+    domain = domain_of(split, targets=targets)
+    if count < 0:
+        raise UsageError(f"the number of clips must not be negative; got {count}.")
+    name = split if split in ("unlabelled", "train", "val", "in-domain") else f"{split}/{targets}"
+    random = generator(seed, "split", name)
+    clips_each = 1 if split == "unlabelled" else _CLIPS_AN_INDIVIDUAL
+    specs: list[ClipSpec] = []
+    actions: list[Action] = []
+    for index in range(count):
+        if index % clips_each == 0:
+            individual = int(random.integers(2**48))
+            body = domain.bodies[index // clips_each % len(domain.bodies)]
+        if not actions:
+            actions = [ACTIONS[place] for place in random.permutation(len(ACTIONS))]
+        context, view = (str(random.choice(names)) for names in (domain.contexts, domain.views))
+        specs.append(ClipSpec(body, actions.pop(), context, view, int(random.integers(2**48)), individual))
+    return specs
+
+
+def is_held_out(spec: ClipSpec) -> bool:
+    """Whether a clip shows a target of the protocols, by name or by chance.
+
+    The random space surrounds the named bodies, contexts and views. A random body counts as held out if it
+    has no legs (snake, fish), four pairs of them (spider) or a neck of over 0.9 (giraffe); a random view if
+    its elevation is within a target's range; a random context if it has a target's texture, and both ground
+    colours within 0.25 of the target's in every channel.
+    """
+    targets = [{name for part in (DEVELOPMENT, RESERVED) for name in getattr(part, axis)} for axis in _AXES]
+    if any(name in names for name, names in zip((spec.body, spec.context, spec.view), targets, strict=True)):
+        return True
+    body, context, view = actors(spec)
+    return (
+        (spec.body == RANDOM and _has_marks_of_targets(body))
+        or (spec.view == RANDOM and any(_is_within(view, view_named(name)) for name in targets[2]))
+        or (spec.context == RANDOM and any(_is_like(context, context_named(name)) for name in targets[1]))
+    )
+
+
+def _has_marks_of_targets(body: Body) -> bool:
+    return len(body.legs) in (0, 4) or body.neck > _LONG_NECK
+
+
+def _is_within(view: View, target: View) -> bool:
+    return view.elevation[0] <= target.elevation[1] and view.elevation[1] >= target.elevation[0]
+
+
+def _is_like(context: Context, target: Context) -> bool:
+    far = np.abs(np.array(context.ground) - np.array(target.ground)).max()
+    return context.texture == target.texture and bool(far < _NEAR_COLOUR)
+
+
+def sample_videos(count: int, minutes: float, *, seed: int = 0) -> list[VideoSpec]:
+    """Long videos of source creatures, each doing one thing after another for 3 to 8 seconds.
+
+    Args:
+        count: How many.
+        minutes: How long each.
+        seed: Of the whole choice.
+
+    Raises:
+        UsageError: If `count` is negative or `minutes` not above 0.
+    """
+    if count < 0 or not minutes > 0:
+        raise UsageError(
+            f"long videos need a number of at least 0 and minutes above 0; got {count} and {minutes}."
+        )
+    random = generator(seed, "videos", f"{minutes:g}")
+    videos = []
+    for index in range(count):
+        body = SOURCE.bodies[index % len(SOURCE.bodies)]
+        context, view = (str(random.choice(names)) for names in (SOURCE.contexts, SOURCE.views))
+        own, individual = (int(number) for number in random.integers(2**48, size=2))
+        videos.append(VideoSpec(body, _script(60.0 * minutes, random), context, view, own, individual))
+    return videos
+
+
+def _script(seconds: float, random: np.random.Generator) -> tuple[Segment, ...]:
+    """Actions one after the other until the time is over, none twice in a row, all in turn."""
+    segments: list[Segment] = []
+    actions: list[Action] = []
+    start = 0.0
+    while start < seconds:
+        if not actions:
+            actions = [ACTIONS[place] for place in random.permutation(len(ACTIONS))]
+            if segments and actions[-1] == segments[-1].action:
+                actions.reverse()
+        end = round(start + float(random.uniform(*_SEGMENT_SECONDS)), 2)
+        if seconds - end < _SEGMENT_SECONDS[0]:  # no rest too short to show anything
+            end = seconds
+        segments.append(Segment(actions.pop(), start, end))
+        start = end
+    return tuple(segments)

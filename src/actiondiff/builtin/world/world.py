@@ -1,0 +1,231 @@
+"""Videos of the procedural world.
+
+A clip is its specification: the same specification gives the same pixels, in any process and at any time.
+Each stream of chance (body, coat, motion, camera, place, noise) is seeded by a seed of the specification and
+the stream's own name, so that two specifications that differ in their context only show the same creature
+doing the same thing, from the same place.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actiondiff.builtin.world.actions import ACTIONS, Action, Segment, act
+from actiondiff.builtin.world.anatomy import middle_height, pose
+from actiondiff.builtin.world.backdrop import develop, let_fall, paint_backdrop
+from actiondiff.builtin.world.bodies import BODIES, Body, body_named, random_body, random_coat, vary
+from actiondiff.builtin.world.cameras import VIEWS, View, film, random_view, view_named
+from actiondiff.builtin.world.render import bounding_boxes, paint_creature
+from actiondiff.builtin.world.scenes import CONTEXTS, Context, build_scene, context_named, random_context
+from actiondiff.errors import UnknownNameError, UsageError
+
+__all__ = [
+    "CLIP_FRAMES",
+    "FPS",
+    "RANDOM",
+    "ClipSpec",
+    "RenderedClip",
+    "VideoSpec",
+    "actors",
+    "generator",
+    "render_clip",
+    "render_video",
+    "world_hash",
+]
+
+RANDOM = "random"
+"""In place of a body, context or view: one drawn from the whole space by the specification's seeds."""
+CLIP_FRAMES = 64
+FPS = 25.0
+_CHUNK_PIXELS = 1 << 16  # painted together; more falls out of the processor's cache
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """One clip with one action.
+
+    Attributes:
+        body: Name of a body, or `random`.
+        action: Name of an action.
+        context: Name of a context, or `random`.
+        view: Name of a view, or `random`.
+        seed: Of motion, camera, place and noise.
+        individual: Seed of the creature's proportions and colours: clips that share it show the same one.
+    """
+
+    body: str
+    action: Action
+    context: str
+    view: str
+    seed: int
+    individual: int = 0
+
+    def __post_init__(self) -> None:
+        if self.action not in ACTIONS:
+            raise UnknownNameError("action", self.action, ACTIONS)
+
+
+@dataclass(frozen=True)
+class VideoSpec:
+    """A video of one creature that does one thing after the other.
+
+    Attributes:
+        body: Name of a body, or `random`.
+        segments: Actions in time order without gaps, the first from 0.
+        context: Name of a context, or `random`.
+        view: Name of a view, or `random`.
+        seed: Of motion, camera, place and noise.
+        individual: Seed of the creature's proportions and colours.
+    """
+
+    body: str
+    segments: tuple[Segment, ...]
+    context: str
+    view: str
+    seed: int
+    individual: int = 0
+
+    @property
+    def duration_seconds(self) -> float:
+        """When the last action ends."""
+        return self.segments[-1].end_seconds
+
+
+@dataclass(frozen=True, eq=False)
+class RenderedClip:
+    """A rendered video.
+
+    Attributes:
+        pixels: (T, H, W, 3) uint8, RGB.
+        boxes: (T, 4) float32, x0, y0, x1, y1 around the creature in pixels, cut at the picture's border;
+            pixel i covers [i, i + 1). Divide by W, H, W, H for shares of the picture.
+    """
+
+    pixels: NDArray[np.uint8]
+    boxes: NDArray[np.float32]
+
+
+def generator(seed: int, *identity: str) -> np.random.Generator:
+    """A stream of chance of its own for a seed and what it is for; the same in every process."""
+    digest = hashlib.sha256("/".join(identity).encode()).digest()
+    return np.random.Generator(
+        np.random.PCG64(np.random.SeedSequence([seed, int.from_bytes(digest[:16], "big")]))
+    )
+
+
+def render_clip(
+    spec: ClipSpec, *, num_frames: int = CLIP_FRAMES, fps: float = FPS, height: int = 64, width: int = 64
+) -> RenderedClip:
+    """Render a clip.
+
+    The motion is a function of continuous time: with a quarter of the frames at a quarter of the rate, the
+    creature is seen at the same moments.
+
+    Args:
+        spec: What to show.
+        num_frames: T.
+        fps: Frames per second.
+        height: Of the picture, pixels.
+        width: Of the picture, pixels.
+
+    Raises:
+        UsageError: If there are no frames or pixels, or the rate is not above 0.
+        UnknownNameError: If a body, context or view is unknown.
+    """
+    _check(num_frames, fps, height, width)
+    segments = (Segment(spec.action, 0.0, num_frames / fps),)
+    whole = VideoSpec(spec.body, segments, spec.context, spec.view, spec.seed, spec.individual)
+    return _render(whole, np.arange(num_frames) / fps, height, width)
+
+
+def render_video(spec: VideoSpec, *, fps: float = FPS, height: int = 64, width: int = 64) -> RenderedClip:
+    """Render a video of several actions, as long as they last.
+
+    Args:
+        spec: What to show.
+        fps: Frames per second.
+        height: Of the picture, pixels.
+        width: Of the picture, pixels.
+
+    Raises:
+        UsageError: If there are no frames or pixels, or the rate is not above 0.
+        UnknownNameError: If a body, context or view is unknown.
+    """
+    num_frames = round(spec.duration_seconds * fps)
+    _check(num_frames, fps, height, width)
+    return _render(spec, np.arange(num_frames) / fps, height, width)
+
+
+def actors(spec: ClipSpec | VideoSpec) -> tuple[Body, Context, View]:
+    """Who and where a specification shows, and how it is seen; what it leaves to chance is drawn."""
+    return _body(spec), _context(spec), _view(spec)
+
+
+def world_hash() -> str:
+    """sha256 (hex) over small reference clips: every body with every action, all contexts and views in turn.
+
+    It changes when anything changes that makes a clip look as it does, and is recorded beside whatever was
+    made with the world. Machines whose floating-point functions round differently may differ in it.
+    """
+    digest = hashlib.sha256()
+    places = tuple(product(CONTEXTS, VIEWS))
+    for index, (body, action) in enumerate(product(BODIES, ACTIONS)):
+        context, view = places[index % len(places)]
+        clip = render_clip(
+            ClipSpec(body, action, context, view, index, index), num_frames=4, fps=5, height=32, width=32
+        )
+        digest.update(clip.pixels.tobytes())
+    return digest.hexdigest()
+
+
+def _check(num_frames: int, fps: float, height: int, width: int) -> None:
+    if num_frames < 1 or height < 1 or width < 1 or not fps > 0:
+        raise UsageError(
+            f"a clip needs frames, pixels and a rate above 0; got {num_frames} frames of {height} x {width} "
+            f"pixels at {fps} fps."
+        )
+
+
+def _render(spec: VideoSpec, seconds: NDArray[np.float64], height: int, width: int) -> RenderedClip:
+    body, view = _body(spec), _view(spec)
+    azimuth = float(generator(spec.seed, "azimuth").uniform(0.0, 2 * np.pi))
+    motion = act(spec.segments, seconds, azimuth, random=generator(spec.seed, "motion"))
+    capsules = pose(body, motion, random_coat(generator(spec.individual, "coat")))
+    camera = film(view, motion, azimuth, middle_height(body), random=generator(spec.seed, "camera"))
+    scene = build_scene(_context(spec), azimuth, camera.distance, random=generator(spec.seed, "place"))
+    noise = generator(spec.seed, "noise")
+    pixels = np.empty((len(seconds), height, width, 3), np.uint8)
+    for span in _chunks(len(seconds), height * width):
+        here = replace(camera, place=camera.place[span], axes=camera.axes[span])
+        canvas = paint_backdrop(scene, here, seconds[span], height, width)
+        creature = replace(capsules, ends=capsules.ends[span], radii=capsules.radii[span])
+        paint_creature(canvas, creature, motion.position[span], here, scene)
+        let_fall(canvas, scene, seconds[span])
+        pixels[span] = develop(canvas, scene, noise)
+    return RenderedClip(pixels, bounding_boxes(capsules, camera, height, width))
+
+
+def _chunks(num_frames: int, pixels_a_frame: int) -> Iterator[slice]:
+    size = max(1, _CHUNK_PIXELS // pixels_a_frame)
+    return (slice(start, min(start + size, num_frames)) for start in range(0, num_frames, size))
+
+
+def _body(spec: ClipSpec | VideoSpec) -> Body:
+    random = generator(spec.individual, "body")
+    return random_body(random) if spec.body == RANDOM else vary(body_named(spec.body), random)
+
+
+def _context(spec: ClipSpec | VideoSpec) -> Context:
+    return (
+        random_context(generator(spec.seed, "context"))
+        if spec.context == RANDOM
+        else context_named(spec.context)
+    )
+
+
+def _view(spec: ClipSpec | VideoSpec) -> View:
+    return random_view(generator(spec.seed, "view")) if spec.view == RANDOM else view_named(spec.view)

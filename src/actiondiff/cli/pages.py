@@ -1,0 +1,62 @@
+"""From a folder to its page, whatever the folder holds."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from actiondiff.errors import RunError
+from actiondiff.exports.record import RECORD
+from actiondiff.paper.report import reproduction_page
+from actiondiff.report.html import Page, write_page
+from actiondiff.report.prediction_report import prediction_page
+from actiondiff.report.run_report import evaluation_page, run_page, seeds_page
+from actiondiff.report.sweep_report import sweep_page
+
+__all__ = ["build_report"]
+
+
+def build_report(
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    *,
+    videos: Sequence[str | os.PathLike[str]] = (),
+) -> Path:
+    """Write the page of a run (also with several seeds), evaluation, prediction, sweep or reproduction.
+
+    Args:
+        folder: What `actiondiff train`, `evaluate`, `predict`, `sweep` or `reproduce` wrote.
+        out: The page; `report.html` in the folder if None.
+        videos: Folders that the videos' paths may be relative to; the working folder is tried as well.
+
+    Returns:
+        The page's path. Figures, as SVG, PNG and CSV, lie in a folder beside it.
+
+    Raises:
+        RunError: If the folder holds nothing that a report can be made of.
+    """
+    folder = Path(folder)
+    page = _page(folder, [*videos, folder, Path()])
+    return write_page(Path(out) if out else folder / "report.html", page)
+
+
+def _page(folder: Path, roots: Sequence[str | os.PathLike[str]]) -> Page:
+    if not folder.is_dir():
+        raise RunError(
+            f"there is no folder {folder}; give that of a run, an evaluation, predictions or a sweep."
+        )
+    for file, page in (("reproduction.json", reproduction_page), ("sweep.json", sweep_page)):
+        if (folder / file).is_file():
+            return page(folder)
+    if (folder / RECORD).is_file():
+        return prediction_page(folder, roots=roots)
+    path = folder / "metrics.json"
+    if not path.is_file():
+        raise RunError(
+            f"{folder} holds no metrics.json, {RECORD}, sweep.json or reproduction.json; give the folder of "
+            "a finished run, evaluation, prediction, sweep or reproduction."
+        )
+    metrics = json.loads(path.read_text("utf-8"))
+    if "seeds" in metrics:
+        return seeds_page(folder, roots=roots)
+    return run_page(folder, roots=roots) if "fit" in metrics else evaluation_page(folder, roots=roots)

@@ -1,0 +1,1 @@
+"""Studies and sweeps: recipes, training with evaluation, selection, and their tables."""

@@ -1,0 +1,231 @@
+"""A finished training, or the mean of several, and its test on further clips."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from actiondiff.datasets.base import Table
+from actiondiff.datasets.packing import pack
+from actiondiff.datasets.table import read_table
+from actiondiff.errors import SettingsMismatchError, UnknownNameError, UsageError
+from actiondiff.evaluation.judge import (
+    judge,
+    mean_and_sd,
+    missing_clips,
+    prediction_table,
+    restrict,
+    targets_of_counts,
+)
+from actiondiff.features.manifest import Row
+from actiondiff.features.store import FeatureStore
+from actiondiff.heads.bundle import load_bundle
+from actiondiff.heads.predict import predict_probabilities
+from actiondiff.inference.model import BEST, CARD, find_run
+from actiondiff.provenance import differences, environment, write_text
+from actiondiff.report.card import cautions, seeds_card
+from actiondiff.types import Example, FeatureKey
+
+__all__ = [
+    "CLIPS",
+    "METRICS_FILE",
+    "PREDICTIONS",
+    "Evaluation",
+    "Run",
+    "check_settings",
+    "evaluate",
+    "mean_of_seeds",
+    "partial_videos",
+    "seen_in_training",
+    "stored_rows",
+]
+
+CLIPS, PREDICTIONS, METRICS_FILE = "clips.csv.gz", "predictions.csv.gz", "metrics.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training.
+
+    Attributes:
+        folder: Where it is.
+        metrics: What `metrics.json` holds; with several seeds `seeds`, `mean` and `sd` of the test scores.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A trained model's scores on clips.
+
+    Attributes:
+        metrics: `scores`, `prior_floor`, `intervals`, `num_clips`, and what was left out.
+        predictions: A row a clip: video, its labels, the prediction and each label's probability.
+    """
+
+    metrics: dict[str, Any]
+    predictions: pd.DataFrame
+
+
+def mean_of_seeds(out: Path, runs: Sequence[Run]) -> Run:
+    """Trainings of several seeds as one run: their means, and which is best on held-out source clips."""
+    tested = {run.folder.name: run.metrics["test"] and run.metrics["test"]["scores"] for run in runs}
+    mean, sd = mean_and_sd([scores for scores in tested.values() if scores])
+    best = max(runs, key=_validation_score)
+    taken = best.metrics
+    metrics = {
+        **{
+            name: taken[name]
+            for name in ("feature", "task", "split", "counts", "missing", "partial", "leaks")
+        },
+        "seeds": tested,
+        "mean": mean,
+        "sd": sd,
+        "best": best.folder.name,
+        "why_best": _why_best(taken),
+        "cautions": taken["cautions"],
+        "test": taken["test"],
+        "environment": environment(),
+    }
+    write_text(out / BEST, best.folder.name + "\n")
+    write_text(out / CARD, seeds_card(metrics))
+    write_text(out / METRICS_FILE, json.dumps(metrics, indent=2))
+    return Run(out, metrics)
+
+
+def _why_best(metrics: Mapping[str, Any]) -> str:
+    if metrics["validation"] is not None:
+        return "the best on held-out clips of the source"
+    if "by_domain" in metrics["selection"]:
+        return "the best on domains of the source that were left out"
+    return "the first, as there are no clips to choose on"
+
+
+def _validation_score(run: Run) -> float:
+    """What seeds are compared by: always clips of the source that were held out, whatever chose the epoch."""
+    metrics = run.metrics
+    if metrics["validation"] is None:
+        return float(metrics["selection"]["score"] or 0.0) if "by_domain" in metrics["selection"] else 0.0
+    name = metrics["fit"]["selected_on"]
+    if name == "last":
+        name = "accuracy" if metrics["task"] == "single-label" else "micro_map"
+    return float(metrics["validation"]["scores"][name] or 0.0)
+
+
+def evaluate(
+    run: Run | str | os.PathLike[str],
+    store: FeatureStore | str | os.PathLike[str],
+    table: Table | str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+) -> Evaluation:
+    """Test a trained model on labelled clips; those it was trained or selected on are left out, and counted.
+
+    Args:
+        run: The model.
+        store: Features of the clips, made with the settings of the training's features.
+        table: Their labels. Where its `split` column marks test clips, those alone are taken.
+        root: Folder that the table's paths are relative to, if not the table's own.
+
+    Raises:
+        SettingsMismatchError: If the features were made with other settings; it lists them.
+        UnknownNameError: If a clip has a label that the model does not know.
+        UsageError: If no clip is left to test, or one has several labels and the model names one.
+    """
+    folder = find_run(run.folder if isinstance(run, Run) else run)
+    head, config = load_bundle(folder)
+    store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
+    table = table if isinstance(table, Table) else read_table(table)
+    check_settings(store, config, folder)
+    examples = [example for example in table.examples if example.labels or table.labels_are_complete]
+    if any(example.split == "test" for example in examples):
+        examples = [example for example in examples if example.split == "test"]
+    _check_labels(examples, config)
+    if not examples:
+        raise UsageError(f"{table.source} has no labelled clips to test on.")
+    packed = pack(store, examples, _keys(config), config["labels"], root=root or table.root)
+    seen, notes = seen_in_training(folder)
+    rows = stored_rows(store, packed.examples, Path(root) if root else table.root)
+    fresh = [i for i, example in enumerate(packed.examples) if rows[example.video].identity not in seen]
+    if not fresh:
+        raise UsageError(
+            f"all {len(packed)} clips with features were used in training; there is none to test on."
+        )
+    test = packed.subset(fresh)
+    probabilities = predict_probabilities(head, test, config["activation"])
+    counts = dict(zip(config["labels"], config["train_label_counts"], strict=True))
+    shown = {label for example in test.examples for label in example.labels}
+    scored = [label for label in counts if label in shown.union(config.get("scored_labels", counts))]
+    test, probabilities = restrict(test, probabilities, config["activation"], scored)
+    source = np.array([counts[label] for label in scored], dtype=np.float32)
+    partial = partial_videos({example.video: rows[example.video] for example in test.examples})
+    metrics = {
+        **judge(test, probabilities, config["activation"], targets_of_counts(source)),
+        "num_left_out_as_trained_on": len(packed) - len(fresh),
+        "missing": missing_clips(packed),
+        "partial": partial,
+        "cautions": [*cautions(len(test), {}, partial=partial), *notes],
+        "run": str(folder),
+        "table": str(table.source),
+        "environment": environment(),
+    }
+    return Evaluation(metrics, prediction_table(test, probabilities))
+
+
+def check_settings(store: FeatureStore, config: Mapping[str, Any], folder: Path) -> None:
+    """Make sure that a store's features are such as a model was trained on.
+
+    Raises:
+        SettingsMismatchError: If not; it lists what differs.
+    """
+    if store.fingerprint != config["feature_fingerprint"]:
+        raise SettingsMismatchError(
+            f"{store.folder} does not fit {folder} (the store's settings against the model's)",
+            differences(store.settings, config["features"]),
+            "Extract the clips with the model's settings into a new folder.",
+        )
+
+
+def _check_labels(examples: Sequence[Example], config: Mapping[str, Any]) -> None:
+    for example in examples:
+        for label in example.labels:
+            if label not in config["labels"]:
+                hint = f"The model was not trained on it ({example.video} has it): leave such clips out."
+                raise UnknownNameError("label", label, config["labels"], hint)
+        if config["activation"] == "softmax" and len(example.labels) > 1:
+            raise UsageError(
+                f"the model names one class a clip; {example.video} has {len(example.labels)}: "
+                f"{', '.join(example.labels)}. Leave such clips out, or train on clips with several."
+            )
+
+
+def _keys(config: Mapping[str, Any]) -> list[FeatureKey]:
+    return [FeatureKey.parse(text) for text in config["keys"]]
+
+
+def stored_rows(store: FeatureStore, examples: Sequence[Example], root: Path) -> dict[str, Row]:
+    """Video -> its line in the store's index, for those that are there."""
+    names = {e.video: Path(os.path.relpath(root / e.video, store.root)).as_posix() for e in examples}
+    return {video: row for video, name in names.items() if (row := store.row(name)) is not None}
+
+
+def partial_videos(rows: Mapping[str, Row]) -> dict[str, float]:
+    """Video -> share of its frames, for those that decoded in part only."""
+    return {video: row.coverage for video, row in rows.items() if row.status == "partial"}
+
+
+def seen_in_training(folder: Path) -> tuple[set[str], list[str]]:
+    """Contents that a model was trained or selected on; a sentence if that is not known."""
+    path = folder / CLIPS
+    if not path.is_file():
+        said = f"There is no {CLIPS} with the model: clips that it was trained on may be among these."
+        return set(), [said]
+    frame = pd.read_csv(path, keep_default_na=False, dtype=str)
+    return set(frame.loc[frame["side"].isin(("train", "validation")), "identity"]), []

@@ -1,0 +1,238 @@
+"""Timed labels and a trained head: how its timelines are best made, and what they are worth.
+
+The rows of a video in a table are all there is to see in it: between them none of the classes is shown.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from actiondiff.datasets.base import Table
+from actiondiff.datasets.packing import MissingClip
+from actiondiff.datasets.table import read_table
+from actiondiff.errors import StoreError, UsageError
+from actiondiff.evaluation.calibration import choose_thresholds
+from actiondiff.evaluation.segments import frame_scores, frame_truth, segment_scores
+from actiondiff.experiments.run import Run, check_settings, seen_in_training, stored_rows
+from actiondiff.features.store import FeatureStore
+from actiondiff.heads.bundle import load_bundle
+from actiondiff.heads.inputs import Head
+from actiondiff.inference.model import find_run
+from actiondiff.inference.timeline import Timeline, TimelineOptions, finish, make_timeline
+from actiondiff.provenance import environment
+from actiondiff.types import Bout, Example, FeatureKey
+
+__all__ = ["TimelineEvaluation", "bouts_of", "choose_timeline", "evaluate_timelines"]
+
+_SMOOTH = (0.0, 0.5, 1.0, 2.0, 3.0)
+_SHORTEST = (0.0, 0.5, 1.0, 2.0)
+_EXHAUSTIVE = 0.9  # share of a video's frames that its rows must cover for it to be chosen on
+
+
+@dataclass(frozen=True)
+class TimelineEvaluation:
+    """Timelines of videos whose bouts are known.
+
+    Attributes:
+        metrics: `frames`, `segments` (see `evaluation.segments`), `num_videos`, `seconds`, and what was left
+            out.
+        timelines: Video -> timeline.
+        truth: Video -> labelled bouts.
+    """
+
+    metrics: dict[str, Any]
+    timelines: Mapping[str, Timeline]
+    truth: Mapping[str, Sequence[Bout]]
+
+
+def evaluate_timelines(
+    run: Run | str | os.PathLike[str],
+    store: FeatureStore | str | os.PathLike[str],
+    table: Table | str | os.PathLike[str],
+    *,
+    options: TimelineOptions | None = None,
+    root: str | os.PathLike[str] | None = None,
+) -> TimelineEvaluation:
+    """Score a model's timelines of videos; those it was trained or selected on are left out, and counted.
+
+    Args:
+        run: The model.
+        store: Features of the whole videos, made with the settings of the training's features.
+        table: Their bouts: rows with `start_seconds` and `end_seconds`. Where its `split` column marks test
+            rows, those videos alone are taken.
+        options: Those that are set count before the model's own.
+        root: Folder that the table's paths are relative to, if not the table's own.
+
+    Raises:
+        SettingsMismatchError: If the features were made with other settings.
+        UsageError: If no video is left to test.
+    """
+    folder = find_run(run.folder if isinstance(run, Run) else run)
+    head, config = load_bundle(folder)
+    store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
+    table = table if isinstance(table, Table) else read_table(table)
+    check_settings(store, config, folder)
+    base = Path(root) if root else table.root
+    examples = [example for example in table.examples if example.split == "test"] or list(table.examples)
+    seen, notes = seen_in_training(folder)
+    rows = stored_rows(store, examples, base)
+    known = {e.video for e in examples if e.video in rows and rows[e.video].identity in seen}
+    fresh = [e for e in examples if e.video in rows and e.video not in known]
+    timelines, truth, missing = _timelines(head, config, store, fresh, base, options)
+    if not timelines:
+        raise UsageError(
+            f"{table.source} has no videos to test timelines on: {len({e.video for e in examples})} are "
+            f"named, {len({e.video for e in examples if e.video in rows})} have features, and these were "
+            "trained or selected on. Give further videos."
+        )
+    metrics = {
+        "num_videos": len(timelines),
+        "seconds": float(sum(t.end_seconds - t.seconds[0] for t in timelines.values())),
+        **_judge(timelines, truth),
+        "options": next(iter(timelines.values())).options.model_dump(),
+        "thresholds": dict(next(iter(timelines.values())).thresholds),
+        "num_left_out_as_trained_on": len(known),
+        "missing": sorted(
+            ({e.video for e in examples} - set(rows)) | {clip.example.video for clip in missing}
+        ),
+        "cautions": notes,
+        "run": str(folder),
+        "table": str(table.source),
+        "environment": environment(),
+    }
+    return TimelineEvaluation(metrics, timelines, truth)
+
+
+def choose_timeline(
+    head: Head,
+    config: Mapping[str, Any],
+    store: FeatureStore,
+    examples: Sequence[Example],
+    root: Path,
+) -> dict[str, Any] | None:
+    """Thresholds, smoothing and shortest bout that suit validation videos best.
+
+    Thresholds give the highest frame-wise F1, smoothing and shortest bout (and widest gap, which is the same)
+    the highest F1 of bouts, averaged over overlaps of 0.3 to 0.7.
+
+    Returns:
+        For the bundle's config: `thresholds`, `timeline` (values of `TimelineOptions`), and `chosen_on`
+        (`num_videos`, `frame_f1`, `segment_f1`). None if rows have no times, or cover no video's time.
+    """
+    timed = {example.video for example in examples if example.end_seconds is not None}
+    examples = [example for example in examples if example.video in timed]
+    timelines, truth, _ = _timelines(head, config, store, examples, root, None)
+    whole = {
+        video: timeline
+        for video, timeline in timelines.items()
+        if frame_truth(truth[video], timeline.seconds, timeline.labels).any(1).mean() >= _EXHAUSTIVE
+    }
+    if not whole:
+        return None
+    best: dict[str, Any] = {}
+    for smooth in _SMOOTH:
+        for shortest in _SHORTEST:
+            options = TimelineOptions(smooth_seconds=smooth, min_seconds=shortest, max_gap_seconds=shortest)
+            finished = _with_thresholds(whole, truth, options)
+            scores = _judge(finished, truth)
+            found = scores["segments"]["mean_f1"]
+            if not best or found > best["chosen_on"]["segment_f1"] + 1e-9:
+                best = {
+                    "thresholds": dict(next(iter(finished.values())).thresholds),
+                    "timeline": options.model_dump(exclude_unset=True),
+                    "chosen_on": {
+                        "num_videos": len(whole),
+                        "frame_f1": scores["frames"]["macro_f1"],
+                        "segment_f1": found,
+                    },
+                }
+    return best
+
+
+def _with_thresholds(
+    raw: Mapping[str, Timeline], truth: Mapping[str, Sequence[Bout]], options: TimelineOptions
+) -> dict[str, Timeline]:
+    """Timelines with the thresholds that suit them together best."""
+    first = next(iter(raw.values()))
+    smooth = {video: finish(timeline, {**first.thresholds}, options) for video, timeline in raw.items()}
+    frames = [frame_truth(truth[video], t.seconds, t.labels) for video, t in smooth.items()]
+    thresholds = choose_thresholds(
+        np.concatenate([timeline.probabilities for timeline in smooth.values()]),
+        np.concatenate(frames),
+        first.labels,
+        activation=first.activation,
+    )
+    return {video: finish(timeline, thresholds, options) for video, timeline in raw.items()}
+
+
+def _judge(timelines: Mapping[str, Timeline], truth: Mapping[str, Sequence[Bout]]) -> dict[str, Any]:
+    """`frames` and `segments`, of every class but the background."""
+    first = next(iter(timelines.values()))
+    columns = [k for k, label in enumerate(first.labels) if label != first.options.background]
+    labels = [first.labels[k] for k in columns]
+    held = [frame_truth(truth[video], t.seconds, t.labels) for video, t in timelines.items()]
+    return {
+        "frames": frame_scores(
+            np.concatenate([t.probabilities for t in timelines.values()])[:, columns],
+            np.concatenate([t.active for t in timelines.values()])[:, columns],
+            np.concatenate(held)[:, columns],
+            labels,
+        ),
+        "segments": segment_scores({v: t.bouts for v, t in timelines.items()}, truth, labels),
+    }
+
+
+def _timelines(
+    head: Head,
+    config: Mapping[str, Any],
+    store: FeatureStore,
+    examples: Sequence[Example],
+    root: Path,
+    options: TimelineOptions | None,
+) -> tuple[dict[str, Timeline], dict[str, list[Bout]], list[MissingClip]]:
+    """Timelines and labelled bouts of the examples' videos, from stored features."""
+    keys = [FeatureKey.parse(key) for key in config["keys"]]
+    rows = stored_rows(store, examples, root)
+    timelines: dict[str, Timeline] = {}
+    truth: dict[str, list[Bout]] = {}
+    missing: list[MissingClip] = []
+    for video in dict.fromkeys(example.video for example in examples):
+        own = [example for example in examples if example.video == video]
+        try:
+            features = store.load(rows[video].identity, keys)
+        except StoreError as error:
+            missing.append(MissingClip(own[0], str(error)))
+            continue
+        timeline = make_timeline(head, config, features, video, options=options)
+        timelines[video] = timeline
+        truth[video] = bouts_of(own, end_seconds=timeline.end_seconds)
+    return timelines, truth, missing
+
+
+def bouts_of(examples: Sequence[Example], *, end_seconds: float) -> list[Bout]:
+    """Labelled bouts of one video; those of a label that touch or overlap become one.
+
+    Args:
+        examples: Rows of one video.
+        end_seconds: Where the video ends, for rows without an end.
+    """
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for example in examples:
+        start = example.start_seconds or 0.0
+        end = end_seconds if example.end_seconds is None else example.end_seconds
+        for label in example.labels:
+            spans.setdefault(label, []).append((start, end))
+    bouts = []
+    for label, found in spans.items():
+        merged: list[tuple[float, float]] = []
+        for start, end in sorted(found):
+            if merged and start <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+            else:
+                merged.append((start, end))
+        bouts += [Bout(label, start, end) for start, end in merged]
+    return sorted(bouts, key=lambda bout: (bout.start_seconds, bout.label))

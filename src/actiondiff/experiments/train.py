@@ -1,0 +1,357 @@
+"""A study: train a head on stored features, test it, and write down everything that belongs to the numbers.
+
+A run's folder holds `model.safetensors` and `config.json` (the model), `recipe.yaml` (what was asked for),
+`metrics.json`, `predictions.csv.gz` (each test clip's scores; `in_domain.csv.gz` those of the source's clips,
+where asked for), `clips.csv.gz` (which clip was on which side), `README.md` (model card) and logs. With
+several seeds these are in `seed-0`, `seed-1` ... and the top folder has the means.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from actiondiff.datasets.base import Table, value_of
+from actiondiff.datasets.packing import PackedFeatures
+from actiondiff.datasets.table import read_table
+from actiondiff.errors import RunError, UsageError
+from actiondiff.evaluation.calibration import calibrate, judge_calibration
+from actiondiff.evaluation.judge import (
+    check_classes,
+    judge,
+    judge_by_value,
+    missing_clips,
+    prediction_table,
+    protocol_classes,
+    restrict,
+)
+from actiondiff.experiments.data import Material, Sides
+from actiondiff.experiments.recipe import Recipe, load_recipe
+from actiondiff.experiments.run import (
+    CLIPS,
+    METRICS_FILE,
+    PREDICTIONS,
+    Evaluation,
+    Run,
+    evaluate,
+    mean_of_seeds,
+    partial_videos,
+    stored_rows,
+)
+from actiondiff.experiments.selection import Chosen, Clips, train_and_select
+from actiondiff.experiments.timelines import choose_timeline
+from actiondiff.experiments.warm_start import keep_sides, recipe_of_run, warm_start
+from actiondiff.features.store import FeatureStore
+from actiondiff.heads import build_head
+from actiondiff.heads.bundle import load_bundle, save_bundle
+from actiondiff.heads.inputs import Head
+from actiondiff.heads.predict import Activation, predict_probabilities
+from actiondiff.inference.model import CARD, find_run
+from actiondiff.provenance import environment, fingerprint, write_text
+from actiondiff.report.card import cautions, model_card
+from actiondiff.training.batches import by_identity
+from actiondiff.training.losses import SINGLE_LABEL_LOSSES
+from actiondiff.types import JSON, FeatureKey
+
+__all__ = ["Evaluation", "Run", "Study", "evaluate", "train"]
+
+Progress = Callable[[str], None]
+_GZIP: Any = {"method": "gzip", "mtime": 0}  # no time in it: the same numbers give the same bytes
+_RECIPE = "recipe.yaml"
+
+
+def train(
+    store: FeatureStore | str | os.PathLike[str],
+    table: Table | str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str],
+    recipe: Recipe | str | os.PathLike[str] | None = None,
+    root: str | os.PathLike[str] | None = None,
+    start: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Train a head (or one a seed) and test it.
+
+    A training that was cut short goes on when it is called again with the same arguments; one that is
+    finished is not repeated.
+
+    Args:
+        store: Features.
+        table: Labels; a CSV, a folder per class, or a `Table`.
+        out: The run's folder.
+        recipe: All options; None for `default`, with the loss that fits the labels.
+        root: Folder that the table's paths are relative to, if not the table's own.
+        start: A run to go on from: the head begins with its weights, and every clip stays on the side that
+            it had there. Without a recipe, the run's own is taken.
+        progress: Called with a line now and then.
+
+    Raises:
+        TableError: If the table has problems.
+        UnknownNameError: If the store lacks the feature, or a column or value does not exist.
+        UsageError: If clips and options do not fit each other: one class only, an empty class ...
+        StoreError: If the store cannot be read, or holds none of the clips.
+        RunError: If the folder holds another run, or something else.
+    """
+    store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
+    table = table if isinstance(table, Table) else read_table(table)
+    base = Path(root) if root else table.root
+    if start is not None:
+        table = keep_sides(table, start, store, base)
+        recipe = recipe or recipe_of_run(start)
+    chosen = _resolve(recipe, table)
+    study = Study(store, table, chosen, base, start=find_run(start) if start is not None else None)
+    out, tell = Path(out), progress or (lambda line: None)
+    _check_folder(out, several=chosen.seeds > 1)
+    runs = [study.train_seed(out, number, tell) for number in range(chosen.seeds)]
+    return study.summarise(out, runs)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A recipe on a store and a table: what all its seeds share. `train` is the plain way to one.
+
+    Attributes:
+        store: Features.
+        table: Labels.
+        recipe: All options.
+        root: Folder that the table's paths are relative to.
+        is_checked: Whether the feature is known to be there, which takes reading every file's header.
+        start: A run whose head's weights each training begins with; None for random ones.
+    """
+
+    store: FeatureStore
+    table: Table
+    recipe: Recipe
+    root: Path
+    is_checked: bool = False
+    start: Path | None = None
+
+    @cached_property
+    def material(self) -> Material:
+        """Its clips and their features, read once for all seeds."""
+        return Material(self.store, self.table, self.recipe, self.root, self.is_checked)
+
+    def train_seed(self, out: Path, number: int, progress: Progress = lambda line: None) -> Run:
+        """The training of one seed, in the folder that it has within the study's."""
+        folder = out / f"seed-{number}" if self.recipe.seeds > 1 else out
+        return self._run(folder, self.recipe.seed + number, progress)
+
+    def summarise(self, out: Path, runs: Sequence[Run]) -> Run:
+        """The study's own run, once every seed has one."""
+        if self.recipe.seeds == 1:
+            return runs[0]
+        write_text(out / _RECIPE, yaml.safe_dump(self.recipe.model_dump(mode="json"), sort_keys=False))
+        return mean_of_seeds(out, runs)
+
+    def _run(self, folder: Path, seed: int, progress: Progress) -> Run:
+        """One training and its test, in one folder."""
+        if (folder / METRICS_FILE).exists():
+            return self._finished(folder, seed)
+        sides, key = self.material.sides, self.material.key
+        train = sides["train"]
+        assert train is not None  # splitting raises where no clip is left to train on
+        if not self.table.classes:
+            check_classes(train)
+        activation: Activation = "sigmoid" if self.table.multi_label else "softmax"
+        protocol = self.recipe.protocol
+        if protocol.looks_at_target and sides["test"] is None:
+            raise UsageError(
+                f"selection={protocol.selection} chooses the epoch on test clips, and there are none."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / _RECIPE, self._recipe_text(seed))
+        chosen = train_and_select(
+            lambda: self._new_head(train, seed),
+            Clips(train, sides["validation"], sides["test"], self.material.left_out),
+            protocol,
+            self.recipe.training,
+            activation=activation,
+            seed=seed,
+            folder=folder,
+            progress=lambda row: progress(_epoch_line(row, self.recipe.training.epochs)),
+        )
+        config = self._config(key, activation, train)
+        config, calibration = self._calibrated(chosen.head, config)
+        metrics = {**self._metrics(config, seed), **self._chosen(chosen), "calibration": calibration}
+        metrics |= self._score(folder, chosen.head, config)
+        self._clips(sides).to_csv(folder / CLIPS, index=False, compression=_GZIP)
+        save_bundle(folder, chosen.head, config)
+        write_text(folder / CARD, model_card(config, metrics))
+        write_text(folder / METRICS_FILE, json.dumps(metrics, indent=2))
+        return Run(folder, metrics)
+
+    def _config(self, key: FeatureKey, activation: Activation, train: PackedFeatures) -> dict[str, Any]:
+        return {
+            "labels": list(train.label_names),
+            "activation": activation,
+            "keys": [str(key)],
+            "backbone": self.store.settings["backbone"],
+            "features": self.store.settings,
+            "feature_fingerprint": self.store.fingerprint,
+            "clips_fingerprint": self._clips_fingerprint,
+            "train_label_counts": [int(n) for n in train.targets.sum(0).tolist()],
+            "num_train_clips": len(train),
+            "scored_labels": self.material.scored_labels,
+            "environment": environment(),
+        }
+
+    def _metrics(self, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
+        sides = self.material.sides
+        packed = [side for side in sides.values() if side is not None]
+        rows = stored_rows(self.store, [clip for side in packed for clip in side.examples], self.root)
+        learnt = dict(zip(config["labels"], config["train_label_counts"], strict=True))
+        counts = {label: learnt[label] for label in protocol_classes(packed)}
+        sizes = {name: 0 if side is None else len(side) for name, side in sides.items()}
+        partial = partial_videos(rows)
+        released = self.recipe.protocol.looks_at_target
+        return {
+            "seed": seed,
+            "feature": config["keys"][0],
+            "task": "multi-label" if config["activation"] == "sigmoid" else "single-label",
+            "split": self.material.split.description,
+            "counts": {name: size for name, size in sizes.items() if size or name != "in_domain"},
+            "train_clips_per_class": counts,
+            "num_classes_without_training_clips": sum(not count for count in learnt.values()),
+            "missing": [item for side in packed for item in missing_clips(side)],
+            "partial": partial,
+            "leaks": [asdict(leak) for leak in self.material.leaks],
+            "cautions": cautions(sizes["test"], counts, partial=partial, released=released),
+            "environment": environment(),
+        }
+
+    def _new_head(self, train: PackedFeatures, seed: int) -> Head:
+        head = build_head(self.recipe.head, train.token_width, len(train.label_names), seed=seed)
+        return warm_start(head, train.label_names, self.start) if self.start else head
+
+    def _calibrated(self, head: Head, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """How sure the head may be, from validation clips: for its config and for metrics.json."""
+        sides = self.material.sides
+        train, validation, test = sides["train"], sides["validation"], sides["test"]
+        if train is not None:
+            config = {**config, "span_tokens": int(train.lengths.median())}
+        if validation is None:
+            return config, None
+        validation = by_identity(validation)
+        found = calibrate(head, validation, config["activation"])
+        config = {**config, "thresholds": found.thresholds}
+        config |= choose_timeline(head, config, self.store, validation.examples, self.root) or {}
+        tested = None
+        if test is not None:
+            test, column = by_identity(test), self.recipe.protocol.domain
+            domains = [value_of(clip, column) for clip in test.examples] if column else []
+            tested = judge_calibration(head, test, config["activation"], domains=domains)
+        return config, {**asdict(found), "test": tested}
+
+    def _chosen(self, chosen: Chosen) -> dict[str, Any]:
+        """How the epoch was chosen; the final test is one more look at the target."""
+        tested = self.material.sides["test"] is not None
+        looks = chosen.selection["target_looks"] + tested
+        return {"fit": chosen.fit, "selection": {**chosen.selection, "target_looks": looks}}
+
+    def _score(self, folder: Path, head: Head, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Scores of validation, test and, where asked for, the source; each test clip's are written."""
+        sides = self.material.sides
+        options, activation = self.recipe.protocol, config["activation"]
+        train = sides["train"]
+        assert train is not None
+        labels = self.material.scored_labels
+        source, _ = restrict(train, np.zeros(train.targets.shape, dtype=np.float32), activation, labels)
+        asked = {"validation": sides["validation"], "test": sides["test"], "in_domain": sides["in_domain"]}
+        if options.score_source == "training":
+            asked["in_domain"] = train
+        found: dict[str, Any] = {"validation": None, "test": None}
+        for name, side in asked.items():
+            if side is None:
+                continue
+            clips, values = restrict(side, predict_probabilities(head, side, activation), activation, labels)
+            found[name] = judge(clips, values, activation, source.targets.numpy())
+            if options.domain and name != "validation":
+                found[name]["by_domain"] = judge_by_value(clips, values, activation, source, options.domain)
+            if name != "validation":
+                path = folder / (PREDICTIONS if name == "test" else f"{name}.csv.gz")
+                prediction_table(clips, values).to_csv(path, index=False, compression=_GZIP)
+        if "in_domain" in found:
+            found["in_domain"]["clips"] = options.score_source
+        return found
+
+    def _clips(self, sides: Sides) -> pd.DataFrame:
+        """Which clip was on which side, and its content."""
+        lines = []
+        for name, side in sides.items():
+            clips = side.examples if side is not None else ()
+            rows = stored_rows(self.store, clips, self.root)
+            lines += [(e.video, e.start_seconds, e.end_seconds, rows[e.video].identity, name) for e in clips]
+        return pd.DataFrame(lines, columns=["video", "start_seconds", "end_seconds", "identity", "side"])
+
+    @cached_property
+    def _clips_fingerprint(self) -> str:
+        """Of all that the table says, and of the contents in the store that it speaks of."""
+        rows = stored_rows(self.store, self.table.examples, self.root)
+        contents: list[JSON] = [row.identity for row in rows.values()]
+        clips: list[JSON] = [json.dumps(asdict(example)) for example in self.table.examples]
+        return fingerprint({"clips": clips, "contents": contents})
+
+    def _recipe_text(self, seed: int) -> str:
+        values = self.recipe.model_copy(update={"seed": seed, "seeds": 1}).model_dump(mode="json")
+        values["split_seed"] = self.recipe.seed
+        if self.start:
+            values["start"] = str(self.start)
+        return yaml.safe_dump(values, sort_keys=False)
+
+    def _finished(self, folder: Path, seed: int) -> Run:
+        """A run that is there already, if it is the one asked for."""
+        _, config = load_bundle(folder)
+        asked_and_found = {
+            "recipe": (self._recipe_text(seed), (folder / _RECIPE).read_text("utf-8")),
+            "features": (self.store.fingerprint, config["feature_fingerprint"]),
+            "table": (self._clips_fingerprint, config.get("clips_fingerprint")),
+        }
+        other = [name for name, (asked, found) in asked_and_found.items() if asked != found]
+        if other:
+            raise RunError(
+                f"{folder} holds a finished run with another {' and another '.join(other)}; give another "
+                "folder (-o), or remove it."
+            )
+        return Run(folder, json.loads((folder / METRICS_FILE).read_text("utf-8")))
+
+
+def _check_folder(folder: Path, *, several: bool) -> None:
+    """Make sure that a run's folder is new, or holds one like it: finished, or cut short.
+
+    Raises:
+        RunError: If not.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder} is a file; a run is a folder. Give another path (-o).")
+    names = {item.name for item in folder.iterdir()} if folder.exists() else set()
+    is_several = any(name.startswith("seed-") for name in names)
+    if names and _RECIPE not in names and not is_several:
+        raise RunError(f"{folder} is neither empty nor a run (no {_RECIPE}); give a new folder (-o).")
+    if names - {_RECIPE} and several is not is_several:
+        found = "trainings of several seeds" if is_several else "a single training"
+        raise RunError(f"{folder} holds {found}; give another folder (-o), or remove it.")
+
+
+def _resolve(recipe: Recipe | str | os.PathLike[str] | None, table: Table) -> Recipe:
+    if isinstance(recipe, Recipe):
+        return recipe
+    if recipe is not None:
+        return load_recipe(recipe)
+    chosen = load_recipe("default")
+    if table.multi_label and chosen.training.loss in SINGLE_LABEL_LOSSES:
+        return load_recipe("default", values={"training.loss": "bce"})
+    return chosen
+
+
+def _epoch_line(row: Mapping[str, Any], epochs: int) -> str:
+    shown = ", ".join(
+        f"{name} {value:.3f}" for name, value in row.items() if name != "epoch" and isinstance(value, float)
+    )
+    return f"epoch {row['epoch']}/{epochs}: {shown}"

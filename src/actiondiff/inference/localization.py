@@ -1,0 +1,182 @@
+"""Where: the probability of an action at each place of a video, and how it changes.
+
+`cells` takes one pass of the backbone: its layer's map is sampled at a grid of places, and what one place
+shows over time takes the stead of the frames' tokens. `crops` cuts the video into patches and gives each to
+the whole model as a video of its own. Either way the head, which has only ever seen whole pictures, is
+asked about parts; what it says of them is to be measured (`evaluation.places`), not taken on trust.
+
+Source: supplement A.3 (crops), and the released code (cells: bilinear, corners aligned, 3 x 5).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from actiondiff.backbones.base import Backbone
+from actiondiff.errors import UnknownNameError, UsageError
+from actiondiff.heads.inputs import Head
+from actiondiff.inference.options import LocalizationOptions
+from actiondiff.inference.places import PlaceTokens, cell_tokens, patch_pixels, patch_tokens
+from actiondiff.inference.timeline import span_and_step, span_scores
+from actiondiff.types import Array, DecodeReport, FeatureKey
+from actiondiff.video.opening import Progress, Video, picture_size
+
+__all__ = ["Heatmap", "LocalizationOptions", "make_heatmap"]
+
+Shares = NDArray[np.float64]
+_MULTIPLE = 64  # patches in their own size are rounded up to it; a layer of SVD halves pictures six times
+
+
+@dataclass(frozen=True, eq=False)
+class Heatmap:
+    """How probable an action is at each place of a video, over time.
+
+    Attributes:
+        video: The video's path as given, or its identity for frames in memory.
+        action: Which.
+        seconds: (T,) float64, when each sampled frame is shown; None if unknown.
+        frame_index: (T,) int64, its number among the video's raw frames.
+        probabilities: (T, gh, gw) float32 in [0, 1].
+        prior: Share of the training clips that show the action.
+        rows: (gh,) where the places lie, as shares of the picture's height, top to bottom.
+        columns: (gw,) the same for its width, left to right.
+        options: How it was made.
+        padding_share: Share of the backbone's window slots that held padding.
+        report: How decoding went; None for frames in memory.
+    """
+
+    video: str
+    action: str
+    seconds: NDArray[np.float64] | None
+    frame_index: NDArray[np.int64]
+    probabilities: Array
+    prior: float
+    rows: Shares
+    columns: Shares
+    options: LocalizationOptions
+    padding_share: float = 0.0
+    report: DecodeReport | None = None
+
+    @property
+    def above_prior(self) -> Array:
+        """(T, gh, gw) probability minus the prior: above 0 the place speaks for the action."""
+        return self.probabilities - np.float32(self.prior)
+
+    def at(self, height: int, width: int) -> Array:
+        """(T, height, width) probabilities of pixels: linear between places, constant outside them."""
+        down, across = _weights(self.rows, height), _weights(self.columns, width)
+        return np.einsum("yr,trc,xc->tyx", down, self.probabilities, across, optimize=True)
+
+    def highest(self) -> tuple[int, int, int]:
+        """Step, row and column of the highest probability; the first of equals."""
+        step, row, column = np.unravel_index(int(self.probabilities.argmax()), self.probabilities.shape)
+        return int(step), int(row), int(column)
+
+    def __getitem__(self, steps: slice) -> "Heatmap":
+        """The heatmap of some of its times."""
+        seconds = None if self.seconds is None else self.seconds[steps]
+        return replace(
+            self,
+            seconds=seconds,
+            frame_index=self.frame_index[steps],
+            probabilities=self.probabilities[steps],
+        )
+
+
+def make_heatmap(
+    backbone: Backbone,
+    head: Head,
+    config: Mapping[str, Any],
+    video: Video,
+    action: str,
+    *,
+    options: LocalizationOptions | None = None,
+    resized: Callable[[int, int], Backbone] | None = None,
+    progress: Progress | None = None,
+) -> Heatmap:
+    """Search a video for an action.
+
+    Args:
+        backbone: The one whose features the head was trained on.
+        head: The trained head.
+        config: Its bundle's: `labels`, `activation`, `keys`, `features`, `train_label_counts`, and
+            `span_tokens` and `num_train_clips` where they are known.
+        video: A file; or frames, taken as they are.
+        action: One of the labels.
+        options: How.
+        resized: Gives the backbone for pictures of another height and width, for patches in their own size.
+        progress: Told the share that is done.
+
+    Raises:
+        UnknownNameError: If the model does not know the action.
+        VideoError: If no frame of the file decodes.
+        UsageError: If the layer has no places, or options do not fit.
+    """
+    labels: Sequence[str] = config["labels"]
+    if action not in labels:
+        raise UnknownNameError("action", action, labels)
+    chosen = options or LocalizationOptions()
+    grid = _tokens(backbone, config, video, chosen, resized, progress)
+    tokens = grid.tokens.astype(config["features"]["store_dtype"]).astype(np.float32)
+    span, step = span_and_step(
+        config, head, grid.seconds, span_seconds=chosen.span_seconds, step_seconds=chosen.step_seconds
+    )
+    scores = np.zeros(tokens.shape[:3], dtype=np.float32)
+    for place in np.ndindex(scores.shape[1:]):
+        here = tokens[(slice(None), *place)]
+        found = span_scores(head, here, span=span, step=step, activation=config["activation"])
+        scores[(slice(None), *place)] = found[:, labels.index(action)]
+    return Heatmap(
+        video=grid.video,
+        action=action,
+        seconds=grid.seconds,
+        frame_index=grid.frame_index,
+        probabilities=scores,
+        prior=_prior(config, action),
+        rows=grid.rows,
+        columns=grid.columns,
+        options=chosen,
+        padding_share=grid.padding_share,
+        report=grid.report,
+    )
+
+
+def _tokens(
+    backbone: Backbone,
+    config: Mapping[str, Any],
+    video: Video,
+    options: LocalizationOptions,
+    resized: Callable[[int, int], Backbone] | None,
+    progress: Progress | None,
+) -> PlaceTokens:
+    keys = [FeatureKey.parse(key) for key in config["keys"]]
+    sampling, grid = config["features"]["sampling"], (options.rows, options.columns)
+    if options.method == "cells":
+        return cell_tokens(backbone, keys, video, sampling, grid, progress=progress)
+    if options.patch == "native":
+        if resized is None:
+            raise UsageError("patch=native needs a way to load the backbone for another size (resized=).")
+        backbone = resized(*_patch_size(video, options))
+    return patch_tokens(backbone, keys, video, sampling, grid, overlap=options.overlap, progress=progress)
+
+
+def _patch_size(video: Video, options: LocalizationOptions) -> tuple[int, int]:
+    """Height and width of patches in pixels, rounded up."""
+    sides = zip((options.rows, options.columns), picture_size(video), strict=True)
+    largest = [patch_pixels(0, count, options.overlap, length).stop for count, length in sides]
+    height, width = (-(-side // _MULTIPLE) * _MULTIPLE for side in largest)
+    return height, width
+
+
+def _prior(config: Mapping[str, Any], action: str) -> float:
+    counts = dict(zip(config["labels"], config["train_label_counts"], strict=True))
+    return float(counts[action] / config.get("num_train_clips", sum(counts.values())))
+
+
+def _weights(places: Shares, count: int) -> Shares:
+    """(count, places) linear weights of places for each pixel's centre along a side."""
+    centres = (np.arange(count) + 0.5) / count
+    return np.stack([np.interp(centres, places, unit) for unit in np.eye(len(places))], axis=1)

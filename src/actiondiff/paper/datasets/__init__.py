@@ -1,0 +1,1 @@
+"""The paper's datasets: Animal Kingdom, Charades-Ego and UCF-HMDB."""

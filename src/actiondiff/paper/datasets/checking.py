@@ -1,0 +1,138 @@
+"""What of a published dataset is on disk, what is missing, and how to get it."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from actiondiff.datasets import DATASETS
+from actiondiff.datasets.base import Table
+from actiondiff.datasets.published import (
+    AnnotationFile,
+    PublishedDataset,
+    VideoIndex,
+    count_sides,
+    find_annotations,
+)
+from actiondiff.errors import TableError, UsageError
+from actiondiff.paper.datasets.stand_in import is_stand_in
+
+__all__ = ["DatasetCheck", "FileCheck", "ProtocolCheck", "check_dataset"]
+
+
+@dataclass(frozen=True)
+class FileCheck:
+    """Annotation files of one kind.
+
+    Attributes:
+        file: What they are.
+        paths: Those that were found.
+    """
+
+    file: AnnotationFile
+    paths: tuple[Path, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether all are there."""
+        return len(self.paths) >= self.file.count
+
+
+@dataclass(frozen=True)
+class ProtocolCheck:
+    """One protocol as the files at hand give it.
+
+    Attributes:
+        counts: Side, or domain, -> clips.
+        sizes: The same as it should be.
+        num_videos: Videos it needs.
+        missing: Those that are not on disk, as paths of the official packaging.
+    """
+
+    counts: Mapping[str, int]
+    sizes: Mapping[str, int]
+    num_videos: int
+    missing: tuple[str, ...]
+
+    @property
+    def as_published(self) -> bool:
+        """Whether every side has as many clips as it should."""
+        return dict(self.counts) == dict(self.sizes)
+
+
+@dataclass(frozen=True)
+class DatasetCheck:
+    """What of a dataset is there.
+
+    Attributes:
+        dataset: Which.
+        root: Folder of the videos.
+        files: Its annotation files.
+        problem: Why the annotations cannot be read; empty if they can.
+        protocols: Name -> check, where they can.
+        num_videos: Videos below the root, of this dataset or not.
+        repeated: Videos of the dataset that lie in several places: the paths; the first is used.
+        is_stand_in: Whether its videos are stand-ins.
+    """
+
+    dataset: PublishedDataset
+    root: Path
+    files: tuple[FileCheck, ...]
+    problem: str
+    protocols: Mapping[str, ProtocolCheck]
+    num_videos: int
+    repeated: tuple[tuple[str, ...], ...]
+    is_stand_in: bool
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Videos that some protocol needs and that are not on disk."""
+        return tuple(sorted({name for check in self.protocols.values() for name in check.missing}))
+
+    @property
+    def complete(self) -> bool:
+        """Whether the annotations can be read and all videos of the first protocol are there."""
+        return not self.problem and not next(iter(self.protocols.values())).missing
+
+
+def check_dataset(
+    name: str, data: str | os.PathLike[str], *, annotations: str | os.PathLike[str] | None = None
+) -> DatasetCheck:
+    """Look at a folder for a published dataset; nothing in it is changed.
+
+    Args:
+        name: Of `DATASETS`.
+        data: Folder with the videos, and with the annotation files if these are not elsewhere.
+        annotations: Folder with the annotation files.
+
+    Raises:
+        UnknownNameError: If the dataset is unknown.
+        UsageError: If a folder does not exist.
+    """
+    dataset: PublishedDataset = DATASETS[name]
+    root = Path(data)
+    if not root.is_dir():
+        raise UsageError(f"there is no folder {root} with {name}. Get it from {dataset.home}.")
+    folder = root if annotations is None else Path(annotations)
+    found = find_annotations(folder, dataset.files, dataset=name)
+    files = tuple(
+        FileCheck(file, tuple(path for key, path in sorted(found.items()) if re.fullmatch(file.pattern, key)))
+        for file in dataset.files
+    )
+    index = VideoIndex(root)
+    try:
+        tables = {key: dataset.reader(folder, root, protocol=key) for key in dataset.protocols}
+    except TableError as error:
+        return DatasetCheck(dataset, root, files, str(error), {}, index.num_videos, (), is_stand_in(root))
+    used = {example.video for table in tables.values() for example in table.examples}
+    repeated = tuple(tuple(names) for names in index.repeated().values() if used.intersection(names))
+    protocols = {key: _protocol(dataset, key, table) for key, table in tables.items()}
+    return DatasetCheck(dataset, root, files, "", protocols, index.num_videos, repeated, is_stand_in(root))
+
+
+def _protocol(dataset: PublishedDataset, name: str, table: Table) -> ProtocolCheck:
+    protocol = dataset.protocols[name]
+    videos = sorted({example.video for example in table.examples})
+    missing = tuple(video for video in videos if not (table.root / video).is_file())
+    return ProtocolCheck(count_sides(table, protocol), protocol.sizes, len(videos), missing)

@@ -1,0 +1,121 @@
+"""Going on from a run: its weights by the classes' names, its recipe, and what tested does not train."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from actiondiff.datasets.base import Table
+from actiondiff.errors import RunError
+from actiondiff.experiments import train as study
+from actiondiff.experiments.recipe import load_recipe
+from actiondiff.experiments.warm_start import keep_sides, recipe_of_run, warm_start
+from actiondiff.features.store import FeatureStore
+from actiondiff.heads import build_head
+from actiondiff.heads.bundle import load_bundle
+from actiondiff.heads.options import HeadOptions
+from actiondiff.types import Example, FeatureKey, Features
+
+KEY = FeatureKey.of(20, 9)
+SETTINGS = {"format": 1, "backbone": {"name": "tiny", "weights": "01"}, "sampling": {"stride": 4},
+            "store_dtype": "float32"}  # fmt: skip
+FAST = ("head.name=mean-linear", "head.input=plain", "head.project=null", "training.learning_rate=0.1",
+        "training.epochs=6", "training.warmup_epochs=1")  # fmt: skip
+
+
+def fill(store: FeatureStore, names) -> None:
+    """A video's label is the first part of its name; channel 0 tells eat, 1 run, 2 sit."""
+    for name in names:
+        identity = hashlib.sha256(name.encode()).hexdigest()
+        tokens = np.random.default_rng(int(identity[:8], 16)).normal(size=(4, 6)).astype(np.float32)
+        tokens[:, ("eat", "run", "sit").index(name.split("-")[0])] += 3
+        features = Features({KEY: tokens}, np.arange(4) / 5, np.arange(4) * 4, identity, 1, 0, 4)
+        store.write(name, features)
+
+
+def table(folder, names) -> Table:
+    examples = tuple(Example(name, (name.split("-")[0],), group=name.split(".")[0]) for name in names)
+    return Table(folder / "t.csv", folder, examples)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("continuation")
+    names = [f"{kind}-{number}.mp4" for kind in ("eat", "run") for number in range(12)]
+    store = FeatureStore.create(folder / "features", settings=SETTINGS, root=folder)
+    fill(store, [*names, *(f"sit-{number}.mp4" for number in range(6))])
+    recipe = load_recipe("default", overrides=FAST)
+    study.train(store, table(folder, names), out=folder / "run", recipe=recipe)
+    return folder, names
+
+
+def test_weights_go_to_the_classes_of_the_same_name(world):
+    folder, _ = world
+    old, config = load_bundle(folder / "run")
+    assert config["labels"] == ["eat", "run"]
+    new = build_head(old.options, 6, 3, seed=5)
+    fresh = {name: tensor.clone() for name, tensor in new.state_dict().items()}
+    warm_start(new, ("run", "sit", "eat"), folder / "run")
+    for name, tensor in new.state_dict().items():
+        before = old.state_dict()[name]
+        assert torch.equal(tensor[0], before[1])
+        assert torch.equal(tensor[2], before[0])
+        assert torch.equal(tensor[1], fresh[name][1])
+
+
+def test_a_head_that_does_not_fit_is_refused(world):
+    folder, _ = world
+    other = build_head(HeadOptions(name="mean-linear"), 7, 2)
+    with pytest.raises(RunError, match="on tokens of 6, the new one mean-linear on 7"):
+        warm_start(other, ("eat", "run"), folder / "run")
+    same = build_head(load_bundle(folder / "run")[0].options, 6, 1)
+    with pytest.raises(RunError, match="knows none of fly"):
+        warm_start(same, ("fly",), folder / "run")
+
+
+def test_clips_stay_on_their_side(world):
+    """Old clips where they were; new ones train, but one of a test clip's group tests."""
+    folder, names = world
+    store = FeatureStore.open(folder / "features")
+    sides = pd.read_csv(folder / "run/clips.csv.gz").set_index("video")["side"]
+    tested = sides.index[sides == "test"][0]
+    more = table(folder, [*names, "sit-0.mp4", "sit-1.mp4"])
+    examples = list(more.examples)
+    examples[-1] = Example("sit-1.mp4", ("sit",), group=tested.split(".")[0])
+    kept = keep_sides(Table(more.source, folder, tuple(examples)), folder / "run", store, folder)
+    split = {example.video: example.split for example in kept.examples}
+    assert {name: split[name] for name in names} == {
+        name: {"train": "train", "validation": "val", "test": "test"}[sides[name]] for name in names
+    }
+    assert (split["sit-0.mp4"], split["sit-1.mp4"]) == ("train", "test")
+    (folder / "bare").mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (folder / "bare" / name).write_bytes((folder / "run" / name).read_bytes())
+    with pytest.raises(RunError, match="test clips are not known"):
+        keep_sides(more, folder / "bare", store, folder)
+
+
+def test_the_recipe_is_the_runs_with_what_is_set(world):
+    folder, _ = world
+    found = recipe_of_run(folder / "run", overrides=["training.epochs=3"], values={"seeds": 2})
+    assert (found.training.epochs, found.seeds, found.head.name) == (3, 2, "mean-linear")
+    with pytest.raises(RunError, match=r"recipe\.yaml is missing"):
+        recipe_of_run(folder)
+
+
+def test_going_on_starts_where_the_run_ended(world, tmp_path):
+    """With a rate of next to nothing, what comes out is what went in, and a new class is learnt of."""
+    folder, names = world
+    more = table(folder, [*names, *(f"sit-{number}.mp4" for number in range(6))])
+    recipe = recipe_of_run(folder / "run", overrides=["training.learning_rate=1e-12", "training.epochs=2"])
+    run = study.train(folder / "features", more, out=tmp_path / "next", recipe=recipe, start=folder / "run")
+    before, after = load_bundle(folder / "run")[0], load_bundle(run.folder)[0]
+    for name, tensor in after.state_dict().items():
+        assert torch.allclose(tensor[:2], before.state_dict()[name], atol=1e-5)
+    assert yaml.safe_load((run.folder / "recipe.yaml").read_text())["start"] == str(folder / "run")
+    first = pd.read_csv(folder / "run/clips.csv.gz").set_index("video")["side"]
+    second = pd.read_csv(run.folder / "clips.csv.gz").set_index("video")["side"]
+    assert second[first.index].equals(first)
