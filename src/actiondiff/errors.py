@@ -16,7 +16,10 @@ A message says what happened, what was got, what is allowed, and what to do next
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # this module loads no library, so that `actiondiff --help` starts fast
+    from pydantic import ValidationError
 
 __all__ = [
     "ActionDiffError",
@@ -29,6 +32,7 @@ __all__ = [
     "UsageError",
     "VideoError",
     "WeightsError",
+    "explain_validation",
 ]
 
 
@@ -119,3 +123,23 @@ class MissingExtraError(ActionDiffError, ImportError):
         super().__init__(
             f"{feature} needs packages that are not installed: pip install 'actiondiff[{extra}]'"
         )
+
+
+def explain_validation(error: "ValidationError", *, as_flag: bool = False) -> str:
+    """Explain the first problem of a pydantic validation in a clause without a full stop.
+
+    For example `"head.layers: Input should be greater than or equal to 1; got 0"`. A problem of several
+    fields together has no field's name and no single value, so that only its message is given.
+
+    Args:
+        error: What pydantic raised.
+        as_flag: Whether to name the field as an option of the command line: `--head-layers`.
+    """
+    problem = error.errors()[0]
+    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    if problem["loc"]:
+        parts = [str(part) for part in problem["loc"]]
+        field = f"--{'-'.join(parts).replace('_', '-')}" if as_flag else ".".join(parts)
+        message = f"{field}: {message}"
+    value = problem["input"]
+    return message if isinstance(value, dict) else f"{message}; got {value!r}"

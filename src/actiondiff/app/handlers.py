@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from actiondiff.app.analysis import check_upload, find_place, look, retime, write_exports
 from actiondiff.app.desk import Desk, Stopped, Visit
 from actiondiff.app.fragments import show_findings, show_message, show_place
-from actiondiff.errors import ActionDiffError, UsageError
+from actiondiff.errors import ActionDiffError, UsageError, explain_validation
 from actiondiff.inference.localization import LocalizationOptions
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.timeline import TimelineOptions
@@ -126,8 +126,7 @@ def _timeline_options(*values: str) -> TimelineOptions:
     try:
         return TimelineOptions.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(f"{first['loc'][0]}: {first['msg']}; got {first['input']!r}.") from None
+        raise UsageError(f"{explain_validation(error)}.") from None
 
 
 def _say(work: Callable[[], _Values], instead: _Values, visit: Visit) -> _Values:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from actiondiff.errors import SettingsMismatchError, UnknownNameError, UsageError
+from actiondiff.errors import SettingsMismatchError, UnknownNameError, UsageError, explain_validation
 from actiondiff.provenance import differences
 from actiondiff.registry import Registry
 from actiondiff.types import JSON, FeatureKey, Features, Frames
@@ -284,10 +284,7 @@ def load_backbone(
     try:
         chosen = BackboneOptions(**{**given, **fields})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(
-            f"{'.'.join(map(str, first['loc']))}: {first['msg']}; got {first['input']!r}."
-        ) from None
+        raise UsageError(f"{explain_validation(error)}.") from None
     return build_backbone(spec, chosen, weights)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import BaseModel, ValidationError
 
-from actiondiff.errors import UsageError
+from actiondiff.errors import UsageError, explain_validation
 
 __all__ = ["parse_list", "parse_timesteps", "with_options"]
 
@@ -50,7 +50,7 @@ def with_options(
             try:
                 options = model(**{key: value for key, value in given.items() if value is not None})
             except ValidationError as error:
-                raise _explain(error) from None
+                raise UsageError(f"{explain_validation(error, as_flag=True)}.") from None
             return command(**values, **{name: options})
 
         parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
@@ -60,14 +60,6 @@ def with_options(
         return wrapper
 
     return decorate
-
-
-def _explain(error: ValidationError) -> UsageError:
-    """The first problem in words, with the option's name, or of what options say together."""
-    first = error.errors()[0]
-    said = first["msg"].removeprefix("Value error, ")
-    flag = "-".join(map(str, first["loc"])).replace("_", "-")
-    return UsageError(f"--{flag}: {said}; got {first['input']!r}." if flag else f"{said}.")
 
 
 def _plain(annotation: Any) -> Any:

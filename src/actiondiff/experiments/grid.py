@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from actiondiff.backbones.base import BackboneOptions, find_spec
 from actiondiff.datasets.base import Table
-from actiondiff.errors import UsageError
+from actiondiff.errors import UsageError, explain_validation
 from actiondiff.evaluation.options import Metric
 from actiondiff.experiments.recipe import (
     GRID_FIELDS,
@@ -291,7 +291,4 @@ def _checked(model: Any, values: Any, place_of: str) -> Any:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise UsageError(
-            f"recipe {place_of}: {'.'.join(map(str, first['loc']))}: {first['msg']}; got {first['input']!r}."
-        ) from None
+        raise UsageError(f"recipe {place_of}: {explain_validation(error)}.") from None

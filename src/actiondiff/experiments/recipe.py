@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from actiondiff.backbones.base import find_spec
-from actiondiff.errors import UnknownNameError, UsageError
+from actiondiff.errors import UnknownNameError, UsageError, explain_validation
 from actiondiff.evaluation.options import ProtocolOptions
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.options import HeadOptions
@@ -300,17 +300,13 @@ def _parse(text: str, source: str) -> Any:
 def _explain(error: ValidationError, source: object) -> UsageError:
     """The first problem in words; an unknown option with the names it could be."""
     problem = error.errors()[0]
-    place = ".".join(map(str, problem["loc"]))
     if problem["type"] == "extra_forbidden":
         model: Any = Recipe
         for name in problem["loc"][:-1]:
             model = model.model_fields[name].annotation
+        place = ".".join(map(str, problem["loc"]))
         return UnknownNameError(f"option {place} of recipe {source}:", problem["loc"][-1], model.model_fields)
-    said = problem["msg"].removeprefix("Value error, ").rstrip(".")
-    got = problem["input"]
-    return UsageError(
-        f"recipe {source}: {place}: {said}" + ("." if isinstance(got, dict) else f"; got {got!r}.")
-    )
+    return UsageError(f"recipe {source}: {explain_validation(error)}.")
 
 
 def _own_folder() -> Traversable:

@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from actiondiff.datasets.table import read_rows
-from actiondiff.errors import TableError, UsageError
+from actiondiff.errors import TableError, UsageError, explain_validation
 from actiondiff.exports.boris import observation_names
 from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import atomic_path
@@ -150,8 +150,7 @@ def _project(path: Path) -> CamtrapProject:
         fields = "; ".join(
             f"{name}: {field.description}" for name, field in CamtrapProject.model_fields.items()
         )
-        said = error.errors()[0] if isinstance(error, ValidationError) else None
-        what = f"{'.'.join(map(str, said['loc']))}: {said['msg']}" if said else "it is no YAML"
+        what = explain_validation(error) if isinstance(error, ValidationError) else "it is not valid YAML"
         raise UsageError(f"{path} cannot be used ({what}). Its fields are: {fields}") from None
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from actiondiff.errors import RunError, UsageError
+from actiondiff.errors import RunError, UsageError, explain_validation
 from actiondiff.heads import build_head
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.options import HeadOptions
@@ -66,7 +66,7 @@ def save_bundle(folder: str | os.PathLike[str], head: Head, config: Mapping[str,
     try:
         checked = _Config.model_validate(written)
     except ValidationError as error:
-        raise UsageError(f"a bundle's config is incomplete: {_first(error)}.") from None
+        raise UsageError(f"a bundle's config is incomplete: {explain_validation(error)}.") from None
     if len(checked.labels) != head.num_classes:
         raise UsageError(
             f"a head of {head.num_classes} classes needs as many labels; got {len(checked.labels)}."
@@ -104,7 +104,7 @@ def load_bundle(folder: str | os.PathLike[str]) -> tuple[Head, dict[str, Any]]:
         tensors = load_file(folder / WEIGHTS)
     except ValidationError as error:
         raise RunError(
-            f"{folder / CONFIG} does not describe a model of format {FORMAT}: {_first(error)}."
+            f"{folder / CONFIG} does not describe a model of format {FORMAT}: {explain_validation(error)}."
         ) from None
     except (ValueError, OSError, SafetensorError) as error:
         raise RunError(f"{folder} is damaged: {error}. Restore it, or train again.") from None
@@ -126,9 +126,3 @@ def _fill(head: Head, tensors: Mapping[str, torch.Tensor], folder: Path) -> None
             "one training."
         )
     head.load_state_dict(dict(tensors))
-
-
-def _first(error: ValidationError) -> str:
-    """The first problem of a validation in words."""
-    problem = error.errors()[0]
-    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}"
