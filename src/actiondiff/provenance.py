@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import platform
 import subprocess
@@ -23,6 +24,7 @@ __all__ = [
     "fault_point",
     "fingerprint",
     "fsync_folder",
+    "json_values",
     "sha256_of_file",
     "write_text",
 ]
@@ -35,6 +37,16 @@ _PACKAGES = ("actiondiff", "torch", "diffusers", "transformers", "av", "numpy", 
 def canonical_json(value: JSON) -> str:
     """One text per value: sorted keys, no blanks, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def json_values(value: Any) -> Any:
+    """The value as JSON can hold it, at any depth: None for NaN, plain numbers in place of numpy ones."""
+    if isinstance(value, Mapping):
+        return {str(name): json_values(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_values(item) for item in value]
+    plain = value.item() if hasattr(value, "item") else value
+    return None if isinstance(plain, float) and math.isnan(plain) else plain
 
 
 def fingerprint(settings: Mapping[str, JSON]) -> str:

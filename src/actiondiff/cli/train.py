@@ -134,6 +134,7 @@ def compare(
 
     from actiondiff.evaluation.judge import METRICS
     from actiondiff.experiments.compare import compare as compare_runs
+    from actiondiff.provenance import json_values
 
     found = compare_runs(first, second)
     if as_json:
@@ -155,13 +156,6 @@ def compare(
         )
     if found.num_apart:
         typer.echo(f"{found.num_apart} clips were tested by one of them only and are left out")
-
-
-def json_values(value: Any) -> Any:
-    """The same with None for numbers that JSON does not know."""
-    if isinstance(value, dict):
-        return {name: json_values(item) for name, item in value.items()}
-    return None if isinstance(value, float) and value != value else value
 
 
 def print_scores(side: Mapping[str, Any], title: str = "") -> None:

@@ -18,6 +18,7 @@ from actiondiff.evaluation.paired import Contrast, interaction, max_statistic, p
 from actiondiff.experiments.compare import ScoredRun, read_scored
 from actiondiff.experiments.grid import Point
 from actiondiff.experiments.run import PREDICTIONS
+from actiondiff.provenance import json_values
 
 __all__ = [
     "IN_DOMAIN",
@@ -86,7 +87,7 @@ def cells_of(points: Sequence[Point], table: pd.DataFrame, folder: Path) -> list
             point.name,
             _number(point.varied.get("features.timestep")),
             _number(point.varied.get("features.layer")),
-            None if pd.isna(known[point.name]["validation"]) else float(known[point.name]["validation"]),
+            json_values(known[point.name]["validation"]),
             folder / "runs" / point.slug,
         )
         for point in points

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from actiondiff.evaluation.intervals import is_single_label
@@ -14,6 +13,7 @@ from actiondiff.evaluation.paired import contrast
 from actiondiff.experiments.compare import read_scored
 from actiondiff.experiments.grid import Point, Published
 from actiondiff.experiments.run import Run
+from actiondiff.provenance import json_values
 
 __all__ = ["Paper", "beside_published", "choices", "domain_rows", "headline", "point_rows", "run_rows"]
 
@@ -211,10 +211,10 @@ def beside_published(points: Iterable[Point], table: pd.DataFrame) -> list[Paper
                 point=point.name,
                 published=published,
                 metric=row["metric"],
-                score=_known(row["test"]),
-                low=_known(row["test_low"]),
-                high=_known(row["test_high"]),
-                floor=_known(row["test_floor"]),
+                score=json_values(row["test"]),
+                low=json_values(row["test_low"]),
+                high=json_values(row["test_high"]),
+                floor=json_values(row["test_floor"]),
                 num_test=int(row["num_test"]),
                 num_seeds=int(row["num_seeds"]),
                 comparable=not why,
@@ -234,17 +234,17 @@ def _choice(rule: str, candidates: pd.DataFrame, runs: pd.DataFrame) -> dict[str
     told = {
         "point": best["point"],
         "num_candidates": len(candidates),
-        "chosen_by": _known(best[by]),
-        "test": _known(best["test"]),
-        "test_sd": _known(best["test_sd"]),
-        "test_low": _known(best["test_low"]),
-        "test_high": _known(best["test_high"]),
-        "test_floor": _known(best["test_floor"]),
+        "chosen_by": json_values(best[by]),
+        "test": json_values(best["test"]),
+        "test_sd": json_values(best["test_sd"]),
+        "test_low": json_values(best["test_low"]),
+        "test_high": json_values(best["test_high"]),
+        "test_floor": json_values(best["test_floor"]),
         "target_looks": int(mine["target_looks"].sum()) if by == "test" else int(best["num_seeds"]),
     }
     if rule == "oracle":
         told |= {
-            "test": _known(mine.groupby("seed")["test"].max().mean()),
+            "test": json_values(mine.groupby("seed")["test"].max().mean()),
             "test_low": None,
             "test_high": None,
         }
@@ -276,7 +276,7 @@ def _interval(folder: Path, num_seeds: int, metric: Metric) -> tuple[float | Non
     if is_single_label(metric) and run.multi_label:
         return None, None
     found = contrast(metric, [(1, run.scored)], num_resamples=_RESAMPLES)
-    return _known(found.low), _known(found.high)
+    return json_values(found.low), json_values(found.high)
 
 
 def _why_not(published: Published, metric: str, num_test: int) -> str:
@@ -294,7 +294,3 @@ def _why_not(published: Published, metric: str, num_test: int) -> str:
 def _mean(values: pd.Series) -> float | None:
     known = values.dropna()
     return float(known.mean()) if len(known) == len(values) else None
-
-
-def _known(value: Any) -> float | None:
-    return None if value is None or np.isnan(value) else float(value)

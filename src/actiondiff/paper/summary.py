@@ -13,6 +13,7 @@ from actiondiff.paper.costs import BackboneCost
 from actiondiff.paper.plan import Plan, StoreWork, describe
 from actiondiff.paper.stand_in import Control
 from actiondiff.paper.verdicts import Judged, Swept, judge_claims, matrices
+from actiondiff.provenance import json_values
 
 __all__ = ["summarise"]
 
@@ -50,10 +51,10 @@ def summarise(
         "others": [entry.model_dump() for entry in plan.grid.others],
         "controls": [_control(control) for control in controls],
         "claims": [_claim(entry) for entry in judged],
-        "tests": _clean([row for rows in tests for row in rows]),
-        "cells": {name: _clean(frame.to_dict("records")) for name, frame in cells.items()},
+        "tests": json_values([row for rows in tests for row in rows]),
+        "cells": {name: json_values(frame.to_dict("records")) for name, frame in cells.items()},
         "matrices": {
-            name: _clean(frame.rename_axis("source").reset_index().to_dict("records"))
+            name: json_values(frame.rename_axis("source").reset_index().to_dict("records"))
             for name, frame in tables.items()
         },
         "distributions": _distributions(plan),
@@ -73,7 +74,7 @@ def _rows(plan: Plan, entry: Swept, costs: Mapping[StoreWork, BackboneCost]) -> 
     seed = next(path for path in (entry.folder, entry.folder / "seed-0") if (path / "config.json").is_file())
     config = json.loads((seed / "config.json").read_text("utf-8"))
     why_not = "" if paper is None else "it is a stand-in" if plan.stand_in else paper.why_not
-    return _clean(
+    return json_values(
         [
             {
                 "study": point.name, "label": _label(point), "case": point.case,
@@ -110,31 +111,18 @@ def _distributions(plan: Plan) -> dict[str, list[dict[str, Any]]]:
     for choice, table in plan.tables.items():
         frame = class_distribution(table)
         frame = frame[frame["clips"] > 0].rename_axis("class").reset_index()
-        found[choice.protocol] = _clean(frame.to_dict("records"))
+        found[choice.protocol] = json_values(frame.to_dict("records"))
     return found
 
 
 def _control(control: Control) -> dict[str, Any]:
     values = asdict(control) | {"above": control.above, "permuted_at_prior": control.permuted_at_prior}
-    (clean,) = _clean([values])
+    clean: dict[str, Any] = json_values(values)
     return clean
 
 
 def _claim(judged: Judged) -> dict[str, Any]:
     return {**judged.claim.model_dump(), "outcome": judged.outcome, "said": judged.said}
-
-
-def _clean(rows: Sequence[Mapping[Any, Any]]) -> list[dict[str, Any]]:
-    """With None in the place of what is not a number, at any depth."""
-
-    def clean(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {str(name): clean(item) for name, item in value.items()}
-        if isinstance(value, float) and value != value:
-            return None
-        return value.item() if hasattr(value, "item") else value
-
-    return [clean(row) for row in rows]
 
 
 def _one_each(swept: Sequence[Swept]) -> list[Swept]:
