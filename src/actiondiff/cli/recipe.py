@@ -36,13 +36,13 @@ def show(
     from actiondiff.experiments.grid import load_grid
 
     grid = load_grid(name, overrides=overrides or ())
-    if len(grid.points) > 1 or grid.points[0].varied:
-        typer.echo(f"{len(grid.points)} studies:")
-        for point in grid.points:
+    if len(grid.cells) > 1 or grid.cells[0].varied:
+        typer.echo(f"{len(grid.cells)} studies:")
+        for point in grid.cells:
             published = point.published.score if point.published else None
             typer.echo(f"  {point.name}" + (f" (published: {published} %)" if published is not None else ""))
         return
-    typer.echo(yaml.safe_dump(grid.points[0].recipe.model_dump(mode="json"), sort_keys=False), nl=False)
+    typer.echo(yaml.safe_dump(grid.cells[0].recipe.model_dump(mode="json"), sort_keys=False), nl=False)
 
 
 @recipes.command("copy")
@@ -64,5 +64,5 @@ def check(name: _Name) -> None:
     """Say whether a recipe is in order, and for how many studies it stands."""
     from actiondiff.experiments.grid import load_grid
 
-    count = len(load_grid(name).points)
+    count = len(load_grid(name).cells)
     typer.echo(f"{name} is in order" + (f": {count} studies." if count > 1 else "."))

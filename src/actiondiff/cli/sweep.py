@@ -56,7 +56,7 @@ def sweep(
     clips, features = read_table(table), FeatureStore.open(store)
     grid = load_grid(recipe, overrides=overrides or (), table=clips)
     if dry_run:
-        for point in grid.points:
+        for point in grid.cells:
             typer.echo(f"{point.name} ({point.recipe.seeds} seeds)")
         return
     with Console(stderr=True, quiet=as_json).status("sweeping") as status:

@@ -37,7 +37,7 @@ from actiondiff.experiments.recipe import (
 )
 from actiondiff.types import JSON
 
-__all__ = ["DataChoice", "Extraction", "Grid", "Point", "Published", "load_grid"]
+__all__ = ["BackboneChoice", "Cell", "DataChoice", "Grid", "Published", "load_grid"]
 
 Tree: TypeAlias = dict[str, Any]
 _SLUG = 80  # characters of a folder's name
@@ -52,7 +52,7 @@ class DataChoice(BaseModel):
     protocol: str = Field(description="One of the dataset's.")
 
 
-class Extraction(BackboneOptions):
+class BackboneChoice(BackboneOptions):
     """Which features a study reads: a backbone, and those of its options that are not its own defaults."""
 
     backbone: str = Field(description="Name of the backbone.")
@@ -82,7 +82,7 @@ class Published(BaseModel):
 
 
 @dataclass(frozen=True)
-class Point:
+class Cell:
     """One study of a grid.
 
     Attributes:
@@ -100,7 +100,7 @@ class Point:
     case: str = ""
     varied: Mapping[str, JSON] = field(default_factory=dict)
     data: DataChoice | None = None
-    extraction: Extraction | None = None
+    extraction: BackboneChoice | None = None
     published: Published | None = None
 
     @property
@@ -126,13 +126,13 @@ class Grid:
 
     name: str
     description: str
-    points: tuple[Point, ...]
+    cells: tuple[Cell, ...]
     others: tuple[Published, ...] = ()
     tree: Mapping[str, Any] = field(default_factory=dict)
 
     def fields(self) -> list[str]:
         """Dotted names of what varies."""
-        return list(dict.fromkeys(name for point in self.points for name in point.varied))
+        return list(dict.fromkeys(name for point in self.cells for name in point.varied))
 
 
 def load_grid(
@@ -268,13 +268,13 @@ def _names(drafts: Sequence[_Draft]) -> list[str]:
     return names
 
 
-def _point(name: str, draft: _Draft, source: str) -> Point:
+def _point(name: str, draft: _Draft, source: str) -> Cell:
     where = f"{source} ({name})"
     options = {key: value for key, value in draft.tree.items() if key not in GRID_FIELDS}
-    extraction = _checked(Extraction, draft.tree.get("extraction"), f"{where}: extraction")
+    extraction = _checked(BackboneChoice, draft.tree.get("extraction"), f"{where}: extraction")
     if extraction is not None:
         find_spec(extraction.backbone)  # says which there are
-    return Point(
+    return Cell(
         name,
         recipe_of(options, where),
         draft.case,

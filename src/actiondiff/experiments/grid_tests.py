@@ -16,19 +16,19 @@ from actiondiff.errors import UsageError
 from actiondiff.evaluation.options import Metric
 from actiondiff.evaluation.paired import Contrast, interaction, max_statistic, per_clip
 from actiondiff.experiments.compare import ScoredRun, read_scored
-from actiondiff.experiments.grid import Point
+from actiondiff.experiments.grid import Cell
 from actiondiff.experiments.run import PREDICTIONS
 from actiondiff.provenance import json_values
 
 __all__ = [
     "IN_DOMAIN",
-    "Cell",
     "Interaction",
+    "ScoredCell",
     "best_of_many",
-    "cells_of",
     "early_and_last",
     "early_gain",
     "grid_tests",
+    "scored_cells",
 ]
 
 IN_DOMAIN = "in_domain.csv.gz"
@@ -36,7 +36,7 @@ _RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
-class Cell:
+class ScoredCell:
     """A study of a grid.
 
     Attributes:
@@ -73,17 +73,17 @@ class Interaction:
     num_seeds: tuple[int, int]
 
 
-def cells_of(points: Sequence[Point], table: pd.DataFrame, folder: Path) -> list[Cell]:
+def scored_cells(points: Sequence[Cell], table: pd.DataFrame, folder: Path) -> list[ScoredCell]:
     """The studies that have a run, with what held-out clips of the source say of them.
 
     Args:
         points: Studies that differ in timestep and layer only.
-        table: `SweepResult.points`.
+        table: `SweepResult.studies`.
         folder: Of the sweep.
     """
     known = {row["point"]: row for row in table.to_dict("records")}
     return [
-        Cell(
+        ScoredCell(
             point.name,
             _number(point.varied.get("features.timestep")),
             _number(point.varied.get("features.layer")),
@@ -95,7 +95,7 @@ def cells_of(points: Sequence[Point], table: pd.DataFrame, folder: Path) -> list
     ]
 
 
-def early_and_last(cells: Sequence[Cell]) -> tuple[Cell, Cell]:
+def early_and_last(cells: Sequence[ScoredCell]) -> tuple[ScoredCell, ScoredCell]:
     """What speaks for early timesteps, and what for the last: the best on held-out clips of the source.
 
     Early are the timesteps of the first half. A larger timestep is later, and cleaner.
@@ -117,7 +117,11 @@ def early_and_last(cells: Sequence[Cell]) -> tuple[Cell, Cell]:
 
 
 def early_gain(
-    outside: Sequence[Cell], inside: Sequence[Cell], metric: Metric, *, inside_file: str = PREDICTIONS
+    outside: Sequence[ScoredCell],
+    inside: Sequence[ScoredCell],
+    metric: Metric,
+    *,
+    inside_file: str = PREDICTIONS,
 ) -> Interaction:
     """Whether early timesteps help more out of domain than in it.
 
@@ -144,7 +148,7 @@ def early_gain(
     return Interaction(found, *names, num_clips=len(out[0].clips), num_seeds=seeds)
 
 
-def best_of_many(cells: Sequence[Cell], *, num_flips: int = 10000) -> pd.DataFrame:
+def best_of_many(cells: Sequence[ScoredCell], *, num_flips: int = 10000) -> pd.DataFrame:
     """Each cell against the reference, corrected for how many there are.
 
     The reference is the last timestep's cell that is best on held-out clips of the source; in a grid of
@@ -180,15 +184,15 @@ def best_of_many(cells: Sequence[Cell], *, num_flips: int = 10000) -> pd.DataFra
     )
 
 
-def _reference(cells: Sequence[Cell]) -> Cell:
+def _reference(cells: Sequence[ScoredCell]) -> ScoredCell:
     timesteps = [cell.timestep for cell in cells if cell.timestep is not None]
     if len(set(timesteps)) > 1:
         return _best(cell for cell in cells if cell.timestep == max(timesteps))
     return min(cells, key=lambda cell: cell.layer or 0)
 
 
-def _best(cells: Any) -> Cell:
-    found: Cell = max(cells, key=lambda cell: -1.0 if cell.validation is None else cell.validation)
+def _best(cells: Any) -> ScoredCell:
+    found: ScoredCell = max(cells, key=lambda cell: -1.0 if cell.validation is None else cell.validation)
     return found
 
 
@@ -200,7 +204,7 @@ def _number(value: Any) -> int | None:
     return int(value) if isinstance(value, int | float) else None
 
 
-def grid_tests(cases: Mapping[str, Sequence[Cell]], metric: Metric) -> pd.DataFrame:
+def grid_tests(cases: Mapping[str, Sequence[ScoredCell]], metric: Metric) -> pd.DataFrame:
     """For each case of a sweep: the interaction, where the source was scored beside, and the best cell.
 
     Args:

@@ -17,7 +17,7 @@ from actiondiff.datasets.base import Table
 from actiondiff.errors import RunError, UsageError
 from actiondiff.evaluation.protocols import Split, group_of
 from actiondiff.experiments.data import Material
-from actiondiff.experiments.grid import Point
+from actiondiff.experiments.grid import Cell
 from actiondiff.experiments.recipe import Recipe
 from actiondiff.experiments.runner import Fleet
 from actiondiff.experiments.tables import headline
@@ -66,11 +66,11 @@ class Choice:
             risked (`num_doubtful`), and a sentence (`said`).
     """
 
-    points: tuple[Point, ...]
+    points: tuple[Cell, ...]
     said: dict[str, Any]
 
 
-def choose(fleet: Fleet, points: Sequence[Point], folder: Path, *, budget: float | None) -> Choice:
+def choose(fleet: Fleet, points: Sequence[Cell], folder: Path, *, budget: float | None) -> Choice:
     """Find the best study of every question by clips of the source alone.
 
     Args:
@@ -83,7 +83,7 @@ def choose(fleet: Fleet, points: Sequence[Point], folder: Path, *, budget: float
         UsageError: If there are no clips to choose on, or the budget is too small.
         RunError: If no study can be trained.
     """
-    kept: list[Point] = []
+    kept: list[Cell] = []
     rounds: list[dict[str, Any]] = []
     used: set[tuple[str, int]] = set()
     spent = 0.0
@@ -195,7 +195,7 @@ def best_half(scores: Mapping[str, float], upper: Mapping[str, float], num_kept:
 
 
 def _round(
-    fleet: Fleet, points: Sequence[Point], rung: Rung, num_kept: int, folder: Path, *, full: bool
+    fleet: Fleet, points: Sequence[Cell], rung: Rung, num_kept: int, folder: Path, *, full: bool
 ) -> tuple[Cut, Table]:
     """Try some studies on a share of the source, and keep the best."""
     recipe = points[0].recipe
@@ -225,9 +225,9 @@ def _round(
     return best_half(scores, upper, num_kept), part
 
 
-def _questions(points: Sequence[Point]) -> list[list[Point]]:
+def _questions(points: Sequence[Cell]) -> list[list[Cell]]:
     """Studies that differ in features, head or training only, together."""
-    apart: dict[tuple[Any, ...], list[Point]] = {}
+    apart: dict[tuple[Any, ...], list[Cell]] = {}
     for point in points:
         protocol = point.recipe.protocol.model_dump_json()
         apart.setdefault((point.case, protocol, point.data, point.extraction), []).append(point)

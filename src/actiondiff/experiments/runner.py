@@ -8,7 +8,7 @@ from typing import Any
 from actiondiff.backbones.base import Backbone
 from actiondiff.datasets.base import Table
 from actiondiff.errors import UnknownNameError
-from actiondiff.experiments.grid import Point
+from actiondiff.experiments.grid import Cell
 from actiondiff.experiments.run import METRICS_FILE, Run
 from actiondiff.experiments.train import Study
 from actiondiff.experiments.workers import Job, Task, do_tasks
@@ -47,11 +47,11 @@ class Fleet:
         self.jobs, self.threads = jobs, threads
         self.backbone, self.tell = backbone, tell
 
-    def key(self, point: Point) -> FeatureKey:
+    def key(self, point: Cell) -> FeatureKey:
         """The feature that a study reads."""
         return point.recipe.features.key(self.store)
 
-    def train(self, points: Sequence[Point], folder: Path, *, table: Table | None = None) -> dict[str, str]:
+    def train(self, points: Sequence[Cell], folder: Path, *, table: Table | None = None) -> dict[str, str]:
         """Train every seed of some studies.
 
         Args:
@@ -92,7 +92,7 @@ class Fleet:
                 study.summarise(folder / point.slug, runs)
         return {f"{task.name}, seed {task.number}": problem for task, problem in problems.items()}
 
-    def finished(self, point: Point, folder: Path) -> list[Run]:
+    def finished(self, point: Cell, folder: Path) -> list[Run]:
         """The trainings of a study that are there, in the order of seeds."""
         place, count = folder / point.slug, point.recipe.seeds
         seeds = [place / f"seed-{number}" for number in range(count)] if count > 1 else [place]
@@ -102,7 +102,7 @@ class Fleet:
             if (seed / METRICS_FILE).is_file()
         ]
 
-    def _provide(self, points: Sequence[Point], table: Table) -> None:
+    def _provide(self, points: Sequence[Cell], table: Table) -> None:
         wanted = sorted({self.key(point) for point in points})
         if self.backbone is None:
             known = self.store.keys()
@@ -134,7 +134,7 @@ class Fleet:
         self.store = FeatureStore.open(self.store.folder)  # it knows of what was written
 
 
-def twin(point: Point, points: Sequence[Point]) -> Point | None:
+def twin(point: Cell, points: Sequence[Cell]) -> Cell | None:
     """For a study of the rule `oracle` the same one of the rule `released`, which is trained alike."""
     if point.recipe.protocol.selection != "oracle":
         return None

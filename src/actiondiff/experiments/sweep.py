@@ -23,11 +23,18 @@ from actiondiff.datasets.base import Table
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import RunError, SettingsMismatchError, StoreError, UnknownNameError, UsageError
 from actiondiff.experiments.data import Material
-from actiondiff.experiments.grid import Grid, Point, load_grid
-from actiondiff.experiments.grid_tests import cells_of, grid_tests
+from actiondiff.experiments.grid import Cell, Grid, load_grid
+from actiondiff.experiments.grid_tests import grid_tests, scored_cells
 from actiondiff.experiments.halving import choose
 from actiondiff.experiments.runner import Fleet, twin
-from actiondiff.experiments.tables import Paper, beside_published, choices, domain_rows, point_rows, run_rows
+from actiondiff.experiments.tables import (
+    PublishedComparison,
+    choices,
+    compare_with_published,
+    domain_rows,
+    run_rows,
+    study_rows,
+)
 from actiondiff.features.store import FeatureStore
 from actiondiff.provenance import environment, write_text
 
@@ -44,7 +51,7 @@ class SweepResult:
         folder: Where it is.
         grid: What was asked for.
         runs: A row a training.
-        points: A row a study.
+        studies: A row a study.
         domains: A row a training and domain it was scored on.
         choices: A row a question and rule of selection.
         tests: On grids of timesteps and layers, see `grid_tests.grid_tests`; else empty.
@@ -56,13 +63,18 @@ class SweepResult:
     folder: Path
     grid: Grid
     runs: pd.DataFrame
-    points: pd.DataFrame
+    studies: pd.DataFrame
     domains: pd.DataFrame
     choices: pd.DataFrame
     tests: pd.DataFrame
-    published: tuple[Paper, ...]
+    published: tuple[PublishedComparison, ...]
     failed: Mapping[str, str]
     halving: Mapping[str, Any]
+
+    @property
+    def points(self) -> pd.DataFrame:
+        """Older name of `studies`, after the file `points.csv`."""
+        return self.studies
 
     def matrix(self, rows: str, columns: str, *, value: str = "test") -> pd.DataFrame:
         """A grid of scores for a heatmap, for example of `features.layer` by `features.timestep`.
@@ -70,18 +82,18 @@ class SweepResult:
         Args:
             rows: A field that varies, by its dotted name.
             columns: Another.
-            value: A column of `points`: `test` for the target, `validation` for the source.
+            value: A column of `studies`: `test` for the target, `validation` for the source.
 
         Raises:
             UnknownNameError: If there is no such column.
             UsageError: If several studies fall into one cell.
         """
         for name in (rows, columns, value):
-            if name not in self.points:
-                raise UnknownNameError("column of the sweep", name, self.points.columns)
-        if self.points.duplicated([rows, columns]).any():
-            raise UsageError(f"several studies share a cell of {rows} by {columns}; take some of `points`.")
-        return self.points.pivot(index=rows, columns=columns, values=value)
+            if name not in self.studies:
+                raise UnknownNameError("column of the sweep", name, self.studies.columns)
+        if self.studies.duplicated([rows, columns]).any():
+            raise UsageError(f"several studies share a cell of {rows} by {columns}; take some of `studies`.")
+        return self.studies.pivot(index=rows, columns=columns, values=value)
 
 
 def sweep(
@@ -133,7 +145,7 @@ def sweep(
         raise UsageError(f"jobs and threads are 1 or more; got {jobs} and {threads}.")
     folder = Path(out)
     _check_folder(folder)
-    _check_store(store, grid.points)
+    _check_store(store, grid.cells)
     fleet = Fleet(
         store,
         table,
@@ -143,8 +155,8 @@ def sweep(
         backbone=backbone,
         tell=progress or (lambda line: None),
     )
-    _check_clips(fleet, grid.points)
-    points, halving = grid.points, {}
+    _check_clips(fleet, grid.cells)
+    points, halving = grid.cells, {}
     if budget is not None or touch_target_once:
         choice = choose(fleet, points, folder / "rungs", budget=budget)
         points, halving = choice.points, choice.said
@@ -157,7 +169,7 @@ def sweep(
 def _gather(
     fleet: Fleet,
     grid: Grid,
-    points: Sequence[Point],
+    points: Sequence[Cell],
     folder: Path,
     failed: Mapping[str, str],
     halving: Mapping[str, Any],
@@ -169,36 +181,42 @@ def _gather(
         rows += run_rows(point, finished, folder)
         domains += domain_rows(point, finished)
     runs = pd.DataFrame(rows)
-    table = point_rows(points, runs, folder)
+    table = study_rows(points, runs, folder)
     return SweepResult(
         folder=folder,
         grid=grid,
         runs=runs,
-        points=table,
+        studies=table,
         domains=pd.DataFrame(domains),
         choices=choices(points, table, runs),
         tests=_tests(points, table, folder),
-        published=tuple(beside_published(points, table)),
+        published=tuple(compare_with_published(points, table)),
         failed=dict(failed),
         halving=dict(halving),
     )
 
 
-def _tests(points: Sequence[Point], table: pd.DataFrame, folder: Path) -> pd.DataFrame:
+def _tests(points: Sequence[Cell], table: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """Of studies that vary in timestep or layer and in nothing else but their case."""
     fields = {name for point in points for name in point.varied}
     if table.empty or not fields or not fields <= {"features.timestep", "features.layer"}:
         return pd.DataFrame()
-    cases: dict[str, list[Point]] = {}
+    cases: dict[str, list[Cell]] = {}
     for point in points:
         cases.setdefault(point.case, []).append(point)
-    cells = {case: cells_of(found, table, folder) for case, found in cases.items()}
+    cells = {case: scored_cells(found, table, folder) for case, found in cases.items()}
     tested = table["test"].notna().all()
     return grid_tests(cells, table["metric"].iloc[0]) if tested else pd.DataFrame()
 
 
 def _write(result: SweepResult, fleet: Fleet) -> None:
-    tables = {name: getattr(result, name) for name in ("runs", "points", "domains", "choices", "tests")}
+    tables = {
+        "runs": result.runs,
+        "points": result.studies,
+        "domains": result.domains,
+        "choices": result.choices,
+        "tests": result.tests,
+    }
     if result.published:
         tables["published"] = pd.DataFrame([_paper_row(paper) for paper in result.published])
     for name, frame in tables.items():
@@ -212,7 +230,7 @@ def _write(result: SweepResult, fleet: Fleet) -> None:
         "store": {"folder": str(fleet.store.folder), "fingerprint": fleet.store.fingerprint},
         "backbone": fleet.store.settings["backbone"],
         "table": str(fleet.table.source),
-        "num_studies": len(result.grid.points),
+        "num_studies": len(result.grid.cells),
         **{name: _records(tables[name]) for name in tables if name != "runs"},
         "others": [entry.model_dump() for entry in result.grid.others],
         "failed": result.failed,
@@ -225,13 +243,17 @@ def _write(result: SweepResult, fleet: Fleet) -> None:
     write_text(result.folder / "recipe.yaml", yaml.safe_dump(dict(result.grid.tree), sort_keys=False))
 
 
-def _paper_row(paper: Paper) -> dict[str, Any]:
+def _paper_row(paper: PublishedComparison) -> dict[str, Any]:
     """The paper's side in columns of its own."""
-    row = {name: value for name, value in vars(paper).items() if name != "published"}
-    return row | {f"published_{name}": value for name, value in paper.published.model_dump().items()}
+    row = {name: value for name, value in vars(paper).items() if name not in ("study", "published")}
+    return (
+        {"point": paper.study}
+        | row
+        | {f"published_{name}": value for name, value in paper.published.model_dump().items()}
+    )
 
 
-def _check_clips(fleet: Fleet, points: Iterable[Point]) -> None:
+def _check_clips(fleet: Fleet, points: Iterable[Cell]) -> None:
     """Make sure that every study's clips can be divided as it asks, before any is trained."""
     for recipe in {(point.recipe.protocol, point.recipe.seed): point.recipe for point in points}.values():
         _ = Material(fleet.store, fleet.table, recipe, fleet.root).split
@@ -245,7 +267,7 @@ def _check_folder(folder: Path) -> None:
         raise RunError(f"{folder} is neither empty nor a sweep; give a new folder (-o).")
 
 
-def _check_store(store: FeatureStore, points: Iterable[Point]) -> None:
+def _check_store(store: FeatureStore, points: Iterable[Cell]) -> None:
     """Make sure that the features are those that the recipe speaks of, where it does.
 
     Raises:

@@ -11,11 +11,19 @@ from actiondiff.evaluation.intervals import is_single_label
 from actiondiff.evaluation.options import Metric
 from actiondiff.evaluation.paired import contrast
 from actiondiff.experiments.compare import read_scored
-from actiondiff.experiments.grid import Point, Published
+from actiondiff.experiments.grid import Cell, Published
 from actiondiff.experiments.run import Run
 from actiondiff.provenance import json_values
 
-__all__ = ["Paper", "beside_published", "choices", "domain_rows", "headline", "point_rows", "run_rows"]
+__all__ = [
+    "PublishedComparison",
+    "choices",
+    "compare_with_published",
+    "domain_rows",
+    "headline",
+    "run_rows",
+    "study_rows",
+]
 
 _RESAMPLES = 1000
 _TUNED = ("features.", "head.", "training.")
@@ -23,11 +31,11 @@ _TUNED = ("features.", "head.", "training.")
 
 
 @dataclass(frozen=True)
-class Paper:
+class PublishedComparison:
     """A study beside the number that was published.
 
     Attributes:
-        point: The study's name.
+        study: The study's name.
         published: The number, in per cent.
         metric: What ours is.
         score: Ours, mean over seeds, in [0, 1]; None if it has no test.
@@ -40,7 +48,7 @@ class Paper:
         why_not: If not, in words.
     """
 
-    point: str
+    study: str
     published: Published
     metric: str
     score: float | None
@@ -53,7 +61,7 @@ class Paper:
     why_not: str = ""
 
 
-def headline(point: Point, metrics: Mapping[str, Any]) -> Metric:
+def headline(point: Cell, metrics: Mapping[str, Any]) -> Metric:
     """The score that a study is judged by."""
     wanted = point.recipe.protocol.metric
     if wanted != "auto":
@@ -61,7 +69,7 @@ def headline(point: Point, metrics: Mapping[str, Any]) -> Metric:
     return "accuracy" if metrics["task"] == "single-label" else "micro_map"
 
 
-def run_rows(point: Point, runs: Sequence[Run], root: Path) -> list[dict[str, Any]]:
+def run_rows(point: Cell, runs: Sequence[Run], root: Path) -> list[dict[str, Any]]:
     """A row for each training of a study.
 
     Args:
@@ -100,7 +108,7 @@ def run_rows(point: Point, runs: Sequence[Run], root: Path) -> list[dict[str, An
     return rows
 
 
-def domain_rows(point: Point, runs: Sequence[Run]) -> list[dict[str, Any]]:
+def domain_rows(point: Cell, runs: Sequence[Run]) -> list[dict[str, Any]]:
     """A row for each training and value of the domain it was scored on."""
     rows = []
     for run in runs:
@@ -126,7 +134,7 @@ def domain_rows(point: Point, runs: Sequence[Run]) -> list[dict[str, Any]]:
     return rows
 
 
-def point_rows(points: Sequence[Point], runs: pd.DataFrame, root: Path) -> pd.DataFrame:
+def study_rows(points: Sequence[Cell], runs: pd.DataFrame, root: Path) -> pd.DataFrame:
     """A row a study: means over its seeds, and the interval over groups and seeds.
 
     Args:
@@ -169,7 +177,7 @@ def point_rows(points: Sequence[Point], runs: pd.DataFrame, root: Path) -> pd.Da
     return pd.DataFrame(rows)
 
 
-def choices(points: Sequence[Point], table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+def choices(points: Sequence[Cell], table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """What each rule chooses among studies that differ in features, head or training only, and its test.
 
     `released` chooses the study that tests best on average over seeds, `oracle` takes every seed's own best:
@@ -177,7 +185,7 @@ def choices(points: Sequence[Point], table: pd.DataFrame, runs: pd.DataFrame) ->
 
     Args:
         points: The studies.
-        table: As `point_rows` gives it.
+        table: As `study_rows` gives it.
         runs: As `run_rows` gives them.
     """
     asked: dict[tuple[Any, ...], list[str]] = {}
@@ -197,7 +205,7 @@ def choices(points: Sequence[Point], table: pd.DataFrame, runs: pd.DataFrame) ->
     return pd.DataFrame(rows)
 
 
-def beside_published(points: Iterable[Point], table: pd.DataFrame) -> list[Paper]:
+def compare_with_published(points: Iterable[Cell], table: pd.DataFrame) -> list[PublishedComparison]:
     """Each study that has a published number, beside it."""
     rows = {row["point"]: row for row in table.to_dict("records")}
     found = []
@@ -207,8 +215,8 @@ def beside_published(points: Iterable[Point], table: pd.DataFrame) -> list[Paper
         row, published = rows[point.name], point.published
         why = _why_not(published, str(row["metric"]), int(row["num_test"]))
         found.append(
-            Paper(
-                point=point.name,
+            PublishedComparison(
+                study=point.name,
                 published=published,
                 metric=row["metric"],
                 score=json_values(row["test"]),

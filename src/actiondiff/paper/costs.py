@@ -11,7 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from actiondiff.backbones.base import Backbone, find_spec
-from actiondiff.experiments.grid import Extraction
+from actiondiff.experiments.grid import BackboneChoice
 from actiondiff.types import Frames
 
 __all__ = ["BackboneCost", "known_cost", "measured_cost", "teraflop_per_frame"]
@@ -34,7 +34,7 @@ class BackboneCost:
     pretraining: str
 
 
-def known_cost(extraction: Extraction, layer: str) -> BackboneCost:
+def known_cost(extraction: BackboneChoice, layer: str) -> BackboneCost:
     """Of a published backbone, from `backbones.yaml`; nothing is known of others.
 
     Args:
@@ -49,7 +49,7 @@ def known_cost(extraction: Extraction, layer: str) -> BackboneCost:
     return BackboneCost(entry["parameters"], per_frame * _rate(extraction), entry["pretraining"])
 
 
-def teraflop_per_frame(extraction: Extraction, layer: str, *, num_timesteps: int = 1) -> float | None:
+def teraflop_per_frame(extraction: BackboneChoice, layer: str, *, num_timesteps: int = 1) -> float | None:
     """10^12 operations a sampled frame; None where they are not known.
 
     Args:
@@ -64,7 +64,7 @@ def teraflop_per_frame(extraction: Extraction, layer: str, *, num_timesteps: int
     return _svd(parts, extraction, layer, num_timesteps) if isinstance(parts, dict) else float(parts)
 
 
-def measured_cost(backbone: Backbone, extraction: Extraction, layer: str) -> BackboneCost:
+def measured_cost(backbone: Backbone, extraction: BackboneChoice, layer: str) -> BackboneCost:
     """Of a backbone that is at hand, by counting the operations of one pass."""
     size = (backbone.options.window or 1) * (backbone.options.batch or 1)
     shape = (size, backbone.options.height or 64, backbone.options.width or 64, 3)
@@ -79,7 +79,7 @@ def measured_cost(backbone: Backbone, extraction: Extraction, layer: str) -> Bac
     return BackboneCost(None, per_frame * _rate(extraction), backbone.spec.title)
 
 
-def _svd(parts: dict[str, Any], extraction: Extraction, layer: str, num_timesteps: int) -> float:
+def _svd(parts: dict[str, Any], extraction: BackboneChoice, layer: str, num_timesteps: int) -> float:
     """Released draws take a second pass of the VAE; layers between the counted ones as the next deeper."""
     number = int(layer.removeprefix("layer")) if layer.startswith("layer") else 13
     unet: float = next(flop for depth, flop in parts["unet"].items() if depth >= number)
@@ -89,7 +89,7 @@ def _svd(parts: dict[str, Any], extraction: Extraction, layer: str, num_timestep
     return vae + float(parts["clip"]) + num_timesteps * unet
 
 
-def _rate(extraction: Extraction) -> float:
+def _rate(extraction: BackboneChoice) -> float:
     """Sampled frames per second of video."""
     return extraction.fps if extraction.fps else _VIDEO_FPS / (extraction.stride or 1)
 

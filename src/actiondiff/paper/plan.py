@@ -8,7 +8,7 @@ from actiondiff.backbones.base import find_spec
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.published import read_dataset
 from actiondiff.errors import UnknownNameError, UsageError
-from actiondiff.experiments.grid import DataChoice, Extraction, Grid, Point, load_grid
+from actiondiff.experiments.grid import BackboneChoice, Cell, DataChoice, Grid, load_grid
 from actiondiff.extraction.plan import Cost, estimate, make_plan, name_videos
 from actiondiff.features.store import FeatureStore
 from actiondiff.paper.costs import BackboneCost, known_cost, teraflop_per_frame
@@ -44,8 +44,8 @@ class Unit:
     """
 
     data: DataChoice
-    extraction: Extraction
-    points: tuple[Point, ...]
+    extraction: BackboneChoice
+    points: tuple[Cell, ...]
 
     @property
     def slug(self) -> str:
@@ -66,7 +66,7 @@ class StoreWork:
     """
 
     dataset: str
-    extraction: Extraction
+    extraction: BackboneChoice
     examples: tuple[Example, ...]
     root: Path
     keys: tuple[FeatureKey, ...]
@@ -179,25 +179,25 @@ def choose_points(grid: Grid, rows: Sequence[str], *, draws: bool) -> Grid:
     Raises:
         UsageError: If none is left.
     """
-    chosen = [point for point in grid.points if not rows or any(text in point.name for text in rows)]
+    chosen = [point for point in grid.cells if not rows or any(text in point.name for text in rows)]
     chosen = [point for point in chosen if draws or not (point.extraction and point.extraction.stochastic)]
     if not chosen:
-        cases = ", ".join(dict.fromkeys(point.case for point in grid.points))
+        cases = ", ".join(dict.fromkeys(point.case for point in grid.cells))
         raise UsageError(f"no study has {' or '.join(map(repr, rows))} in its name; there are {cases}.")
-    return replace(grid, points=tuple(chosen))
+    return replace(grid, cells=tuple(chosen))
 
 
 def arrange(
     target: str, grid: Grid, tables: Mapping[DataChoice, Table]
 ) -> tuple[tuple[Unit, ...], tuple[StoreWork, ...]]:
     """Put studies with the same clips and features together, and find what each store has to hold."""
-    together: dict[tuple[DataChoice, Extraction], list[Point]] = {}
-    for point in grid.points:
+    together: dict[tuple[DataChoice, BackboneChoice], list[Cell]] = {}
+    for point in grid.cells:
         if point.data is None or point.extraction is None:
             raise UsageError(f"{target}: {point.name} names no dataset or no features.")
         together.setdefault((point.data, point.extraction), []).append(point)
     units = tuple(Unit(data, extraction, tuple(points)) for (data, extraction), points in together.items())
-    parts: dict[tuple[str, Extraction], list[Unit]] = {}
+    parts: dict[tuple[str, BackboneChoice], list[Unit]] = {}
     for unit in units:
         parts.setdefault((unit.data.dataset, unit.extraction), []).append(unit)
     stores = tuple(
@@ -212,14 +212,14 @@ def arrange(
 
 def read_tables(grid: Grid, data: Path, annotations: Path | None) -> dict[DataChoice, Table]:
     """The clips of every protocol that the studies name."""
-    choices = dict.fromkeys(point.data for point in grid.points if point.data is not None)
+    choices = dict.fromkeys(point.data for point in grid.cells if point.data is not None)
     return {
         choice: read_dataset(choice.dataset, data, protocol=choice.protocol, annotations=annotations)
         for choice in choices
     }
 
 
-def describe(extraction: Extraction) -> str:
+def describe(extraction: BackboneChoice) -> str:
     """Its backbone and the options that are not the backbone's own, as a folder's name."""
     given = extraction.model_dump(exclude_unset=True, exclude={"backbone"})
     return "-".join([extraction.backbone, *(f"{name}={value}" for name, value in given.items())])
@@ -245,7 +245,7 @@ def _clips(tables: Iterable[Table]) -> tuple[Example, ...]:
     return tuple({clip.video: clip for table in tables for clip in table.examples}.values())
 
 
-def _keys(points: Iterable[Point]) -> tuple[FeatureKey, ...]:
+def _keys(points: Iterable[Cell]) -> tuple[FeatureKey, ...]:
     found = set()
     for point in points:
         assert point.extraction is not None  # `arrange` has seen to it

@@ -13,7 +13,7 @@ import pandas as pd
 from actiondiff.backbones.base import load_backbone
 from actiondiff.datasets.base import Table
 from actiondiff.errors import RunError, UsageError, WeightsError
-from actiondiff.experiments.grid import DataChoice, Grid, Point
+from actiondiff.experiments.grid import Cell, DataChoice, Grid
 from actiondiff.experiments.run import METRICS_FILE
 from actiondiff.experiments.sweep import SweepResult, sweep
 from actiondiff.experiments.tables import headline
@@ -108,7 +108,7 @@ def plan_reproduction(
 
     grid = choose_points(load_points(target, overrides=overrides), rows, draws=draws)
     tables = tables_of(grid)
-    if any(point.recipe.protocol.source == ("(each source)",) for point in grid.points):
+    if any(point.recipe.protocol.source == ("(each source)",) for point in grid.cells):
         table = next(iter(tables.values()))
         grid = choose_points(load_points(target, overrides=overrides, table=table), rows, draws=draws)
     replaced: dict[str, str] = {}
@@ -235,7 +235,7 @@ def _controls(plan: Plan, swept: Sequence[Swept], folder: Path) -> list[Control]
     return found
 
 
-def _by_validation(point: Point) -> Point:
+def _by_validation(point: Cell) -> Cell:
     protocol = point.recipe.protocol.model_copy(update={"selection": "source-validation"})
     return replace(point, recipe=point.recipe.model_copy(update={"protocol": protocol}))
 
@@ -246,7 +246,7 @@ def _reads(unit: Unit, work: StoreWork) -> bool:
 
 def _size(plan: Plan) -> str:
     clips = {clip.video for table in plan.tables.values() for clip in table.examples}
-    epochs = max(point.recipe.training.epochs for point in plan.grid.points)
+    epochs = max(point.recipe.training.epochs for point in plan.grid.cells)
     return (
         f"{len(clips)} drawn clips in place of the datasets', {plan.num_studies} studies with small heads, "
         f"one seed, {epochs} epochs; a part of grids and, where clips have several labels, of classes. These "

@@ -15,7 +15,7 @@ from actiondiff.datasets.published import read_dataset
 from actiondiff.evaluation.options import Metric
 from actiondiff.evaluation.paired import Contrast, Scored, contrast
 from actiondiff.experiments.compare import ScoredRun, read_scored
-from actiondiff.experiments.grid import DataChoice, Extraction, Grid, Point
+from actiondiff.experiments.grid import BackboneChoice, Cell, DataChoice, Grid
 from actiondiff.experiments.recipe import Recipe
 from actiondiff.paper.datasets.excerpts import write_excerpt
 from actiondiff.paper.datasets.stand_in import choose_clips, write_stand_in
@@ -82,9 +82,9 @@ def stand_in_grid(grid: Grid) -> tuple[Grid, dict[str, str], dict[str, str]]:
     Returns:
         The grid; study -> the paper's backbone that is stood in for; study -> why it is left out.
     """
-    first: dict[str, Extraction | None] = {}
+    first: dict[str, BackboneChoice | None] = {}
     points, replaced, left_out = [], {}, {}
-    for point in grid.points:
+    for point in grid.cells:
         if first.setdefault(point.case, point.extraction) != point.extraction:
             continue  # random draws, and other sizes of the same backbone
         if any(point.varied.get(name) not in kept for name, kept in _KEPT.items() if name in point.varied):
@@ -97,7 +97,7 @@ def stand_in_grid(grid: Grid) -> tuple[Grid, dict[str, str], dict[str, str]]:
             continue
         points.append(replace(point, recipe=_small(point, backbone), extraction=extraction))
         replaced[point.name] = backbone
-    return replace(grid, points=tuple(points)), replaced, left_out
+    return replace(grid, cells=tuple(points)), replaced, left_out
 
 
 def stand_in_tables(
@@ -112,7 +112,7 @@ def stand_in_tables(
         seed: Of the choice.
     """
     tables = {}
-    for choice in dict.fromkeys(point.data for point in grid.points if point.data is not None):
+    for choice in dict.fromkeys(point.data for point in grid.cells if point.data is not None):
         place = folder / choice.dataset
         source = annotations or write_excerpt(choice.dataset, place)
         table = read_dataset(choice.dataset, place, protocol=choice.protocol, annotations=source)
@@ -145,7 +145,7 @@ def permute_labels(table: Table, *, seed: int = 0) -> Table:
     return replace(table, examples=tuple(clips))
 
 
-def judge_control(point: Point, metric: Metric, real: Path, permuted: Sequence[Path]) -> Control:
+def judge_control(point: Cell, metric: Metric, real: Path, permuted: Sequence[Path]) -> Control:
     """Set a study beside the prior, and beside itself with permuted labels.
 
     Args:
@@ -202,7 +202,7 @@ def _prior(run: ScoredRun, counts: Sequence[int]) -> Scored:
     return Scored(probabilities.astype(np.float32), run.scored.targets, run.scored.groups)
 
 
-def _small(point: Point, backbone: str) -> Recipe:
+def _small(point: Cell, backbone: str) -> Recipe:
     """Its recipe for a few dozen clips: a small head at a high rate, one seed."""
     recipe = point.recipe
     head = recipe.head.model_copy(
@@ -222,13 +222,13 @@ def _small(point: Point, backbone: str) -> Recipe:
     return recipe.model_copy(update=update)
 
 
-def _extraction(asked: Extraction) -> Extraction | None:
+def _extraction(asked: BackboneChoice) -> BackboneChoice | None:
     """The built-in backbone with the same options; for other networks none at all, or nothing."""
     if asked.backbone in _INSTEAD:
-        return Extraction(backbone=_INSTEAD[asked.backbone])
+        return BackboneChoice(backbone=_INSTEAD[asked.backbone])
     if not asked.backbone.removeprefix(RANDOM).startswith("svd") or asked.conditioning == "text":
         return None
     given = asked.model_dump(exclude_unset=True, exclude={"stochastic", "seed"})
     if asked.backbone.startswith(RANDOM):
-        return Extraction(**{**given, "backbone": f"{RANDOM}tiny", "seed": 1})
-    return Extraction(**{**given, "backbone": "tiny"})
+        return BackboneChoice(**{**given, "backbone": f"{RANDOM}tiny", "seed": 1})
+    return BackboneChoice(**{**given, "backbone": "tiny"})

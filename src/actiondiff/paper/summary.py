@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from actiondiff.evaluation.frequencies import class_distribution
-from actiondiff.experiments.grid import Point
+from actiondiff.experiments.grid import Cell
 from actiondiff.paper.costs import BackboneCost
 from actiondiff.paper.plan import Plan, StoreWork, describe
 from actiondiff.paper.stand_in import Control
@@ -65,11 +65,11 @@ def summarise(
 def _rows(plan: Plan, entry: Swept, costs: Mapping[StoreWork, BackboneCost]) -> list[dict[str, Any]]:
     """A study's line, if it was trained."""
     point, result = entry.point, entry.result
-    found = [row for row in result.points.to_dict("records") if row["point"] == point.name]
+    found = [row for row in result.studies.to_dict("records") if row["point"] == point.name]
     if not found or point.data is None or point.extraction is None:
         return []
     row = found[0]
-    paper = next((paper for paper in result.published if paper.point == point.name), None)
+    paper = next((paper for paper in result.published if paper.study == point.name), None)
     work = next(w for w in costs if (w.dataset, w.extraction) == (point.data.dataset, point.extraction))
     seed = next(path for path in (entry.folder, entry.folder / "seed-0") if (path / "config.json").is_file())
     config = json.loads((seed / "config.json").read_text("utf-8"))
@@ -94,7 +94,7 @@ def _rows(plan: Plan, entry: Swept, costs: Mapping[StoreWork, BackboneCost]) -> 
     )  # fmt: skip
 
 
-def _label(point: Point) -> str:
+def _label(point: Cell) -> str:
     """Its case and what varies in it, but for features and rule, which stand beside."""
     told = {
         name: value

@@ -10,8 +10,8 @@ import pandas as pd
 from actiondiff.datasets.base import Table
 from actiondiff.evaluation.frequencies import frequencies, frequency_correlation, prior_matrix
 from actiondiff.evaluation.matrices import correlate, mantel
-from actiondiff.experiments.grid import Point
-from actiondiff.experiments.grid_tests import Cell, best_of_many, cells_of, early_gain
+from actiondiff.experiments.grid import Cell
+from actiondiff.experiments.grid_tests import ScoredCell, best_of_many, early_gain, scored_cells
 from actiondiff.experiments.sweep import SweepResult
 from actiondiff.paper.claims import Claim, judge_claim, judge_contrast, load_claims
 from actiondiff.paper.datasets.animal_kingdom import ANIMAL_TYPES, taxonomic_distances
@@ -25,7 +25,7 @@ _OPEN = "not tested"
 class Swept:
     """A study with the sweep that holds its run."""
 
-    point: Point
+    point: Cell
     result: SweepResult
 
     @property
@@ -36,7 +36,7 @@ class Swept:
     @property
     def is_there(self) -> bool:
         """Whether it was trained."""
-        return len(self.result.points) > 0 and self.point.name in set(self.result.points["point"])
+        return len(self.result.studies) > 0 and self.point.name in set(self.result.studies["point"])
 
 
 @dataclass(frozen=True)
@@ -134,13 +134,13 @@ def _by_difference(claim: Claim, swept: Sequence[Swept]) -> Judged:
 
 def _by_interaction(claim: Claim, swept: Sequence[Swept], cells: dict[str, pd.DataFrame]) -> Judged:
     assert claim.against is not None  # asked before
-    sides: dict[str, list[Cell]] = {}
+    sides: dict[str, list[ScoredCell]] = {}
     for case in (claim.ours.case, claim.against.case):
         found = [entry for entry in swept if entry.point.case == case and entry.is_there]
         if not found:
             return Judged(claim, _OPEN, f"{claim.says}: {_OPEN}; there is no run of panel {case}.")
-        table = pd.concat([result.points for result in {id(e.result): e.result for e in found}.values()])
-        sides[case or ""] = cells_of([entry.point for entry in found], table, found[0].result.folder)
+        table = pd.concat([result.studies for result in {id(e.result): e.result for e in found}.values()])
+        sides[case or ""] = scored_cells([entry.point for entry in found], table, found[0].result.folder)
     outside, inside = sides.values()
     for name, side in sides.items():
         cells[name] = best_of_many(side)

@@ -19,21 +19,21 @@ def grid(tmp_path):
 
 def test_every_combination_of_lists(grid):
     found = grid("features: {timestep: [0, 20], layer: [3, clip]}\nseeds: 2")
-    assert [point.name for point in found.points] == [
+    assert [point.name for point in found.cells] == [
         "timestep=0 layer=3", "timestep=0 layer=clip", "timestep=20 layer=3", "timestep=20 layer=clip"
     ]  # fmt: skip
-    assert found.points[1].varied == {"features.timestep": 0, "features.layer": "clip"}
-    assert found.points[3].recipe.features.layer == "clip"
-    assert {point.recipe.seeds for point in found.points} == {2}
+    assert found.cells[1].varied == {"features.timestep": 0, "features.layer": "clip"}
+    assert found.cells[3].recipe.features.layer == "clip"
+    assert {point.recipe.seeds for point in found.cells} == {2}
     assert found.fields() == ["features.timestep", "features.layer"]
 
 
 def test_a_list_of_its_own_varies_only_as_a_list_of_lists(grid):
     once = grid("protocol: {domain: site, source: [a, b]}")
-    assert [point.recipe.protocol.source for point in once.points] == [("a", "b")]
+    assert [point.recipe.protocol.source for point in once.cells] == [("a", "b")]
     twice = grid("protocol: {domain: site, source: [[a, b], [c]]}")
-    assert [point.recipe.protocol.source for point in twice.points] == [("a", "b"), ("c",)]
-    assert [point.name for point in twice.points] == ["source=a, b", "source=c"]
+    assert [point.recipe.protocol.source for point in twice.cells] == [("a", "b"), ("c",)]
+    assert [point.name for point in twice.cells] == ["source=a, b", "source=c"]
 
 
 def test_cases_win_over_the_file_which_wins_over_bases(grid):
@@ -42,33 +42,33 @@ def test_cases_win_over_the_file_which_wins_over_bases(grid):
         "cases:\n- {name: plain}\n- {name: based, base: paper/ucf-hmdb}\n"
         "- {name: own, base: paper/ucf-hmdb, training.epochs: 9, published: {score: 50.0}}"
     )
-    plain, based, own = found.points
+    plain, based, own = found.cells
     assert (plain.recipe.training.epochs, plain.recipe.training.learning_rate) == (7, 1e-3)
     assert (based.recipe.training.epochs, based.recipe.training.learning_rate) == (7, 1e-5)
     assert own.recipe.training.epochs == 9
     assert (own.published.score, own.published.table) == (50.0, "t")
-    assert [point.case for point in found.points] == ["plain", "based", "own"]
+    assert [point.case for point in found.cells] == ["plain", "based", "own"]
 
 
 def test_lists_of_whole_options(grid):
     found = grid("extraction: [{backbone: tiny}, {backbone: tiny, stochastic: true, seed: [0, 1]}]")
-    assert [point.extraction.seed for point in found.points] == [0, 0, 1]
-    assert [point.extraction.stochastic for point in found.points] == [False, True, True]
-    assert len({point.slug for point in found.points}) == 3
+    assert [point.extraction.seed for point in found.cells] == [0, 0, 1]
+    assert [point.extraction.stochastic for point in found.cells] == [False, True, True]
+    assert len({point.slug for point in found.cells}) == 3
 
 
 def test_each_value_of_a_domain(grid):
     text = "protocol: {domain: site, source: each, target: each}"
-    assert [point.name for point in grid(text).points] == ["source=(each source) target=(each target)"]
+    assert [point.name for point in grid(text).cells] == ["source=(each source) target=(each target)"]
     clips = tuple(Example(f"{i}.mp4", ("x",), columns={"site": "abc"[i % 3]}) for i in range(6))
     found = grid(text, table=Table("t.csv", "", clips))
-    pairs = [(*point.recipe.protocol.source, *point.recipe.protocol.target) for point in found.points]
+    pairs = [(*point.recipe.protocol.source, *point.recipe.protocol.target) for point in found.cells]
     assert pairs == [("a", "b"), ("a", "c"), ("b", "a"), ("b", "c"), ("c", "a"), ("c", "b")]
 
 
 def test_long_names_make_short_folders(grid):
     found = grid("cases: [{name: '" + "a/b " * 40 + "'}, {name: c}]")
-    slug = found.points[0].slug
+    slug = found.cells[0].slug
     assert len(slug) < 100
     assert "/" not in slug
 

@@ -9,7 +9,7 @@ import pytest
 from actiondiff.errors import UsageError
 from actiondiff.experiments.grid_tests import (
     IN_DOMAIN,
-    Cell,
+    ScoredCell,
     best_of_many,
     early_and_last,
     early_gain,
@@ -47,7 +47,7 @@ def cell(folder, timestep, layer, *, validation, out, inside=None):
     predictions(place / PREDICTIONS, out, seed)
     if inside is not None:
         predictions(place / IN_DOMAIN, inside, seed + 1)
-    return Cell(name, timestep, layer, validation, place)
+    return ScoredCell(name, timestep, layer, validation, place)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_what_speaks_for_early_and_last_is_chosen_on_the_source(shifted):
     assert (early.name, last.name) == ("t0 l9", "t29 l9")
     with pytest.raises(UsageError, match="two timesteps"):
         early_and_last(shifted[:2])
-    blind = [Cell(c.name, c.timestep, c.layer, None, c.folder) for c in shifted]
+    blind = [ScoredCell(c.name, c.timestep, c.layer, None, c.folder) for c in shifted]
     with pytest.raises(UsageError, match="held-out clips"):
         early_and_last(blind)
 
@@ -105,7 +105,7 @@ def test_the_best_of_many_is_corrected_for_how_many_there_are(shifted, tmp_path)
 
 def test_layers_alone_are_compared_with_the_first(tmp_path):
     layers = [
-        Cell(f"l{n}", None, n, 0.5, cell(tmp_path, 0, n, validation=0.5, out=share).folder)
+        ScoredCell(f"l{n}", None, n, 0.5, cell(tmp_path, 0, n, validation=0.5, out=share).folder)
         for n, share in ((3, 0.4), (6, 0.5), (9, 0.9))
     ]
     table = grid_tests({"plain": layers, "single": layers[:1]}, "accuracy")

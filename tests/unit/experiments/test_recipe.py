@@ -43,9 +43,9 @@ def test_every_shipped_recipe_is_dry_run(name):
     """It loads, says what it is, and each head and loss of its studies takes a step."""
     grid = load_grid(name)
     assert grid.description
-    slugs = [point.slug for point in grid.points]
+    slugs = [point.slug for point in grid.cells]
     assert len(set(slugs)) == len(slugs)
-    for recipe in {(p.recipe.head, p.recipe.training): p.recipe for p in grid.points}.values():
+    for recipe in {(p.recipe.head, p.recipe.training): p.recipe for p in grid.cells}.values():
         head = build_head(recipe.head, 64, 3)
         logits = head(torch.zeros(2, 5, 64), torch.ones(2, 5, dtype=torch.bool))
         loss_function(recipe.training)(logits, torch.eye(3)[:2]).backward()

@@ -116,7 +116,7 @@ def test_every_study_and_seed_is_a_row(swept, made):
     result, folder = swept
     assert len(result.runs) == 8
     assert not result.failed
-    assert set(zip(result.points["features.timestep"], result.points["features.layer"], strict=True)) == {
+    assert set(zip(result.studies["features.timestep"], result.studies["features.layer"], strict=True)) == {
         (0, 3), (0, 9), (20, 3), (20, 9)
     }  # fmt: skip
     row = result.runs.iloc[0]
@@ -138,7 +138,7 @@ def test_every_study_and_seed_is_a_row(swept, made):
 
 def test_means_and_interval_of_a_study(swept):
     result, _ = swept
-    point = result.points.iloc[1]
+    point = result.studies.iloc[1]
     mine = result.runs[result.runs["point"] == point["point"]]
     assert point["test"] == pytest.approx(mine["test"].mean())
     assert point["test_sd"] == pytest.approx(mine["test"].std(ddof=1))
@@ -166,7 +166,7 @@ def test_the_choice_is_by_the_source(swept):
     (choice,) = result.choices.to_dict("records")
     assert choice["rule"] == "source-validation"
     assert choice["point"] == "timestep=20 layer=9"
-    assert choice["test"] < result.points["test"].max() - 0.2
+    assert choice["test"] < result.studies["test"].max() - 0.2
     assert (choice["num_candidates"], choice["target_looks"]) == (4, 2)
 
 
@@ -221,7 +221,7 @@ def test_more_values_reuse_what_is_there(made, recipe, tmp_path):
     path = recipe("features: {layer: [3, 9], timestep: 0}\nprotocol: {domain: site, source: n}")
     again = sweep(path, store, table, out=tmp_path / "out")
     assert "another recipe" in again.failed["layer=9, seed 0"]
-    assert first.points["point"].tolist() == ["layer=3", "layer=9"]
+    assert first.studies["point"].tolist() == ["layer=3", "layer=9"]
     assert (tmp_path / "out/runs/layer=9/metrics.json").stat().st_mtime_ns == before
 
 
@@ -254,7 +254,7 @@ def test_leave_one_domain_out(made, recipe, tmp_path):
     store, table = made
     path = recipe("protocol: {domain: site, source: rest, target: each}")
     result = sweep(path, store, table, out=tmp_path / "out")
-    assert result.points["protocol.target"].tolist() == ["e", "n", "s"]
+    assert result.studies["protocol.target"].tolist() == ["e", "n", "s"]
     assert len(result.choices) == 3  # three questions, not one to choose among
     sides = pd.read_csv(tmp_path / "out/runs/target=e/clips.csv.gz")
     videos = {clip.video: clip.columns["site"] for clip in table.examples}
@@ -292,7 +292,7 @@ def test_halving_finds_the_best_and_says_what_it_risked(made, recipe, tmp_path):
     first = result.halving["rounds"][0]
     assert len(first["kept"]) == len(first["dropped"]) == 4
     assert set(first["doubtful"]) <= set(first["dropped"])
-    assert len(result.points) == 2
+    assert len(result.studies) == 2
     assert result.halving["rounds"][-1]["kept"][0].endswith("layer=9")
     assert "Risk" in result.halving["said"]
     for clips_file in (tmp_path / "out/rungs").rglob("clips.csv.gz"):
@@ -307,7 +307,7 @@ def test_touching_the_target_once(made, recipe, tmp_path):
     store, table = made
     path = recipe("features: {timestep: [0, 20], layer: [3, 9]}\nprotocol: {domain: site, source: n}")
     result = sweep(path, store, table, out=tmp_path / "out", touch_target_once=True)
-    assert result.points["point"].tolist() == ["timestep=20 layer=9"]
+    assert result.studies["point"].tolist() == ["timestep=20 layer=9"]
     assert result.runs["target_looks"].sum() == 1
     assert len(list((tmp_path / "out/rungs").rglob("metrics.json"))) == 4
     released = recipe(
@@ -329,10 +329,10 @@ def test_published_numbers_stand_beside(made, recipe, tmp_path):
         "others: [{row: Theirs, score: 40.0, table: table 9}]\n"
     )
     result = sweep(path, store, table, out=tmp_path / "out")
-    papers = {paper.point: paper for paper in result.published}
+    papers = {paper.study: paper for paper in result.published}
     assert papers["ours"].comparable
     assert papers["ours"].published.score == 51.5
-    assert papers["ours"].score == result.points.set_index("point")["test"]["ours"]
+    assert papers["ours"].score == result.studies.set_index("point")["test"]["ours"]
     assert papers["ours"].low <= papers["ours"].score <= papers["ours"].high
     assert papers["ours"].floor == pytest.approx(1 / 3, abs=0.05)
     assert papers["other metric"].why_not == "it is micro_map, ours accuracy"
@@ -345,7 +345,7 @@ def test_one_that_fails_stops_no_other(made, recipe, tmp_path):
     store, table = made
     path = recipe("training: {learning_rate: [0.1, 1.0e+30]}\nprotocol: {domain: site, source: n}")
     result = sweep(path, store, table, out=tmp_path / "out")
-    assert len(result.points) == 1
+    assert len(result.studies) == 1
     ((name, reason),) = result.failed.items()
     assert "1e+30" in name
     assert "diverged" in reason
@@ -389,7 +389,7 @@ def test_runs_of_a_sweep_can_be_compared(swept, tmp_path):
     best, weak = (folder / "out/runs" / name for name in ("timestep=0_layer=9", "timestep=0_layer=3"))
     found = compare(best, weak)
     accuracy = found.differences["accuracy"]
-    points = result.points.set_index("point")["test"]
+    points = result.studies.set_index("point")["test"]
     assert accuracy.value == pytest.approx(points["timestep=0 layer=9"] - points["timestep=0 layer=3"])
     assert 0 < accuracy.low < accuracy.value < accuracy.high
     assert max(accuracy.p, found.sign_flip_p) < 0.05

@@ -8,7 +8,7 @@ import yaml
 from actiondiff.backbones.base import find_spec
 from actiondiff.datasets.base import Table
 from actiondiff.errors import UnknownNameError, UsageError
-from actiondiff.experiments.grid import Extraction, load_grid
+from actiondiff.experiments.grid import BackboneChoice, load_grid
 from actiondiff.paper.costs import known_cost, teraflop_per_frame
 from actiondiff.paper.plan import CONTROLS, TARGETS, arrange, choose_points, load_points
 from actiondiff.paper.run import plan_reproduction
@@ -24,9 +24,9 @@ def plain(name):
 @pytest.mark.parametrize("target", [*TARGETS, *CONTROLS])
 def test_every_target_names_clips_and_features(target):
     grid = plain(target)
-    tables = {point.data: Table(Path("t"), Path(), ()) for point in grid.points}
+    tables = {point.data: Table(Path("t"), Path(), ()) for point in grid.cells}
     units, stores = arrange(target, grid, tables)
-    assert sum(len(unit.points) for unit in units) == len(grid.points)
+    assert sum(len(unit.points) for unit in units) == len(grid.cells)
     assert len({unit.slug for unit in units}) == len(units)
     assert len({work.slug for work in stores}) == len(stores)
 
@@ -34,8 +34,8 @@ def test_every_target_names_clips_and_features(target):
 def test_figure_5_is_whole():
     """13 layers by 7 timesteps on four panels, three seeds, one store a dataset."""
     grid = plain("fig5")
-    assert len(grid.points) == 4 * 13 * 7
-    _, stores = arrange("fig5", grid, {p.data: Table(Path("t"), Path(), ()) for p in grid.points})
+    assert len(grid.cells) == 4 * 13 * 7
+    _, stores = arrange("fig5", grid, {p.data: Table(Path("t"), Path(), ()) for p in grid.cells})
     assert {work.slug: len(work.keys) for work in stores} == {
         "charades-ego-svd-xt": 91, "ucf-hmdb-svd-xt": 91
     }  # fmt: skip
@@ -48,40 +48,40 @@ def test_every_published_number_is_in_a_recipe(shared_dir):
     for target, key in (("table1", "table1_animal_kingdom"), ("table2", "table2_charades_ego"),
                         ("table3", "table3_ucf_hmdb")):  # fmt: skip
         grid = plain(target)
-        ours = {(p.published.row, p.published.score) for p in grid.points if p.published}
+        ours = {(p.published.row, p.published.score) for p in grid.cells if p.published}
         others = {(entry.row, entry.score) for entry in grid.others}
         for method, entry in results[key].items():
             scores = [value for name, value in entry.items() if name not in ("kind", "note")]
             found = ours if entry["kind"] == "frozen backbone" else others
             assert {(method, score) for score in scores} <= found, method
-    listed = sorted({p.published.score for p in plain("table4").points})
+    listed = sorted({p.published.score for p in plain("table4").cells})
     assert listed == sorted({row["map"] for row in results["table4_ablations"]})
-    layers = {(p.recipe.features.layer, p.published.score) for p in plain("tableS5").points}
+    layers = {(p.recipe.features.layer, p.published.score) for p in plain("tableS5").cells}
     assert layers == {(n, score) for n, row in results["tableS5_layers"].items() for score in row.values()}
 
 
 def test_rows_and_draws_can_be_left_out():
     grid = plain("table3")
     few = choose_points(grid, ["SDv2, UCF"], draws=False)
-    assert {point.case for point in few.points} == {"SDv2, UCF to HMDB"}
-    assert not any(point.extraction.stochastic for point in few.points)
-    assert {p.extraction.seed for p in choose_points(grid, [], draws=True).points} == {0, 1, 2}
+    assert {point.case for point in few.cells} == {"SDv2, UCF to HMDB"}
+    assert not any(point.extraction.stochastic for point in few.cells)
+    assert {p.extraction.seed for p in choose_points(grid, [], draws=True).cells} == {0, 1, 2}
     with pytest.raises(UsageError, match="there are ActionDiff, UCF to HMDB, "):
         choose_points(grid, ["Sora"], draws=True)
 
 
 def test_what_a_stand_in_keeps():
     small, replaced, left_out = stand_in_grid(plain("table4"))
-    assert [point.case for point in small.points] == [
+    assert [point.case for point in small.cells] == [
         "linear", "mlp", "transformer", "window 16", "window 21", "bce", "without mixup", "no condition"
     ]  # fmt: skip
-    assert {point.extraction.backbone for point in small.points} == {"tiny"}
-    assert [point.extraction.window for point in small.points[3:5]] == [16, 21]
-    assert [point.recipe.head.name for point in small.points[:3]] == ["linear", "mlp", "transformer"]
+    assert {point.extraction.backbone for point in small.cells} == {"tiny"}
+    assert [point.extraction.window for point in small.cells[3:5]] == [16, 21]
+    assert [point.recipe.head.name for point in small.cells[:3]] == ["linear", "mlp", "transformer"]
     assert set(replaced.values()) == {"svd"}
     assert "text tower" in next(iter(left_out.values()))
     controls, _, out = stand_in_grid(plain("control-backbones"))
-    backbones = {point.case: point.extraction.backbone for point in controls.points}
+    backbones = {point.case: point.extraction.backbone for point in controls.cells}
     assert backbones["random weights"] == "random-tiny"
     assert backbones["pixels"] == "pixels"
     assert set(out) == {"Stable Diffusion 2.1", "DINOv3", "V-JEPA 2"}  # never another row's number
@@ -108,21 +108,23 @@ def test_costs():
         n = (224 // size["patch_size"]) ** 2 * 16 // size["tubelet_size"]
         patch = 3 * size["tubelet_size"] * size["patch_size"] ** 2
         flop = layers * (8 * n * d**2 + 4 * n * d * m + 4 * n**2 * d) + 2 * n * patch * d
-        assert teraflop_per_frame(Extraction(backbone=name), "layer9") == pytest.approx(
+        assert teraflop_per_frame(BackboneChoice(backbone=name), "layer9") == pytest.approx(
             flop / 16e12, rel=0.01
         )
         weights = layers * (4 * d**2 + 2 * d * m) + patch * d
-        assert known_cost(Extraction(backbone=name), "layer9").parameters == pytest.approx(weights, rel=0.01)
-    svd = Extraction(backbone="svd-xt")
+        assert known_cost(BackboneChoice(backbone=name), "layer9").parameters == pytest.approx(
+            weights, rel=0.01
+        )
+    svd = BackboneChoice(backbone="svd-xt")
     assert teraflop_per_frame(svd, "layer9") * 25 == pytest.approx(100.7, rel=0.001)
-    drawn = Extraction(backbone="svd-xt", stochastic=True)
+    drawn = BackboneChoice(backbone="svd-xt", stochastic=True)
     assert teraflop_per_frame(drawn, "layer9") * 25 == pytest.approx(165.9, rel=0.001)
     seven = teraflop_per_frame(svd, "layer9", num_timesteps=7) - teraflop_per_frame(svd, "layer9")
     assert seven * 25 == pytest.approx(6 * 27.07, rel=0.001)
     assert known_cost(svd, "layer9").teraflop == pytest.approx(100.7 / 4, rel=0.001)
-    image = Extraction(backbone="svd-xt", temporal=False)
+    image = BackboneChoice(backbone="svd-xt", temporal=False)
     assert teraflop_per_frame(image, "layer9") < teraflop_per_frame(svd, "layer9")
-    assert known_cost(Extraction(backbone="tiny"), "layer9").teraflop is None
+    assert known_cost(BackboneChoice(backbone="tiny"), "layer9").teraflop is None
 
 
 def test_what_cannot_be_planned(tmp_path):
