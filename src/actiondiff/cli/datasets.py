@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from actiondiff.paper.datasets.checking import DatasetCheck
+    from actiondiff.datasets.checking import DatasetCheck
 
 __all__ = ["register"]
 
@@ -115,8 +115,8 @@ def stand_in(
 
     from actiondiff.datasets.export import write_table
     from actiondiff.datasets.published import read_dataset
+    from actiondiff.paper.datasets.drawn_clips import choose_clips, write_stand_in
     from actiondiff.paper.datasets.excerpts import write_excerpt
-    from actiondiff.paper.datasets.stand_in import choose_clips, write_stand_in
 
     source = write_excerpt(name, folder) if annotations is None else annotations
     table = read_dataset(name, folder, protocol=protocol, annotations=source)
@@ -131,8 +131,8 @@ def stand_in(
 
 
 def _check_dataset(name: str, data: Path | None, annotations: Path | None, as_json: bool) -> None:
+    from actiondiff.datasets.checking import check_dataset
     from actiondiff.errors import UsageError
-    from actiondiff.paper.datasets.checking import check_dataset
 
     found = check_dataset(name, data or Path(), annotations=annotations)
     typer.echo(json.dumps(_facts(found), indent=2) if as_json else "\n".join(_lines(found)))

@@ -9,7 +9,7 @@ import typer
 from actiondiff.errors import UsageError
 
 if TYPE_CHECKING:
-    from actiondiff.paper.plan import Plan
+    from actiondiff.paper.plan import ReproductionPlan
 
 __all__ = ["register"]
 
@@ -90,7 +90,7 @@ def _weights(texts: Sequence[str]) -> dict[str, str]:
     return {name: path for name, _, path in pairs}
 
 
-def _print_plan(plan: "Plan", out: Path) -> None:
+def _print_plan(plan: "ReproductionPlan", out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -100,7 +100,7 @@ def _print_plan(plan: "Plan", out: Path) -> None:
         console.print(f"STAND-IN: {plan.stand_in}")
         return
     table = Table("features", "videos", "not on disk", "stored", "windows to do", "PFLOP", title="to extract")
-    for price in plan.prices(out):
+    for price in plan.estimate_stores(out):
         cost = "–" if price.teraflop is None else f"{price.teraflop / 1e3:,.0f}"
         counts = (price.num_videos, price.num_missing, price.num_stored, price.cost.num_windows)
         table.add_row(price.work.slug, *[f"{count:,}" for count in counts], cost)

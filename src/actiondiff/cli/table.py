@@ -45,14 +45,15 @@ def import_labels(
 ) -> None:
     """Make a table of labels from what was coded in BORIS or DeepEthogram."""
     from actiondiff.datasets.boris import read_boris
-    from actiondiff.datasets.coded import VideoFiles, tabulate, write_rows
+    from actiondiff.datasets.bouts import tabulate, write_rows
     from actiondiff.datasets.deepethogram import read_deepethogram
+    from actiondiff.datasets.files import MediaFinder
 
     if program not in _FROM:
         raise UnknownNameError("program", program, _FROM)
     bouts = read_boris(source) if program == "boris" else read_deepethogram(source, fps=fps)
     found = tabulate(
-        bouts, VideoFiles(source.parent, videos), out=out, source=source, point_seconds=point_seconds
+        bouts, MediaFinder(source.parent, videos), out=out, source=source, point_seconds=point_seconds
     )
     write_rows(out, found.rows)
     if as_json:

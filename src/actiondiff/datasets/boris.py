@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actiondiff.datasets.coded import CodedBout, place
+from actiondiff.datasets.bouts import CodedBout, locate_in_files
 from actiondiff.errors import TableError, UsageError
 
 __all__ = ["read_boris"]
@@ -121,7 +121,9 @@ def _bouts(observation: _Observation, problems: list[str]) -> list[CodedBout]:
     found = []
     for mark, end in spans:
         try:
-            parts = place(observation.media, mark.time - observation.offset, end - observation.offset)
+            parts = locate_in_files(
+                observation.media, mark.time - observation.offset, end - observation.offset
+            )
         except ValueError as error:
             problems.append(f"{mark.place}: {error}")
             continue
@@ -171,7 +173,7 @@ def _aggregated(
             continue
         try:
             start, stop = float(row["Start (s)"]), float(row["Stop (s)"])
-            parts = place(observation.media, start - observation.offset, stop - observation.offset)
+            parts = locate_in_files(observation.media, start - observation.offset, stop - observation.offset)
         except (ValueError, KeyError) as error:
             problems.append(f"row {number}: {error}")
             continue

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from actiondiff.datasets.coded import CodedBout
+from actiondiff.datasets.bouts import CodedBout
 from actiondiff.errors import TableError, UsageError
 from actiondiff.video.decode import iter_video
 from actiondiff.video.probe import SUFFIXES

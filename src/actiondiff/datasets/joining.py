@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from actiondiff.datasets.base import Table
-from actiondiff.datasets.coded import write_rows
+from actiondiff.datasets.bouts import write_rows
 from actiondiff.types import Example
 
-__all__ = ["Joined", "join_tables", "write_examples"]
+__all__ = ["JoinedExamples", "join_tables", "write_examples"]
 
 _NOT_KEPT = ("suggestion", "probability", "certainty")  # a model's words in a queue, which are no labels
 
 
 @dataclass(frozen=True)
-class Joined:
+class JoinedExamples:
     """Examples of several tables.
 
     Attributes:
@@ -29,7 +29,7 @@ class Joined:
     num_without_label: int
 
 
-def join_tables(tables: Sequence[Table], *, root: str | os.PathLike[str]) -> Joined:
+def join_tables(tables: Sequence[Table], *, root: str | os.PathLike[str]) -> JoinedExamples:
     """Put tables together; of rows about the same span of the same file the last counts.
 
     What a later row leaves empty (`split`, `group`, further columns) stays as the earlier one has it.
@@ -54,7 +54,7 @@ def join_tables(tables: Sequence[Table], *, root: str | os.PathLike[str]) -> Joi
                 replaced += 1
                 moved = _over(joined[key], moved)
             joined[key] = moved
-    return Joined(tuple(joined.values()), replaced, without)
+    return JoinedExamples(tuple(joined.values()), replaced, without)
 
 
 def write_examples(

@@ -8,14 +8,14 @@ import posixpath
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from actiondiff.datasets.base import Table
+from actiondiff.datasets.folders import read_folder
 from actiondiff.errors import TableError, UsageError
 from actiondiff.types import Example
-from actiondiff.video.probe import find_videos
 
-__all__ = ["SPLITS", "read_folder", "read_rows", "read_table"]
+__all__ = ["SPLITS", "read_rows", "read_table"]
 
 SPLITS = ("train", "val", "test")
 _KNOWN = ("video", "label", "start_seconds", "end_seconds", "split", "group")
@@ -73,31 +73,6 @@ def read_table(
     if problems:
         raise TableError(path, problems)
     return Table(path, base, tuple(examples))
-
-
-def read_folder(folder: str | os.PathLike[str]) -> Table:
-    """A folder with a sub-folder a class: the first sub-folder's name is the label.
-
-    Raises:
-        TableError: If a sub-folder holds no video, there is none, or videos lie beside them.
-    """
-    folder = Path(folder)
-    names = [PurePosixPath(video.relative_to(folder).as_posix()) for video in find_videos([folder])]
-    classes = {item.name for item in folder.iterdir() if item.is_dir() and not item.name.startswith(".")}
-    problems = [
-        f"{name} lies in no class's sub-folder; move it, or use a CSV"
-        for name in names
-        if len(name.parts) == 1
-    ]
-    problems += [
-        f"the sub-folder {name} holds no video; remove it, or use a CSV"
-        for name in sorted(classes - {name.parts[0] for name in names})
-    ]
-    if not names:
-        problems.append("no videos in sub-folders; each class needs one, or use a CSV")
-    if problems:
-        raise TableError(folder, problems)
-    return Table(folder, folder, tuple(Example(str(name), (name.parts[0],)) for name in names))
 
 
 def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:

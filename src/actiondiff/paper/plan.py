@@ -17,14 +17,14 @@ from actiondiff.types import Example, FeatureKey
 __all__ = [
     "CONTROLS",
     "TARGETS",
-    "Plan",
-    "Price",
+    "PlannedSweep",
+    "ReproductionPlan",
+    "StoreEstimate",
     "StoreWork",
-    "Unit",
-    "arrange",
-    "choose_points",
+    "choose_studies",
     "describe",
-    "load_points",
+    "group_studies",
+    "load_studies",
     "read_tables",
 ]
 
@@ -34,7 +34,7 @@ CONTROLS = ("control-backbones", "layer-controls", "timestep-controls")
 
 
 @dataclass(frozen=True)
-class Unit:
+class PlannedSweep:
     """Studies on one protocol and one kind of features: one sweep.
 
     Attributes:
@@ -88,7 +88,7 @@ class StoreWork:
 
 
 @dataclass(frozen=True)
-class Price:
+class StoreEstimate:
     """About what a store still takes.
 
     Attributes:
@@ -109,13 +109,13 @@ class Price:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ReproductionPlan:
     """A reproduction that is planned.
 
     Attributes:
         target: The table or figure.
         grid: Its recipe.
-        units: Sweeps, in the recipe's order.
+        sweeps: Sweeps, in the recipe's order.
         stores: What they read.
         tables: Clips of each protocol.
         replaced: Study -> the paper's backbone, where another stands in for it.
@@ -125,7 +125,7 @@ class Plan:
 
     target: str
     grid: Grid
-    units: tuple[Unit, ...]
+    sweeps: tuple[PlannedSweep, ...]
     stores: tuple[StoreWork, ...]
     tables: Mapping[DataChoice, Table]
     replaced: Mapping[str, str] = field(default_factory=dict)
@@ -135,23 +135,23 @@ class Plan:
     @property
     def num_studies(self) -> int:
         """Studies that are run."""
-        return sum(len(unit.points) for unit in self.units)
+        return sum(len(unit.points) for unit in self.sweeps)
 
     @property
     def num_trainings(self) -> int:
         """Studies times seeds."""
-        return sum(point.recipe.seeds for unit in self.units for point in unit.points)
+        return sum(point.recipe.seeds for unit in self.sweeps for point in unit.points)
 
-    def prices(self, folder: Path) -> list[Price]:
+    def estimate_stores(self, folder: Path) -> list[StoreEstimate]:
         """What each store takes; reads videos' headers, and every file once for its hash.
 
         Args:
             folder: Of the reproduction.
         """
-        return [_price(work, folder / "features" / work.slug) for work in self.stores]
+        return [_estimate_store(work, folder / "features" / work.slug) for work in self.stores]
 
 
-def load_points(target: str, *, overrides: Sequence[str] = (), table: Table | None = None) -> Grid:
+def load_studies(target: str, *, overrides: Sequence[str] = (), table: Table | None = None) -> Grid:
     """The studies of a table or figure.
 
     Args:
@@ -168,7 +168,7 @@ def load_points(target: str, *, overrides: Sequence[str] = (), table: Table | No
     return load_grid(name, overrides=overrides, table=table)
 
 
-def choose_points(grid: Grid, rows: Sequence[str], *, draws: bool) -> Grid:
+def choose_studies(grid: Grid, rows: Sequence[str], *, draws: bool) -> Grid:
     """The studies whose names hold any of some texts.
 
     Args:
@@ -187,18 +187,20 @@ def choose_points(grid: Grid, rows: Sequence[str], *, draws: bool) -> Grid:
     return replace(grid, cells=tuple(chosen))
 
 
-def arrange(
+def group_studies(
     target: str, grid: Grid, tables: Mapping[DataChoice, Table]
-) -> tuple[tuple[Unit, ...], tuple[StoreWork, ...]]:
+) -> tuple[tuple[PlannedSweep, ...], tuple[StoreWork, ...]]:
     """Put studies with the same clips and features together, and find what each store has to hold."""
     together: dict[tuple[DataChoice, BackboneChoice], list[Cell]] = {}
     for point in grid.cells:
         if point.data is None or point.extraction is None:
             raise UsageError(f"{target}: {point.name} names no dataset or no features.")
         together.setdefault((point.data, point.extraction), []).append(point)
-    units = tuple(Unit(data, extraction, tuple(points)) for (data, extraction), points in together.items())
-    parts: dict[tuple[str, BackboneChoice], list[Unit]] = {}
-    for unit in units:
+    sweeps = tuple(
+        PlannedSweep(data, extraction, tuple(points)) for (data, extraction), points in together.items()
+    )
+    parts: dict[tuple[str, BackboneChoice], list[PlannedSweep]] = {}
+    for unit in sweeps:
         parts.setdefault((unit.data.dataset, unit.extraction), []).append(unit)
     stores = tuple(
         StoreWork(
@@ -207,7 +209,7 @@ def arrange(
         )
         for (dataset, extraction), found in parts.items()
     )  # fmt: skip
-    return units, stores
+    return sweeps, stores
 
 
 def read_tables(grid: Grid, data: Path, annotations: Path | None) -> dict[DataChoice, Table]:
@@ -225,7 +227,7 @@ def describe(extraction: BackboneChoice) -> str:
     return "-".join([extraction.backbone, *(f"{name}={value}" for name, value in given.items())])
 
 
-def _price(work: StoreWork, folder: Path) -> Price:
+def _estimate_store(work: StoreWork, folder: Path) -> StoreEstimate:
     store = FeatureStore.open(folder) if (folder / "store.json").is_file() else None
     _, names = name_videos(work.examples, root=work.root)
     plan = make_plan(names, work.keys, store=store)
@@ -234,7 +236,7 @@ def _price(work: StoreWork, folder: Path) -> Price:
     cost = estimate(plan, stride=chosen.stride, fps=chosen.fps, window=window, store=store)
     passes = len({key.timestep for key in work.keys})
     per_frame = teraflop_per_frame(chosen, work.deepest, num_timesteps=passes)
-    return Price(
+    return StoreEstimate(
         work, len(names), len(plan.absent), len(plan.stored), cost,
         None if per_frame is None else per_frame * cost.num_windows * window,
     )  # fmt: skip
@@ -248,7 +250,7 @@ def _clips(tables: Iterable[Table]) -> tuple[Example, ...]:
 def _keys(points: Iterable[Cell]) -> tuple[FeatureKey, ...]:
     found = set()
     for point in points:
-        assert point.extraction is not None  # `arrange` has seen to it
+        assert point.extraction is not None  # `group_studies` has seen to it
         spec, features = find_spec(point.extraction.backbone), point.recipe.features
         timestep = spec.timestep if features.timestep is None else features.timestep
         found.add(FeatureKey.of(timestep, spec.layer if features.layer is None else features.layer))

@@ -21,13 +21,13 @@ from actiondiff.extraction.local import extract_features
 from actiondiff.features.store import FeatureStore
 from actiondiff.paper.costs import BackboneCost, measured_cost
 from actiondiff.paper.plan import (
-    Plan,
+    PlannedSweep,
+    ReproductionPlan,
     StoreWork,
-    Unit,
-    arrange,
-    choose_points,
+    choose_studies,
     describe,
-    load_points,
+    group_studies,
+    load_studies,
     read_tables,
 )
 from actiondiff.paper.report import reproduction_page
@@ -40,7 +40,7 @@ from actiondiff.paper.stand_in import (
     stand_in_tables,
 )
 from actiondiff.paper.summary import summarise
-from actiondiff.paper.verdicts import Swept
+from actiondiff.paper.verdicts import SweptStudy
 from actiondiff.provenance import environment, write_text
 from actiondiff.report.html import write_page
 
@@ -76,7 +76,7 @@ def plan_reproduction(
     rows: Sequence[str] = (),
     draws: bool = True,
     overrides: Sequence[str] = (),
-) -> Plan:
+) -> ReproductionPlan:
     """What a table or figure takes; of a stand-in the annotations are written, else nothing.
 
     Args:
@@ -106,22 +106,22 @@ def plan_reproduction(
             return stand_in_tables(grid, place, annotations=given)
         return read_tables(grid, Path(data or ""), given)
 
-    grid = choose_points(load_points(target, overrides=overrides), rows, draws=draws)
+    grid = choose_studies(load_studies(target, overrides=overrides), rows, draws=draws)
     tables = tables_of(grid)
     if any(point.recipe.protocol.source == ("(each source)",) for point in grid.cells):
         table = next(iter(tables.values()))
-        grid = choose_points(load_points(target, overrides=overrides, table=table), rows, draws=draws)
+        grid = choose_studies(load_studies(target, overrides=overrides, table=table), rows, draws=draws)
     replaced: dict[str, str] = {}
     left_out: dict[str, str] = {}
     if stand_in:
         grid, replaced, left_out = stand_in_grid(grid)
-    units, stores = arrange(target, grid, tables)
-    plan = Plan(target, grid, units, stores, tables, replaced, left_out)
+    sweeps, stores = group_studies(target, grid, tables)
+    plan = ReproductionPlan(target, grid, sweeps, stores, tables, replaced, left_out)
     return replace(plan, stand_in=_size(plan)) if stand_in else plan
 
 
 def reproduce(
-    plan: Plan,
+    plan: ReproductionPlan,
     *,
     out: str | os.PathLike[str],
     weights: Mapping[str, str] | None = None,
@@ -157,14 +157,14 @@ def reproduce(
             try:
                 costs[work] = _extract(work, folder, (weights or {}).get(work.extraction.backbone), device)
             except WeightsError as error:
-                left_out |= {p.name: str(error) for u in plan.units if _reads(u, work) for p in u.points}
-    swept: list[Swept] = []
+                left_out |= {p.name: str(error) for u in plan.sweeps if _reads(u, work) for p in u.points}
+    swept: list[SweptStudy] = []
     with _Lap(seconds, "train"):
-        for unit in plan.units:
+        for unit in plan.sweeps:
             if unit.points[0].name in left_out:
                 continue
             result = _sweep(plan, unit, folder, jobs, progress)
-            swept += [Swept(point, result) for point in unit.points]
+            swept += [SweptStudy(point, result) for point in unit.points]
             left_out |= result.failed
     if not swept:
         raise UsageError(f"no study of {plan.target} could be run: {next(iter(left_out.values()))}")
@@ -198,7 +198,9 @@ def _extract(work: StoreWork, folder: Path, weights: str | None, device: str) ->
     return known if known.teraflop is not None else measured_cost(backbone, work.extraction, work.deepest)
 
 
-def _sweep(plan: Plan, unit: Unit, folder: Path, jobs: int, progress: Progress) -> SweepResult:
+def _sweep(
+    plan: ReproductionPlan, unit: PlannedSweep, folder: Path, jobs: int, progress: Progress
+) -> SweepResult:
     names = [point.name for point in unit.points]
     tree = {"recipe": plan.grid.name, "studies": names}
     grid = Grid(f"{plan.grid.name}: {unit.slug}", plan.grid.description, unit.points, tree=tree)
@@ -207,25 +209,27 @@ def _sweep(plan: Plan, unit: Unit, folder: Path, jobs: int, progress: Progress) 
     return sweep(grid, store, plan.tables[unit.data], out=place, jobs=jobs, progress=progress)
 
 
-def _controls(plan: Plan, swept: Sequence[Swept], folder: Path) -> list[Control]:
+def _controls(plan: ReproductionPlan, swept: Sequence[SweptStudy], folder: Path) -> list[Control]:
     """Of every protocol one study, set beside guessing and beside itself with permuted labels.
 
     It is one that reads the backbone's own feature, if there is any. No epoch is chosen on the test clips,
     where the best of many guesses would be no guess.
     """
-    first: dict[DataChoice, Swept] = {}
+    first: dict[DataChoice, SweptStudy] = {}
     for entry in sorted(swept, key=_reads_own_feature, reverse=True):
         if entry.point.data is not None and entry.is_there:
             first.setdefault(entry.point.data, entry)
     found = []
     for choice, entry in first.items():
         point, table = _by_validation(entry.point), plan.tables[choice]
-        unit = next(unit for unit in plan.units if entry.point in unit.points)
+        unit = next(unit for unit in plan.sweeps if entry.point in unit.points)
         store = FeatureStore.open(folder / "features" / f"{choice.dataset}-{describe(unit.extraction)}")
         grid = Grid("control", "", (point,), tree={"recipe": plan.grid.name})
         tables = [table, *(permute_labels(table, seed=seed) for seed in range(_PERMUTATIONS))]
         runs = [
-            Swept(point, sweep(grid, store, clips, out=folder / "controls" / f"{choice.protocol}-{number}"))
+            SweptStudy(
+                point, sweep(grid, store, clips, out=folder / "controls" / f"{choice.protocol}-{number}")
+            )
             for number, clips in enumerate(tables)
         ]
         if all(run.is_there for run in runs):
@@ -240,11 +244,11 @@ def _by_validation(point: Cell) -> Cell:
     return replace(point, recipe=point.recipe.model_copy(update={"protocol": protocol}))
 
 
-def _reads(unit: Unit, work: StoreWork) -> bool:
+def _reads(unit: PlannedSweep, work: StoreWork) -> bool:
     return (unit.data.dataset, unit.extraction) == (work.dataset, work.extraction)
 
 
-def _size(plan: Plan) -> str:
+def _size(plan: ReproductionPlan) -> str:
     clips = {clip.video for table in plan.tables.values() for clip in table.examples}
     epochs = max(point.recipe.training.epochs for point in plan.grid.cells)
     return (
@@ -264,7 +268,7 @@ def _write(path: Path, values: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
 
 
-def _reads_own_feature(entry: Swept) -> bool:
+def _reads_own_feature(entry: SweptStudy) -> bool:
     features = entry.point.recipe.features
     return features.timestep in (None, 20) and features.layer in (None, 9)
 

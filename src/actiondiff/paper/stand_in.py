@@ -17,8 +17,8 @@ from actiondiff.evaluation.paired import Contrast, Scored, contrast
 from actiondiff.experiments.compare import ScoredRun, read_scored
 from actiondiff.experiments.grid import BackboneChoice, Cell, DataChoice, Grid
 from actiondiff.experiments.recipe import Recipe
+from actiondiff.paper.datasets.drawn_clips import choose_clips, write_stand_in
 from actiondiff.paper.datasets.excerpts import write_excerpt
-from actiondiff.paper.datasets.stand_in import choose_clips, write_stand_in
 
 __all__ = ["Control", "judge_control", "permute_labels", "stand_in_grid", "stand_in_tables"]
 

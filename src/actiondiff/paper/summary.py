@@ -10,9 +10,9 @@ import pandas as pd
 from actiondiff.evaluation.frequencies import class_distribution
 from actiondiff.experiments.grid import Cell
 from actiondiff.paper.costs import BackboneCost
-from actiondiff.paper.plan import Plan, StoreWork, describe
+from actiondiff.paper.plan import ReproductionPlan, StoreWork, describe
 from actiondiff.paper.stand_in import Control
-from actiondiff.paper.verdicts import Judged, Swept, judge_claims, matrices
+from actiondiff.paper.verdicts import JudgedClaim, SweptStudy, judge_claims, matrices
 from actiondiff.provenance import json_values
 
 __all__ = ["summarise"]
@@ -21,8 +21,8 @@ WATERMARK = "stand-in"
 
 
 def summarise(
-    plan: Plan,
-    swept: Sequence[Swept],
+    plan: ReproductionPlan,
+    swept: Sequence[SweptStudy],
     costs: Mapping[StoreWork, BackboneCost],
     controls: Sequence[Control],
     left_out: Mapping[str, str],
@@ -62,7 +62,9 @@ def summarise(
     }
 
 
-def _rows(plan: Plan, entry: Swept, costs: Mapping[StoreWork, BackboneCost]) -> list[dict[str, Any]]:
+def _rows(
+    plan: ReproductionPlan, entry: SweptStudy, costs: Mapping[StoreWork, BackboneCost]
+) -> list[dict[str, Any]]:
     """A study's line, if it was trained."""
     point, result = entry.point, entry.result
     found = [row for row in result.studies.to_dict("records") if row["point"] == point.name]
@@ -105,7 +107,7 @@ def _label(point: Cell) -> str:
     return ", ".join(filter(None, [point.case, *words])) or point.name
 
 
-def _distributions(plan: Plan) -> dict[str, list[dict[str, Any]]]:
+def _distributions(plan: ReproductionPlan) -> dict[str, list[dict[str, Any]]]:
     """Clips a class of every protocol: figures S6 to S10."""
     found = {}
     for choice, table in plan.tables.items():
@@ -121,10 +123,10 @@ def _control(control: Control) -> dict[str, Any]:
     return clean
 
 
-def _claim(judged: Judged) -> dict[str, Any]:
+def _claim(judged: JudgedClaim) -> dict[str, Any]:
     return {**judged.claim.model_dump(), "outcome": judged.outcome, "said": judged.said}
 
 
-def _one_each(swept: Sequence[Swept]) -> list[Swept]:
+def _one_each(swept: Sequence[SweptStudy]) -> list[SweptStudy]:
     """One entry a sweep."""
     return list({entry.result.folder: entry for entry in swept}.values())

@@ -16,13 +16,13 @@ from actiondiff.experiments.sweep import SweepResult
 from actiondiff.paper.claims import Claim, judge_claim, judge_contrast, load_claims
 from actiondiff.paper.datasets.animal_kingdom import ANIMAL_TYPES, taxonomic_distances
 
-__all__ = ["Judged", "Swept", "judge_claims", "matrices"]
+__all__ = ["JudgedClaim", "SweptStudy", "judge_claims", "matrices"]
 
 _OPEN = "not tested"
 
 
 @dataclass(frozen=True)
-class Swept:
+class SweptStudy:
     """A study with the sweep that holds its run."""
 
     point: Cell
@@ -40,7 +40,7 @@ class Swept:
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedClaim:
     """A claim and what was found.
 
     Attributes:
@@ -55,8 +55,8 @@ class Judged:
 
 
 def judge_claims(
-    recipe: str, swept: Sequence[Swept], tables: Mapping[str, pd.DataFrame]
-) -> tuple[list[Judged], dict[str, pd.DataFrame]]:
+    recipe: str, swept: Sequence[SweptStudy], tables: Mapping[str, pd.DataFrame]
+) -> tuple[list[JudgedClaim], dict[str, pd.DataFrame]]:
     """Each claim about a recipe, judged by what was trained of it.
 
     Args:
@@ -75,7 +75,7 @@ def judge_claims(
         if claim.test == "mantel":
             judged.append(_by_matrix(claim, tables))
         elif claim.test == "none" or claim.against is None:
-            judged.append(Judged(claim, _OPEN, f"{claim.says}: {_OPEN}; {claim.note}."))
+            judged.append(JudgedClaim(claim, _OPEN, f"{claim.says}: {_OPEN}; {claim.note}."))
         elif claim.test == "interaction":
             judged.append(_by_interaction(claim, swept, cells))
         else:
@@ -83,7 +83,7 @@ def judge_claims(
     return judged, cells
 
 
-def matrices(table: Table, swept: Sequence[Swept]) -> dict[str, pd.DataFrame]:
+def matrices(table: Table, swept: Sequence[SweptStudy]) -> dict[str, pd.DataFrame]:
     """Figure 4's tables over the nine animal types, as far as they were trained; means over seeds.
 
     Returns:
@@ -117,28 +117,28 @@ def matrices(table: Table, swept: Sequence[Swept]) -> dict[str, pd.DataFrame]:
     }
 
 
-def _first(swept: Sequence[Swept], case: str | None) -> Swept | None:
+def _first(swept: Sequence[SweptStudy], case: str | None) -> SweptStudy | None:
     """The first study of a case, which is the deterministic one by the first rule of selection."""
     return next((entry for entry in swept if entry.point.case == case and entry.is_there), None)
 
 
-def _by_difference(claim: Claim, swept: Sequence[Swept]) -> Judged:
+def _by_difference(claim: Claim, swept: Sequence[SweptStudy]) -> JudgedClaim:
     assert claim.against is not None  # asked before
     ours, against = _first(swept, claim.ours.case), _first(swept, claim.against.case)
     if ours is None or against is None:
         missing = claim.ours.case if ours is None else claim.against.case
-        return Judged(claim, _OPEN, f"{claim.says}: {_OPEN}; there is no run of {missing}.")
+        return JudgedClaim(claim, _OPEN, f"{claim.says}: {_OPEN}; there is no run of {missing}.")
     verdict = judge_claim(claim, ours.folder, against.folder)
-    return Judged(claim, verdict.outcome, verdict.said)
+    return JudgedClaim(claim, verdict.outcome, verdict.said)
 
 
-def _by_interaction(claim: Claim, swept: Sequence[Swept], cells: dict[str, pd.DataFrame]) -> Judged:
+def _by_interaction(claim: Claim, swept: Sequence[SweptStudy], cells: dict[str, pd.DataFrame]) -> JudgedClaim:
     assert claim.against is not None  # asked before
     sides: dict[str, list[ScoredCell]] = {}
     for case in (claim.ours.case, claim.against.case):
         found = [entry for entry in swept if entry.point.case == case and entry.is_there]
         if not found:
-            return Judged(claim, _OPEN, f"{claim.says}: {_OPEN}; there is no run of panel {case}.")
+            return JudgedClaim(claim, _OPEN, f"{claim.says}: {_OPEN}; there is no run of panel {case}.")
         table = pd.concat([result.studies for result in {id(e.result): e.result for e in found}.values()])
         sides[case or ""] = scored_cells([entry.point for entry in found], table, found[0].result.folder)
     outside, inside = sides.values()
@@ -153,12 +153,12 @@ def _by_interaction(claim: Claim, swept: Sequence[Swept], cells: dict[str, pd.Da
         f"{gain.last[0]} and {gain.last[1]}, each the best on held-out clips of the source. {better} of "
         f"{len(out)} cells out of domain beat the last timestep (max-statistic permutation, p < 0.05)."
     )
-    return Judged(claim, verdict.outcome, said)
+    return JudgedClaim(claim, verdict.outcome, said)
 
 
-def _by_matrix(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> Judged:
+def _by_matrix(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> JudgedClaim:
     if not tables or tables["accuracy"].isna().any(axis=None):
-        return Judged(claim, _OPEN, f"{claim.says}: {_OPEN}; some types were not trained or tested.")
+        return JudgedClaim(claim, _OPEN, f"{claim.says}: {_OPEN}; some types were not trained or tested.")
     alike = tables["similarity"].to_numpy()
     told = {}
     for name in ("accuracy", "prior"):
@@ -171,4 +171,4 @@ def _by_matrix(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> Judged:
     outcome = "holds" if p < 0.05 and r > 0 else "contradicted" if p < 0.05 else "not shown"
     if told["prior"][0] >= r:
         words += "; guessing by the source's frequencies, which sees no video, goes with them as closely"
-    return Judged(claim, outcome, f"{claim.says}: {outcome}; published rho 0.74; {words}.")
+    return JudgedClaim(claim, outcome, f"{claim.says}: {outcome}; published rho 0.74; {words}.")

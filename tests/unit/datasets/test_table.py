@@ -2,7 +2,8 @@
 
 import pytest
 
-from actiondiff.datasets.table import read_folder, read_table
+from actiondiff.datasets.folders import read_folder
+from actiondiff.datasets.table import read_table
 from actiondiff.errors import TableError, UnknownNameError, UsageError
 
 

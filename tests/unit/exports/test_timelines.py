@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 from actiondiff.datasets.boris import read_boris
-from actiondiff.datasets.coded import VideoFiles, tabulate, write_rows
+from actiondiff.datasets.bouts import tabulate, write_rows
 from actiondiff.datasets.deepethogram import read_deepethogram
+from actiondiff.datasets.files import MediaFinder
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import TableError, UnknownNameError, UsageError
 from actiondiff.exports.bouts import read_bouts
@@ -332,7 +333,10 @@ def test_a_video_without_bouts_is_written_too(tmp_path, name):
 def test_exported_bouts_become_a_table_again(tmp_path, videos):
     out = written(tmp_path, [timeline(str(path)) for path in videos], "boris")
     found = tabulate(
-        read_boris(out / "boris/project.boris"), VideoFiles(out / "boris"), out=tmp_path / "t.csv", source="x"
+        read_boris(out / "boris/project.boris"),
+        MediaFinder(out / "boris"),
+        out=tmp_path / "t.csv",
+        source="x",
     )
     write_rows(tmp_path / "t.csv", found.rows)
     table = read_table(tmp_path / "t.csv", check_files=True)

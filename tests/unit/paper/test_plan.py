@@ -10,7 +10,7 @@ from actiondiff.datasets.base import Table
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.experiments.grid import BackboneChoice, load_grid
 from actiondiff.paper.costs import known_cost, teraflop_per_frame
-from actiondiff.paper.plan import CONTROLS, TARGETS, arrange, choose_points, load_points
+from actiondiff.paper.plan import CONTROLS, TARGETS, choose_studies, group_studies, load_studies
 from actiondiff.paper.run import plan_reproduction
 from actiondiff.paper.stand_in import permute_labels, stand_in_grid
 from actiondiff.types import Example
@@ -18,16 +18,16 @@ from actiondiff.types import Example
 
 def plain(name):
     """Its studies without datasets: `each` stays unresolved."""
-    return load_points(name)
+    return load_studies(name)
 
 
 @pytest.mark.parametrize("target", [*TARGETS, *CONTROLS])
 def test_every_target_names_clips_and_features(target):
     grid = plain(target)
     tables = {point.data: Table(Path("t"), Path(), ()) for point in grid.cells}
-    units, stores = arrange(target, grid, tables)
-    assert sum(len(unit.points) for unit in units) == len(grid.cells)
-    assert len({unit.slug for unit in units}) == len(units)
+    sweeps, stores = group_studies(target, grid, tables)
+    assert sum(len(unit.points) for unit in sweeps) == len(grid.cells)
+    assert len({unit.slug for unit in sweeps}) == len(sweeps)
     assert len({work.slug for work in stores}) == len(stores)
 
 
@@ -35,7 +35,7 @@ def test_figure_5_is_whole():
     """13 layers by 7 timesteps on four panels, three seeds, one store a dataset."""
     grid = plain("fig5")
     assert len(grid.cells) == 4 * 13 * 7
-    _, stores = arrange("fig5", grid, {p.data: Table(Path("t"), Path(), ()) for p in grid.cells})
+    _, stores = group_studies("fig5", grid, {p.data: Table(Path("t"), Path(), ()) for p in grid.cells})
     assert {work.slug: len(work.keys) for work in stores} == {
         "charades-ego-svd-xt": 91, "ucf-hmdb-svd-xt": 91
     }  # fmt: skip
@@ -62,12 +62,12 @@ def test_every_published_number_is_in_a_recipe(shared_dir):
 
 def test_rows_and_draws_can_be_left_out():
     grid = plain("table3")
-    few = choose_points(grid, ["SDv2, UCF"], draws=False)
+    few = choose_studies(grid, ["SDv2, UCF"], draws=False)
     assert {point.case for point in few.cells} == {"SDv2, UCF to HMDB"}
     assert not any(point.extraction.stochastic for point in few.cells)
-    assert {p.extraction.seed for p in choose_points(grid, [], draws=True).cells} == {0, 1, 2}
+    assert {p.extraction.seed for p in choose_studies(grid, [], draws=True).cells} == {0, 1, 2}
     with pytest.raises(UsageError, match="there are ActionDiff, UCF to HMDB, "):
-        choose_points(grid, ["Sora"], draws=True)
+        choose_studies(grid, ["Sora"], draws=True)
 
 
 def test_what_a_stand_in_keeps():
@@ -143,7 +143,7 @@ def test_prices_say_what_is_missing(tmp_path):
 
     write_excerpt("ucf-hmdb", tmp_path / "data")
     plan = plan_reproduction("table3", out=tmp_path / "out", data=tmp_path / "data", draws=False)
-    prices = {price.work.slug: price for price in plan.prices(tmp_path / "out")}
+    prices = {price.work.slug: price for price in plan.estimate_stores(tmp_path / "out")}
     assert set(prices) == {"ucf-hmdb-svd-xt", "ucf-hmdb-svd-xt-temporal=False", "ucf-hmdb-vjepa-h",
                            "ucf-hmdb-vjepa-l", "ucf-hmdb-videomaev2-g"}  # fmt: skip
     assert all(price.num_missing == price.num_videos == 243 for price in prices.values())

@@ -12,7 +12,7 @@ import openpyxl
 
 from actiondiff.errors import TableError
 
-__all__ = ["Animal", "CareRow", "Clip", "Workbook", "read_workbook"]
+__all__ = ["Animal", "CareRow", "Workbook", "WorkbookClip", "read_workbook"]
 
 _COLUMNS = {
     "AR": ("video_id", "type", "labels", "list_animal_action"),
@@ -34,7 +34,7 @@ class Animal(NamedTuple):
     sub_class: str
 
 
-class Clip(NamedTuple):
+class WorkbookClip(NamedTuple):
     """A row of the AR sheet: one clip."""
 
     video_id: str
@@ -65,7 +65,7 @@ class Workbook:
         animals: Name in lower case -> animal.
     """
 
-    clips: tuple[Clip, ...]
+    clips: tuple[WorkbookClip, ...]
     care: tuple[CareRow, ...]
     actions: tuple[str, ...]
     animals: Mapping[str, Animal]
@@ -150,7 +150,7 @@ def _actions(rows: list[tuple[int, dict[str, Any]]], problems: list[str]) -> tup
     return tuple(names[number] for number in sorted(names))
 
 
-def _clip(row: dict[str, Any], number: int, num_actions: int, problems: list[str]) -> Clip | None:
+def _clip(row: dict[str, Any], number: int, num_actions: int, problems: list[str]) -> WorkbookClip | None:
     try:
         labels = tuple(int(label) for label in str(row["labels"]).split(","))  # one label may be a number
         pairs = tuple(_pairs(str(row["list_animal_action"])))
@@ -163,7 +163,7 @@ def _clip(row: dict[str, Any], number: int, num_actions: int, problems: list[str
     if not all(0 <= label < num_actions for label in labels):
         problems.append(f"AR row {number}: labels are 0 to {num_actions - 1}; got {row['labels']}")
         return None
-    return Clip(str(row["video_id"]), row["type"], tuple(dict.fromkeys(labels)), pairs)
+    return WorkbookClip(str(row["video_id"]), row["type"], tuple(dict.fromkeys(labels)), pairs)
 
 
 def _pairs(text: str) -> Iterable[tuple[str, str]]:

@@ -8,16 +8,10 @@ from pathlib import Path
 from types import MappingProxyType
 
 from actiondiff.datasets.base import Table
-from actiondiff.datasets.published import (
-    AnnotationFile,
-    DatasetProtocol,
-    PublishedDataset,
-    VideoIndex,
-    find_annotations,
-    require,
-)
-from actiondiff.paper.datasets.ak_workbook import Clip, Workbook, read_workbook
-from actiondiff.paper.datasets.disjoint import choose_groups
+from actiondiff.datasets.files import AnnotationFile, VideoIndex, find_annotations, require
+from actiondiff.datasets.published import DatasetProtocol, PublishedDataset
+from actiondiff.datasets.splitting import choose_groups
+from actiondiff.paper.datasets.ak_workbook import Workbook, WorkbookClip, read_workbook
 from actiondiff.types import Example
 
 __all__ = [
@@ -114,12 +108,12 @@ def _distance(same: bool, one: tuple[str, str], other: tuple[str, str]) -> int:
     return 1 if one == other else 2 if one[0] == other[0] else 3
 
 
-def _has_one_of_six(clip: Clip, book: Workbook) -> bool:
+def _has_one_of_six(clip: WorkbookClip, book: Workbook) -> bool:
     """The rule of the released code: one label, an action that all nine types show, and a known animal."""
     return len(clip.labels) == 1 and book.actions[clip.labels[0]] in UNSEEN_ACTIONS and bool(clip.pairs)
 
 
-def _example(clip: Clip, book: Workbook, index: VideoIndex) -> Example:
+def _example(clip: WorkbookClip, book: Workbook, index: VideoIndex) -> Example:
     names = list(dict.fromkeys(book.animal(animal).name for animal, _ in clip.pairs))
     first = book.animal(clip.pairs[0][0] if clip.pairs else "")
     return Example(

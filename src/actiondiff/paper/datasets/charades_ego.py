@@ -10,14 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from actiondiff.datasets.base import Table
-from actiondiff.datasets.published import (
-    AnnotationFile,
-    DatasetProtocol,
-    PublishedDataset,
-    VideoIndex,
-    find_annotations,
-    require,
-)
+from actiondiff.datasets.files import AnnotationFile, VideoIndex, find_annotations, require
+from actiondiff.datasets.published import DatasetProtocol, PublishedDataset
 from actiondiff.errors import TableError
 from actiondiff.types import Example
 
@@ -39,7 +33,7 @@ _FILE_ENDS = {"first": "only1st", "third": "only3rd"}
 _KEY_LENGTH = 10
 
 
-class _Video(NamedTuple):
+class _AnnotatedVideo(NamedTuple):
     """A row of the annotation files."""
 
     name: str
@@ -116,7 +110,7 @@ def _classes(path: Path) -> dict[str, str]:
 
 def _read(
     found: Mapping[str, Path], split: str, viewpoint: str, classes: Mapping[str, str], folder: object
-) -> list[_Video]:
+) -> list[_AnnotatedVideo]:
     """Videos of a split and viewpoint: from their own file, or from the one of both viewpoints."""
     own, both = f"charadesego_v1_{split}_{_FILE_ENDS[viewpoint]}.csv", f"charadesego_v1_{split}.csv"
     if own not in found and both not in found:
@@ -128,7 +122,7 @@ def _read(
     return [video for video in _videos(path, split, classes) if video.viewpoint == viewpoint]
 
 
-def _videos(path: Path, split: str, classes: Mapping[str, str]) -> list[_Video]:
+def _videos(path: Path, split: str, classes: Mapping[str, str]) -> list[_AnnotatedVideo]:
     with open(path, encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     missing = [name for name in _COLUMNS if rows and name not in rows[0]]
@@ -146,7 +140,7 @@ def _videos(path: Path, split: str, classes: Mapping[str, str]) -> list[_Video]:
 
 def _video(
     row: Mapping[str, str], split: str, number: int, classes: Mapping[str, str], problems: list[str]
-) -> _Video | None:
+) -> _AnnotatedVideo | None:
     try:
         parts = [text.split() for text in (row["actions"] or "").split(";") if text.strip()]
         actions = tuple((classes[name], float(start), float(end)) for name, start, end in parts)
@@ -157,10 +151,10 @@ def _video(
     if row["egocentric"] not in _VIEWPOINTS or not row["id"]:
         problems.append(f"row {number}: it needs an id, and egocentric Yes or No; got {row['egocentric']!r}")
         return None
-    return _Video(row["id"], split, row, actions)
+    return _AnnotatedVideo(row["id"], split, row, actions)
 
 
-def _examples(video: _Video, index: VideoIndex, timed: bool) -> Iterator[Example]:
+def _examples(video: _AnnotatedVideo, index: VideoIndex, timed: bool) -> Iterator[Example]:
     labels = tuple(sorted({label for label, _, _ in video.actions}))  # several bouts of a class are one label
     length = float(video.row["length"])
     spans = _spans(video.actions, length) if timed else [(labels, None, None)]

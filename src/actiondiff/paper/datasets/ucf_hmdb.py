@@ -9,19 +9,14 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
 from actiondiff.datasets.base import Table
-from actiondiff.datasets.published import (
-    AnnotationFile,
-    DatasetProtocol,
-    PublishedDataset,
-    VideoIndex,
-    find_annotations,
-)
+from actiondiff.datasets.files import AnnotationFile, VideoIndex, find_annotations
+from actiondiff.datasets.published import DatasetProtocol, PublishedDataset
 from actiondiff.errors import TableError
 from actiondiff.types import Example
 
 __all__ = ["SHARED_CLASSES", "UCF_HMDB", "ListedClip", "read_list", "read_ucf_hmdb"]
 
-Dataset: TypeAlias = Literal["ucf101", "hmdb51"]
+SourceDataset: TypeAlias = Literal["ucf101", "hmdb51"]
 
 SHARED_CLASSES = MappingProxyType(
     {
@@ -80,7 +75,7 @@ class ListedClip(NamedTuple):
         folder: Of its class, as official folders are named.
     """
 
-    dataset: Dataset
+    dataset: SourceDataset
     stem: str
     label: str
     split: str
@@ -138,7 +133,7 @@ _SIDES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
 """Protocol -> dataset -> what its official splits are for."""
 
 
-def _shared(found: Mapping[str, Path], dataset: Dataset, folder: object) -> list[ListedClip]:
+def _shared(found: Mapping[str, Path], dataset: SourceDataset, folder: object) -> list[ListedClip]:
     """Clips of the twelve classes: from the official files if all are there, else from circulating lists."""
     file = _OFFICIAL_UCF if dataset == "ucf101" else _OFFICIAL_HMDB
     official = [path for name, path in sorted(found.items()) if re.fullmatch(file.pattern, name)]

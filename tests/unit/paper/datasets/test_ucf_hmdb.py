@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from actiondiff.datasets.published import VideoIndex
+from actiondiff.datasets.files import VideoIndex
 from actiondiff.errors import TableError, UnknownNameError
 from actiondiff.paper.datasets.ucf_hmdb import SHARED_CLASSES, UCF_HMDB, read_list, read_ucf_hmdb
 

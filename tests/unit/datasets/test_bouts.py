@@ -5,8 +5,9 @@ import json
 import pytest
 
 from actiondiff.datasets.boris import read_boris
-from actiondiff.datasets.coded import CodedBout, VideoFiles, place, tabulate
+from actiondiff.datasets.bouts import CodedBout, locate_in_files, tabulate
 from actiondiff.datasets.deepethogram import read_deepethogram
+from actiondiff.datasets.files import MediaFinder
 from actiondiff.errors import TableError, UsageError
 
 SOURCE = "player #1:videos/cam3_0412.mp4"
@@ -140,12 +141,12 @@ def test_what_is_none_of_these_is_said(tmp_path):
 
 def test_a_time_beyond_the_last_known_file():
     media = [("a.mp4", 5.0), ("b.mp4", None)]
-    assert place(media, 4, 6) == [("a.mp4", 4, 5), ("b.mp4", 0, 1)]
-    assert place(media, 5, 5) == [("b.mp4", 0, 0)]
+    assert locate_in_files(media, 4, 6) == [("a.mp4", 4, 5), ("b.mp4", 0, 1)]
+    assert locate_in_files(media, 5, 5) == [("b.mp4", 0, 0)]
     with pytest.raises(ValueError, match="lies in none"):
-        place(media, -1, 2)
+        locate_in_files(media, -1, 2)
     with pytest.raises(ValueError, match=r"length of b\.mp4 is unknown"):
-        place([*media, ("c.mp4", 1.0)], 9, 10)
+        locate_in_files([*media, ("c.mp4", 1.0)], 9, 10)
 
 
 def test_tabulate(tmp_path):
@@ -158,7 +159,7 @@ def test_tabulate(tmp_path):
         CodedBout("C:\\data\\a.mp4", "eat", 1, 5, "o"),
         CodedBout("C:\\data\\a.mp4", "bark", 0.2, 0.2, "o"),
     ]
-    files = VideoFiles(tmp_path, tmp_path / "v")
+    files = MediaFinder(tmp_path, tmp_path / "v")
     found = tabulate(bouts, files, out=tmp_path / "t/t.csv", source="s")
     (row,) = found.rows
     assert row == {

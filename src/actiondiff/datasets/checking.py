@@ -8,15 +8,9 @@ from pathlib import Path
 
 from actiondiff.datasets import DATASETS
 from actiondiff.datasets.base import Table
-from actiondiff.datasets.published import (
-    AnnotationFile,
-    PublishedDataset,
-    VideoIndex,
-    count_sides,
-    find_annotations,
-)
+from actiondiff.datasets.files import AnnotationFile, VideoIndex, find_annotations, is_stand_in
+from actiondiff.datasets.published import PublishedDataset, count_sides
 from actiondiff.errors import TableError, UsageError
-from actiondiff.paper.datasets.stand_in import is_stand_in
 
 __all__ = ["DatasetCheck", "FileCheck", "ProtocolCheck", "check_dataset"]
 

@@ -21,18 +21,17 @@ from actiondiff.builtin.world.actions import ACTIONS
 from actiondiff.builtin.world.bodies import BODIES
 from actiondiff.builtin.world.world import FPS, RANDOM, ClipSpec, generator, render_clip
 from actiondiff.datasets.base import Table, value_of
+from actiondiff.datasets.files import STAND_IN_MARKER
 from actiondiff.errors import UsageError
 from actiondiff.provenance import write_text
 from actiondiff.types import Example
 from actiondiff.video.write import write_video
 
-__all__ = ["MARKER", "choose_clips", "is_stand_in", "write_stand_in"]
+__all__ = ["choose_clips", "write_stand_in"]
 
 Progress: TypeAlias = Callable[[int, int, str], None]
 """`progress(done, total, video)` is called after each video."""
 
-MARKER = "stand-in.json"
-"""A file of this name in a folder says that its videos are stand-ins."""
 _LABEL_FRAMES = 32  # what each class of a clip is shown for
 _DOMAINS = ("viewpoint", "dataset", "animal_type")  # columns that change what a clip looks like
 _CONTEXT, _VIEW = "meadow", "side"
@@ -107,14 +106,9 @@ def write_stand_in(
     return replace(table, root=folder, examples=tuple(examples))
 
 
-def is_stand_in(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder's videos are stand-ins; numbers got with them must say so."""
-    return (Path(folder) / MARKER).is_file()
-
-
 def _claim(folder: Path, names: Sequence[str], seed: int) -> None:
     """Mark a folder; never one with videos of another origin."""
-    marker = folder / MARKER
+    marker = folder / STAND_IN_MARKER
     facts = {"stand_in": True, "seed": seed, "label_frames": _LABEL_FRAMES}
     if marker.is_file():
         if json.loads(marker.read_text("utf-8")) != facts:

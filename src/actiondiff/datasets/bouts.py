@@ -4,16 +4,15 @@ import csv
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
+from actiondiff.datasets.files import MediaFinder
 from actiondiff.errors import TableError
 from actiondiff.provenance import atomic_path
-from actiondiff.video.probe import find_videos
 
-__all__ = ["CodedBout", "Imported", "VideoFiles", "place", "tabulate", "write_rows"]
+__all__ = ["CodedBout", "ImportedRows", "locate_in_files", "tabulate", "write_rows"]
 
 _OWN = ("video", "label", "start_seconds", "end_seconds", "group", "subject")
-Row = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class CodedBout:
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportedRows:
     """Rows of a table of labels, and what did not become one.
 
     Attributes:
@@ -54,47 +53,12 @@ class Imported:
         absent: Videos that are not on disk.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[Mapping[str, str], ...]
     num_points: int
     absent: tuple[str, ...]
 
 
-class VideoFiles:
-    """Finds the file that a coded path stands for.
-
-    Args:
-        near: Folder that relative paths start from.
-        videos: Folder to search by file name instead, for videos that were moved.
-    """
-
-    def __init__(self, near: Path, videos: Path | None = None) -> None:
-        self.near, self.folder = near, videos
-        self._found: dict[str, list[Path]] = {}
-        for path in find_videos([videos]) if videos else ():
-            self._found.setdefault(path.name, []).append(path)
-
-    def find(self, media: str) -> Path | str:
-        """The file, or, in words, why there is none to name."""
-        windows = "\\" in media or (len(media) > 1 and media[1] == ":")
-        parts = PureWindowsPath(media).parts if windows else PurePosixPath(media).parts
-        if self.folder is None:
-            return self.near / Path(*parts) if windows and ":" not in media else self.near / media
-        same = self._found.get(parts[-1], []) if parts else []
-        if len(same) > 1:  # the one whose folders are alike for longest
-
-            def alike(path: Path) -> int:
-                pairs = zip(reversed(path.parts), reversed(parts), strict=False)
-                return next((n for n, (a, b) in enumerate(pairs) if a != b), len(parts))
-
-            best = max(map(alike, same))
-            same = [path for path in same if alike(path) == best]
-        if len(same) == 1:
-            return same[0]
-        several = f"{len(same)} files in {self.folder} are named so"
-        return f"{media}: {several if same else f'no file in {self.folder} is named so'}"
-
-
-def place(
+def locate_in_files(
     media: Sequence[tuple[str, float | None]], start: float, end: float
 ) -> list[tuple[str, float, float]]:
     """Where a time of several files that run on lies: (file, start, end) in each file's own time.
@@ -123,12 +87,12 @@ def place(
 
 def tabulate(
     bouts: Sequence[CodedBout],
-    files: VideoFiles,
+    files: MediaFinder,
     *,
     out: str | os.PathLike[str],
     source: str | os.PathLike[str],
     point_seconds: float | None = None,
-) -> Imported:
+) -> ImportedRows:
     """Bouts as rows of a table: paths relative to it, no span twice.
 
     Bouts of a label that overlap, as those of two animals may, become one. Labels with the very same span
@@ -180,10 +144,10 @@ def tabulate(
     if problems:
         raise TableError(source, problems)
     ordered = sorted(rows.values(), key=lambda row: (row["video"], float(row["start_seconds"]), row["label"]))
-    return Imported(tuple(ordered), 0 if point_seconds else len(points), tuple(absent))
+    return ImportedRows(tuple(ordered), 0 if point_seconds else len(points), tuple(absent))
 
 
-def write_rows(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
+def write_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, str]]) -> None:
     """Write rows as a table; columns in the order in which they are met."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     with atomic_path(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
