@@ -1,22 +1,21 @@
 """The head, losses, mixup, schedule and average precision against what the released code computed."""
 
 import json
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from actiondiff.datasets.packing import Batch
+from actiondiff.datasets.packing import Batch, pack_arrays
 from actiondiff.evaluation.metrics import average_precisions, summary
 from actiondiff.heads import build_head
 from actiondiff.heads.options import HeadOptions
 from actiondiff.heads.transformer import sinusoids
 from actiondiff.training.augment import mixup
+from actiondiff.training.loop import Training
 from actiondiff.training.losses import loss_function, sigmoid_focal
 from actiondiff.training.options import TrainingOptions
-from actiondiff.training.schedule import rate_factor
 
 
 @pytest.fixture(scope="module")
@@ -127,9 +126,19 @@ def test_mixup(goldens, config):
 
 def test_schedule(goldens):
     """As the rate of a torch optimizer, whose first update has rate 0."""
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    factor = partial(rate_factor, warmup_steps=4 * 10, total_steps=15 * 10)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    training = Training(
+        build_head(HeadOptions(layers=1, heads=2, max_tokens=4), 8, 2),
+        pack_arrays([np.zeros((1, 8), np.float32)] * 10),
+        None,
+        TrainingOptions(batch_size=1, learning_rate=1.0, epochs=15, warmup_epochs=4),
+        activation="sigmoid",
+        metric="last",
+        seed=0,
+        settings={},
+        progress=None,
+    )
+    configured = training.configure_optimizers()
+    optimizer, schedule = configured["optimizer"], configured["lr_scheduler"]["scheduler"]
     rates = []
     for _ in range(151):
         rates.append(schedule.get_last_lr()[0])

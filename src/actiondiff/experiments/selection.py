@@ -17,7 +17,7 @@ from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation
 from actiondiff.provenance import fingerprint, write_text
 from actiondiff.training.fit import FitResult, fit
-from actiondiff.training.loop import Row
+from actiondiff.training.loop import EpochRow
 from actiondiff.training.options import TrainingOptions
 from actiondiff.types import JSON
 
@@ -75,7 +75,7 @@ def train_and_select(
     activation: Activation,
     seed: int,
     folder: Path,
-    progress: Callable[[Row], None],
+    progress: Callable[[EpochRow], None],
 ) -> Chosen:
     """Train a head and keep the epoch that the protocol's rule chooses.
 
@@ -126,7 +126,7 @@ class _Training:
     options: TrainingOptions
     activation: Activation
     seed: int
-    progress: Callable[[Row], None]
+    progress: Callable[[EpochRow], None]
 
     def fit(
         self,
@@ -139,7 +139,7 @@ class _Training:
     ) -> FitResult:
         """Train a head; with `keep`, its weights of that epoch are written into the folder."""
 
-        def told(row: Row) -> None:
+        def told(row: EpochRow) -> None:
             if row["epoch"] == keep:
                 save_file(head.state_dict(), folder / _KEPT)
             self.progress(row)

@@ -1,1 +1,1 @@
-"""Training of heads on stored features."""
+"""Training of heads on stored features: the loop, its losses, its batches and its options."""

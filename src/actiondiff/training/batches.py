@@ -1,4 +1,4 @@
-"""Which clips stand in which batch: it follows from what they are and the seed, never from their order."""
+"""Which clips make up which batch. It depends on the clips and the seed, never on the order of the clips."""
 
 import math
 
@@ -12,7 +12,7 @@ __all__ = ["by_identity", "draw_batches"]
 
 
 def by_identity(clips: PackedFeatures) -> PackedFeatures:
-    """Clips sorted by video and span, so that a table with its rows in another order trains the same head."""
+    """Sort clips by video and span, so that a table with its rows in another order trains the same head."""
     order = sorted(range(len(clips)), key=lambda index: _identity(clips.examples[index]))
     return clips if order == list(range(len(clips))) else clips.subset(order)
 
@@ -20,19 +20,19 @@ def by_identity(clips: PackedFeatures) -> PackedFeatures:
 def draw_batches(
     lengths: torch.Tensor, *, batch_size: int, pool: int, generator: np.random.Generator
 ) -> list[torch.Tensor]:
-    """An epoch's batches: every clip once, at random, in batches of like length.
+    """Draw the batches of one epoch: every clip occurs once, and the clips of a batch have similar lengths.
 
-    Clips are drawn at random for `pool` batches at a time, and these are formed by length. The pool is never
-    more than a quarter of the epoch, or the batches of a small set would be the same in every epoch.
+    Clips are drawn at random for `pool` batches at a time, then sorted into these batches by length. The pool
+    is at most a quarter of the epoch; otherwise the batches of a small set would be the same in every epoch.
 
     Args:
-        lengths: (N,) int64, tokens a clip.
-        batch_size: Clips a batch; one batch may be shorter.
-        pool: Batches formed together; 1 for batches at random.
-        generator: Of what is drawn.
+        lengths: (N,) int64, number of tokens of each clip.
+        batch_size: Number of clips per batch; one batch may be smaller.
+        pool: Number of batches that are formed together; 1 forms all batches at random.
+        generator: Random generator.
 
     Returns:
-        (B,) int64 each, indices of clips; ceil(N / batch_size) batches.
+        ceil(N / batch_size) batches, each (B,) int64 indices of clips.
     """
     order = torch.from_numpy(generator.permutation(len(lengths)))
     pool = min(pool, math.ceil(len(lengths) / batch_size) // 4)
@@ -44,6 +44,7 @@ def draw_batches(
 
 
 def _identity(example: Example) -> tuple[str, float, float, tuple[str, ...]]:
+    """Sort key of an example: its video, its span and its labels."""
     start = -math.inf if example.start_seconds is None else example.start_seconds
     end = math.inf if example.end_seconds is None else example.end_seconds
     return example.video, start, end, example.labels

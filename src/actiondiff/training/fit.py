@@ -1,4 +1,4 @@
-"""Training of a head, begun or gone on with. Lightning runs the loop and keeps the state to resume from."""
+"""Fitting of a head, from the start or resumed. Lightning runs the loop and saves the state to resume."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ from actiondiff.heads.inputs import Head, TokenInput
 from actiondiff.heads.predict import Activation
 from actiondiff.provenance import differences
 from actiondiff.training.batches import by_identity
-from actiondiff.training.loop import Row, Training
+from actiondiff.training.loop import EpochRow, Training
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
 from actiondiff.training.options import TrainingOptions
 
@@ -41,19 +41,19 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FitResult:
-    """How a training went.
+    """How a head was fitted.
 
     Attributes:
-        history: One row an epoch: `epoch` (from 1), `train_loss` (mean over clips), `learning_rate` (of its
-            last step) and, with validation clips, their scores.
-        best_epoch: The epoch whose weights the head now has.
-        selected_on: The validation score it was chosen by, or `last`.
-        num_train: Training clips.
-        num_validation: Validation clips.
-        num_cut: Training clips longer than the head's `max_tokens`, of which the beginning was used.
+        history: One row per epoch: `epoch` (from 1), `train_loss` (mean over clips), `learning_rate` (of the
+            epoch's last step) and, with validation clips, their scores.
+        best_epoch: Epoch whose weights the head has.
+        selected_on: Validation score that the epoch was chosen by, or `last`.
+        num_train: Number of training clips.
+        num_validation: Number of validation clips.
+        num_cut: Number of training clips longer than the head's `max_tokens`; only their beginning was used.
     """
 
-    history: tuple[Row, ...]
+    history: tuple[EpochRow, ...]
     best_epoch: int
     selected_on: str
     num_train: int
@@ -71,46 +71,55 @@ def fit(
     seed: int,
     folder: str | os.PathLike[str],
     device: str = "auto",
-    progress: Callable[[Row], None] | None = None,
+    progress: Callable[[EpochRow], None] | None = None,
 ) -> FitResult:
     """Train a head in place; it ends on the CPU, in evaluation mode, with the weights of its best epoch.
 
-    A training that was killed goes on where its last epoch ended when it is called again with the same
-    arguments, to the same result. The global random state is left as it was. On the CPU the same arguments
-    give the same bits, in whatever order the clips come.
+    If a run was killed, a call with the same arguments continues after its last complete epoch, and the
+    result is the same as without the interruption. The global random state is restored at the end. On the
+    CPU the same arguments give the same bits, in whatever order the clips come.
 
     Args:
-        head: To train.
+        head: Head to train.
         train: Clips to learn from.
         validation: Clips to choose the epoch by, scored whole as in prediction; None keeps the last epoch.
-        options: How.
+        options: Options of training.
         activation: `sigmoid` for multi-label tasks.
-        seed: Of the batches' order, mixup and dropout.
-        folder: Gets `logs/metrics.csv`, and `.resume` until training ends.
-        device: cpu, cuda, cuda:1 ...; auto takes CUDA where there is one.
-        progress: Called with each epoch's row.
+        seed: Seed of the batches' order, of mixup and of dropout.
+        folder: Folder that gets `logs/metrics.csv`, and `.resume` until training ends.
+        device: cpu, cuda, cuda:1 ...; auto takes CUDA if it is available.
+        progress: Called with the row of each epoch.
 
     Raises:
         UsageError: If head, clips and options do not fit each other.
-        RunError: If the folder holds the state of another training, or the loss stops being a number.
+        RunError: If the folder holds the state of another training run, or the loss is no longer finite.
     """
+    # Refuse what cannot be trained before anything is computed.
     metric = _check(head, train, validation, options, activation)
-    cut = int((train.lengths > head.options.max_tokens).sum())
-    if cut:
+    num_cut = int((train.lengths > head.options.max_tokens).sum())
+    if num_cut:
         _log.warning(
             "%d of %d training clips are longer than max_tokens=%d; only their beginning is trained on.",
-            cut, len(train), head.options.max_tokens,
+            num_cut, len(train), head.options.max_tokens,
         )  # fmt: skip
-    where = _device(device)
+
+    # Sort the clips, so that the order of the table's rows changes no bit of the result.
     train, validation = by_identity(train), by_identity(validation) if validation is not None else None
+
+    # What a resumed run must share with this one: taken before the head learns anything from the clips.
     settings = _settings(head, train, validation, options, activation, seed)
+
+    # Standardisation of the tokens belongs to the head's weights; it is measured on the training clips.
     for module in head.modules():
         if isinstance(module, TokenInput):
             module.measure(train.tokens, train.offsets)
+
+    # Train with all clips on the device.
+    torch_device = _device(device)
     training = Training(
         head,
-        train.to(where),
-        validation.to(where) if validation is not None else None,
+        train.to(torch_device),
+        validation.to(torch_device) if validation is not None else None,
         options,
         activation=activation,
         metric=metric,
@@ -118,7 +127,9 @@ def fit(
         settings=settings,
         progress=progress,
     )
-    _run(training, Path(folder), where)
+    _run_trainer(training, Path(folder), torch_device)
+
+    # Keep the weights of the best epoch.
     head.load_state_dict(training.best)
     head.eval()
     return FitResult(
@@ -127,18 +138,18 @@ def fit(
         selected_on=metric,
         num_train=len(train),
         num_validation=len(validation) if validation is not None else 0,
-        num_cut=cut,
+        num_cut=num_cut,
     )
 
 
-def _run(training: Training, folder: Path, device: torch.device) -> None:
-    """Train to the end, from the state that is in the folder if there is one."""
+def _run_trainer(training: Training, folder: Path, device: torch.device) -> None:
+    """Run Lightning's trainer to the end, from the state in the folder if there is one."""
     resume = folder.resolve() / _RESUME
     state = _resumable(resume / f"{_STATE}.ckpt", training.settings)
     trainer_options: dict[str, Any] = {
         "accelerator": "gpu" if device.type == "cuda" else device.type,
         "devices": [device.index or 0] if device.type == "cuda" else 1,
-        "plugins": [LightningEnvironment()],  # one process, whatever cluster job this runs in
+        "plugins": [LightningEnvironment()],  # one process, even inside a cluster job
         "precision": {"float32": "32-true", "bfloat16": "bf16-mixed"}[training.options.precision],
         "max_epochs": training.options.epochs,
         "default_root_dir": folder,
@@ -160,30 +171,34 @@ def _run(training: Training, folder: Path, device: torch.device) -> None:
 
 
 def _resumable(state: Path, settings: dict[str, Any]) -> Path | None:
-    """The state to go on from, if there is one.
+    """Return the state to resume from; None if there is none.
 
     Raises:
-        RunError: If it cannot be read, or is of another training.
+        RunError: If it cannot be read, or is the state of another training run.
     """
     if not state.exists():
         return None
     advice = f"Use another folder, or delete {state.parent}."
     try:
-        then = torch.load(state, weights_only=True, mmap=True)["actiondiff"]["settings"]
+        text = torch.load(state, weights_only=True, mmap=True)["actiondiff"]["settings"]
     except (OSError, RuntimeError, EOFError, LookupError, pickle.UnpicklingError) as error:
         raise RunError(
-            f"the unfinished training {state} cannot be read ({type(error).__name__}). {advice}"
+            f"the state of the unfinished training run, {state}, cannot be read ({type(error).__name__}). "
+            f"{advice}"
         ) from None
-    found = differences(settings, json.loads(then))
-    if found:
-        told = "; ".join(f"{name}: {ours!r} against {theirs!r}" for name, (ours, theirs) in found.items())
-        raise RunError(f"an unfinished training differs from this one (now against then: {told}). {advice}")
+    changes = differences(settings, json.loads(text))
+    if changes:
+        listed = "; ".join(f"{name}: {ours!r} against {theirs!r}" for name, (ours, theirs) in changes.items())
+        raise RunError(
+            f"the unfinished training run in {state.parent.parent} has other settings (now against then: "
+            f"{listed}). {advice}"
+        )
     return state
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Lightning's advice off the screen, and its hands off Ctrl-C."""
+    """Hide Lightning's advice, and restore the handler of Ctrl-C that it replaces."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     handler = signal.getsignal(signal.SIGINT)
@@ -192,7 +207,7 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\.")
             yield
-    except SystemExit:  # what Lightning makes of a KeyboardInterrupt
+    except SystemExit:  # Lightning turns a KeyboardInterrupt into this
         raise KeyboardInterrupt from None
     finally:
         logger.setLevel(level)
@@ -207,7 +222,7 @@ def _check(
     options: TrainingOptions,
     activation: Activation,
 ) -> str:
-    """The score to select on, once everything is known to fit."""
+    """Check that head, clips and options fit each other, and return the score to select on."""
     for clips in (train, validation):
         if clips is not None:
             _check_clips(head, clips, options, activation)
@@ -221,18 +236,19 @@ def _check(
 
 
 def _check_clips(head: Head, clips: PackedFeatures, options: TrainingOptions, activation: Activation) -> None:
-    got = (clips.token_width, clips.targets.shape[1])
-    if not clips.targets.any() or got != (head.token_width, head.num_classes):
+    width, num_classes = clips.token_width, clips.targets.shape[1]
+    if not clips.targets.any() or (width, num_classes) != (head.token_width, head.num_classes):
         raise UsageError(
             f"the head takes tokens of width {head.token_width} and names {head.num_classes} classes; got "
-            f"{len(clips)} clips of width {got[0]} with {got[1]} classes, {int(clips.targets.sum())} labels."
+            f"{len(clips)} clips of width {width} with {num_classes} classes and {int(clips.targets.sum())} "
+            "labels."
         )
     wrong = (clips.targets.sum(1) != 1).nonzero().flatten().tolist()
     if wrong and (activation == "softmax" or options.loss in SINGLE_LABEL_LOSSES):
         example = clips.examples[wrong[0]]
         raise UsageError(
-            f"loss={options.loss} with {activation} needs one label a clip; {example.video or 'one'} has "
-            f"{', '.join(example.labels) or 'none'}. Multi-label tasks: sigmoid, with bce or sigmoid-focal."
+            f"loss={options.loss} with {activation} needs one label per clip; {example.video or 'one'} has "
+            f"{', '.join(example.labels) or 'none'}. Multi-label tasks: sigmoid with bce or sigmoid-focal."
         )
 
 
@@ -242,7 +258,7 @@ def _device(name: str) -> torch.device:
     try:
         return torch.device(name)
     except RuntimeError:
-        raise UsageError(f"device is auto, cpu, cuda or cuda:N; got {name!r}.") from None
+        raise UsageError(f"device must be auto, cpu, cuda or cuda:N; got {name!r}.") from None
 
 
 def _settings(
@@ -253,7 +269,7 @@ def _settings(
     activation: Activation,
     seed: int,
 ) -> dict[str, Any]:
-    """What a training must share with one it goes on from."""
+    """What a training run must share with the one that it resumes."""
     return {
         "head": head.options.model_dump(),
         "training": options.model_dump(),
@@ -265,7 +281,7 @@ def _settings(
 
 
 def _digest(clips: PackedFeatures) -> str:
-    """A short hash of which clips these are; of their tokens the sum only, as they may be gigabytes."""
+    """A short hash of the clips. Of the tokens only the sum enters, since they may be gigabytes."""
     names = json.dumps([(item.video, item.start_seconds, item.end_seconds) for item in clips.examples])
     digest = hashlib.sha256(names.encode())
     for tensor in (clips.offsets, clips.targets, clips.tokens.sum(0, dtype=torch.float64)):

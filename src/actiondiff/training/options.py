@@ -1,4 +1,4 @@
-"""What may be chosen about training."""
+"""The options of training a head."""
 
 from typing import Literal, Self
 
@@ -12,53 +12,65 @@ SelectionMetric = Literal["auto", "accuracy", "balanced_accuracy", "micro_map", 
 
 
 class TrainingOptions(BaseModel):
-    """How a head is trained: AdamW, a warm-up, then half a cosine down to zero.
+    """How a head is trained: with AdamW, a linear warm-up, then half a cosine down to zero.
 
-    Source: defaults are those of the released code for Animal Kingdom (paper, A.1.3).
+    Source: the defaults are those of the released code for Animal Kingdom (paper, A.1.3).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    batch_size: int = Field(16, ge=1, description="Clips a step; the one shorter batch of an epoch is kept.")
+    batch_size: int = Field(
+        16, ge=1, description="Number of clips per step; an epoch's last, smaller batch is used, too."
+    )
     length_pool: int = Field(
         8,
         ge=1,
-        description="Batches that are formed together, by length, of clips drawn at random: so less is "
-        "padded. At most a quarter of an epoch's; 1 for batches at random, as in the released code.",
+        description="Number of batches that are drawn together and sorted by length, which saves padding; at "
+        "most a quarter of an epoch's. 1 draws every batch at random, as in the released code.",
     )
-    learning_rate: float = Field(3e-5, gt=0, description="The highest rate, at the end of the warm-up.")
-    weight_decay: float = Field(1e-4, ge=0, description="AdamW's, on all parameters.")
-    epochs: int = Field(15, ge=1, description="Passes over the training clips.")
+    learning_rate: float = Field(
+        3e-5, gt=0, description="Highest learning rate, which is reached at the end of the warm-up."
+    )
+    weight_decay: float = Field(1e-4, ge=0, description="Weight decay of AdamW, on all parameters.")
+    epochs: int = Field(15, ge=1, description="Number of passes over the training clips.")
     warmup_epochs: int = Field(
-        4, ge=0, description="Epochs over which the rate rises from 0; fewer than epochs."
+        4,
+        ge=0,
+        description="Number of epochs over which the learning rate rises from 0; must be below epochs.",
     )
     loss: Loss = Field(
-        "sigmoid-focal", description="What is minimised; sigmoid-focal is the released focal loss."
+        "sigmoid-focal",
+        description="Loss that is minimised; sigmoid-focal is the focal loss of the released code.",
     )
-    focal_alpha: float = Field(0.25, gt=0, description="Factor of the focal losses; it balances no classes.")
+    focal_alpha: float = Field(
+        0.25, gt=0, description="Constant factor of the focal losses; it does not balance classes."
+    )
     focal_gamma: float = Field(
-        2.0, ge=0, description="How much the focal losses pass over what is right already."
+        2.0,
+        ge=0,
+        description="Exponent of the focal losses; a higher value gives confident clips less weight.",
     )
     mixup: float = Field(
         0.2,
         ge=0,
-        description="Each batch is mixed with itself by a share from Beta(mixup, mixup); 0 for not at all.",
+        description="Parameter of mixup, which mixes each batch with a shuffled copy of itself; the share is "
+        "drawn from Beta(mixup, mixup). 0 turns mixup off.",
     )
     precision: Precision = Field(
         "float32",
-        description="Arithmetic of matrix products in training; weights, loss and scores stay float32.",
+        description="Precision of matrix products in training; weights, loss and scores stay float32.",
     )
     metric: SelectionMetric = Field(
         "auto",
-        description="Validation score whose best epoch is kept; auto: accuracy, or micro_map for multi-label "
-        "tasks; last: the last epoch, as without validation clips.",
+        description="Validation score by which the best epoch is chosen. auto: accuracy, or micro_map for "
+        "multi-label tasks. last: no choice, the last epoch, as without validation clips.",
     )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.warmup_epochs >= self.epochs:
             raise ValueError(
-                f"warmup_epochs ({self.warmup_epochs}) must be fewer than epochs ({self.epochs}), or the "
-                "rate never reaches learning_rate"
+                f"warmup_epochs ({self.warmup_epochs}) must be fewer than epochs ({self.epochs}); otherwise "
+                "the rate never reaches learning_rate"
             )
         return self

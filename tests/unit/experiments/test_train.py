@@ -347,7 +347,7 @@ def test_several_labels_a_clip(tmp_path):
     assert run.metrics["test"]["scores"]["accuracy"] is None
     assert run.metrics["test"]["scores"]["micro_map"] > 0.9
     assert load_bundle(run.folder)[1]["activation"] == "sigmoid"
-    with pytest.raises(UsageError, match="one label a clip"):
+    with pytest.raises(UsageError, match="one label per clip"):
         study.train(store, table(tmp_path, examples), out=tmp_path / "no", recipe=recipe())
 
 

@@ -323,7 +323,7 @@ def test_what_does_not_fit_is_refused(make_clips, clips, tmp_path):
     with pytest.raises(UsageError, match="width 9 and names 4 classes; got 44 clips of width 8 with 4"):
         fit(head, *clips, OPTIONS, activation="softmax", seed=0, folder=tmp_path)
     several = make_clips(8, 0, labels_a_clip=2)
-    with pytest.raises(UsageError, match=r"softmax needs one label a clip; 0.mp4 has"):
+    with pytest.raises(UsageError, match=r"softmax needs one label per clip; 0.mp4 has"):
         trained((several, None), tmp_path)
     with pytest.raises(UsageError, match="loss=cross-entropy with sigmoid needs one label"):
         trained((several, None), tmp_path, activation="sigmoid",
@@ -331,9 +331,9 @@ def test_what_does_not_fit_is_refused(make_clips, clips, tmp_path):
     with pytest.raises(UsageError, match="metric=accuracy needs a single-label task"):
         trained((several, several), tmp_path, activation="sigmoid",
                 options=OPTIONS.model_copy(update={"metric": "accuracy"}))  # fmt: skip
-    with pytest.raises(UsageError, match="4 classes, 0 labels"):
+    with pytest.raises(UsageError, match="4 classes and 0 labels"):
         trained((clips[0], clips[1].subset([])), tmp_path)
-    with pytest.raises(UsageError, match="device is auto"):
+    with pytest.raises(UsageError, match="device must be auto"):
         fit(
             build_head(HEAD, 8, 4),
             *clips,
@@ -344,3 +344,28 @@ def test_what_does_not_fit_is_refused(make_clips, clips, tmp_path):
             device="gpu0",
         )
     assert not any(tmp_path.iterdir())
+
+
+def schedule_of(clips, **options):
+    """The schedule of a head on these clips, one step per epoch."""
+    training = loop.Training(
+        build_head(HEAD, 8, 4),
+        clips,
+        None,
+        TrainingOptions(batch_size=len(clips), learning_rate=1.0, **options),
+        activation="softmax",
+        metric="last",
+        seed=0,
+        settings={},
+        progress=None,
+    )
+    return training.configure_optimizers()["lr_scheduler"]["scheduler"].lr_lambdas[0]
+
+
+def test_rate_rises_in_a_line_and_falls_in_half_a_cosine(clips):
+    factor = schedule_of(clips[0], warmup_epochs=4, epochs=12)
+    factors = [factor(step) for step in range(13)]
+    assert factors[:5] == [0, 0.25, 0.5, 0.75, 1]
+    assert factors[8] == pytest.approx(0.5)
+    assert factors[12] == 0
+    assert schedule_of(clips[0], warmup_epochs=0, epochs=5)(0) == 1

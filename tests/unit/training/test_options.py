@@ -2,7 +2,6 @@ import pytest
 from pydantic import ValidationError
 
 from actiondiff.training.options import TrainingOptions
-from actiondiff.training.schedule import rate_factor
 
 
 def test_warm_up_must_end_before_training_does():
@@ -17,11 +16,3 @@ def test_fields_are_described_and_no_others_taken():
         TrainingOptions(lr=0.1)
     with pytest.raises(ValidationError, match="sigmoid-focal"):
         TrainingOptions(loss="focal")
-
-
-def test_rate_rises_in_a_line_and_falls_in_half_a_cosine():
-    factors = [rate_factor(step, warmup_steps=4, total_steps=12) for step in range(13)]
-    assert factors[:5] == [0, 0.25, 0.5, 0.75, 1]
-    assert factors[8] == pytest.approx(0.5)
-    assert factors[12] == 0
-    assert rate_factor(0, warmup_steps=0, total_steps=5) == 1
