@@ -46,7 +46,7 @@ from torch import Tensor, nn
 
 import actiondiff
 from actiondiff.backbones.base import find_spec
-from actiondiff.backbones.precision import float32_mode
+from actiondiff.backbones.engine.precision import float32_mode
 from actiondiff.errors import UsageError
 from actiondiff.provenance import environment
 

@@ -65,7 +65,7 @@ def maps_with_stored_noise(
             pixel_noise=stored[f"w{number}.cond_noise_x16"][None].float() / 16,
             posterior_noise=stored[f"w{number}.posterior_noise"][None],
         )
-        outputs.append(backbone.unet_maps(encoded, keys))
+        outputs.append(backbone.maps_from(encoded, keys))
     return {key: torch.cat([maps[key] for maps in outputs]) for key in keys}
 
 

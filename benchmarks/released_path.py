@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from actiondiff.backbones.base import WindowBatch, find_spec, load_backbone
 from actiondiff.backbones.random_weights import RandomCheckpoint
 from actiondiff.backbones.svd.backbone import ADDED, SVD
-from actiondiff.backbones.svd.inputs import LATENT_SCALE, Checkpoint, clip_input
+from actiondiff.backbones.svd.inputs import LATENT_SCALE, SVDWeights, clip_input
 from actiondiff.backbones.svd.modules import build_image_encoder, build_unet, build_vae_encoder
 from actiondiff.backbones.svd.schedule import input_scale, noise_condition, sigmas
 from actiondiff.types import FeatureKey
@@ -70,7 +70,7 @@ class ReleasedPath(nn.Module):
         device: Where to compute. On CUDA U-Net and CLIP run under float16 autocast, the VAE in float32.
     """
 
-    def __init__(self, weights: Checkpoint, device: str = "cpu") -> None:
+    def __init__(self, weights: SVDWeights, device: str = "cpu") -> None:
         super().__init__()
         self.device = torch.device(device)
         self.unet = WholeUnet(weights.unet_config)
@@ -83,7 +83,7 @@ class ReleasedPath(nn.Module):
         self._load(self.conditioner_vae, weights, "vae")
         self.requires_grad_(False).eval()
 
-    def _load(self, module: nn.Module, weights: Checkpoint, component: str) -> None:
+    def _load(self, module: nn.Module, weights: SVDWeights, component: str) -> None:
         tensors = weights.tensors(component, list(module.state_dict()), dtype=torch.float32)
         moved = {name: tensor.to(self.device) for name, tensor in tensors.items()}
         module.load_state_dict(moved, strict=True, assign=True)
@@ -185,7 +185,7 @@ def _attends(block: Any) -> bool:
     return bool(getattr(block, "has_cross_attention", False))
 
 
-def our_path(weights: Checkpoint, **options: Any) -> SVD:
+def our_path(weights: SVDWeights, **options: Any) -> SVD:
     """Our backbone of the same networks, on the same weights.
 
     Args:

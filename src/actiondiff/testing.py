@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from actiondiff.backbones.base import Backbone, WindowBatch
 from actiondiff.backbones.engine.run import feature_keys, run
+from actiondiff.backbones.engine.windows import FrameSequence
 from actiondiff.errors import ActionDiffError, UnknownNameError, UsageError
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.options import HeadOptions
@@ -146,9 +147,10 @@ def check_same_bits(backbone: Backbone) -> None:
     keys = feature_keys(backbone, None, None)
     orders: Sequence[list[Frames]] = (videos, videos[::-1])
     for order in orders:
-        for video, features in zip(order, run(backbone, [[video] for video in order], keys), strict=True):
-            found = None if features is None else _own(backbone, features)
-            same = found is not None and np.array_equal(found, alone[video.identity])
+        readers = [FrameSequence([video]) for video in order]
+        for video, (_, features) in zip(order, run(backbone, readers, keys), strict=True):
+            tokens = None if features is None else _own(backbone, features)
+            same = tokens is not None and np.array_equal(tokens, alone[video.identity])
             _expect(same, f"the tokens of a video of {len(video)} frames depend on its neighbours")
 
 

@@ -21,6 +21,7 @@ from actiondiff.backbones.base import (
     specs,
 )
 from actiondiff.backbones.engine.run import feature_keys, run
+from actiondiff.backbones.engine.windows import FrameSequence
 from actiondiff.errors import UsageError
 from actiondiff.testing import BACKBONE_CHECKS, check_backbone, check_inputs_matter, sample_video
 from actiondiff.types import Frames
@@ -168,7 +169,8 @@ def test_every_readable_clip_gives_features(name, clips):
     backbone = build(name)
     keys = feature_keys(backbone, None, None)
     unread = {"made_empty.mp4", "made_truncated_k400_abseiling.mp4"}
-    for (file, chunks), features in zip(clips.items(), run(backbone, clips.values(), keys), strict=True):
+    results = run(backbone, map(FrameSequence, clips.values()), keys)
+    for (file, chunks), (_, features) in zip(clips.items(), results, strict=True):
         assert (features is None) is (file in unread)
         if features is None:
             continue

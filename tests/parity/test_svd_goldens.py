@@ -71,7 +71,7 @@ def test_half_precision_is_near(parity, goldens, stored, dtype, limit):
     keys = [FeatureKey.of(20, layer) for layer in range(1, 14)]
     errors = [
         parity.relative_error(value[0].float().mean((-2, -1)), stored[f"nonoise.{key}.mean"][:5])
-        for key, value in backbone.unet_maps(encoded, keys).items()
+        for key, value in backbone.maps_from(encoded, keys).items()
     ]
     assert len(errors) == 13
     assert max(errors) < limit

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -63,6 +63,11 @@ class BackboneOptions(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    memory_advice: ClassVar[str] = (
+        "smaller frames (--height, --width), a smaller --vae-chunk or half precision (--dtype)"
+    )
+    """What to use where memory does not suffice, for messages."""
 
     preset: str | None = Field(
         None, description="Other defaults under one name, for example economy: a smaller picture."

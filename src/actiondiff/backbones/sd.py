@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from actiondiff.backbones.base import BackboneOptions, BackboneSpec, WindowBatch
-from actiondiff.backbones.engine.run import window_generator
+from actiondiff.backbones.engine.windows import window_generator
 from actiondiff.backbones.frozen import Build, Frozen, Parts, Weights, find_tensors
 from actiondiff.backbones.svd.modules import build_vae_encoder
 from actiondiff.errors import UsageError

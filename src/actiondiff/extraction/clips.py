@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from actiondiff.backbones.engine.ahead import EncodedVideo, WindowInput
+from actiondiff.backbones.engine.encoding import EncodedWindows
+from actiondiff.backbones.engine.windows import EncodedVideo, WindowInput
 from actiondiff.errors import StoreError, VideoError
 from actiondiff.extraction.plan import Item
 from actiondiff.features.latent_file import KeptLatents
@@ -55,7 +56,8 @@ class KeptClip(EncodedVideo):
 
     Args:
         item: What it is.
-        latents: What is kept of it.
+        latents: Its stored windows.
+        encoded_type: `TwoStage.encoded_type` of the backbone.
 
     Attributes:
         item: As given.
@@ -63,15 +65,16 @@ class KeptClip(EncodedVideo):
         problem: What is damaged; then nothing that was made of it counts.
     """
 
-    def __init__(self, item: Item, latents: KeptLatents) -> None:
+    def __init__(self, item: Item, latents: KeptLatents, encoded_type: type[EncodedWindows]) -> None:
         self.item = item
         self.report = latents.report
         self.problem = ""
         self._latents = latents
+        self._encoded_type = encoded_type
 
     def windows(self) -> Iterator[WindowInput]:
         """The windows in order."""
         try:
-            yield from self._latents.windows()
+            yield from self._latents.windows(self._encoded_type)
         except StoreError as error:
             self.problem = str(error)

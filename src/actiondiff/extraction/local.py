@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from actiondiff.backbones.base import Backbone, BackboneOptions, load_backbone
+from actiondiff.backbones.engine.encoding import TwoStage
 from actiondiff.backbones.engine.run import feature_keys
 from actiondiff.errors import StoreError, UsageError
 from actiondiff.extraction.plan import (
@@ -300,7 +301,7 @@ def plan_extraction(
             raise UsageError(f"layers are a list of numbers or names, or 'all'; got {layers!r}.")
         layers = network.taps
     keys = feature_keys(network, timesteps, layers)
-    if keep_latents and not (hasattr(network, "encode") and hasattr(network, "unet_maps")):
+    if keep_latents and not isinstance(network, TwoStage):
         raise UsageError(f"{network.spec.name} has no latents to keep; leave out keep_latents.")
     if decode_threads is not None and decode_threads < 0:
         raise UsageError(f"decode_threads cannot be negative; got {decode_threads}.")
@@ -319,7 +320,13 @@ def plan_extraction(
     kept = kept_videos(target) if target else ()
     base, names = name_videos(videos, root=root, stored_root=target.root if target else None, kept=kept)
     plan = make_plan(
-        names, keys, store=target, shard=shard, retry_failed=retry_failed, keep_latents=keep_latents
+        names,
+        keys,
+        store=target,
+        shard=shard,
+        retry_failed=retry_failed,
+        keep_latents=keep_latents,
+        encoded_type=network.encoded_type if isinstance(network, TwoStage) else None,
     )
     return Extraction(
         folder, base, settings, network, stride, fps, plan, decode_threads, keep_latents=keep_latents

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from actiondiff.features.store import FeatureStore
 from actiondiff.provenance import sha256_of_file
 from actiondiff.types import Example, FeatureKey
 from actiondiff.video.probe import find_videos, probe
+
+if TYPE_CHECKING:
+    from actiondiff.backbones.engine.encoding import EncodedWindows
 
 __all__ = ["Cost", "Item", "Plan", "Videos", "estimate", "kept_videos", "make_plan", "name_videos"]
 
@@ -146,6 +149,7 @@ def make_plan(
     shard: tuple[int, int] | None = None,
     retry_failed: bool = False,
     keep_latents: bool = False,
+    encoded_type: "type[EncodedWindows] | None" = None,
 ) -> Plan:
     """Videos less what is stored. Reads every file once, for its sha256.
 
@@ -157,6 +161,8 @@ def make_plan(
             same part whatever else is asked for.
         retry_failed: Whether contents that failed before are tried again.
         keep_latents: Whether contents whose latents are not kept are to be done, too.
+        encoded_type: `TwoStage.encoded_type` of the backbone, by which latents of deleted files are judged;
+            None: they are taken to hold all that the features need.
 
     Raises:
         UsageError: If the shard is not as described.
@@ -168,7 +174,7 @@ def make_plan(
     absent: dict[str, str] = {}
     for name, path in videos.items():
         try:
-            identity = _identify(path, name, store, keys)
+            identity = _identify(path, name, store, keys, encoded_type)
         except VideoError as error:
             if _is_in(shard, hashlib.sha256(os.fsencode(name)).hexdigest()):
                 absent[name] = str(error)
@@ -233,7 +239,13 @@ def estimate(
     return Cost(num_windows, num_tokens, num_values * size if all_known else None, num_unknown, video_seconds)
 
 
-def _identify(path: Path, name: str, store: FeatureStore | None, keys: Sequence[FeatureKey]) -> str:
+def _identify(
+    path: Path,
+    name: str,
+    store: FeatureStore | None,
+    keys: Sequence[FeatureKey],
+    encoded_type: "type[EncodedWindows] | None",
+) -> str:
     """sha256 of a file; of one that is gone, the store's, if what it kept of it is all that is needed.
 
     Raises:
@@ -242,7 +254,7 @@ def _identify(path: Path, name: str, store: FeatureStore | None, keys: Sequence[
     if not path.is_file():
         row = store.row(name) if store else None
         kept = store.latents(row.identity) if store and row and row.file else None
-        if row and kept and kept.suffice_for(keys):
+        if row and kept and (encoded_type is None or kept.suffice_for(keys, encoded_type)):
             return row.identity
         raise VideoError("this is no file" if path.exists() else "the file does not exist")
     try:

@@ -10,7 +10,9 @@ import torch
 
 from actiondiff.backbones.base import BackboneOptions, find_spec
 from actiondiff.backbones.engine.counting import WindowCost, count_window
+from actiondiff.backbones.engine.encoding import TwoStage
 from actiondiff.backbones.engine.run import run
+from actiondiff.backbones.engine.windows import FrameSequence
 from actiondiff.errors import UsageError
 from actiondiff.extraction.clips import Clip
 from actiondiff.extraction.local import Extraction
@@ -127,8 +129,10 @@ def _groups(extraction: Extraction) -> list[_Group]:
     backbone = extraction.backbone
 
     def kind(item: Item) -> tuple[tuple[FeatureKey, ...], bool]:
-        latents = store.latents(item.identity) if store and item.keys else None
-        return item.keys, bool(latents and latents.suffice_for(item.keys))
+        if store is None or not item.keys or not isinstance(backbone, TwoStage):
+            return item.keys, False
+        latents = store.latents(item.identity)
+        return item.keys, bool(latents and latents.suffice_for(item.keys, backbone.encoded_type))
 
     groups = []
     for (keys, kept), items in groupby(sorted(extraction.plan.todo, key=kind), key=kind):
@@ -185,7 +189,7 @@ def _time(extraction: Extraction, keys: Sequence[FeatureKey]) -> Timing | None:
             torch.cuda.reset_peak_memory_stats(backbone.options.device)
         for _ in range(2):
             start = time.perf_counter()
-            list(run(backbone, [[frames]] * size, keys))
+            list(run(backbone, [FrameSequence([frames])] * size, keys))
         return Timing((time.perf_counter() - start) / size, decoding, _peak_memory(backbone.options))
     return None
 

@@ -16,8 +16,9 @@ from itertools import groupby
 from typing import Self, TypeAlias, TypeVar
 
 from actiondiff.backbones.base import Backbone
-from actiondiff.backbones.engine.ahead import WindowInput
+from actiondiff.backbones.engine.encoding import TwoStage
 from actiondiff.backbones.engine.run import run_as_completed
+from actiondiff.backbones.engine.windows import WindowInput
 from actiondiff.errors import StoreError
 from actiondiff.extraction.clips import Clip, KeptClip
 from actiondiff.extraction.plan import Item
@@ -67,19 +68,19 @@ def work(
         OSError: If the store cannot be written.
     """
     threads = min(_MOST_DECODE_THREADS, os.cpu_count() or 1) if decode_threads is None else decode_threads
-    kept, clips = _sources(store, items, stride, fps)
+    kept, clips = _sources(store, backbone, items, stride, fps)
     with _Writer(len(items), progress) as writer:
         for keys, encoded in _by_keys(kept):
-            for position, features in run_as_completed(
+            for stored, features in run_as_completed(
                 backbone, encoded, keys, decode_threads=min(threads, len(encoded)), progress=on_windows
             ):
-                if encoded[position].problem:  # what was kept is damaged: back to the video
-                    clips.append(Clip(encoded[position].item, stride, fps))
+                if stored.problem:  # the stored windows are damaged: back to the video
+                    clips.append(Clip(stored.item, stride, fps))
                 else:
-                    writer.put(partial(_keep, store, encoded[position], features), encoded[position].item)
+                    writer.put(partial(_keep, store, stored, features), stored.item)
         for keys, videos in _by_keys(clips):
-            latents = _Latents(store, videos, writer) if keep_latents else None
-            for position, features in run_as_completed(
+            latents = _Latents(store, writer) if keep_latents else None
+            for clip, features in run_as_completed(
                 backbone,
                 videos,
                 keys,
@@ -88,23 +89,24 @@ def work(
                 progress=on_windows,
             ):
                 if latents:
-                    latents.finish(position, features)
-                writer.put(partial(_keep, store, videos[position], features), videos[position].item)
+                    latents.finish(clip, features)
+                writer.put(partial(_keep, store, clip, features), clip.item)
         writer.wait()
 
 
 def _sources(
-    store: FeatureStore, items: Sequence[Item], stride: int | None, fps: float | None
+    store: FeatureStore, backbone: Backbone, items: Sequence[Item], stride: int | None, fps: float | None
 ) -> tuple[list[KeptClip], list[Clip]]:
     """Latents where the store has what it takes, videos for the rest."""
     kept: list[KeptClip] = []
     clips: list[Clip] = []
     for item in items:
-        latents = store.latents(item.identity) if item.keys else None
-        if latents and latents.suffice_for(item.keys):
-            kept.append(KeptClip(item, latents))
-        else:
-            clips.append(Clip(item, stride, fps))
+        if item.keys and isinstance(backbone, TwoStage):
+            latents = store.latents(item.identity)
+            if latents and latents.suffice_for(item.keys, backbone.encoded_type):
+                kept.append(KeptClip(item, latents, backbone.encoded_type))
+                continue
+        clips.append(Clip(item, stride, fps))
     return kept, clips
 
 
@@ -133,25 +135,24 @@ def _keep(store: FeatureStore, source: Clip | KeptClip, features: Features | Non
 class _Latents:
     """What the windows of videos were encoded to, on its way into the store."""
 
-    def __init__(self, store: FeatureStore, clips: Sequence[Clip], writer: "_Writer") -> None:
+    def __init__(self, store: FeatureStore, writer: "_Writer") -> None:
         self._store = store
-        self._clips = clips
         self._writer = writer
-        self._open: dict[int, LatentWriter] = {}
+        self._open: dict[Clip, LatentWriter] = {}
 
-    def add(self, position: int, window: WindowInput) -> None:
+    def add(self, clip: Clip, window: WindowInput) -> None:
         """Take a video's next window."""
-        if position not in self._open:
-            identity = self._clips[position].item.identity
-            self._open[position] = LatentWriter(self._store.folder, identity, self._store.fingerprint)
-        full = self._open[position].add(window)
+        if clip not in self._open:
+            identity = clip.item.identity
+            self._open[clip] = LatentWriter(self._store.folder, identity, self._store.fingerprint)
+        full = self._open[clip].add(window)
         if full:
             self._writer.put(full)
 
-    def finish(self, position: int, features: Features | None) -> None:
+    def finish(self, clip: Clip, features: Features | None) -> None:
         """A video has ended; what it lacks of being whole is written if it was read without a problem."""
-        opened = self._open.pop(position, None)
-        if opened and features and not self._clips[position].problem:
+        opened = self._open.pop(clip, None)
+        if opened and features and not clip.problem:
             self._writer.put(opened.finish(features.report))
 
 

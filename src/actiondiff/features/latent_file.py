@@ -10,7 +10,6 @@ float16). A window at 576x1024 takes 3.8 MB, or then 1.9 MB.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from actiondiff.backbones.engine.ahead import EncodedVideo, WindowInput
-from actiondiff.backbones.engine.network import join_encoded
-from actiondiff.backbones.svd.inputs import LATENT_SCALE, Encoded
+from actiondiff.backbones.engine.encoding import EncodedWindows
+from actiondiff.backbones.engine.windows import WindowInput
 from actiondiff.errors import StoreError
 from actiondiff.features.feature_file import Tensors, read_entry, read_tensors, tensor_sum, write_entry
 from actiondiff.types import DecodeReport, FeatureKey, Window
@@ -31,8 +29,6 @@ __all__ = ["KeptLatents", "LatentWriter", "find_latents", "latent_files", "laten
 
 _FOLDER = "latents"
 _PART_WINDOWS = 16
-_NEEDED = {"clip": {"embeddings"}, "vae": {"latents"}}  # by taps that are no layers
-_NEEDED_BY_LAYERS = {"latents", "conditioning", "spatial", "temporal"}
 
 
 class LatentWriter:
@@ -77,8 +73,13 @@ class LatentWriter:
         return partial(_write, path, about, items)
 
 
-class KeptLatents(EncodedVideo):
-    """A video's kept windows; see `find_latents`."""
+class KeptLatents:
+    """A video's stored windows; see `find_latents`.
+
+    Attributes:
+        report: How decoding went when the windows were encoded.
+        identity: Identity of the video.
+    """
 
     def __init__(self, paths: Sequence[Path], entries: Sequence[Mapping[str, Any]]) -> None:
         report = entries[-1]["report"]
@@ -87,13 +88,21 @@ class KeptLatents(EncodedVideo):
         self._paths = paths
         self._entries = entries
 
-    def suffice_for(self, keys: Sequence[FeatureKey]) -> bool:
-        """Whether these features can be made of them."""
-        needed = set().union(*(_NEEDED.get(key.layer, _NEEDED_BY_LAYERS) for key in keys))
+    def suffice_for(self, keys: Sequence[FeatureKey], encoded_type: type[EncodedWindows]) -> bool:
+        """Whether a backbone can compute these features from them.
+
+        Args:
+            keys: Features.
+            encoded_type: `TwoStage.encoded_type` of the backbone.
+        """
+        needed = encoded_type.needed_for(keys)
         return all(needed <= set(entry["shapes"]) for entry in self._entries)
 
-    def windows(self) -> Iterator[WindowInput]:
-        """The windows in order; a part of them is held in memory at a time.
+    def windows(self, encoded_type: type[EncodedWindows]) -> Iterator[WindowInput]:
+        """The windows in order; one part of them at a time is held in memory.
+
+        Args:
+            encoded_type: `TwoStage.encoded_type` of the backbone that they are for.
 
         Raises:
             StoreError: If a part is damaged.
@@ -102,7 +111,7 @@ class KeptLatents(EncodedVideo):
             tensors = read_tensors(path)
             if damages := _damages(entry, tensors):
                 raise StoreError(f"{path}: {'; '.join(damages)}.")
-            encoded = _unpack(tensors, entry["shapes"])
+            encoded = _unpack(tensors, entry["shapes"], encoded_type.multiples)
             for n, slots in enumerate(tensors["slots"].tolist()):
                 own = {name: tensor[n : n + 1] for name, tensor in encoded.items()}
                 yield WindowInput(
@@ -110,7 +119,7 @@ class KeptLatents(EncodedVideo):
                     identity=self.identity,
                     frame_index=tensors["frame_index"][n],
                     seconds=tensors["seconds"][n] if "seconds" in tensors else None,
-                    encoded=Encoded(**own),
+                    encoded=encoded_type(**own),
                     batch=entry["batch"],
                 )
 
@@ -172,14 +181,12 @@ def _write(path: Path, about: Mapping[str, Any], items: Sequence[WindowInput]) -
     seconds = [item.seconds for item in items if item.seconds is not None]
     if len(seconds) == len(items):
         tensors["seconds"] = np.stack(seconds)
-    encoded = join_encoded([item.encoded for item in items if item.encoded])
-    present = {part.name: getattr(encoded, part.name) for part in fields(Encoded)}
-    whole: dict[str, Tensor] = {name: tensor for name, tensor in present.items() if tensor is not None}
+    encoded = EncodedWindows.joined([item.encoded for item in items if item.encoded])
+    whole = encoded.tensors()
     shapes = {name: list(tensor.shape[1:]) for name, tensor in whole.items()}
-    if whole.keys() >= {"latents", "conditioning"} and _same(
-        whole["latents"], LATENT_SCALE * whole["conditioning"]
-    ):
-        del whole["latents"]
+    for name, (other, factor) in encoded.multiples.items():
+        if {name, other} <= whole.keys() and _same(whole[name], factor * whole[other]):
+            del whole[name]
     tensors |= {name: _pack(tensor) for name, tensor in whole.items()}
     sums = {name: tensor_sum(tensor) for name, tensor in tensors.items()}
     write_entry(path, {**about, "shapes": shapes, "sums": sums}, tensors)
@@ -195,15 +202,18 @@ def _pack(tensor: Tensor) -> NDArray[Any]:
     return array
 
 
-def _unpack(tensors: Tensors, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-    """The other way round, for the tensors whose shapes these are."""
+def _unpack(
+    tensors: Tensors, shapes: Mapping[str, Sequence[int]], multiples: Mapping[str, tuple[str, float]]
+) -> dict[str, Tensor]:
+    """Inverse of `_pack` for all tensors of a file, with those that are multiples of others restored."""
     unpacked = {}
     for name, shape in shapes.items():
         if name in tensors:
             tensor = torch.from_numpy(tensors[name]).float()
             unpacked[name] = tensor.expand(len(tensor), *shape)
-    if "latents" in shapes and "latents" not in tensors:
-        unpacked["latents"] = LATENT_SCALE * unpacked["conditioning"]
+    for name, (other, factor) in multiples.items():
+        if name in shapes and name not in tensors:
+            unpacked[name] = factor * unpacked[other]
     return unpacked
 
 

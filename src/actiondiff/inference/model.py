@@ -3,7 +3,7 @@
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -140,7 +140,7 @@ class ActionDiff:
             UsageError: If there are no frames.
         """
         reading = self._open(video, progress)
-        features = next(run(self.backbone, [reading], self._keys))
+        _, features = next(run(self.backbone, [reading], self._keys))
         if features is None:
             raise VideoError(f"{reading.name}: {reading.report.reason if reading.report else 'no frame'}.")
         return features
@@ -232,24 +232,20 @@ class ActionDiff:
     ) -> Iterator[tuple[str, Features | DecodeReport]]:
         if isinstance(videos, str | os.PathLike):
             raise UsageError(f"several videos are given as a list of paths; got {videos!r}.")
-        opened: list[tuple[str, Reading | _Unreadable]] = []
 
-        def readers() -> Iterator[Iterable[Frames]]:
+        def readers() -> Iterator[Reading | _Unreadable]:
             for video in videos:
                 try:
-                    reader: Reading | _Unreadable = self._open(video)
+                    yield self._open(video)
                 except VideoError as error:
-                    reader = _Unreadable(str(error))
-                opened.append((os.fspath(video), reader))
-                yield reader
+                    yield _Unreadable(os.fspath(video), str(error))
 
-        for features in run(self.backbone, readers(), self._keys):
-            name, reader = opened.pop(0)
+        for reader, features in run(self.backbone, readers(), self._keys):
             if features is None:
-                assert reader.report is not None  # it is of a file
-                yield name, reader.report
+                assert reader.report is not None  # the frames came from a file
+                yield reader.name, reader.report
             else:
-                yield name, features
+                yield reader.name, features
 
     def classify(self, features: Features, name: str) -> Prediction:
         """Apply the head to features, rounded as the store rounds them."""
@@ -271,17 +267,15 @@ class ActionDiff:
         return read_chunks(video, self.config["features"]["sampling"], progress=progress)
 
 
-class _Unreadable(Sequence[Frames]):
-    """Stands for a file that cannot even be opened: no frames, and a report that says why."""
+class _Unreadable:
+    """Reader of a file that cannot even be opened: it gives no frames, and its report says why."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, name: str, reason: str) -> None:
+        self.name = name
         self.report = DecodeReport("failed", reason)
 
-    def __len__(self) -> int:
-        return 0
-
-    def __getitem__(self, index: Any) -> Any:
-        raise IndexError(index)
+    def __iter__(self) -> Iterator[Frames]:
+        return iter(())
 
 
 def _name(video: Video) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from actiondiff.backbones.base import Backbone
 from actiondiff.backbones.engine.run import run
+from actiondiff.backbones.engine.windows import FrameSequence
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.types import Array, DecodeReport, FeatureKey, Features, Frames
 from actiondiff.video.opening import Progress, Reading, Video, picture_size, read_chunks
@@ -76,7 +77,8 @@ def cell_tokens(
     parts: list[Features] = []
     sampled: list[Array] = []
     shape = (1, 1)
-    for features in run(backbone, ([chunk] for chunk in reading), keys, maps=True):
+    chunks = (FrameSequence([chunk], chunk.report) for chunk in reading)
+    for _, features in run(backbone, chunks, keys, maps=True):
         assert features is not None  # each chunk has frames
         shape = features.maps[keys[0]].shape[-2:]
         sampled.append(np.concatenate([_sample(features.maps[key], grid) for key in keys], axis=-1))
@@ -128,8 +130,11 @@ def patch_tokens(
         read_chunks(video, sampling, progress=_part(progress, number, len(places)))
         for number in range(len(places))
     ]
-    patches = (_cut(chunks, place, grid, overlap) for chunks, place in zip(readings, places, strict=True))
-    parts = [part for part in run(backbone, patches, keys) if part is not None]
+    patches = [
+        FrameSequence(_cut(chunks, place, grid, overlap))
+        for chunks, place in zip(readings, places, strict=True)
+    ]
+    parts = [part for _, part in run(backbone, patches, keys) if part is not None]
     if len(parts) < len(places):
         raise _nothing(readings[0])
     tokens = np.stack([np.concatenate([part.tokens[key] for key in keys], axis=1) for part in parts], axis=1)

@@ -23,7 +23,7 @@ from transformers import (
 from actiondiff import FeatureStore, Frames, load_backbone, read_video
 from actiondiff.backbones import base
 from actiondiff.backbones.base import BackboneOptions, WindowBatch, build_backbone, find_spec, specs
-from actiondiff.backbones.engine.run import window_generator
+from actiondiff.backbones.engine.windows import window_generator
 from actiondiff.backbones.frozen import fit_to
 from actiondiff.backbones.image import build_dinov3
 from actiondiff.backbones.sd import build_networks, signal_shares

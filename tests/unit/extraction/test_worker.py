@@ -9,6 +9,7 @@ import torch
 
 from actiondiff import FeatureStore, extract_features, load_backbone
 from actiondiff.backbones.engine.run import run, run_as_completed
+from actiondiff.backbones.engine.windows import FrameSequence
 from actiondiff.backbones.svd.inputs import InputEncoder
 from actiondiff.backbones.svd.taps import Encoder
 from actiondiff.errors import UsageError
@@ -40,10 +41,11 @@ def video(count: int, seed: int, side: int = 24) -> Frames:
 def test_results_come_in_order_whatever_finishes_first(backbone, threads):
     lengths = [40, 3, 0, 9, 1]
     videos = [video(count, seed) for seed, count in enumerate(lengths)]
-    readers = [[one[n : n + 2] for n in range(0, len(one), 2)] for one in videos]
+    readers = [FrameSequence([one[n : n + 2] for n in range(0, len(one), 2)]) for one in videos]
     results = list(run(backbone, readers, [KEY], decode_threads=threads))
-    assert [0 if found is None else len(found) for found in results] == lengths
-    for one, found in zip(videos, results, strict=True):
+    assert [reader for reader, _ in results] == readers
+    assert [0 if found is None else len(found) for _, found in results] == lengths
+    for one, (_, found) in zip(videos, results, strict=True):
         if found is not None:
             assert found.identity == one.identity
             assert np.array_equal(found[KEY], backbone.extract(one)[KEY])
@@ -58,13 +60,12 @@ def test_a_long_video_does_not_hold_up_the_short_ones(backbone):
         assert released.wait(60)
         yield video(4, 0)
 
-    results = run_as_completed(
-        backbone, [long(), *[[video(4, seed)] for seed in range(1, 9)]], [KEY], decode_threads=2
-    )
-    first = [next(results)[0] for _ in range(4)]
+    readers = [FrameSequence(long()), *[FrameSequence([video(4, seed)]) for seed in range(1, 9)]]
+    results = run_as_completed(backbone, readers, [KEY], decode_threads=2)
+    first = [readers.index(next(results)[0]) for _ in range(4)]
     assert 0 not in first
     released.set()
-    assert sorted([*first, *[position for position, _ in results]]) == list(range(9))
+    assert sorted([*first, *[readers.index(reader) for reader, _ in results]]) == list(range(9))
 
 
 def test_what_is_read_ahead_is_bounded(backbone):
@@ -75,8 +76,9 @@ def test_what_is_read_ahead_is_bounded(backbone):
             taken.append(number)
             yield video(4, 0)
 
-    results = run_as_completed(backbone, [[video(4, 1)], chunks()], [KEY], decode_threads=2)
-    assert next(results)[0] == 0
+    readers = [FrameSequence([video(4, 1)]), FrameSequence(chunks())]
+    results = run_as_completed(backbone, readers, [KEY], decode_threads=2)
+    assert next(results)[0] is readers[0]
     size, window = backbone.options.batch, backbone.options.window
     passed = backbone.num_calls * size
     assert len(taken) <= passed + 2 * size + window
@@ -90,14 +92,15 @@ def test_an_error_of_a_reader_is_raised_where_features_are_taken(backbone):
         yield video(4, 0)
         raise KeyError("what no one foresaw")
 
+    readers = [FrameSequence(chunks) for chunks in ([video(30, 1)], broken(), [video(30, 2)])]
     with pytest.raises(KeyError, match="foresaw"):
-        list(run(backbone, [[video(30, 1)], broken(), [video(30, 2)]], [KEY], decode_threads=2))
+        list(run(backbone, readers, [KEY], decode_threads=2))
     assert decoders() == []
 
 
 def test_large_frames_are_read_by_one_thread_at_a_time(backbone, monkeypatch):
     monkeypatch.setattr(
-        "actiondiff.backbones.engine.ahead._LARGE", 2 * 4 * 8 * 11 * 3
+        "actiondiff.backbones.engine.reading._LARGE", 2 * 4 * 8 * 11 * 3
     )  # one window and the next
     inside, most = Counter(), []
     lock = threading.Lock()
@@ -112,13 +115,13 @@ def test_large_frames_are_read_by_one_thread_at_a_time(backbone, monkeypatch):
         with lock:
             del inside[name]
 
-    list(run(backbone, [reader(n) for n in range(6)], [KEY], decode_threads=4))
+    list(run(backbone, [FrameSequence(reader(n)) for n in range(6)], [KEY], decode_threads=4))
     assert max(most) == 1
 
 
 def test_torchs_threads_are_as_they_were(backbone):
     before = torch.get_num_threads()
-    list(run(backbone, [[video(30, 1)]] * 3, [KEY], decode_threads=3))
+    list(run(backbone, [FrameSequence([video(30, 1)])] * 3, [KEY], decode_threads=3))
     assert torch.get_num_threads() == before
 
 

@@ -60,7 +60,7 @@ def test_features_for_prediction_are_the_stored_ones(world, model):
     store = FeatureStore.open(world / "features")
     for video in store.videos():
         reader = iter_video(world / "clips" / video, stride=2)
-        features = next(run_backbone(model.backbone, [reader], model._keys))
+        features = next(run_backbone(model.backbone, [reader], model._keys))[1]
         (key,) = model._keys
         assert np.array_equal(features.tokens[key].astype(np.float16), store.read(video).tokens[key])
 
@@ -119,7 +119,9 @@ def test_long_videos_are_predicted_in_spans_and_averaged(world, model):
 def test_prediction_rounds_as_the_store_does(world, model):
     """Features that are equal in half precision are equal to the model; to one of a float32 store not."""
     (key,) = model._keys
-    features = next(run_backbone(model.backbone, [iter_video(world / "clips/dark/0.mp4", stride=2)], [key]))
+    _, features = next(
+        run_backbone(model.backbone, [iter_video(world / "clips/dark/0.mp4", stride=2)], [key])
+    )
     rounded = replace(features, tokens={key: features.tokens[key].astype(np.float16).astype(np.float32)})
     assert not np.array_equal(features.tokens[key], rounded.tokens[key])
     assert model.classify(features, "a").probabilities == model.classify(rounded, "a").probabilities

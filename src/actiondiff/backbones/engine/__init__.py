@@ -1,1 +1,1 @@
-"""Running a frozen backbone: windows in batches, pooled into features."""
+"""Runs a frozen backbone over videos: windows pass in batches and are pooled into features."""

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from actiondiff.backbones.base import Backbone
-from actiondiff.backbones.engine.ahead import WindowInput
 from actiondiff.backbones.engine.network import Network
+from actiondiff.backbones.engine.windows import WindowInput
 from actiondiff.types import FeatureKey, Window
 
 __all__ = ["choose_batch"]

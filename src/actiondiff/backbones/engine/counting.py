@@ -1,7 +1,7 @@
 """What a window costs, counted on the meta device: shapes pass the network, nothing is computed or read."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from actiondiff.backbones.base import (
     find_spec,
     specs,
 )
+from actiondiff.backbones.engine.encoding import EncodedWindows, TwoStage
 from actiondiff.types import FeatureKey
 
 __all__ = ["WindowCost", "count_window"]
@@ -64,26 +65,27 @@ def count_window(
     chosen = options.model_copy(update={name: changes[name] for name in changes})
     known = specs()[name]
     shapes = find_spec(RANDOM + name) if known.architecture else known
-    backbone: Any = build_backbone(shapes, chosen)
+    backbone = build_backbone(shapes, chosen)
     size = (1, chosen.window or 1, 3, chosen.height or 1, chosen.width or 1)
     batch = WindowBatch(torch.empty(size, device="meta"), (size[1],), ("",), (0,))
     whole, rest = FlopCounterMode(display=False), FlopCounterMode(display=False)
     with torch.inference_mode():
         with whole:
             maps = backbone.maps(batch, keys)
-        encoded = backbone.encode(batch, keys) if hasattr(backbone, "encode") else None
-        with rest:
-            if encoded:
-                backbone.unet_maps(encoded, keys)
+        encoded = None
+        if isinstance(backbone, TwoStage):
+            encoded = backbone.encode(batch, keys)
+            with rest:
+                backbone.maps_from(encoded, keys)
     return WindowCost(
         flop=float(whole.get_total_flops()),
         flop_of_latents=float(rest.get_total_flops()),
         widths={key: value.shape[2] for key, value in maps.items()},
-        latent_bytes=_kept_bytes(encoded) if encoded else 0,
+        latent_bytes=_stored_bytes(encoded) if encoded else 0,
     )
 
 
-def _kept_bytes(encoded: Any) -> int:
-    """Latents themselves are not kept where they are the conditioning times a number, as is usual."""
-    tensors = (getattr(encoded, part.name) for part in fields(encoded) if part.name != "latents")
-    return sum(_FLOAT32_BYTES * tensor.numel() for tensor in tensors if tensor is not None)
+def _stored_bytes(encoded: EncodedWindows) -> int:
+    """Bytes on disk; tensors that are multiples of others, as they usually are, are not stored."""
+    tensors = encoded.tensors().items()
+    return sum(_FLOAT32_BYTES * tensor.numel() for name, tensor in tensors if name not in encoded.multiples)

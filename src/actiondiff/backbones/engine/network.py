@@ -1,68 +1,52 @@
-"""A backbone as it is fed: batches of its own size, or of fewer windows once memory did not suffice."""
+"""Passes batches of windows through a backbone, in smaller parts once memory did not suffice for a batch."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from actiondiff.backbones.base import Backbone, WindowBatch
-from actiondiff.backbones.engine.ahead import WindowInput, cpu_threads
-from actiondiff.backbones.precision import float32_mode
+from actiondiff.backbones.engine.encoding import EncodedWindows, TwoStage
+from actiondiff.backbones.engine.precision import cpu_threads, float32_mode
+from actiondiff.backbones.engine.windows import WindowInput
 from actiondiff.errors import UsageError
 from actiondiff.types import FeatureKey
 
-if TYPE_CHECKING:
-    from actiondiff.backbones.svd.inputs import Encoded
+__all__ = ["Network", "Outputs"]
 
-__all__ = ["Encoding", "Network", "Outputs", "change_tensors", "join_encoded"]
-
-_Encoded = TypeVar("_Encoded", bound="Encoded")
 _Maps = dict[FeatureKey, Tensor]
-
-
-class Encoding(Protocol):
-    """A backbone whose work has two halves: what is the same for all timesteps, and what is not."""
-
-    def encode(self, windows: WindowBatch, keys: Sequence[FeatureKey] | None = None) -> "Encoded":
-        """The first half, as far as these keys need it."""
-        ...
-
-    def unet_maps(self, encoded: "Encoded", keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
-        """The second half; see `Backbone.maps`."""
-        ...
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What comes of a batch, on the device, which may still be at work on it.
+    """Results of a batch, on the device, which may still be computing them.
 
     Attributes:
         pooled: Key -> (B, S, C) float32, spatial means.
         maps: Key -> (B, S, C, h, w) float32, if they are kept.
-        encoded: What the windows were encoded to, if that is kept.
-        batch: Windows that passed together, if fewer than the backbone's own batch.
+        encoded: The windows after the first stage, if that is kept.
+        batch: Number of windows that passed together, if less than the backbone's own batch.
     """
 
     pooled: _Maps
     maps: _Maps
-    encoded: "Encoded | None"
+    encoded: EncodedWindows | None
     batch: int | None
 
 
 class Network:
-    """A backbone, what is asked of it, and how many windows its memory holds.
+    """A backbone, the features asked of it, and the number of windows that fit into memory.
 
     Args:
-        backbone: It; with `keep_encoded` or for encoded windows an `Encoding`, too.
-        keys: What it is to give.
+        backbone: The backbone; for encoded windows and with `keep_encoded` it must be `TwoStage`.
+        keys: Features to compute.
         keep_maps: Whether un-pooled outputs are kept.
-        keep_encoded: Whether what windows are encoded to is kept.
+        keep_encoded: Whether windows are kept as they are after the first stage.
 
     Attributes:
-        size: Windows a batch.
-        threads: CPU threads that it computes with.
+        size: Number of windows per batch.
+        threads: CPU threads that the backbone computes with.
     """
 
     def __init__(
@@ -81,9 +65,9 @@ class Network:
         self._keep_encoded = keep_encoded
 
     def launch(self, items: Sequence[WindowInput]) -> Outputs:
-        """Start a batch of at most `size` windows; a GPU goes on with it when this returns.
+        """Start a batch of at most `size` windows; a GPU may still be computing when this returns.
 
-        Float32 is full precision here, also on a GPU, unless a part of the backbone says otherwise.
+        Float32 means full precision here, also on a GPU, unless a part of the backbone sets another mode.
 
         Raises:
             UsageError: If memory does not suffice for a single window.
@@ -97,16 +81,17 @@ class Network:
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
                     raise
-            self._halve()  # here, where nothing holds on to what the pass had allocated
+            self._halve()  # outside the except block, where nothing holds on to the memory of the failed pass
+        encoded = [part.encoded for part in parts if part.encoded]
         return Outputs(
             pooled={key: torch.cat([part.pooled[key] for part in parts]) for key in parts[0].pooled},
             maps={key: torch.cat([part.maps[key] for part in parts]) for key in parts[0].maps},
-            encoded=join_encoded([part.encoded for part in parts if part.encoded]),
+            encoded=EncodedWindows.joined(encoded) if encoded else None,
             batch=self._rows if self._rows < self.size else None,
         )
 
     def _pass(self, items: Sequence[WindowInput]) -> Outputs:
-        """As many windows as pass together; if they are fewer, the last one is repeated and then dropped."""
+        """Compute one part of a batch; a short part is filled by repeating its last window, then cut."""
         count = len(items)
         filled = [*items, *[items[-1]] * (self._rows - count)]
         pooled: _Maps = {}
@@ -118,28 +103,31 @@ class Network:
                 pooled[key] = value.mean((-2, -1))
                 if self._keep_maps:
                     maps[key] = value
-            kept = encoded and change_tensors(encoded, lambda tensor: tensor[:count])
-        return Outputs(pooled, maps, kept, None)
+            encoded = encoded and encoded.changed(lambda tensor: tensor[:count])
+        return Outputs(pooled, maps, encoded, None)
 
-    def _compute(self, items: Sequence[WindowInput]) -> "tuple[_Maps, Encoded | None]":
-        backbone: Any = self._backbone
-        given = join_encoded([item.encoded for item in items if item.encoded])
-        if given:
+    def _compute(self, items: Sequence[WindowInput]) -> tuple[_Maps, EncodedWindows | None]:
+        """Un-pooled maps of a full batch, and its encoded windows if they are to be kept."""
+        backbone = self._backbone
+        # Windows that were encoded before skip the first stage.
+        if encoded_items := [item.encoded for item in items if item.encoded]:
+            assert isinstance(backbone, TwoStage), "only a two-stage backbone takes encoded windows"
             device = torch.device(backbone.options.device)
-            moved = change_tensors(given, lambda tensor: tensor.to(device))
-            return backbone.unet_maps(moved, self._keys), None
+            moved = EncodedWindows.joined(encoded_items).changed(lambda tensor: tensor.to(device))
+            return backbone.maps_from(moved, self._keys), None
         batch = self._batch(items)
         if not self._keep_encoded:
             return backbone.maps(batch, self._keys), None
-        # all that the U-Net needs, whatever is asked for now
+        assert isinstance(backbone, TwoStage), "only a two-stage backbone encodes windows"
+        # What is kept has to serve any layer later, whatever is asked for now.
         usual = FeatureKey.of(backbone.spec.timestep, backbone.spec.layer)
         encoded = backbone.encode(batch, [*self._keys, usual])
-        return backbone.unet_maps(encoded, self._keys), encoded
+        return backbone.maps_from(encoded, self._keys), encoded
 
     def _batch(self, items: Sequence[WindowInput]) -> WindowBatch:
         pixels = [item.pixels for item in items if item.pixels is not None]
         assert len(pixels) == len(items), "encoded windows share no batch with others"
-        prepared = {id(part): part for part in pixels}  # a repeated window is prepared once
+        prepared = {id(part): part for part in pixels}  # a repeated window is preprocessed once
         for name, part in prepared.items():
             if part.dtype == torch.uint8:
                 prepared[name] = self._backbone.preprocess(part)
@@ -154,33 +142,17 @@ class Network:
         """Let half as many windows pass together from now on.
 
         Raises:
-            UsageError: If that would be none.
+            UsageError: If only one window passes already.
         """
         options = self._backbone.options
         if self._rows == 1:
             raise UsageError(
                 f"the memory of {options.device} does not suffice for one window of {options.window} frames "
-                f"at {options.height}x{options.width}. Use smaller frames (--height, --width), a smaller "
-                "--vae-chunk or half precision (--dtype)."
+                f"at {options.height}x{options.width}. Use {options.memory_advice}."
             )
         self._rows = -(-self._rows // 2)
         if torch.device(options.device).type == "cuda":
             torch.cuda.empty_cache()
-
-
-def change_tensors(encoded: _Encoded, change: Callable[[Tensor], Tensor]) -> _Encoded:
-    """Encoded windows with every tensor changed."""
-    tensors = {part.name: getattr(encoded, part.name) for part in fields(encoded)}
-    changed = {name: change(tensor) for name, tensor in tensors.items() if tensor is not None}
-    return replace(encoded, **changed)
-
-
-def join_encoded(parts: "Sequence[Encoded]") -> "Encoded | None":
-    """Encoded windows as one batch; None if there are none."""
-    if len(parts) < 2:
-        return parts[0] if parts else None
-    names = [part.name for part in fields(parts[0]) if getattr(parts[0], part.name) is not None]
-    return replace(parts[0], **{name: torch.cat([getattr(part, name) for part in parts]) for name in names})
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

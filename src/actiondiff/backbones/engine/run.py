@@ -1,39 +1,42 @@
 """The one function that makes a feature: windows through a backbone, pooled, without padding, averaged.
 
-`backbone.extract`, bulk extraction, prediction and localisation all come through here. Batches always have
-the backbone's own shape (short ones are filled with repeats, which are dropped), and the number of threads
-is the backbone's, because both change rounding: so a feature's bits depend on nothing but its own video. Only
-where memory does not suffice for a batch, fewer windows pass together from then on, and features say so.
+`backbone.extract`, bulk extraction, prediction and localisation all use it. Batches always have the size that
+the backbone's options give (short ones are filled with repeats, which are dropped), and so does the number of
+CPU threads, because both change rounding: so the bits of a feature depend on nothing but its own video. Only
+where memory does not suffice for a batch do fewer windows pass together from then on; features record that.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Generic, TypeAlias, TypeVar
 
 import numpy as np
-import torch
 
 from actiondiff.backbones.base import Backbone
-from actiondiff.backbones.engine.ahead import Source, WindowInput, read_ahead, read_in_turn
-from actiondiff.backbones.engine.network import Network, Outputs, change_tensors
+from actiondiff.backbones.engine.network import Network, Outputs
+from actiondiff.backbones.engine.reading import read_ahead, read_in_turn
+from actiondiff.backbones.engine.windows import FrameSequence, VideoSource, WindowInput
 from actiondiff.errors import UnknownNameError, UsageError
-from actiondiff.types import Array, DecodeReport, FeatureKey, Features, Frames
+from actiondiff.types import Array, FeatureKey, Features, Frames
 
-__all__ = ["Keep", "extract", "feature_keys", "run", "run_as_completed", "window_generator"]
+__all__ = ["Keep", "extract", "feature_keys", "run", "run_as_completed"]
 
-
-def window_generator(seed: int, identity: str, first_frame: int, purpose: str) -> torch.Generator:
-    """A CPU generator fixed by the seed, the video's content, the window's place and the purpose alone."""
-    digest = hashlib.sha256(f"{seed}/{identity}/{first_frame}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+Source = TypeVar("Source", bound=VideoSource)
+Keep: TypeAlias = Callable[[Source, WindowInput], None]
+"""`keep(reader, window)` is called for every window, in order within a video. In place of its pixels the
+window has what the backbone's first stage made of it, on the CPU, with B = 1."""
 
 
 def feature_keys(
     backbone: Backbone, timesteps: Sequence[int] | None, layers: Sequence[int | str] | None
 ) -> list[FeatureKey]:
-    """Keys of all timesteps x layers; the backbone's own where None. Checked before anything is computed.
+    """Keys of all timesteps x layers, checked before anything is computed.
+
+    Args:
+        backbone: The backbone.
+        timesteps: Diffusion timesteps; None for the backbone's own.
+        layers: Numbers or names of layers; None for the backbone's own.
 
     Raises:
         UsageError: If a timestep does not exist.
@@ -65,21 +68,23 @@ def extract(
 ) -> Features:
     """Features of one video's frames.
 
+    Args:
+        backbone: The frozen network.
+        frames: The sampled frames of one video.
+        timesteps: Diffusion timesteps; None for the backbone's own.
+        layers: Numbers or names of layers; None for the backbone's own.
+        maps: Whether to return the un-pooled layers too.
+
     Raises:
-        UsageError: If there is no frame, or a timestep does not exist.
+        UsageError: If there are no frames, or a timestep does not exist.
         UnknownNameError: If a layer does not exist.
     """
     if not len(frames):
         raise UsageError("no frames to extract features from: got 0.")
-    result = next(run(backbone, [[frames]], feature_keys(backbone, timesteps, layers), maps=maps))
-    assert result is not None
-    return result
-
-
-Keep: TypeAlias = Callable[[int, WindowInput], None]
-"""`keep(position, window)` is called for every window, in order within a video, with what it was encoded to
-(on the CPU, B = 1) in place of its pixels."""
-_Row: TypeAlias = tuple[int, WindowInput]  # position of its video, and the window
+    reader = FrameSequence([frames], frames.report)
+    _, features = next(run(backbone, [reader], feature_keys(backbone, timesteps, layers), maps=maps))
+    assert features is not None
+    return features
 
 
 def run(
@@ -89,27 +94,28 @@ def run(
     *,
     maps: bool = False,
     decode_threads: int = 0,
-) -> Iterator[Features | None]:
+) -> Iterator[tuple[Source, Features | None]]:
     """Features of many videos, in order; windows of different videos share batches.
 
     Args:
         backbone: The frozen network.
-        readers: One iterable of frame chunks a video; a `VideoReader`, or a list with one `Frames`.
-        keys: What to extract.
-        maps: Whether to keep the un-pooled layers too.
-        decode_threads: How many threads read ahead, one a video. 0: readers are taken one after the other,
-            and only as far as batches need.
+        readers: One reader per video, for example a `VideoReader`, or a `FrameSequence` for frames in memory.
+        keys: Features to extract.
+        maps: Whether to return the un-pooled layers too.
+        decode_threads: Number of threads that read ahead, one video each. 0: readers are read one after the
+            other, and only as far as batches need.
 
     Yields:
-        Features of each video, or None for one that gave no frame.
+        Each reader with its video's features, or with None if it gave no frame.
     """
-    waiting: dict[int, Features | None] = {}
+    finished: dict[int, tuple[Source, Features | None]] = {}
     following = 0
-    completed = run_as_completed(backbone, readers, keys, maps=maps, decode_threads=decode_threads)
-    for position, features in completed:
-        waiting[position] = features
-        while following in waiting:
-            yield waiting.pop(following)
+    for position, reader, features in _completed_videos(
+        backbone, readers, keys, maps=maps, decode_threads=decode_threads
+    ):
+        finished[position] = reader, features
+        while following in finished:
+            yield finished.pop(following)
             following += 1
 
 
@@ -120,83 +126,114 @@ def run_as_completed(
     *,
     maps: bool = False,
     decode_threads: int = 0,
-    keep: Keep | None = None,
+    keep: Keep[Source] | None = None,
     progress: Callable[[int], None] | None = None,
-) -> Iterator[tuple[int, Features | None]]:
-    """As `run`, but each video's features come as soon as they are complete.
+) -> Iterator[tuple[Source, Features | None]]:
+    """As `run`, but each video's features are yielded as soon as they are complete, in any order.
 
     Args:
-        backbone: See `run`; with `keep` and for encoded videos one that is an `Encoding`, too.
-        readers: See `run`; either all of them frames, or all of them encoded videos.
+        backbone: See `run`; with `keep` and for encoded videos the backbone must be `TwoStage`.
+        readers: See `run`; either all of them read frames, or all of them are encoded videos.
         keys: See `run`.
         maps: See `run`.
         decode_threads: See `run`.
-        keep: Given what every window is encoded to.
-        progress: Told how many windows passed, after each batch.
+        keep: Called with every window after the backbone's first stage.
+        progress: Called after each batch with the number of windows that passed.
 
     Yields:
-        Position among the readers, and features or None.
+        See `run`.
 
     Raises:
         UsageError: If memory does not suffice for a single window.
     """
+    completed = _completed_videos(
+        backbone, readers, keys, maps=maps, decode_threads=decode_threads, keep=keep, progress=progress
+    )
+    with closing(completed):
+        for _, reader, features in completed:
+            yield reader, features
+
+
+def _completed_videos(
+    backbone: Backbone,
+    readers: Iterable[Source],
+    keys: Sequence[FeatureKey],
+    *,
+    maps: bool = False,
+    decode_threads: int = 0,
+    keep: Keep[Source] | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Generator[tuple[int, Source, Features | None], None, None]:
+    """Position, reader and features of each video, as soon as they are complete."""
     network = Network(backbone, keys, keep_maps=maps, keep_encoded=keep is not None)
-    videos: dict[int, _Video] = {}
+    videos: dict[int, _VideoInProgress[Source]] = {}
     pending: list[_Row] = []
-    flights: list[_Flight] = []  # batches on their way: a GPU works on one while the next is put together
-    count = network.threads
+    batches: list[_RunningBatch] = []  # a GPU computes one while the next is put together
     if decode_threads:
-        arrivals = read_ahead(backbone, readers, threads=decode_threads, compute_threads=count)
+        arrivals = read_ahead(backbone, readers, threads=decode_threads, compute_threads=network.threads)
     else:
-        arrivals = read_in_turn(backbone, readers, compute_threads=count)
+        arrivals = read_in_turn(backbone, readers, compute_threads=network.threads)
     with closing(arrivals):
-        for position, reader, item in arrivals:
-            video = videos.setdefault(position, _Video(reader))
-            if item is None:
+        for arrival in arrivals:
+            # Note what arrived: a window, or the end of its video.
+            video = videos.setdefault(arrival.position, _VideoInProgress(arrival.reader))
+            if arrival.item is None:
                 video.finished = True
             else:
-                video.see(item)
-                pending.append((position, item))
+                video.see(arrival.item)
+                pending.append((arrival.position, arrival.item))
+            # Start a full batch before waiting for the one before it, so that a GPU is never idle.
             if len(pending) == network.size:
-                flights.append(_Flight(pending, network.launch([item for _, item in pending])))
+                batches.append(_RunningBatch.start(network, pending))
                 pending = []
-            while len(flights) > 1:
-                flights.pop(0).land(videos, backbone.tubelet, keep, progress)
-            yield from _completed(videos, keys)
+            while len(batches) > 1:
+                batches.pop(0).finish(videos, backbone.tubelet, keep, progress)
+            yield from _take_completed(videos, keys)
+    # The last batch may be short.
     if pending:
-        flights.append(_Flight(pending, network.launch([item for _, item in pending])))
-    for flight in flights:
-        flight.land(videos, backbone.tubelet, keep, progress)
-    yield from _completed(videos, keys)
+        batches.append(_RunningBatch.start(network, pending))
+    for batch in batches:
+        batch.finish(videos, backbone.tubelet, keep, progress)
+    yield from _take_completed(videos, keys)
 
 
-def _completed(
-    videos: "dict[int, _Video]", keys: Sequence[FeatureKey]
-) -> Iterator[tuple[int, Features | None]]:
-    """Features of the videos that are done, which are then forgotten."""
+def _take_completed(
+    videos: "dict[int, _VideoInProgress[Source]]", keys: Sequence[FeatureKey]
+) -> Iterator[tuple[int, Source, Features | None]]:
+    """Yield the videos that are complete, and forget them."""
     for position in [position for position, video in videos.items() if video.complete]:
-        yield position, videos.pop(position).features(keys)
+        video = videos.pop(position)
+        yield position, video.reader, video.features(keys)
+
+
+_Row: TypeAlias = tuple[int, WindowInput]  # position of its video, and the window
 
 
 @dataclass(frozen=True)
-class _Flight:
+class _RunningBatch:
     """A batch that was started."""
 
     rows: Sequence[_Row]
     outputs: Outputs
 
-    def land(
+    @classmethod
+    def start(cls, network: Network, rows: Sequence[_Row]) -> "_RunningBatch":
+        """Start a batch of windows."""
+        return cls(rows, network.launch([item for _, item in rows]))
+
+    def finish(
         self,
-        videos: "Mapping[int, _Video]",
+        videos: "Mapping[int, _VideoInProgress[Source]]",
         tubelet: int,
-        keep: Keep | None,
+        keep: Keep[Source] | None,
         progress: Callable[[int], None] | None,
     ) -> None:
-        """Wait for it, and hand each window's tokens to its video."""
+        """Wait for the batch, and hand each window's tokens to its video."""
         pooled = {key: value.cpu().numpy() for key, value in self.outputs.pooled.items()}
         maps = {key: value.cpu().numpy() for key, value in self.outputs.maps.items()}
-        encoded = self.outputs.encoded and change_tensors(self.outputs.encoded, lambda tensor: tensor.cpu())
+        encoded = self.outputs.encoded and self.outputs.encoded.changed(lambda tensor: tensor.cpu())
         for row, (position, item) in enumerate(self.rows):
+            # Steps that hold padding only are dropped.
             count = len(range(0, item.window.num_real, tubelet))
             videos[position].add(
                 item,
@@ -207,15 +244,16 @@ class _Flight:
             )
             if keep and encoded:
                 rows = slice(row, row + 1)
-                own = change_tensors(encoded, lambda tensor, rows=rows: tensor[rows])  # type: ignore[misc]
-                keep(position, replace(item, pixels=None, encoded=own, batch=self.outputs.batch))
+                own = encoded.changed(lambda tensor, rows=rows: tensor[rows])  # type: ignore[misc]
+                window = replace(item, pixels=None, encoded=own, batch=self.outputs.batch)
+                keep(videos[position].reader, window)
         if progress:
             progress(len(self.rows))
 
 
 @dataclass
-class _Video:
-    """What is known of a video whose windows are on their way."""
+class _VideoInProgress(Generic[Source]):
+    """A video whose windows are on their way, and the results so far."""
 
     reader: Source
     identity: str = ""
@@ -235,7 +273,7 @@ class _Video:
         return self.finished and self.num_done == self.num_windows
 
     def see(self, item: WindowInput) -> None:
-        """Note a window that is about to pass."""
+        """Note a window that is about to pass the backbone."""
         window = item.window
         self.identity = item.identity
         self.window_length = len(window.slots)
@@ -254,7 +292,7 @@ class _Video:
         maps: dict[FeatureKey, Array],
         batch: int | None,
     ) -> None:
-        """Take what came of a window: tokens (S, C), maps (S, C, h, w), and the positions they are of."""
+        """Take the results of a window: tokens (S, C) and maps (S, C, h, w) of S sampled positions."""
         self.tokens.append((positions, tokens))
         if maps:
             self.maps.append(maps)
@@ -262,36 +300,36 @@ class _Video:
         self.num_done += 1
 
     def features(self, keys: Sequence[FeatureKey]) -> Features | None:
+        """Features of the whole video; None if it had no window."""
         if not self.num_windows:
             return None
         starts = sorted({position for positions, _ in self.tokens for position in positions})
         rows = {position: row for row, position in enumerate(starts)}
         pooled = [values for _, values in self.tokens]
-        places = [[rows[position] for position in positions] for positions, _ in self.tokens]
-        report: DecodeReport | None = getattr(self.reader, "report", None)
-        if report is None and isinstance(self.reader, list) and self.reader:
-            report = self.reader[0].report
+        rows_of_windows = [[rows[position] for position in positions] for positions, _ in self.tokens]
+
+        def average(windows: Sequence[Mapping[FeatureKey, Array]], key: FeatureKey) -> Array:
+            return _average(rows_of_windows, [values[key] for values in windows], len(starts))
+
         return Features(
-            tokens={key: _average(places, [values[key] for values in pooled], len(starts)) for key in keys},
+            tokens={key: average(pooled, key) for key in keys},
             seconds=np.array([self.seconds[s] for s in starts]) if self.seconds else None,
             frame_index=np.array([self.frame_index[s] for s in starts], dtype=np.int64),
             identity=self.identity,
             num_windows=self.num_windows,
             num_padded=self.num_padded,
             window_length=self.window_length,
-            maps={key: _average(places, [values[key] for values in self.maps], len(starts)) for key in keys}
-            if self.maps
-            else {},
-            report=report,
+            maps={key: average(self.maps, key) for key in keys} if self.maps else {},
+            report=self.reader.report,
             batch=self.batch,
         )
 
 
-def _average(places: Sequence[Sequence[int]], values: Sequence[Array], count: int) -> Array:
-    """Put windows' values in their rows; rows that several windows cover get the mean."""
+def _average(rows_of_windows: Sequence[Sequence[int]], values: Sequence[Array], count: int) -> Array:
+    """Put the values of windows into their rows; a row that several windows cover gets the mean."""
     total = np.zeros((count, *values[0].shape[1:]), dtype=np.float32)
     covered = np.zeros(count, dtype=np.float32)
-    for rows, part in zip(places, values, strict=True):
+    for rows, part in zip(rows_of_windows, values, strict=True):
         total[rows] += part
         covered[rows] += 1
     return np.divide(total, covered.reshape(-1, *[1] * (total.ndim - 1)), dtype=np.float32)

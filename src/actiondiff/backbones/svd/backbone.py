@@ -23,17 +23,18 @@ from actiondiff.backbones.base import (
     check_options,
     resolve,
 )
+from actiondiff.backbones.engine.encoding import EncodedWindows
+from actiondiff.backbones.engine.precision import float32_mode
 from actiondiff.backbones.engine.run import extract
-from actiondiff.backbones.precision import float32_mode
 from actiondiff.backbones.random_weights import RandomCheckpoint
 from actiondiff.backbones.svd.compiling import check_compiler
 from actiondiff.backbones.svd.inputs import (
     FREE_TAPS,
     LATENT_SCALE,
     PIXEL_NOISE,
-    Checkpoint,
     Encoded,
     InputEncoder,
+    SVDWeights,
     clip_input,
     default_vae_chunk,
 )
@@ -76,12 +77,13 @@ class SVD:
     """
 
     tubelet = 1
+    encoded_type: type[EncodedWindows] = Encoded
 
     def __init__(
         self,
         spec: BackboneSpec,
         options: BackboneOptions,
-        checkpoint: Checkpoint,
+        checkpoint: SVDWeights,
         texts: ActionTexts | None = None,
     ) -> None:
         self.spec = spec
@@ -159,10 +161,10 @@ class SVD:
     @torch.inference_mode()
     def maps(self, windows: WindowBatch, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
         """Un-pooled layers of a batch of windows; see `Backbone.maps`."""
-        return self.unet_maps(self.encode(windows, keys), keys)
+        return self.maps_from(self.encode(windows, keys), keys)
 
     @torch.inference_mode()
-    def unet_maps(self, encoded: Encoded, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
+    def maps_from(self, encoded: EncodedWindows, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
         """Layers of windows that are encoded already; one U-Net pass a timestep.
 
         Args:
@@ -173,6 +175,7 @@ class SVD:
             Key -> (B, L, C, h, w). The taps `vae` (the unscaled posterior mean's latents) and `clip`
             (h = w = 1) are the same at every timestep.
         """
+        assert isinstance(encoded, Encoded), f"SVD encodes windows to Encoded; got {type(encoded).__name__}"
         outputs: dict[FeatureKey, Tensor] = {}
         for timestep in sorted({key.timestep for key in keys}):
             taps = {key.layer for key in keys if key.timestep == timestep}
@@ -252,7 +255,7 @@ def load(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | Non
     return SVD(spec, options, checkpoint, texts)
 
 
-def _checkpoint(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None) -> Checkpoint:
+def _checkpoint(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None) -> SVDWeights:
     if spec.weights == "random" and weights is None:
         return RandomCheckpoint(spec.architecture, options.seed, shapes_only=options.device == "meta")
     if spec.name.startswith(RANDOM):
@@ -285,7 +288,7 @@ def _settled(spec: BackboneSpec, options: BackboneOptions) -> BackboneOptions:
     return options.model_copy(update={"vae_dtype": vae_dtype, "vae_chunk": chunk})
 
 
-def _texts(options: BackboneOptions, checkpoint: Checkpoint) -> ActionTexts | None:
+def _texts(options: BackboneOptions, checkpoint: SVDWeights) -> ActionTexts | None:
     """The names of actions that cross-attention is to see, for `embedding="text"`."""
     given = [name for name in ("actions", "text_weights") if getattr(options, name) is not None]
     if options.embedding != "text":

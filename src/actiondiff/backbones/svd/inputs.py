@@ -10,14 +10,15 @@ otherwise, because its activations are large; `actiondiff weights check` says wh
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from actiondiff.backbones.base import BackboneOptions, WindowBatch
-from actiondiff.backbones.engine.run import window_generator
-from actiondiff.backbones.precision import float32_mode
+from actiondiff.backbones.engine.encoding import EncodedWindows
+from actiondiff.backbones.engine.precision import float32_mode
+from actiondiff.backbones.engine.windows import window_generator
 from actiondiff.backbones.svd.modules import VaeEncoder, build_image_encoder, build_vae_encoder
 from actiondiff.backbones.svd.text import ActionTexts
 from actiondiff.errors import UsageError
@@ -28,9 +29,9 @@ __all__ = [
     "FREE_TAPS",
     "LATENT_SCALE",
     "PIXEL_NOISE",
-    "Checkpoint",
     "Encoded",
     "InputEncoder",
+    "SVDWeights",
     "clip_input",
     "default_vae_chunk",
 ]
@@ -44,8 +45,8 @@ _VAE_CHUNK_PIXELS = 4 * 576 * 1024  # of the frames encoded at a time, so that m
 _RESIZE_PIXELS = 2**25  # of the frames resized at a time: one of 8K, 16 of full HD
 
 
-class Checkpoint(Protocol):
-    """What is needed of a checkpoint; files and random weights both have it."""
+class SVDWeights(Protocol):
+    """What SVD needs of a checkpoint; files and random weights both provide it."""
 
     unet_config: dict[str, Any]
     clip_config: Any
@@ -62,9 +63,13 @@ class Checkpoint(Protocol):
     ) -> Mapping[str, Tensor]: ...
 
 
+_NEEDED = {"clip": frozenset({"embeddings"}), "vae": frozenset({"latents"})}  # by the taps that are no layers
+_NEEDED_BY_LAYERS = frozenset({"latents", "conditioning", "spatial", "temporal"})
+
+
 @dataclass(frozen=True)
-class Encoded:
-    """A batch of windows, encoded once for all timesteps; None is what no asked feature needs.
+class Encoded(EncodedWindows):
+    """A batch of windows, encoded once for all timesteps; None where no requested feature needs the tensor.
 
     Attributes:
         latents: (B, L, 4, h, w) float32, scaled by 0.18215.
@@ -75,12 +80,19 @@ class Encoded:
         noise: (B, L, 4, h, w) float32 standard normal draws for `noise="forward"`.
     """
 
+    multiples: ClassVar[Mapping[str, tuple[str, float]]] = {"latents": ("conditioning", LATENT_SCALE)}
+
     latents: Tensor | None = None
     conditioning: Tensor | None = None
     spatial: Tensor | None = None
     temporal: Tensor | None = None
     embeddings: Tensor | None = None
     noise: Tensor | None = None
+
+    @classmethod
+    def needed_for(cls, keys: Collection[FeatureKey]) -> frozenset[str]:
+        """Names of the tensors without which these features cannot be computed."""
+        return frozenset().union(*(_NEEDED.get(key.layer, _NEEDED_BY_LAYERS) for key in keys))
 
 
 class InputEncoder:
@@ -93,7 +105,7 @@ class InputEncoder:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, options: BackboneOptions, texts: ActionTexts | None = None
+        self, checkpoint: SVDWeights, options: BackboneOptions, texts: ActionTexts | None = None
     ) -> None:
         self._checkpoint = checkpoint
         self._options = options

@@ -10,7 +10,7 @@ import torch
 
 from actiondiff import Frames, load_backbone
 from actiondiff.backbones.base import WindowBatch, specs
-from actiondiff.backbones.precision import float32_mode
+from actiondiff.backbones.engine.precision import float32_mode
 from actiondiff.backbones.svd import inputs
 from actiondiff.backbones.svd.backbone import SVD
 from actiondiff.errors import UnknownNameError, UsageError

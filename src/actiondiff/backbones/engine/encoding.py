@@ -1,0 +1,73 @@
+"""Backbones whose work has two stages, and what the first stage makes of a batch of windows."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Protocol, Self, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from actiondiff.backbones.base import WindowBatch
+from actiondiff.types import FeatureKey
+
+__all__ = ["EncodedWindows", "TwoStage"]
+
+
+@dataclass(frozen=True)
+class EncodedWindows:
+    """A batch of windows after the first stage of a backbone.
+
+    A backbone's own class is a frozen dataclass that derives from this one. Each of its fields is a tensor
+    (B, ...) or None: None where no requested feature needs the tensor.
+
+    Attributes:
+        multiples: Name of a tensor -> (name of another tensor, factor). The first is usually the second times
+            the factor, to the bit, and then need not be stored.
+    """
+
+    multiples: ClassVar[Mapping[str, tuple[str, float]]] = {}
+
+    @classmethod
+    def needed_for(cls, keys: Collection[FeatureKey]) -> frozenset[str]:
+        """Names of the tensors without which these features cannot be computed."""
+        raise NotImplementedError
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Name -> tensor, without those that are None."""
+        values = {part.name: getattr(self, part.name) for part in fields(self)}
+        return {name: tensor for name, tensor in values.items() if tensor is not None}
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same windows with `change` applied to every tensor."""
+        return replace(self, **{name: change(tensor) for name, tensor in self.tensors().items()})
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Several batches as one; at least one is needed, and all have the same tensors."""
+        first = parts[0]
+        if len(parts) == 1:
+            return first
+        tensors = [part.tensors() for part in parts]
+        return replace(first, **{name: torch.cat([part[name] for part in tensors]) for name in tensors[0]})
+
+
+@runtime_checkable
+class TwoStage(Protocol):
+    """A backbone whose work has two stages: what is the same for all timesteps, and what is not.
+
+    A `Backbone` that also has these members can keep the result of its first stage, so that further timesteps
+    and layers need no video. `isinstance(backbone, TwoStage)` tells whether it does.
+
+    Attributes:
+        encoded_type: Class of what the first stage returns.
+    """
+
+    encoded_type: type[EncodedWindows]
+
+    def encode(self, windows: WindowBatch, keys: Sequence[FeatureKey] | None = None) -> EncodedWindows:
+        """First stage, as far as these features need it; None: everything."""
+        ...
+
+    def maps_from(self, encoded: EncodedWindows, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
+        """Second stage; returns what `Backbone.maps` returns for the windows that were encoded."""
+        ...
