@@ -111,7 +111,7 @@ def trained(folder: Path, table: Table, name: str, given: argparse.Namespace) ->
     values = {"training.epochs": given.epochs}
     run = study.train(store, table, out=out, recipe=load_recipe("demo", values=values))
     model = ActionDiff.from_pretrained(out, weights=weights)
-    return model, run.metrics["test"]["scores"]["accuracy"]
+    return model, run.metrics.test.scores.accuracy
 
 
 def localized(

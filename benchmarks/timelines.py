@@ -50,13 +50,16 @@ def main() -> None:
         ad.extract_features(long, store, backbone=ad.load_backbone(name, **options), **chosen)
         metrics = study.train(store, spans, out=run, recipe=load_recipe("demo")).metrics
         found = evaluate_timelines(run, store, long).metrics
-        tested = metrics["calibration"]["test"]
+        tested = metrics.calibration.test
         result["rows"][name] = {
             "frame_f1": found["frames"]["macro_f1"],
             "frame_ap": found["frames"]["macro_ap"],
             "segment_map": found["segments"]["mean_map"],
             "segment_map_at": found["segments"]["map"],
-            "calibration_error": {side: tested[side]["calibration_error"] for side in ("before", "after")},
+            "calibration_error": {
+                "before": tested.before.calibration_error,
+                "after": tested.after.calibration_error,
+            },
             "num_videos": found["num_videos"],
             "seconds": found["seconds"],
             "num_bouts": sum(row["num_labelled"] for row in found["segments"]["per_class"]),

@@ -18,8 +18,10 @@ from actiondiff.builtin.world.protocols import PROTOCOLS
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import UsageError
+from actiondiff.evaluation.results import SideScores, TrainingMetrics
 from actiondiff.experiments import train as study
 from actiondiff.experiments.recipe import load_recipe
+from actiondiff.experiments.run import Run
 from actiondiff.extraction.local import extract_features
 from actiondiff.provenance import environment
 from actiondiff.report.tables import Score
@@ -137,13 +139,11 @@ def run_demo(
         }
         recipe = load_recipe("demo", values=values)
         run = study.train(folder / "features" / backbone, table, out=folder / name, recipe=recipe)
-        rows.append(
-            _row(backbone if backbone in CONTROLS else f"tiny t{timestep} {layer}", run.metrics, name)
-        )
+        rows.append(_row(backbone if backbone in CONTROLS else f"tiny t{timestep} {layer}", run, name))
     lap("train")
-    prior = {name: side["prior_floor"]["accuracy"] for name, side in run.metrics["test"]["by_domain"].items()}
+    prior = {name: side.prior_floor.accuracy or 0.0 for name, side in _by_protocol(run).items()}
     chosen = max(rows[: -len(CONTROLS)], key=lambda row: row.validation)
-    num_train = run.metrics["counts"]["train"]
+    num_train = run.metrics.counts["train"]
     result = DemoResult(folder, chosen, tuple(rows), prior, num_train, test, seconds)
     write_demo_page(folder / "report.html", _report(result, table, {"train": train, "seed": seed}))
     values = {**asdict(result), "folder": str(folder)}
@@ -161,13 +161,17 @@ def _extract(table: Path, store: Path, backbone: str) -> None:
     extract_features(table, store, backbone=network, timesteps=TIMESTEPS, layers=LAYERS, devices=devices)
 
 
-def _row(features: str, metrics: Mapping[str, Any], run: str) -> DemoRow:
-    sides = metrics["test"]["by_domain"]
-    accuracy: dict[str, float] = {name: sides[name]["scores"]["accuracy"] for name in PROTOCOLS}
-    interval: dict[str, tuple[float, float]] = {
-        name: tuple(sides[name]["intervals"]["accuracy"]) for name in PROTOCOLS
-    }
-    return DemoRow(features, metrics["validation"]["scores"]["accuracy"], accuracy, interval, run)
+def _row(features: str, run: Run, folder: str) -> DemoRow:
+    sides = _by_protocol(run)
+    accuracy: dict[str, float] = {name: sides[name].scores.accuracy or 0.0 for name in PROTOCOLS}
+    interval: dict[str, tuple[float, float]] = {name: sides[name].intervals["accuracy"] for name in PROTOCOLS}
+    validation = run.metrics.validation if isinstance(run.metrics, TrainingMetrics) else None
+    return DemoRow(features, (validation and validation.scores.accuracy) or 0.0, accuracy, interval, folder)
+
+
+def _by_protocol(run: Run) -> dict[str, SideScores]:
+    """Protocol -> scores of its test clips, which the demo always has."""
+    return (run.metrics.test and run.metrics.test.by_domain) or {}
 
 
 def _report(result: DemoResult, table: Table, settings: Mapping[str, Any]) -> DemoReport:

@@ -1,11 +1,11 @@
 """From a folder to its page, whatever the folder holds."""
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from actiondiff.errors import RunError
+from actiondiff.evaluation.results import METRICS_FILE, SeedsMetrics, TrainingMetrics, read_metrics
 from actiondiff.exports.record import RECORD
 from actiondiff.paper.report import reproduction_page
 from actiondiff.report.html import Page, write_page
@@ -50,13 +50,13 @@ def _page(folder: Path, roots: Sequence[str | os.PathLike[str]]) -> Page:
             return page(folder)
     if (folder / RECORD).is_file():
         return prediction_page(folder, roots=roots)
-    path = folder / "metrics.json"
-    if not path.is_file():
+    if not (folder / METRICS_FILE).is_file():
         raise RunError(
             f"{folder} holds no metrics.json, {RECORD}, sweep.json or reproduction.json; give the folder of "
             "a finished run, evaluation, prediction, sweep or reproduction."
         )
-    metrics = json.loads(path.read_text("utf-8"))
-    if "seeds" in metrics:
+    metrics = read_metrics(folder)
+    if isinstance(metrics, SeedsMetrics):
         return seeds_page(folder, roots=roots)
-    return run_page(folder, roots=roots) if "fit" in metrics else evaluation_page(folder, roots=roots)
+    is_training = isinstance(metrics, TrainingMetrics)
+    return run_page(folder, roots=roots) if is_training else evaluation_page(folder, roots=roots)

@@ -1,14 +1,17 @@
 """`actiondiff train`, `actiondiff evaluate` and `actiondiff compare`."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from actiondiff.cli.options import parse_list
 from actiondiff.cli.timelines import test_timelines
+
+if TYPE_CHECKING:
+    from actiondiff.evaluation.results import LeftOutClip, Metrics, SideScores
 
 __all__ = ["print_scores", "register"]
 
@@ -79,7 +82,7 @@ def train(
             store, clips, out=out, recipe=chosen, root=root, start=start, progress=status.update
         )
     if as_json:
-        typer.echo(json.dumps(run.metrics, indent=2))
+        typer.echo(run.metrics.to_json())
         return
     _print_run(run.folder, run.metrics)
 
@@ -108,16 +111,16 @@ def evaluate(
     result = study.evaluate(run, store, table, root=root)
     if out:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "metrics.json").write_text(json.dumps(result.metrics, indent=2), "utf-8")
+        (out / "metrics.json").write_text(result.metrics.to_json(), "utf-8")
         result.predictions.to_csv(out / "predictions.csv", index=False)
     if as_json:
-        typer.echo(json.dumps(result.metrics, indent=2))
+        typer.echo(result.metrics.to_json())
         return
-    left_out = result.metrics["num_left_out_as_trained_on"]
+    left_out = result.metrics.num_left_out_as_trained_on
     if left_out:
         typer.echo(f"{left_out} clips were left out: the model was trained or selected on them.")
     print_scores(result.metrics)
-    for sentence in (*_missing(result.metrics), *result.metrics["cautions"]):
+    for sentence in (*_missing(result.metrics.missing), *result.metrics.cautions):
         typer.echo(sentence)
 
 
@@ -158,7 +161,7 @@ def compare(
         typer.echo(f"{found.num_apart} clips were tested by one of them only and are left out")
 
 
-def print_scores(side: Mapping[str, Any], title: str = "") -> None:
+def print_scores(side: "SideScores", title: str = "") -> None:
     """A table of scores with intervals and floors, on standard output."""
     from rich.console import Console
     from rich.table import Table
@@ -166,45 +169,44 @@ def print_scores(side: Mapping[str, Any], title: str = "") -> None:
     from actiondiff.report.card import score_rows
 
     table = Table(
-        "score", "value", "95 % interval", "prior floor", title=title or f"{side['num_clips']} test clips"
+        "score", "value", "95 % interval", "prior floor", title=title or f"{side.num_clips} test clips"
     )
     for row in score_rows(side):
         table.add_row(*row)
     Console(markup=False, emoji=False).print(table)  # a domain's name is shown as it is
 
 
-def _print_run(folder: Path, metrics: Mapping[str, Any]) -> None:
-    counts = metrics["counts"]
-    typer.echo(f"feature {metrics['feature']}; split: {metrics['split']}")
+def _print_run(folder: Path, metrics: "Metrics") -> None:
+    from actiondiff.evaluation.results import SeedsMetrics
+
+    counts, test = metrics.counts, metrics.test
+    typer.echo(f"feature {metrics.feature}; split: {metrics.split}")
     typer.echo(
         f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test clips"
     )
-    if "mean" in metrics:
-        for name, mean in metrics["mean"].items():
-            spread = f"sd {100 * metrics['sd'][name]:.1f} over {len(metrics['seeds'])} seeds"
+    if isinstance(metrics, SeedsMetrics):
+        for name, mean in metrics.mean.items():
+            spread = f"sd {100 * metrics.sd[name]:.1f} over {len(metrics.seeds)} seeds"
             typer.echo(f"{name}: {100 * mean:.1f} % ({spread})")
-        typer.echo(f"{metrics['best']} is taken, {metrics['why_best']}; its test scores:")
-    if metrics["test"]:
-        print_scores(metrics["test"])
-        sides = metrics["test"].get("by_domain", {})
+        typer.echo(f"{metrics.best} is taken, {metrics.why_best}; its test scores:")
+    if test:
+        print_scores(test)
+        sides = test.by_domain or {}
         if len(sides) > _SHOWN:
             typer.echo(f"the scores of each of {len(sides)} domains are in metrics.json")
         elif len(sides) > 1:
             for value, side in sides.items():
-                print_scores(side, title=f"{value}: {side['num_clips']} test clips")
-    leaks = metrics.get("leaks", [])
+                print_scores(side, title=f"{value}: {side.num_clips} test clips")
+    leaks = metrics.leaks
     if leaks:
-        typer.echo(f"{len(leaks)} leaks: the same {leaks[0]['kind']} on both sides, e.g. {leaks[0]['name']}.")
-    for sentence in (*_missing(metrics), *metrics["cautions"]):
+        typer.echo(f"{len(leaks)} leaks: the same {leaks[0].kind} on both sides, e.g. {leaks[0].name}.")
+    for sentence in (*_missing(metrics.missing), *metrics.cautions):
         typer.echo(sentence)
     typer.echo(f"written to {folder}")
 
 
-def _missing(metrics: Mapping[str, Any]) -> list[str]:
-    missing = metrics.get("missing", [])
+def _missing(missing: Sequence["LeftOutClip"]) -> list[str]:
     if not missing:
         return []
     first = missing[0]
-    return [
-        f"{len(missing)} clips have no features and were left out, e.g. {first['video']} ({first['reason']})."
-    ]
+    return [f"{len(missing)} clips have no features and were left out, e.g. {first.video} ({first.reason})."]

@@ -5,8 +5,6 @@ every (clip, class) pair counts, with its probability, and is right if the clip 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,12 +13,12 @@ from scipy.optimize import minimize_scalar
 
 from actiondiff.datasets.packing import PackedFeatures
 from actiondiff.errors import UsageError
+from actiondiff.evaluation.results import Calibration, CalibrationTest, ConfidenceScores, CoverageRow
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation, activate, average_spans, clip_spans, span_logits
 from actiondiff.types import Array
 
 __all__ = [
-    "Calibration",
     "calibrate",
     "calibration_bins",
     "calibration_error",
@@ -36,25 +34,6 @@ Bools = NDArray[np.bool_]
 _BINS = 10
 _COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 _TINY = 1e-7
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What was learnt of a head's confidence from validation clips.
-
-    Attributes:
-        temperature: What logits are divided by from now on.
-        thresholds: Label -> probability from which it is best said to be there.
-        num_clips: Validation clips.
-        before: `log_loss` and `calibration_error` on them without the temperature.
-        after: The same with it.
-    """
-
-    temperature: float
-    thresholds: dict[str, float]
-    num_clips: int
-    before: dict[str, float]
-    after: dict[str, float]
 
 
 def calibrate(head: Head, validation: PackedFeatures, activation: Activation) -> Calibration:
@@ -90,7 +69,13 @@ def calibrate(head: Head, validation: PackedFeatures, activation: Activation) ->
     thresholds = choose_thresholds(
         probabilities(temperature), targets, validation.label_names, activation=activation
     )
-    return Calibration(temperature, thresholds, len(validation), before, after)
+    return Calibration(
+        temperature=temperature,
+        thresholds=thresholds,
+        num_clips=len(validation),
+        before=before,
+        after=after,
+    )
 
 
 def choose_thresholds(
@@ -185,55 +170,52 @@ def coverage_accuracy(confidence: Float, right: Bools) -> pd.DataFrame:
 
 def judge_confidence(
     probabilities: Array, truth: Bools, *, multi_label: bool, domains: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Calibration error, of each domain too, and accuracy when only the surest are named.
+) -> ConfidenceScores:
+    """Score how well confidence agrees with accuracy, over all clips and in each domain.
 
     Args:
-        probabilities: (N, K).
-        truth: (N, K).
-        multi_label: See the module's head.
-        domains: Of each clip, where they are told apart.
-
-    Returns:
-        `calibration_error`, `by_domain`, and, for single-label tasks, `coverage_accuracy` at full coverage
-        and every tenth below.
+        probabilities: (N, K) in [0, 1].
+        truth: (N, K), whether a clip has a class.
+        multi_label: Whether every (clip, class) pair counts; see the docstring of the module.
+        domains: Domain of each clip; empty where there are no domains.
     """
     confidence, right = confidence_of(probabilities, truth, multi_label=multi_label)
-    found: dict[str, Any] = {"calibration_error": calibration_error(confidence, right)}
-    if domains:
-        names = np.array(domains)
-        found["by_domain"] = {
-            str(name): calibration_error(
-                *confidence_of(probabilities[names == name], truth[names == name], multi_label=multi_label)
-            )
-            for name in sorted(set(domains))
-        }
+    names = np.array(domains)
+    by_domain = {
+        str(name): calibration_error(
+            *confidence_of(probabilities[names == name], truth[names == name], multi_label=multi_label)
+        )
+        for name in sorted(set(domains))
+    }
+    rows = None
     if not multi_label:
         curve = coverage_accuracy(confidence, right)
-        rows = {share: curve[curve["coverage"] >= share - 1e-9].iloc[0] for share in _COVERAGES}
-        found["coverage_accuracy"] = [
-            {str(name): float(value) for name, value in row.items()} for row in rows.values()
-        ]
-    return found
+        steps = [curve[curve["coverage"] >= share - 1e-9].iloc[0] for share in _COVERAGES]
+        rows = tuple(CoverageRow.model_validate(dict(step)) for step in steps)
+    return ConfidenceScores(
+        calibration_error=calibration_error(confidence, right),
+        by_domain=by_domain or None,
+        coverage_accuracy=rows,
+    )
 
 
 def judge_calibration(
     head: Head, packed: PackedFeatures, activation: Activation, *, domains: Sequence[str] = ()
-) -> dict[str, Any]:
-    """`judge_confidence` of a calibrated head's predictions `before` (temperature 1) and `after`."""
+) -> CalibrationTest:
+    """Score the confidence of a calibrated head on test clips, without its temperature and with it."""
     starts, lengths, owners = clip_spans(packed, head.options.max_tokens)
     logits = span_logits(head, packed, starts, lengths)
     truth = packed.targets.cpu().numpy().astype(bool)
-    multi = activation == "sigmoid"
-    return {
-        name: judge_confidence(
+
+    def judged(temperature: float) -> ConfidenceScores:
+        return judge_confidence(
             average_spans(activate(logits, activation, temperature), owners, len(packed)).numpy(),
             truth,
-            multi_label=multi,
+            multi_label=activation == "sigmoid",
             domains=domains,
         )
-        for name, temperature in (("before", 1.0), ("after", head.temperature))
-    }
+
+    return CalibrationTest(before=judged(1.0), after=judged(head.temperature))
 
 
 def _log_loss(probabilities: Array, truth: Bools, activation: Activation) -> float:

@@ -1,8 +1,7 @@
 """A model's probabilities on labelled clips: scores, floor and intervals side by side, and a row a clip."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,8 +11,10 @@ from actiondiff.datasets.packing import PackedFeatures
 from actiondiff.errors import UsageError
 from actiondiff.evaluation.intervals import interval
 from actiondiff.evaluation.metrics import scores
+from actiondiff.evaluation.options import Metric
 from actiondiff.evaluation.priors import prior_floor
 from actiondiff.evaluation.protocols import group_of
+from actiondiff.evaluation.results import LeftOutClip, Scores, SideScores
 from actiondiff.heads.predict import Activation
 from actiondiff.types import Array
 
@@ -30,7 +31,7 @@ __all__ = [
     "targets_of_counts",
 ]
 
-METRICS = {
+METRICS: dict[Metric, str] = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "micro_map": "micro mAP",
@@ -40,31 +41,42 @@ METRICS = {
 """Scores that are reported, and what they are called."""
 
 
-def judge(
-    packed: PackedFeatures, probabilities: Array, activation: Activation, source: Array
-) -> dict[str, Any]:
-    """Scores, floor and intervals of some clips."""
-    multi = activation == "sigmoid"
+def judge(packed: PackedFeatures, probabilities: Array, activation: Activation, source: Array) -> SideScores:
+    """Score the predictions of some clips, beside their floor and intervals.
+
+    Args:
+        packed: The clips, N of them.
+        probabilities: (N, K) in [0, 1].
+        activation: `sigmoid` for multi-label tasks.
+        source: (M, K) targets of the training clips, which the floor guesses by.
+    """
+    multi_label = activation == "sigmoid"
     targets = packed.targets.numpy()
-    found = scores(probabilities, targets, packed.label_names, multi_label=multi).to_dict()
-    floor = asdict(prior_floor(source, targets, multi_label=multi))
+    scored = scores(probabilities, targets, packed.label_names, multi_label=multi_label)
     groups = [group_of(example) for example in packed.examples]
-    names: list[Any] = [name for name in METRICS if found[name] is not None]
-    intervals = {name: interval(name, probabilities, targets, groups) for name in names}
-    finite = {name: span for name, span in intervals.items() if np.isfinite(span).all()}
-    return {"num_clips": len(packed), "scores": found, "prior_floor": floor, "intervals": finite}
+    intervals = {
+        name: interval(name, probabilities, targets, groups)
+        for name in METRICS
+        if scored.total(name) is not None
+    }
+    return SideScores(
+        num_clips=len(packed),
+        scores=scored,
+        prior_floor=prior_floor(source, targets, multi_label=multi_label),
+        intervals={name: bounds for name, bounds in intervals.items() if np.isfinite(bounds).all()},
+    )
 
 
 def judge_by_value(
     packed: PackedFeatures, probabilities: Array, activation: Activation, source: PackedFeatures, domain: str
-) -> dict[str, Any]:
-    """`judge` for each value of a column among the clips."""
+) -> dict[str, SideScores]:
+    """Score the clips of each value of a column on their own; see `judge`."""
     values = [value_of(example, domain) for example in packed.examples]
-    found = {}
+    by_value = {}
     for value in sorted(set(values)):
         rows = [i for i, item in enumerate(values) if item == value]
-        found[value] = judge(packed.subset(rows), probabilities[rows], activation, source.targets.numpy())
-    return found
+        by_value[value] = judge(packed.subset(rows), probabilities[rows], activation, source.targets.numpy())
+    return by_value
 
 
 def protocol_classes(sides: Sequence[PackedFeatures | None]) -> list[str]:
@@ -104,9 +116,9 @@ def prediction_table(packed: PackedFeatures, probabilities: Array) -> pd.DataFra
     return pd.concat([frame, pd.DataFrame(columns)], axis=1)
 
 
-def missing_clips(packed: PackedFeatures) -> list[dict[str, str]]:
+def missing_clips(packed: PackedFeatures) -> list[LeftOutClip]:
     """Clips that were left out because they have no features, with the reason."""
-    return [{"video": clip.example.video, "reason": clip.reason} for clip in packed.missing]
+    return [LeftOutClip(video=clip.example.video, reason=clip.reason) for clip in packed.missing]
 
 
 def check_classes(train: PackedFeatures) -> None:
@@ -125,12 +137,14 @@ def check_classes(train: PackedFeatures) -> None:
         )
 
 
-def mean_and_sd(tested: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Mean and standard deviation (n - 1) of each score that exists, over two or more trainings."""
-    values = {name: [s[name] for s in tested if s.get(name) is not None] for name in METRICS}
-    known = {name: found for name, found in values.items() if found}
-    mean = {name: float(np.mean(found)) for name, found in known.items()}
-    return mean, {name: float(np.std(found, ddof=1)) for name, found in known.items()}
+def mean_and_sd(tested: Sequence[Scores]) -> tuple[dict[str, float], dict[str, float]]:
+    """Mean and standard deviation (n - 1) of each metric that exists, over two or more trainings."""
+    values = {
+        name: [total for scored in tested if (total := scored.total(name)) is not None] for name in METRICS
+    }
+    existing: dict[str, list[float]] = {name: totals for name, totals in values.items() if totals}
+    mean = {name: float(np.mean(totals)) for name, totals in existing.items()}
+    return mean, {name: float(np.std(totals, ddof=1)) for name, totals in existing.items()}
 
 
 def targets_of_counts(counts: Array) -> Array:

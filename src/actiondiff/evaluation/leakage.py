@@ -1,16 +1,16 @@
 """What ought not to be on both sides of a split: a group, a script, a file, or clips as good as the same."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 
 from actiondiff.datasets.base import value_of
 from actiondiff.datasets.packing import PackedFeatures
 from actiondiff.evaluation.protocols import Split, group_of
+from actiondiff.evaluation.results import Leak
 from actiondiff.types import Example
 
-__all__ = ["Leak", "audit", "near_duplicates"]
+__all__ = ["audit", "near_duplicates"]
 
 _PAIRS = (
     ("train", "validation"),
@@ -22,24 +22,6 @@ _PAIRS = (
 _ALIKE = 0.999
 _MIN_WIDTH = 16  # channels; of fewer, two clips are alike by chance
 _BLOCK = 1024
-
-
-@dataclass(frozen=True)
-class Leak:
-    """Something that is on two sides.
-
-    Attributes:
-        kind: `group`; `content` for the same file under any name; `features` for clips whose features are
-            nearly the same; or the name of a column.
-        name: The value, or one of the videos.
-        sides: For example `train/test`.
-        num_clips: Clips of it on the second side.
-    """
-
-    kind: str
-    name: str
-    sides: str
-    num_clips: int
 
 
 def audit(
@@ -68,7 +50,8 @@ def audit(
                     shared.setdefault(name, []).append(i)
             for name, clips in sorted(shared.items()):
                 shown = examples[clips[0]].video if kind == "content" else name
-                leaks.append(Leak(kind, shown, f"{first}/{second}", len(clips)))
+                sides = f"{first}/{second}"
+                leaks.append(Leak(kind=kind, name=shown, sides=sides, num_clips=len(clips)))
     return leaks
 
 
@@ -95,7 +78,10 @@ def near_duplicates(sides: Mapping[str, PackedFeatures | None]) -> list[Leak]:
         asked = torch.nn.functional.normalize((_means(theirs) - centre) / scale, dim=1)
         alike = [(block @ known.T).amax(1) > _ALIKE for block in asked.split(_BLOCK)]
         found = torch.cat(alike).nonzero().flatten().tolist()
-        leaks += [Leak("features", theirs.examples[i].video, f"{first}/{second}", 1) for i in found]
+        leaks += [
+            Leak(kind="features", name=theirs.examples[i].video, sides=f"{first}/{second}", num_clips=1)
+            for i in found
+        ]
     return leaks
 
 

@@ -9,7 +9,6 @@ charades_map       macro_map over the clips that have labels: Charades' rule, wh
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -17,61 +16,10 @@ from numpy.typing import NDArray
 from torchmetrics.functional.classification import binary_average_precision
 
 from actiondiff.errors import UsageError
-from actiondiff.types import JSON, Array
+from actiondiff.evaluation.results import ClassScores, Scores
+from actiondiff.types import Array
 
-__all__ = ["ClassScores", "Scores", "average_precisions", "check_scored", "scores", "summary"]
-
-
-@dataclass(frozen=True)
-class ClassScores:
-    """How one class fares. None where a number does not exist.
-
-    Attributes:
-        label: Its name.
-        support: Clips that have it.
-        predicted: Clips it was predicted for.
-        precision: Share of right ones among the clips it was predicted for.
-        recall: Share of its clips it was predicted for.
-        f1: Harmonic mean of the two.
-        average_precision: Area under precision over recall, as a sum over thresholds.
-    """
-
-    label: str
-    support: int
-    predicted: int
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    average_precision: float | None
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """What predictions are worth; see the module's head for the names. None where a number does not exist.
-
-    Attributes:
-        num_clips: N.
-        num_classes_without_clips: Classes that no clip has; left out of every average over classes.
-        per_class: One entry a class, in the order of the labels.
-        confusion: (K, K) clips by true class (row) and predicted class (column); None for multi-label tasks.
-    """
-
-    num_clips: int
-    num_classes_without_clips: int
-    accuracy: float | None
-    balanced_accuracy: float | None
-    micro_map: float | None
-    macro_map: float | None
-    charades_map: float | None
-    per_class: tuple[ClassScores, ...]
-    confusion: NDArray[np.int64] | None
-
-    def to_dict(self) -> dict[str, JSON]:
-        """As JSON values."""
-        values = asdict(self)
-        values["per_class"] = [asdict(entry) for entry in self.per_class]
-        values["confusion"] = None if self.confusion is None else self.confusion.tolist()
-        return values
+__all__ = ["average_precisions", "check_scored", "scores", "summary"]
 
 
 def scores(
@@ -109,7 +57,7 @@ def scores(
         num_classes_without_clips=sum(entry.support == 0 for entry in per_class),
         **totals,
         per_class=per_class,
-        confusion=confusion,
+        confusion=None if confusion is None else tuple(map(tuple, confusion.tolist())),
     )
 
 

@@ -1,25 +1,13 @@
 """The floor: what a guess scores that knows nothing of a clip but how frequent each class was in training."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from actiondiff.errors import UsageError
 from actiondiff.evaluation.metrics import check_scored, summary
+from actiondiff.evaluation.results import PriorFloor
 from actiondiff.types import Array
 
-__all__ = ["PriorFloor", "prior_floor"]
-
-
-@dataclass(frozen=True)
-class PriorFloor:
-    """Scores of the guess; names as in `actiondiff.evaluation.metrics`. None if there is no such number."""
-
-    accuracy: float | None
-    balanced_accuracy: float | None
-    micro_map: float | None
-    macro_map: float | None
-    charades_map: float | None
+__all__ = ["prior_floor"]
 
 
 def prior_floor(source_targets: Array, targets: Array, *, multi_label: bool) -> PriorFloor:
@@ -50,4 +38,4 @@ def prior_floor(source_targets: Array, targets: Array, *, multi_label: bool) -> 
         guessed, support = counts == counts.max(), truth.sum(axis=0)  # (K,)
         accuracy = float(support[guessed].mean() / len(truth))
         balanced = float((support[guessed] > 0).mean() / (support > 0).sum())
-    return PriorFloor(accuracy, balanced, totals["micro_map"], totals["macro_map"], totals["charades_map"])
+    return PriorFloor.model_validate({**totals, "accuracy": accuracy, "balanced_accuracy": balanced})

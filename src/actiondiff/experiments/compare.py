@@ -1,6 +1,5 @@
 """Two finished runs on the same clips: what differs, and whether chance would do as much."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ from actiondiff.evaluation.paired import (
     per_clip,
     sign_flip,
 )
-from actiondiff.experiments.run import METRICS_FILE, PREDICTIONS, Run
+from actiondiff.evaluation.results import read_training_metrics
+from actiondiff.experiments.run import PREDICTIONS, Run
 from actiondiff.types import Array
 
 __all__ = ["Comparison", "ScoredRun", "compare", "read_scored"]
@@ -80,7 +80,7 @@ class Comparison:
     num_apart: int
     num_groups: int
     num_seeds: tuple[int, int]
-    differences: dict[str, Contrast]
+    differences: dict[Metric, Contrast]
     sign_flip_p: float
     mcnemar: McNemar | None
 
@@ -107,7 +107,7 @@ def compare(
     folders = [Path(run.folder if isinstance(run, Run) else run) for run in (first, second)]
     one, other = (read_scored(folder) for folder in folders)
     one, other, apart = _common(one, other)
-    known: list[Metric] = [name for name in METRICS if _applies(name, one.multi_label)]  # type: ignore[misc]
+    known: list[Metric] = [name for name in METRICS if _applies(name, one.multi_label)]
     gains = per_clip(one.scored, multi_label=one.multi_label) - per_clip(
         other.scored, multi_label=one.multi_label
     )
@@ -161,7 +161,7 @@ def read_scored(folder: str | os.PathLike[str], *, file: str = PREDICTIONS) -> S
     columns = [name for name in map(str, frames[0].columns) if name.startswith("p(")]
     labels = tuple(name[2:-1] for name in columns)
     probabilities = np.stack([frame[columns].to_numpy(np.float32) for frame in frames])
-    task = json.loads((seeds[0] / METRICS_FILE).read_text("utf-8"))["task"]
+    task = read_training_metrics(seeds[0]).task
     scored = Scored(probabilities, _targets(frames[0]["label"].tolist(), labels), list(frames[0]["group"]))
     return ScoredRun(scored, named[0], labels, task == "multi-label")
 

@@ -10,8 +10,9 @@ from actiondiff.datasets.base import Table
 from actiondiff.datasets.packing import PackedFeatures, pack
 from actiondiff.errors import StoreError
 from actiondiff.evaluation.judge import protocol_classes
-from actiondiff.evaluation.leakage import Leak, audit, near_duplicates
+from actiondiff.evaluation.leakage import audit, near_duplicates
 from actiondiff.evaluation.protocols import Split, leave_one_out, regroup, split_examples
+from actiondiff.evaluation.results import Leak
 from actiondiff.experiments.recipe import Recipe
 from actiondiff.experiments.run import stored_rows
 from actiondiff.features.store import FeatureStore

@@ -216,9 +216,9 @@ def _round(
         if not runs:
             continue
         metric = headline(point, runs[0].metrics)
-        sides = [run.metrics["validation"] for run in runs]
-        bounds = [side["intervals"].get(metric, (math.nan, math.nan))[1] for side in sides]
-        scores[point.name] = sum(side["scores"][metric] or 0.0 for side in sides) / len(sides)
+        sides = [run.metrics.validation for run in runs if run.metrics.validation is not None]
+        bounds = [side.intervals.get(metric, (math.nan, math.nan))[1] for side in sides]
+        scores[point.name] = sum((side.scores.total(metric) or 0.0 for side in sides), 0.0) / len(sides)
         upper[point.name] = sum(bounds) / len(bounds)
     if not scores:
         raise RunError(f"no study could be trained: {next(iter(failed.values()))}")

@@ -1,6 +1,5 @@
 """A finished training, or the mean of several, and its test on further clips."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,13 @@ from actiondiff.evaluation.judge import (
     restrict,
     targets_of_counts,
 )
+from actiondiff.evaluation.results import (
+    METRICS_FILE,
+    EvaluationMetrics,
+    Metrics,
+    SeedsMetrics,
+    TrainingMetrics,
+)
 from actiondiff.features.manifest import Row
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import load_bundle
@@ -33,10 +39,10 @@ from actiondiff.types import Example, FeatureKey
 
 __all__ = [
     "CLIPS",
-    "METRICS_FILE",
     "PREDICTIONS",
     "Evaluation",
     "Run",
+    "SeedRun",
     "check_settings",
     "evaluate",
     "mean_of_seeds",
@@ -45,7 +51,7 @@ __all__ = [
     "stored_rows",
 ]
 
-CLIPS, PREDICTIONS, METRICS_FILE = "clips.csv.gz", "predictions.csv.gz", "metrics.json"
+CLIPS, PREDICTIONS = "clips.csv.gz", "predictions.csv.gz"
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,18 @@ class Run:
 
     Attributes:
         folder: Where it is.
-        metrics: What `metrics.json` holds; with several seeds `seeds`, `mean` and `sd` of the test scores.
+        metrics: What `metrics.json` holds.
     """
 
     folder: Path
-    metrics: dict[str, Any]
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
+class SeedRun(Run):
+    """A finished training of one seed."""
+
+    metrics: TrainingMetrics
 
 
 @dataclass(frozen=True)
@@ -66,57 +79,60 @@ class Evaluation:
     """A trained model's scores on clips.
 
     Attributes:
-        metrics: `scores`, `prior_floor`, `intervals`, `num_clips`, and what was left out.
+        metrics: What `metrics.json` of an evaluation holds.
         predictions: A row a clip: video, its labels, the prediction and each label's probability.
     """
 
-    metrics: dict[str, Any]
+    metrics: EvaluationMetrics
     predictions: pd.DataFrame
 
 
-def mean_of_seeds(out: Path, runs: Sequence[Run]) -> Run:
+def mean_of_seeds(out: Path, runs: Sequence[SeedRun]) -> Run:
     """Trainings of several seeds as one run: their means, and which is best on held-out source clips."""
-    tested = {run.folder.name: run.metrics["test"] and run.metrics["test"]["scores"] for run in runs}
+    tested = {run.folder.name: run.metrics.test and run.metrics.test.scores for run in runs}
     mean, sd = mean_and_sd([scores for scores in tested.values() if scores])
     best = max(runs, key=_validation_score)
-    taken = best.metrics
-    metrics = {
-        **{
-            name: taken[name]
-            for name in ("feature", "task", "split", "counts", "missing", "partial", "leaks")
-        },
-        "seeds": tested,
-        "mean": mean,
-        "sd": sd,
-        "best": best.folder.name,
-        "why_best": _why_best(taken),
-        "cautions": taken["cautions"],
-        "test": taken["test"],
-        "environment": environment(),
-    }
+    metrics = SeedsMetrics(
+        feature=best.metrics.feature,
+        task=best.metrics.task,
+        split=best.metrics.split,
+        counts=best.metrics.counts,
+        missing=best.metrics.missing,
+        partial=best.metrics.partial,
+        leaks=best.metrics.leaks,
+        seeds=tested,
+        mean=mean,
+        sd=sd,
+        best=best.folder.name,
+        why_best=_why_best(best.metrics),
+        cautions=best.metrics.cautions,
+        test=best.metrics.test,
+        environment=environment(),
+    )
     write_text(out / BEST, best.folder.name + "\n")
     write_text(out / CARD, seeds_card(metrics))
-    write_text(out / METRICS_FILE, json.dumps(metrics, indent=2))
+    write_text(out / METRICS_FILE, metrics.to_json())
     return Run(out, metrics)
 
 
-def _why_best(metrics: Mapping[str, Any]) -> str:
-    if metrics["validation"] is not None:
+def _why_best(metrics: TrainingMetrics) -> str:
+    if metrics.validation is not None:
         return "the best on held-out clips of the source"
-    if "by_domain" in metrics["selection"]:
+    if metrics.selection.by_domain is not None:
         return "the best on domains of the source that were left out"
     return "the first, as there are no clips to choose on"
 
 
-def _validation_score(run: Run) -> float:
+def _validation_score(run: SeedRun) -> float:
     """What seeds are compared by: always clips of the source that were held out, whatever chose the epoch."""
     metrics = run.metrics
-    if metrics["validation"] is None:
-        return float(metrics["selection"]["score"] or 0.0) if "by_domain" in metrics["selection"] else 0.0
-    name = metrics["fit"]["selected_on"]
+    if metrics.validation is None:
+        by_domain = metrics.selection.by_domain is not None
+        return (metrics.selection.score or 0.0) if by_domain else 0.0
+    name = metrics.fit.selected_on
     if name == "last":
-        name = "accuracy" if metrics["task"] == "single-label" else "micro_map"
-    return float(metrics["validation"]["scores"][name] or 0.0)
+        name = "accuracy" if metrics.task == "single-label" else "micro_map"
+    return metrics.validation.scores.total(name) or 0.0
 
 
 def evaluate(
@@ -166,16 +182,20 @@ def evaluate(
     test, probabilities = restrict(test, probabilities, config["activation"], scored)
     source = np.array([counts[label] for label in scored], dtype=np.float32)
     partial = partial_videos({example.video: rows[example.video] for example in test.examples})
-    metrics = {
-        **judge(test, probabilities, config["activation"], targets_of_counts(source)),
-        "num_left_out_as_trained_on": len(packed) - len(fresh),
-        "missing": missing_clips(packed),
-        "partial": partial,
-        "cautions": [*cautions(len(test), {}, partial=partial), *notes],
-        "run": str(folder),
-        "table": str(table.source),
-        "environment": environment(),
-    }
+    judged = judge(test, probabilities, config["activation"], targets_of_counts(source))
+    metrics = EvaluationMetrics(
+        num_clips=judged.num_clips,
+        scores=judged.scores,
+        prior_floor=judged.prior_floor,
+        intervals=judged.intervals,
+        num_left_out_as_trained_on=len(packed) - len(fresh),
+        missing=tuple(missing_clips(packed)),
+        partial=partial,
+        cautions=(*cautions(len(test), {}, partial=partial), *notes),
+        run=str(folder),
+        table=str(table.source),
+        environment=environment(),
+    )
     return Evaluation(metrics, prediction_table(test, probabilities))
 
 

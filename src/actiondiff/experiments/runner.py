@@ -1,6 +1,5 @@
 """Trains the studies of a grid: features seen to first, then every seed, then each study's own summary."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,8 +7,9 @@ from typing import Any
 from actiondiff.backbones.base import Backbone
 from actiondiff.datasets.base import Table
 from actiondiff.errors import UnknownNameError
+from actiondiff.evaluation.results import METRICS_FILE, read_training_metrics
 from actiondiff.experiments.grid import Cell
-from actiondiff.experiments.run import METRICS_FILE, Run
+from actiondiff.experiments.run import SeedRun
 from actiondiff.experiments.train import Study
 from actiondiff.experiments.workers import Job, Task, do_tasks
 from actiondiff.extraction.local import extract_features
@@ -92,14 +92,12 @@ class Fleet:
                 study.summarise(folder / point.slug, runs)
         return {f"{task.name}, seed {task.number}": problem for task, problem in problems.items()}
 
-    def finished(self, point: Cell, folder: Path) -> list[Run]:
+    def finished(self, point: Cell, folder: Path) -> list[SeedRun]:
         """The trainings of a study that are there, in the order of seeds."""
         place, count = folder / point.slug, point.recipe.seeds
         seeds = [place / f"seed-{number}" for number in range(count)] if count > 1 else [place]
         return [
-            Run(seed, json.loads((seed / METRICS_FILE).read_text("utf-8")))
-            for seed in seeds
-            if (seed / METRICS_FILE).is_file()
+            SeedRun(seed, read_training_metrics(seed)) for seed in seeds if (seed / METRICS_FILE).is_file()
         ]
 
     def _provide(self, points: Sequence[Cell], table: Table) -> None:

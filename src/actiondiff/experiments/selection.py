@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from actiondiff.datasets.packing import PackedFeatures
 from actiondiff.errors import RunError, UsageError
 from actiondiff.evaluation.judge import METRICS
 from actiondiff.evaluation.options import ProtocolOptions
+from actiondiff.evaluation.results import EpochChoice, FitSummary
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation
 from actiondiff.provenance import fingerprint, write_text
@@ -55,15 +56,13 @@ class Chosen:
 
     Attributes:
         head: With the weights of the chosen epoch.
-        fit: For metrics.json: what `FitResult` says, `num_epochs`, and `selection` in words.
-        selection: For metrics.json: `rule`, `metric`, `epoch`, `score` (what it was chosen by; None for the
-            last epoch), `target_looks` (how often test clips were scored before the head was final), and
-            `oracle` (each score's highest value on the test clips, where those were looked at).
+        fit: How it was fitted.
+        selection: How the epoch was chosen; `target_looks` counts the looks before the head was final.
     """
 
     head: Head
-    fit: dict[str, Any]
-    selection: dict[str, Any]
+    fit: FitSummary
+    selection: EpochChoice
 
 
 def train_and_select(
@@ -105,16 +104,18 @@ def train_and_select(
     on = clips.test if protocol.looks_at_target else clips.validation
     result = training.fit(head, clips.train, on, folder)
     last = result.selected_on == "last"
-    selection = {
-        "rule": protocol.selection,
-        "metric": result.selected_on,
-        "epoch": result.best_epoch,
-        "score": None if last else result.history[result.best_epoch - 1][result.selected_on],
-        "target_looks": len(result.history) if protocol.looks_at_target else 0,
-    }
+    oracle = None
     if protocol.looks_at_target:
-        known = [name for name in METRICS if name in result.history[0]]
-        selection["oracle"] = {name: max(row[name] for row in result.history) for name in known}
+        scored = [name for name in METRICS if name in result.history[0]]
+        oracle = {name: max(row[name] for row in result.history) for name in scored}
+    selection = EpochChoice(
+        rule=protocol.selection,
+        metric=result.selected_on,
+        epoch=result.best_epoch,
+        score=None if last else result.history[result.best_epoch - 1][result.selected_on],
+        target_looks=len(result.history) if protocol.looks_at_target else 0,
+        oracle=oracle,
+    )
     return Chosen(head, _summary(result, None if last else protocol.selection), selection)
 
 
@@ -173,14 +174,9 @@ def _left_out(training: _Training, clips: Clips, protocol: ProtocolOptions, fold
         head.load_state_dict(load_file(folder / _KEPT))
         (folder / _KEPT).unlink()
     result = replace(result, best_epoch=epoch, selected_on=metric)
-    selection = {
-        "rule": protocol.selection,
-        "metric": metric,
-        "epoch": epoch,
-        "score": score,
-        "by_domain": by_domain,
-        "target_looks": 0,
-    }
+    selection = EpochChoice(
+        rule=protocol.selection, metric=metric, epoch=epoch, score=score, by_domain=by_domain, target_looks=0
+    )
     return Chosen(head, _summary(result, None if score is None else protocol.selection), selection)
 
 
@@ -220,10 +216,13 @@ def _identity(training: _Training, train: PackedFeatures, held: PackedFeatures) 
     )
 
 
-def _summary(result: FitResult, rule: str | None) -> dict[str, Any]:
-    """What metrics.json says of a training."""
-    return {
-        **{name: value for name, value in asdict(result).items() if name != "history"},
-        "num_epochs": len(result.history),
-        "selection": f"the best by {result.selected_on} on {_ON[rule]}" if rule else "the last",
-    }
+def _summary(result: FitResult, rule: str | None) -> FitSummary:
+    return FitSummary(
+        best_epoch=result.best_epoch,
+        selected_on=result.selected_on,
+        num_train=result.num_train,
+        num_validation=result.num_validation,
+        num_cut=result.num_cut,
+        num_epochs=len(result.history),
+        selection=f"the best by {result.selected_on} on {_ON[rule]}" if rule else "the last",
+    )

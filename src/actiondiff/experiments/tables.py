@@ -1,6 +1,6 @@
 """From the finished runs of a grid to tables: a row a run, a study, a domain, and what was chosen."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ import pandas as pd
 from actiondiff.evaluation.intervals import is_single_label
 from actiondiff.evaluation.options import Metric
 from actiondiff.evaluation.paired import contrast
+from actiondiff.evaluation.results import Metrics, SideScores
 from actiondiff.experiments.compare import read_scored
 from actiondiff.experiments.grid import Cell, Published
-from actiondiff.experiments.run import Run
+from actiondiff.experiments.run import SeedRun
 from actiondiff.provenance import json_values
 
 __all__ = [
@@ -61,15 +62,15 @@ class PublishedComparison:
     why_not: str = ""
 
 
-def headline(point: Cell, metrics: Mapping[str, Any]) -> Metric:
+def headline(point: Cell, metrics: Metrics) -> Metric:
     """The score that a study is judged by."""
     wanted = point.recipe.protocol.metric
     if wanted != "auto":
         return wanted
-    return "accuracy" if metrics["task"] == "single-label" else "micro_map"
+    return "accuracy" if metrics.task == "single-label" else "micro_map"
 
 
-def run_rows(point: Cell, runs: Sequence[Run], root: Path) -> list[dict[str, Any]]:
+def run_rows(point: Cell, runs: Sequence[SeedRun], root: Path) -> list[dict[str, Any]]:
     """A row for each training of a study.
 
     Args:
@@ -79,55 +80,56 @@ def run_rows(point: Cell, runs: Sequence[Run], root: Path) -> list[dict[str, Any
     """
     rows = []
     for run in runs:
-        metric, chosen, counts = headline(point, run.metrics), run.metrics["selection"], run.metrics["counts"]
+        metric, chosen, counts = headline(point, run.metrics), run.metrics.selection, run.metrics.counts
         rows.append(
             {
                 "point": point.name,
                 "case": point.case,
                 **point.varied,
-                "seed": run.metrics["seed"],
-                "feature": run.metrics["feature"],
+                "seed": run.metrics.seed,
+                "feature": run.metrics.feature,
                 "rule": point.recipe.protocol.selection,
-                "epoch": chosen["epoch"],
-                "choice_score": chosen["score"],
+                "epoch": chosen.epoch,
+                "choice_score": chosen.score,
                 "metric": metric,
-                "validation": _score(run.metrics["validation"], metric),
-                **_side(run.metrics["test"], metric, "test"),
-                **(
-                    _side(run.metrics["in_domain"], metric, "in_domain") if "in_domain" in run.metrics else {}
-                ),
+                "validation": _score(run.metrics.validation, metric),
+                **_side(run.metrics.test, metric, "test"),
+                **(_side(run.metrics.in_domain, metric, "in_domain") if run.metrics.in_domain else {}),
                 "num_train": counts["train"],
                 "num_validation": counts["validation"],
                 "num_test": counts["test"],
-                "target_looks": chosen["target_looks"],
+                "target_looks": chosen.target_looks,
                 "folder": run.folder.relative_to(root).as_posix(),
             }
         )
-        if point.recipe.protocol.selection == "oracle" and "oracle" in chosen:
-            rows[-1]["test"] = chosen["oracle"].get(metric)
+        if point.recipe.protocol.selection == "oracle" and chosen.oracle is not None:
+            rows[-1]["test"] = chosen.oracle.get(metric)
     return rows
 
 
-def domain_rows(point: Cell, runs: Sequence[Run]) -> list[dict[str, Any]]:
+def domain_rows(point: Cell, runs: Sequence[SeedRun]) -> list[dict[str, Any]]:
     """A row for each training and value of the domain it was scored on."""
     rows = []
     for run in runs:
         metric = headline(point, run.metrics)
-        for side in ("test", "in_domain"):
-            found = (run.metrics.get(side) or {}).get("by_domain", {})
-            for value, scores in found.items():
+        sides = {"test": run.metrics.test}
+        if run.metrics.in_domain is not None:
+            sides[f"source ({run.metrics.in_domain.clips} clips)"] = run.metrics.in_domain
+        for name, side in sides.items():
+            by_domain = (side and side.by_domain) or {}
+            for value, scores in by_domain.items():
                 rows.append(
                     {
                         "point": point.name,
                         "case": point.case,
                         **point.varied,
                         "source": ", ".join(point.recipe.protocol.source),
-                        "seed": run.metrics["seed"],
-                        "side": side if side == "test" else f"source ({run.metrics[side]['clips']} clips)",
+                        "seed": run.metrics.seed,
+                        "side": name,
                         "domain": value,
                         "metric": metric,
-                        "num_clips": scores["num_clips"],
-                        "balanced_accuracy": scores["scores"].get("balanced_accuracy"),
+                        "num_clips": scores.num_clips,
+                        "balanced_accuracy": scores.scores.balanced_accuracy,
                         **_side(scores, metric, "score"),
                     }
                 )
@@ -260,18 +262,18 @@ def _choice(rule: str, candidates: pd.DataFrame, runs: pd.DataFrame) -> dict[str
     return told
 
 
-def _side(side: Mapping[str, Any] | None, metric: str, name: str) -> dict[str, float | None]:
-    low, high = (None, None) if side is None else side["intervals"].get(metric, (None, None))
+def _side(side: SideScores | None, metric: Metric, name: str) -> dict[str, float | None]:
+    low, high = (None, None) if side is None else side.intervals.get(metric, (None, None))
     return {
         name: _score(side, metric),
         f"{name}_low": low,
         f"{name}_high": high,
-        f"{name}_floor": None if side is None else side["prior_floor"].get(metric),
+        f"{name}_floor": None if side is None else side.prior_floor.total(metric),
     }
 
 
-def _score(side: Mapping[str, Any] | None, metric: str) -> float | None:
-    return None if side is None else side["scores"].get(metric)
+def _score(side: SideScores | None, metric: Metric) -> float | None:
+    return None if side is None else side.scores.total(metric)
 
 
 def _interval(folder: Path, num_seeds: int, metric: Metric) -> tuple[float | None, float | None]:

@@ -32,14 +32,21 @@ from actiondiff.evaluation.judge import (
     protocol_classes,
     restrict,
 )
+from actiondiff.evaluation.results import (
+    METRICS_FILE,
+    Calibration,
+    SideScores,
+    TrainingMetrics,
+    read_training_metrics,
+)
 from actiondiff.experiments.data import Material, Sides
 from actiondiff.experiments.recipe import Recipe, load_recipe
 from actiondiff.experiments.run import (
     CLIPS,
-    METRICS_FILE,
     PREDICTIONS,
     Evaluation,
     Run,
+    SeedRun,
     evaluate,
     mean_of_seeds,
     partial_videos,
@@ -138,19 +145,19 @@ class Study:
         """Its clips and their features, read once for all seeds."""
         return Material(self.store, self.table, self.recipe, self.root, self.is_checked)
 
-    def train_seed(self, out: Path, number: int, progress: Progress = lambda line: None) -> Run:
+    def train_seed(self, out: Path, number: int, progress: Progress = lambda line: None) -> SeedRun:
         """The training of one seed, in the folder that it has within the study's."""
         folder = out / f"seed-{number}" if self.recipe.seeds > 1 else out
         return self._run(folder, self.recipe.seed + number, progress)
 
-    def summarise(self, out: Path, runs: Sequence[Run]) -> Run:
+    def summarise(self, out: Path, runs: Sequence[SeedRun]) -> Run:
         """The study's own run, once every seed has one."""
         if self.recipe.seeds == 1:
             return runs[0]
         write_text(out / _RECIPE, yaml.safe_dump(self.recipe.model_dump(mode="json"), sort_keys=False))
         return mean_of_seeds(out, runs)
 
-    def _run(self, folder: Path, seed: int, progress: Progress) -> Run:
+    def _run(self, folder: Path, seed: int, progress: Progress) -> SeedRun:
         """One training and its test, in one folder."""
         if (folder / METRICS_FILE).exists():
             return self._finished(folder, seed)
@@ -179,13 +186,12 @@ class Study:
         )
         config = self._config(key, activation, train)
         config, calibration = self._calibrated(chosen.head, config)
-        metrics = {**self._metrics(config, seed), **self._chosen(chosen), "calibration": calibration}
-        metrics |= self._score(folder, chosen.head, config)
+        metrics = self._metrics(config, seed, chosen, calibration, self._score(folder, chosen.head, config))
         self._clips(sides).to_csv(folder / CLIPS, index=False, compression=_GZIP)
         save_bundle(folder, chosen.head, config)
         write_text(folder / CARD, model_card(config, metrics))
-        write_text(folder / METRICS_FILE, json.dumps(metrics, indent=2))
-        return Run(folder, metrics)
+        write_text(folder / METRICS_FILE, metrics.to_json())
+        return SeedRun(folder, metrics)
 
     def _config(self, key: FeatureKey, activation: Activation, train: PackedFeatures) -> dict[str, Any]:
         return {
@@ -202,7 +208,14 @@ class Study:
             "environment": environment(),
         }
 
-    def _metrics(self, config: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    def _metrics(
+        self,
+        config: Mapping[str, Any],
+        seed: int,
+        chosen: Chosen,
+        calibration: Calibration | None,
+        scores: Mapping[str, SideScores],
+    ) -> TrainingMetrics:
         sides = self.material.sides
         packed = [side for side in sides.values() if side is not None]
         rows = stored_rows(self.store, [clip for side in packed for clip in side.examples], self.root)
@@ -211,26 +224,34 @@ class Study:
         sizes = {name: 0 if side is None else len(side) for name, side in sides.items()}
         partial = partial_videos(rows)
         released = self.recipe.protocol.looks_at_target
-        return {
-            "seed": seed,
-            "feature": config["keys"][0],
-            "task": "multi-label" if config["activation"] == "sigmoid" else "single-label",
-            "split": self.material.split.description,
-            "counts": {name: size for name, size in sizes.items() if size or name != "in_domain"},
-            "train_clips_per_class": counts,
-            "num_classes_without_training_clips": sum(not count for count in learnt.values()),
-            "missing": [item for side in packed for item in missing_clips(side)],
-            "partial": partial,
-            "leaks": [asdict(leak) for leak in self.material.leaks],
-            "cautions": cautions(sizes["test"], counts, partial=partial, released=released),
-            "environment": environment(),
-        }
+        # The final test is one more look at the target.
+        looks = chosen.selection.target_looks + (sides["test"] is not None)
+        return TrainingMetrics(
+            seed=seed,
+            feature=config["keys"][0],
+            task="multi-label" if config["activation"] == "sigmoid" else "single-label",
+            split=self.material.split.description,
+            counts={name: size for name, size in sizes.items() if size or name != "in_domain"},
+            train_clips_per_class=counts,
+            num_classes_without_training_clips=sum(not count for count in learnt.values()),
+            missing=tuple(item for side in packed for item in missing_clips(side)),
+            partial=partial,
+            leaks=tuple(self.material.leaks),
+            cautions=tuple(cautions(sizes["test"], counts, partial=partial, released=released)),
+            environment=environment(),
+            fit=chosen.fit,
+            selection=chosen.selection.model_copy(update={"target_looks": looks}),
+            calibration=calibration,
+            validation=scores.get("validation"),
+            test=scores.get("test"),
+            in_domain=scores.get("in_domain"),
+        )
 
     def _new_head(self, train: PackedFeatures, seed: int) -> Head:
         head = build_head(self.recipe.head, train.token_width, len(train.label_names), seed=seed)
         return warm_start(head, train.label_names, self.start) if self.start else head
 
-    def _calibrated(self, head: Head, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    def _calibrated(self, head: Head, config: dict[str, Any]) -> tuple[dict[str, Any], Calibration | None]:
         """How sure the head may be, from validation clips: for its config and for metrics.json."""
         sides = self.material.sides
         train, validation, test = sides["train"], sides["validation"], sides["test"]
@@ -247,15 +268,9 @@ class Study:
             test, column = by_identity(test), self.recipe.protocol.domain
             domains = [value_of(clip, column) for clip in test.examples] if column else []
             tested = judge_calibration(head, test, config["activation"], domains=domains)
-        return config, {**asdict(found), "test": tested}
+        return config, found.model_copy(update={"test": tested})
 
-    def _chosen(self, chosen: Chosen) -> dict[str, Any]:
-        """How the epoch was chosen; the final test is one more look at the target."""
-        tested = self.material.sides["test"] is not None
-        looks = chosen.selection["target_looks"] + tested
-        return {"fit": chosen.fit, "selection": {**chosen.selection, "target_looks": looks}}
-
-    def _score(self, folder: Path, head: Head, config: Mapping[str, Any]) -> dict[str, Any]:
+    def _score(self, folder: Path, head: Head, config: Mapping[str, Any]) -> dict[str, SideScores]:
         """Scores of validation, test and, where asked for, the source; each test clip's are written."""
         sides = self.material.sides
         options, activation = self.recipe.protocol, config["activation"]
@@ -266,20 +281,22 @@ class Study:
         asked = {"validation": sides["validation"], "test": sides["test"], "in_domain": sides["in_domain"]}
         if options.score_source == "training":
             asked["in_domain"] = train
-        found: dict[str, Any] = {"validation": None, "test": None}
+        judged: dict[str, SideScores] = {}
         for name, side in asked.items():
             if side is None:
                 continue
             clips, values = restrict(side, predict_probabilities(head, side, activation), activation, labels)
-            found[name] = judge(clips, values, activation, source.targets.numpy())
+            scores = judge(clips, values, activation, source.targets.numpy())
             if options.domain and name != "validation":
-                found[name]["by_domain"] = judge_by_value(clips, values, activation, source, options.domain)
+                by_domain = judge_by_value(clips, values, activation, source, options.domain)
+                scores = scores.model_copy(update={"by_domain": by_domain})
+            if name == "in_domain":
+                scores = scores.model_copy(update={"clips": options.score_source})
+            judged[name] = scores
             if name != "validation":
                 path = folder / (PREDICTIONS if name == "test" else f"{name}.csv.gz")
                 prediction_table(clips, values).to_csv(path, index=False, compression=_GZIP)
-        if "in_domain" in found:
-            found["in_domain"]["clips"] = options.score_source
-        return found
+        return judged
 
     def _clips(self, sides: Sides) -> pd.DataFrame:
         """Which clip was on which side, and its content."""
@@ -305,7 +322,7 @@ class Study:
             values["start"] = str(self.start)
         return yaml.safe_dump(values, sort_keys=False)
 
-    def _finished(self, folder: Path, seed: int) -> Run:
+    def _finished(self, folder: Path, seed: int) -> SeedRun:
         """A run that is there already, if it is the one asked for."""
         _, config = load_bundle(folder)
         asked_and_found = {
@@ -319,7 +336,7 @@ class Study:
                 f"{folder} holds a finished run with another {' and another '.join(other)}; give another "
                 "folder (-o), or remove it."
             )
-        return Run(folder, json.loads((folder / METRICS_FILE).read_text("utf-8")))
+        return SeedRun(folder, read_training_metrics(folder))
 
 
 def _check_folder(folder: Path, *, several: bool) -> None:

@@ -13,8 +13,8 @@ import pandas as pd
 from actiondiff.backbones.base import load_backbone
 from actiondiff.datasets.base import Table
 from actiondiff.errors import RunError, UsageError, WeightsError
+from actiondiff.evaluation.results import read_training_metrics
 from actiondiff.experiments.grid import Cell, DataChoice, Grid
-from actiondiff.experiments.run import METRICS_FILE
 from actiondiff.experiments.sweep import SweepResult, sweep
 from actiondiff.experiments.tables import headline
 from actiondiff.extraction.local import extract_features
@@ -234,7 +234,7 @@ def _controls(plan: ReproductionPlan, swept: Sequence[SweptStudy], folder: Path)
         ]
         if all(run.is_there for run in runs):
             real, *permuted = [run.folder for run in runs]
-            metric = headline(point, json.loads((real / METRICS_FILE).read_text("utf-8")))
+            metric = headline(point, read_training_metrics(real))
             found.append(judge_control(point, metric, real, permuted))
     return found
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from actiondiff.evaluation.judge import METRICS
+from actiondiff.evaluation.results import SeedsMetrics, SideScores, TrainingMetrics
 
 __all__ = ["cautions", "model_card", "percent", "score_rows", "seeds_card"]
 
@@ -15,20 +16,16 @@ def percent(value: float | None) -> str:
     return "–" if value is None or value != value else f"{100 * value:.1f} %"
 
 
-def score_rows(side: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
-    """Metric, score, 95 % interval, prior floor: one row a metric that exists.
-
-    Args:
-        side: An entry of metrics.json such as `metrics["test"]`.
-    """
+def score_rows(side: SideScores) -> list[tuple[str, str, str, str]]:
+    """Metric, score, 95 % interval and prior floor: one row per metric that exists."""
     rows = []
     for name, title in METRICS.items():
-        value = side["scores"].get(name)
+        value = side.scores.total(name)
         if value is None:
             continue
-        low, high = side["intervals"].get(name, (None, None))
-        span = "–" if low is None else f"{100 * low:.1f} to {100 * high:.1f} %"
-        rows.append((title, percent(value), span, percent(side["prior_floor"].get(name))))
+        bounds = side.intervals.get(name)
+        span = f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %" if bounds else "–"
+        rows.append((title, percent(value), span, percent(side.prior_floor.total(name))))
     return rows
 
 
@@ -68,9 +65,9 @@ def cautions(
     return found
 
 
-def model_card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
+def model_card(config: Mapping[str, Any], metrics: TrainingMetrics) -> str:
     """README.md of a run, in Markdown."""
-    backbone, counts, fit = config["backbone"], metrics["counts"], metrics["fit"]
+    backbone, counts, fit = config["backbone"], metrics.counts, metrics.fit
     weights = f"weights `{backbone['weights'][:24]}`" if "weights" in backbone else "it has no weights"
     several = " or several" if config["activation"] == "sigmoid" else ""
     lines = [
@@ -84,8 +81,8 @@ def model_card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         "",
         "## Data",
         f"{counts['train']} clips to train on, {counts['validation']} to validate, {counts['test']} to test.",
-        f"Split: {metrics['split']}.",
-        f"Of {fit['num_epochs']} epochs number {fit['best_epoch']} is kept, {fit['selection']}.",
+        f"Split: {metrics.split}.",
+        f"Of {fit.num_epochs} epochs number {fit.best_epoch} is kept, {fit.selection}.",
         "",
         "## Numbers",
         *_table(metrics),
@@ -94,45 +91,44 @@ def model_card(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
         "95 %, over resampled groups.",
         "",
         "## Limits",
-        *[f"- {sentence}" for sentence in metrics["cautions"]],
+        *[f"- {sentence}" for sentence in metrics.cautions],
     ]
-    if metrics["leaks"]:
-        lines.append(f"- {len(metrics['leaks'])} leaks between the sides were found; see metrics.json.")
-    if metrics["missing"]:
-        lines.append(
-            f"- {len(metrics['missing'])} clips had no features and were left out; see metrics.json."
-        )
+    if metrics.leaks:
+        lines.append(f"- {len(metrics.leaks)} leaks between the sides were found; see metrics.json.")
+    if metrics.missing:
+        lines.append(f"- {len(metrics.missing)} clips had no features and were left out; see metrics.json.")
     lines.append(
         "- It was tested on clips like those above and on nothing else. On another site, test again."
     )
     return "\n".join(lines) + "\n"
 
 
-def _table(metrics: Mapping[str, Any]) -> Sequence[str]:
-    if metrics["test"] is None:
+def _table(metrics: TrainingMetrics) -> Sequence[str]:
+    if metrics.test is None:
         return ["No test clips: nothing is known of how good it is."]
     return [
         "| on the test clips | score | interval | prior floor |",
         "|---|---|---|---|",
-        *["| " + " | ".join(row) + " |" for row in score_rows(metrics["test"])],
+        *["| " + " | ".join(row) + " |" for row in score_rows(metrics.test)],
     ]
 
 
-def seeds_card(metrics: Mapping[str, Any]) -> str:
+def seeds_card(metrics: SeedsMetrics) -> str:
     """README.md of a run with several seeds, in Markdown."""
     lines = [
-        f"# The same training with {len(metrics['seeds'])} seeds",
+        f"# The same training with {len(metrics.seeds)} seeds",
         "",
-        f"`{metrics['best']}` is the one that is taken for prediction: {metrics['why_best']}.",
-        f"Split: {metrics['split']}.",
+        f"`{metrics.best}` is the one that is taken for prediction: {metrics.why_best}.",
+        f"Split: {metrics.split}.",
         "",
         "| on the test clips | mean | standard deviation over seeds |",
         "|---|---|---|",
         *[
-            f"| {METRICS[name]} | {percent(mean)} | {percent(metrics['sd'][name])} |"
-            for name, mean in metrics["mean"].items()
+            f"| {title} | {percent(metrics.mean[name])} | {percent(metrics.sd[name])} |"
+            for name, title in METRICS.items()
+            if name in metrics.mean
         ],
         "",
-        *[f"- {sentence}" for sentence in metrics["cautions"]],
+        *[f"- {sentence}" for sentence in metrics.cautions],
     ]
     return "\n".join(lines) + "\n"

@@ -12,6 +12,17 @@ import yaml
 
 from actiondiff.errors import RunError
 from actiondiff.evaluation.judge import METRICS
+from actiondiff.evaluation.options import Metric
+from actiondiff.evaluation.results import (
+    EvaluationMetrics,
+    Leak,
+    LeftOutClip,
+    SeedsMetrics,
+    SideScores,
+    TrainingMetrics,
+    read_metrics,
+    read_training_metrics,
+)
 from actiondiff.report.card import percent
 from actiondiff.report.clips import Mistake, label_mistakes, pictures, worst_confusions
 from actiondiff.report.figures import bars
@@ -22,96 +33,108 @@ from actiondiff.report.tables import Grid, Score, class_table, metric_table, sco
 
 __all__ = ["evaluation_page", "run_page", "seeds_page"]
 
-_SHOWN = 25  # leaks and missing clips that are listed; all are in metrics.json
+_MANY_LEAKS, _FEW_MISSING = 25, 5  # how many are listed; all are in metrics.json
 Roots = Sequence[str | os.PathLike[str]]
 
 
 def run_page(folder: str | os.PathLike[str], *, roots: Roots = ()) -> Page:
-    """What was trained, on what, and what it is worth.
+    """Build the page of a training of one seed: what was trained, on which clips, and how well it does.
 
     Args:
-        folder: Of a run.
-        roots: Folders in which the videos may be, for the frames of clips that were named wrongly.
+        folder: Folder of the run.
+        roots: Folders that may hold the videos; used to show frames of clips that were predicted wrongly.
 
     Raises:
         RunError: If the folder lacks a file of a run.
     """
     folder = Path(folder)
-    metrics, config = (_json(folder / name) for name in ("metrics.json", "config.json"))
+    metrics, config = read_training_metrics(folder), _config(folder)
     recipe = _recipe(folder)
+    labels = config["labels"]
     sections = [
         Section("What was run", tuple(_what(metrics, config, recipe))),
-        Section("Numbers", tuple(_numbers(metrics))),
-        *_test_sections(folder, metrics, config["labels"], roots, metrics.get("train_clips_per_class")),
+        Section("Numbers", tuple(_numbers(metrics.test, metrics.cautions, metrics.missing))),
+        *_test_sections(folder, metrics.test, labels, roots, metrics.train_clips_per_class),
         Section("Training", tuple(_training(folder, metrics))),
-        Section("Leakage audit", tuple(_audit(metrics))),
+        Section("Leakage audit", tuple(_audit(metrics.leaks))),
         Section("Provenance", tuple(_provenance(metrics, config, recipe))),
     ]
     lead = (
-        f"A head that names {len(config['labels'])} actions from the feature {metrics['feature']} of the "
-        f"frozen backbone {config['backbone']['name']}. {_headline(metrics)}"
+        f"A head that names {len(labels)} actions from the feature {metrics.feature} of the frozen backbone "
+        f"{config['backbone']['name']}. {_headline(metrics.test)}"
     )
-    return Page(f"Run {folder.resolve().name}", lead, sections, watermark=metrics.get("watermark", ""))
+    return Page(f"Run {folder.resolve().name}", lead, sections)
 
 
 def seeds_page(folder: str | os.PathLike[str], *, roots: Roots = ()) -> Page:
-    """The same training with several seeds: their spread, then the page of the one that is taken.
+    """Build the page of a study over several seeds: their spread, then the page of the seed that predicts.
 
     Raises:
         RunError: If the folder lacks a file of a run.
     """
     folder = Path(folder)
-    metrics = _json(folder / "metrics.json")
-    page = run_page(folder / metrics["best"], roots=roots)
-    known = {name: scores for name, scores in metrics["seeds"].items() if scores}
-    names = [name for name in METRICS if name in metrics["mean"]]
-    rows = [(seed, *[percent(scores[name]) for name in names]) for seed, scores in known.items()]
-    rows.append(("mean", *[percent(metrics["mean"][name]) for name in names]))
-    rows.append(("standard deviation", *[f"{100 * metrics['sd'][name]:.1f}" for name in names]))
-    grid = Grid(
-        ("seed", *[METRICS[name] for name in names]), tuple(rows), "Test scores of each seed",
-        "Seeds differ in the head's first weights and the order of clips; each side's clips are the same.",
-    )  # fmt: skip
-    text = Text(f"{metrics['best']} is the one that is taken: {metrics['why_best']}. What follows is of it.")
+    metrics = read_metrics(folder)
+    if not isinstance(metrics, SeedsMetrics):
+        raise RunError(f"{folder} is not the folder of a study over several seeds.")
+    page = run_page(folder / metrics.best, roots=roots)
+    names = [name for name in METRICS if name in metrics.mean]
+    rows = [
+        (seed, *[percent(scores.total(name)) for name in names])
+        for seed, scores in metrics.seeds.items()
+        if scores
+    ]
+    rows.append(("mean", *[percent(metrics.mean[name]) for name in names]))
+    rows.append(("standard deviation", *[f"{100 * metrics.sd[name]:.1f}" for name in names]))
+    table = Grid(
+        ("seed", *[METRICS[name] for name in names]),
+        tuple(rows),
+        "Test scores of each seed",
+        "Seeds differ in the head's first weights and in the order of the clips; the split is the same.",
+    )
+    text = Text(f"Predictions use {metrics.best}: {metrics.why_best}. The rest of this page describes it.")
     return Page(
-        f"Run {folder.resolve().name}: {len(metrics['seeds'])} seeds",
+        f"Run {folder.resolve().name}: {len(metrics.seeds)} seeds",
         page.lead,
-        [Section("Seeds", (grid, text)), *page.sections],
+        [Section("Seeds", (table, text)), *page.sections],
         watermark=page.watermark,
     )
 
 
 def evaluation_page(folder: str | os.PathLike[str], *, roots: Roots = ()) -> Page:
-    """A trained model's test on further clips, as `actiondiff evaluate -o` wrote it.
+    """Build the page of a trained model's test on further clips, as `actiondiff evaluate -o` wrote it.
 
     Raises:
         RunError: If the folder lacks a file of an evaluation.
     """
     folder = Path(folder)
-    metrics = _json(folder / "metrics.json")
-    labels = [entry["label"] for entry in metrics["scores"]["per_class"]]
+    metrics = read_metrics(folder)
+    if not isinstance(metrics, EvaluationMetrics):
+        raise RunError(f"{folder} is not the folder of an evaluation.")
+    labels = [entry.label for entry in metrics.scores.per_class]
     about = [
-        Text(f"The model {metrics['run']} on the labelled clips of {metrics['table']}."),
+        Text(f"The model {metrics.run} on the labelled clips of {metrics.table}."),
         Text(
-            f"{metrics['num_left_out_as_trained_on']} clips were left out: it was trained or chosen on them."
+            f"{metrics.num_left_out_as_trained_on} clips were left out because the model was trained or "
+            "selected on them."
         ),
     ]
     sections = [
         Section("What was run", tuple(about)),
-        Section("Numbers", tuple(_numbers({**metrics, "test": metrics}))),
-        *_test_sections(folder, {"test": metrics}, labels, roots, None),
-        Section("Provenance", (Provenance(metrics["environment"], "Versions and machine"),)),
+        Section("Numbers", tuple(_numbers(metrics, metrics.cautions, metrics.missing))),
+        *_test_sections(folder, metrics, labels, roots, None),
+        Section("Provenance", (Provenance(metrics.environment, "Versions and machine"),)),
     ]
-    return Page(f"Evaluation {folder.resolve().name}", _headline({"test": metrics}), sections)
+    return Page(f"Evaluation {folder.resolve().name}", _headline(metrics), sections)
 
 
-def _json(path: Path) -> Any:
+def _config(folder: Path) -> Any:
+    path = folder / "config.json"
     try:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise RunError(f"{path} is missing; a report needs a finished run, evaluation or sweep.") from None
     except ValueError as error:
-        raise RunError(f"{path} cannot be read ({error}); write the run anew.") from None
+        raise RunError(f"{path} cannot be read ({error}); write the run again.") from None
 
 
 def _recipe(folder: Path) -> Mapping[str, Any]:
@@ -119,101 +142,111 @@ def _recipe(folder: Path) -> Mapping[str, Any]:
     return yaml.safe_load(path.read_text("utf-8")) if path.is_file() else {}
 
 
-def _headline(metrics: Mapping[str, Any]) -> str:
-    side = metrics["test"]
-    if not side:
-        return "No clips were tested: nothing is known of how good it is."
-    name = _primary(side)
-    low_high = side["intervals"].get(name)
-    score = Score(side["scores"][name], *(low_high or ()))
-    floor = percent(side["prior_floor"][name])
-    return f"On {side['num_clips']} test clips its {METRICS[name]} is {score}; guessing scores {floor}."
+def _headline(test: SideScores | None) -> str:
+    if not test:
+        return "No clips were tested, so nothing is known about its accuracy."
+    name = _primary(test)
+    floor = percent(test.prior_floor.total(name))
+    return (
+        f"On {test.num_clips} test clips its {METRICS[name]} is {_score(test, name)}; guessing by class "
+        f"frequencies scores {floor}."
+    )
 
 
-def _primary(side: Mapping[str, Any]) -> str:
-    return "accuracy" if side["scores"]["accuracy"] is not None else "micro_map"
+def _primary(side: SideScores) -> Metric:
+    return "accuracy" if side.scores.accuracy is not None else "micro_map"
 
 
-def _what(metrics: Mapping[str, Any], config: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[Item]:
-    counts, fit = metrics["counts"], metrics["fit"]
+def _what(metrics: TrainingMetrics, config: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[Item]:
+    counts, fit = metrics.counts, metrics.fit
     protocol = recipe.get("protocol", {})
     rows = (
         (
             "feature",
-            f"{', '.join(config['keys'])} of {config['backbone']['name']}, {config['token_width']} wide",
+            f"{', '.join(config['keys'])} of {config['backbone']['name']}, {config['token_width']} channels",
         ),
-        ("head", f"{config['head']['name']}, tokens {config['head'].get('input', 'plain')}"),
-        ("task", f"{metrics['task']}, {len(config['labels'])} classes"),
-        ("split", metrics["split"]),
+        ("head", f"{config['head']['name']}, input {config['head'].get('input', 'plain')}"),
+        ("task", f"{metrics.task}, {len(config['labels'])} classes"),
+        ("split", metrics.split),
         (
             "clips",
-            f"{counts['train']} to train, {counts['validation']} to validate, {counts['test']} to test",
+            f"{counts['train']} training, {counts['validation']} validation, {counts['test']} test",
         ),
-        ("epochs", f"{fit['num_epochs']}, of which {fit['best_epoch']} is kept: {fit['selection']}"),
+        ("epochs", f"{fit.num_epochs}; epoch {fit.best_epoch} is used: {fit.selection}"),
         ("selection", str(protocol.get("selection", "source-validation"))),
     )
-    grid = Grid(("what", "in this run"), rows, "The run at a glance", left=frozenset({"in this run"}))
+    table = Grid(("setting", "in this run"), rows, "The run at a glance", left=frozenset({"in this run"}))
     described = [Text(recipe["description"])] if recipe.get("description") else []
-    return [grid, *described]
+    return [table, *described]
 
 
-def _numbers(metrics: Mapping[str, Any]) -> list[Item]:
-    items: list[Item] = [Notes(tuple(metrics["cautions"]), "warning")] if metrics["cautions"] else []
-    missing = metrics.get("missing", [])
+def _numbers(test: SideScores | None, cautions: Sequence[str], missing: Sequence[LeftOutClip]) -> list[Item]:
+    # What qualifies the numbers comes before them.
+    items: list[Item] = [Notes(tuple(cautions), "warning")] if cautions else []
     if missing:
-        shown = ", ".join(f"{item['video']} ({item['reason']})" for item in missing[:5])
+        listed = ", ".join(f"{clip.video} ({clip.reason})" for clip in missing[:_FEW_MISSING])
+        more = " ..." if len(missing) > _FEW_MISSING else ""
         items.append(
-            Notes((f"{len(missing)} clips had no features and were left out: {shown} ...",), "warning")
+            Notes((f"{len(missing)} clips have no features and were left out: {listed}{more}",), "warning")
         )
-    side = metrics["test"]
-    if not side:
+    if not test:
         return items or [Text("No clips were tested.")]
-    items.append(metric_table(side, caption="Scores on the test clips"))
-    domains = side.get("by_domain", {})
-    if domains:
-        names = [name for name in METRICS if side["scores"].get(name) is not None]
-        scores = {d: {METRICS[n]: _score(s, n) for n in names} for d, s in domains.items()}
-        note = "; ".join(f"{d}: {s['num_clips']} clips" for d, s in domains.items())
-        items.append(score_table(scores, caption="Scores in each domain", corner="domain", note=note))
-        first = _primary(side)
-        floor = {d: s["prior_floor"][first] for d, s in domains.items()}
-        items.append(
-            bars(
-                {METRICS[first]: {d: _score(s, first) for d, s in domains.items()}},
-                title="Each domain", name="domains", floor=floor, value_title=f"{METRICS[first]} (%)",
-                caption="95 % intervals over groups. Dashed: what guessing by class frequencies scores.",
-            )
-        )  # fmt: skip
-    return items
+    items.append(metric_table(test, caption="Scores on the test clips"))
+    return items + _domains(test)
 
 
-def _score(side: Mapping[str, Any], name: str) -> Score:
-    return Score(side["scores"][name], *side["intervals"].get(name, ()))
+def _domains(test: SideScores) -> list[Item]:
+    """Each domain's scores as a table and, for the primary metric, as bars."""
+    if not test.by_domain:
+        return []
+    domains = test.by_domain
+    names = [name for name in METRICS if test.scores.total(name) is not None]
+    scores = {
+        domain: {METRICS[name]: _score(side, name) for name in names} for domain, side in domains.items()
+    }
+    note = "; ".join(f"{domain}: {side.num_clips} clips" for domain, side in domains.items())
+    first = _primary(test)
+    return [
+        score_table(scores, caption="Scores in each domain", corner="domain", note=note),
+        bars(
+            {METRICS[first]: {domain: _score(side, first) for domain, side in domains.items()}},
+            title="Each domain",
+            name="domains",
+            floor={domain: side.prior_floor.total(first) for domain, side in domains.items()},
+            value_title=f"{METRICS[first]} (%)",
+            caption="Bars with 95 % intervals over groups. The dashed line is the score of guessing by class "
+            "frequencies.",
+        ),
+    ]
+
+
+def _score(side: SideScores, name: Metric) -> Score:
+    return Score(side.scores.total(name), *side.intervals.get(name, ()))
 
 
 def _test_sections(
     folder: Path,
-    metrics: Mapping[str, Any],
+    test: SideScores | None,
     labels: Sequence[str],
     roots: Roots,
     counts: Mapping[str, int] | None,
 ) -> list[Section]:
-    """Classes, confusions and confidence: what needs each test clip's probabilities."""
-    side = metrics["test"]
-    if not side:
+    """Sections on classes, mistakes and confidence; the last two need each test clip's probabilities."""
+    if not test:
         return []
-    per_class = side["scores"]["per_class"]
-    precisions = {entry["label"]: entry["average_precision"] for entry in per_class}
-    support = {entry["label"]: entry["support"] for entry in per_class}
+    # Each class: bars, a table and, where clips have one label, which classes are confused.
+    per_class, confusion = test.scores.per_class, test.scores.confusion
+    precisions = {entry.label: entry.average_precision for entry in per_class}
+    support = {entry.label: entry.support for entry in per_class}
     classes: list[Item] = [
         class_bars(
-            precisions, support, title="Average precision of each class", average=side["scores"]["macro_map"]
+            precisions, support, title="Average precision of each class", average=test.scores.macro_map
         ),
         class_table(per_class, counts, caption="Each class on the test clips"),
     ]
-    confusion = side["scores"]["confusion"]
     if confusion is not None:
         classes.insert(0, confusion_matrix(np.array(confusion), labels))
+    # The rest needs the predictions, which a copied run may lack.
     path = next((p for n in ("predictions.csv.gz", "predictions.csv") if (p := folder / n).is_file()), None)
     if path is None:
         return [Section("Classes", tuple(classes))]
@@ -223,12 +256,12 @@ def _test_sections(
         na_values={"start_seconds": [""], "end_seconds": [""]},
         dtype={"video": str, "label": str, "predicted": str},
     )
-    single = confusion is not None
-    mistakes = worst_confusions(predictions) if single else label_mistakes(predictions, labels)
+    single_label = confusion is not None
+    mistakes = worst_confusions(predictions) if single_label else label_mistakes(predictions, labels)
     return [
         Section("Classes", tuple(classes)),
         Section("Worst mistakes", tuple(_mistakes(mistakes, roots))),
-        Section("How sure it is", tuple(_sureness(predictions, labels)) if single else ()),
+        Section("Confidence", tuple(_confidence(predictions, labels)) if single_label else ()),
     ]
 
 
@@ -253,39 +286,40 @@ def _mistakes(mistakes: Sequence[Mistake], roots: Roots) -> list[Item]:
     return items
 
 
-def _sureness(predictions: pd.DataFrame, labels: Sequence[str]) -> list[Item]:
+def _confidence(predictions: pd.DataFrame, labels: Sequence[str]) -> list[Item]:
     confidence = predictions[[f"p({label})" for label in labels]].to_numpy(dtype=np.float64).max(axis=1)
     right = (predictions["label"] == predictions["predicted"]).to_numpy()
     return [reliability_diagram(confidence, right), coverage_curve({"this model": (confidence, right)})]
 
 
-def _training(folder: Path, metrics: Mapping[str, Any]) -> list[Item]:
+def _training(folder: Path, metrics: TrainingMetrics) -> list[Item]:
     path = folder / "logs" / "metrics.csv"
     if not path.is_file():
-        return [Text("There is no log of the training with the run.")]
-    return [learning_curve(pd.read_csv(path), best_epoch=metrics["fit"]["best_epoch"])]
+        return [Text("The run has no training log.")]
+    return [learning_curve(pd.read_csv(path), best_epoch=metrics.fit.best_epoch)]
 
 
-def _audit(metrics: Mapping[str, Any]) -> list[Item]:
-    leaks = metrics["leaks"]
+def _audit(leaks: Sequence[Leak]) -> list[Item]:
     if not leaks:
         return [Text("No group and no file's content is on two sides of the split.")]
-    rows = tuple((x["name"], x["kind"], x["sides"], str(x["num_clips"])) for x in leaks[:_SHOWN])
-    note = f"The first {_SHOWN} of {len(leaks)}; all are in metrics.json." if len(leaks) > _SHOWN else ""
-    warning = f"{len(leaks)} groups or files are on two sides of the split: scores may be too high."
+    rows = tuple((leak.name, leak.kind, leak.sides, str(leak.num_clips)) for leak in leaks[:_MANY_LEAKS])
+    note = (
+        f"The first {_MANY_LEAKS} of {len(leaks)}; all are listed in metrics.json."
+        if len(leaks) > _MANY_LEAKS
+        else ""
+    )
+    warning = f"{len(leaks)} groups or files are on two sides of the split, so scores may be too high."
     titles = ("name", "kind", "sides", "clips on the second side")
     return [
         Notes((warning,), "warning"),
-        Grid(titles, rows, "What is on two sides", note, left=frozenset(titles[1:3])),
+        Grid(titles, rows, "What is on two sides of the split", note, left=frozenset(titles[1:3])),
     ]
 
 
-def _provenance(
-    metrics: Mapping[str, Any], config: Mapping[str, Any], recipe: Mapping[str, Any]
-) -> list[Item]:
+def _provenance(metrics: TrainingMetrics, config: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[Item]:
     prints = {name: config[name] for name in ("feature_fingerprint", "clips_fingerprint") if name in config}
     return [
         Provenance(recipe, "Recipe"),
         Provenance({**config["features"], **prints}, "Features"),
-        Provenance(metrics["environment"], "Versions and machine"),
+        Provenance(metrics.environment, "Versions and machine"),
     ]

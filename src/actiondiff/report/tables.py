@@ -4,8 +4,9 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from actiondiff.evaluation.results import ClassScores, SideScores
 from actiondiff.report.card import percent, score_rows
 
 __all__ = ["Grid", "Score", "ablation_table", "class_table", "metric_table", "score_table"]
@@ -77,41 +78,40 @@ def score_table(
     return Grid((corner, *columns), tuple(rows), caption, note, last_is_floor=floor is not None)
 
 
-def metric_table(side: Mapping[str, Any], *, caption: str) -> Grid:
+def metric_table(side: SideScores, *, caption: str) -> Grid:
     """Each metric's score, interval and floor.
 
     Args:
-        side: An entry of metrics.json such as `metrics["test"]`.
+        side: Scores of one side, such as the test clips.
         caption: What it shows.
     """
     note = (
-        f"{side['num_clips']} clips. Intervals are 95 %, over resampled groups. The prior floor is what "
+        f"{side.num_clips} clips. Intervals are 95 %, over resampled groups. The prior floor is what "
         "guessing by the training clips' class frequencies scores."
     )
-    empty = side["scores"].get("num_classes_without_clips", 0)
+    empty = side.scores.num_classes_without_clips
     if empty:
         note += f" {empty} classes have no clip here and are left out of averages over classes."
     return Grid(("metric", "score", "interval", "prior floor"), tuple(score_rows(side)), caption, note)
 
 
 def class_table(
-    per_class: Sequence[Mapping[str, Any]], train_counts: Mapping[str, int] | None, *, caption: str
+    per_class: Sequence[ClassScores], train_counts: Mapping[str, int] | None, *, caption: str
 ) -> Grid:
     """Each class: clips to train and test on, precision, recall, F1, average precision.
 
     Args:
-        per_class: `scores["per_class"]` of metrics.json.
+        per_class: Scores of each class.
         train_counts: Class -> training clips, if known.
         caption: What it shows.
     """
-    names = ("precision", "recall", "f1", "average_precision")
     rows = [
         (
-            str(entry["label"]),
-            "–" if train_counts is None else str(train_counts.get(entry["label"], 0)),
-            str(entry["support"]),
-            str(entry["predicted"]),
-            *[percent(entry[name]) for name in names],
+            entry.label,
+            "–" if train_counts is None else str(train_counts.get(entry.label, 0)),
+            str(entry.support),
+            str(entry.predicted),
+            *map(percent, (entry.precision, entry.recall, entry.f1, entry.average_precision)),
         )
         for entry in per_class
     ]

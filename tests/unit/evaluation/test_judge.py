@@ -16,6 +16,7 @@ from actiondiff.evaluation.judge import (
     restrict,
     targets_of_counts,
 )
+from actiondiff.evaluation.results import LeftOutClip, Scores
 from actiondiff.types import Example
 
 LABELS = ("eat", "run")
@@ -33,24 +34,24 @@ def packed(truth=TRUTH, missing=()):
 
 
 def test_scores_floor_and_interval_side_by_side():
-    found = judge(packed(), PROBABILITIES, "softmax", targets_of_counts(np.array([1.0, 3.0])))
-    assert found["num_clips"] == 4
-    assert found["scores"]["accuracy"] == 0.5  # clips 2 and 3 are wrong
-    assert found["prior_floor"]["accuracy"] == 0.25  # `run`, the more frequent in training, is true once
-    assert found["intervals"]["accuracy"] == pytest.approx((0, 1))  # group a is right, group b wrong
-    assert {"accuracy", "balanced_accuracy", "micro_map", "macro_map"} == set(found["intervals"])
+    side = judge(packed(), PROBABILITIES, "softmax", targets_of_counts(np.array([1.0, 3.0])))
+    assert side.num_clips == 4
+    assert side.scores.accuracy == 0.5  # clips 2 and 3 are wrong
+    assert side.prior_floor.accuracy == 0.25  # `run`, the more frequent in training, is true once
+    assert side.intervals["accuracy"] == pytest.approx((0, 1))  # group a is right, group b wrong
+    assert {"accuracy", "balanced_accuracy", "micro_map", "macro_map"} == set(side.intervals)
 
 
 def test_several_labels_have_no_accuracy():
-    found = judge(packed(), PROBABILITIES, "sigmoid", targets_of_counts(np.array([1.0, 3.0])))
-    assert found["scores"]["accuracy"] is None
-    assert found["prior_floor"]["accuracy"] is None
-    assert set(found["intervals"]) == {"micro_map", "macro_map", "charades_map"}
+    side = judge(packed(), PROBABILITIES, "sigmoid", targets_of_counts(np.array([1.0, 3.0])))
+    assert side.scores.accuracy is None
+    assert side.prior_floor.accuracy is None
+    assert set(side.intervals) == {"micro_map", "macro_map", "charades_map"}
 
 
 def test_one_group_has_no_interval():
     alone = packed().subset([0, 1])
-    assert judge(alone, PROBABILITIES[:2], "softmax", np.eye(2, dtype=np.float32))["intervals"] == {}
+    assert judge(alone, PROBABILITIES[:2], "softmax", np.eye(2, dtype=np.float32)).intervals == {}
 
 
 @pytest.mark.parametrize(
@@ -59,8 +60,8 @@ def test_one_group_has_no_interval():
 )
 def test_by_value(column, accuracy):
     source = packed(("eat", "run"))
-    found = judge_by_value(packed(), PROBABILITIES, "softmax", source, column)
-    scores = {value: side["scores"]["accuracy"] for value, side in found.items()}
+    sides = judge_by_value(packed(), PROBABILITIES, "softmax", source, column)
+    scores = {value: side.scores.accuracy for value, side in sides.items()}
     assert scores == (accuracy or {"0.mp4": 1, "1.mp4": 1, "2.mp4": 0, "3.mp4": 0})
 
 
@@ -89,13 +90,13 @@ def test_only_the_protocols_classes():
     assert kept == pytest.approx(np.array([[2 / 3, 1 / 3], [1 / 3, 2 / 3]]))
     assert restrict(clips, probabilities, "sigmoid", labels)[1] == pytest.approx(probabilities[:, [0, 2]])
     source = np.eye(2, dtype=np.float32)
-    assert judge(chosen, kept, "softmax", source)["scores"]["accuracy"] == 1
+    assert judge(chosen, kept, "softmax", source).scores.accuracy == 1
     assert restrict(clips, probabilities, "softmax", clips.label_names)[1] is probabilities
 
 
 def test_clips_that_were_left_out():
     clips = packed(missing=[MissingClip(Example("x.mp4", ("eat",)), "failed: cut short")])
-    assert missing_clips(clips) == [{"video": "x.mp4", "reason": "failed: cut short"}]
+    assert missing_clips(clips) == [LeftOutClip(video="x.mp4", reason="failed: cut short")]
 
 
 def test_every_class_needs_a_clip():
@@ -105,10 +106,7 @@ def test_every_class_needs_a_clip():
 
 
 def test_mean_and_deviation_of_the_scores_that_exist():
-    scores = [
-        {"accuracy": value, "balanced_accuracy": None, "micro_map": 0.5, "macro_map": None}
-        for value in (0.4, 0.6)
-    ]
+    scores = [Scores(num_clips=5, accuracy=value, micro_map=0.5) for value in (0.4, 0.6)]
     mean, deviation = mean_and_sd(scores)
     assert mean == pytest.approx({"accuracy": 0.5, "micro_map": 0.5})
     assert deviation == pytest.approx({"accuracy": 0.02**0.5, "micro_map": 0})

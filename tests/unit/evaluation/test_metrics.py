@@ -8,6 +8,7 @@ from torchmetrics.functional.classification import multilabel_average_precision
 
 from actiondiff.errors import UsageError
 from actiondiff.evaluation.metrics import scores, summary
+from actiondiff.evaluation.results import Scores
 
 LABELS = ["walk", "run", "eat", "hop", "fly"]
 
@@ -91,7 +92,7 @@ def test_a_class_that_is_predicted_but_does_not_occur():
     result = scores(probabilities, np.array([[1, 0], [1, 0]]), ["walk", "fly"], multi_label=False)
     fly = result.per_class[1]
     assert (fly.predicted, fly.precision, fly.recall, fly.f1) == (1, 0, None, 0)
-    assert result.confusion.tolist() == [[1, 1], [0, 0]]
+    assert result.confusion == ((1, 1), (0, 0))
     assert result.accuracy == result.balanced_accuracy == 0.5
 
 
@@ -123,8 +124,9 @@ def test_nothing_predicted_or_no_clips_are_none_not_zero():
 
 
 def test_result_is_json(single):
-    values = scores(*single, LABELS, multi_label=False).to_dict()
-    assert json.loads(json.dumps(values, allow_nan=False)) == values
+    result = scores(*single, LABELS, multi_label=False)
+    values = json.loads(json.dumps(result.model_dump(), allow_nan=False))
+    assert Scores.model_validate(values) == result
     assert values["num_clips"] == 60
     assert values["per_class"][0]["label"] == "walk"
 

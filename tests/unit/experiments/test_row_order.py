@@ -45,7 +45,7 @@ def test_shuffled_rows_train_the_same_head_to_the_same_scores(tmp_path):
         runs[name] = study.train(store, table, out=tmp_path / name, recipe=recipe)
     first, second = (load_bundle(runs[name].folder)[0].state_dict() for name in runs)
     assert all((first[name] == second[name]).all() for name in first)
-    metrics = [{**run.metrics, "environment": None} for run in runs.values()]
+    metrics = [run.metrics.model_copy(update={"environment": {}}) for run in runs.values()]
     assert metrics[0] == metrics[1]
     lines = [
         sorted(gzip.decompress((run.folder / "predictions.csv.gz").read_bytes()).splitlines())

@@ -19,6 +19,7 @@ from actiondiff.errors import (
     UnknownNameError,
     UsageError,
 )
+from actiondiff.evaluation.results import LeftOutClip
 from actiondiff.experiments import selection
 from actiondiff.experiments import train as study
 from actiondiff.experiments.recipe import load_recipe
@@ -92,13 +93,13 @@ def test_a_run_holds_all_that_belongs_to_its_numbers(made):
         "predictions.csv.gz", "recipe.yaml",
     }  # fmt: skip
     metrics = json.loads((run.folder / "metrics.json").read_text(), parse_constant=pytest.fail)
-    assert metrics == json.loads(json.dumps(run.metrics))
+    assert metrics == json.loads(run.metrics.to_json())
     assert metrics["counts"] == {"train": 39, "validation": 9, "test": 12}
     test = metrics["test"]
     assert test["scores"]["accuracy"] > 0.9
-    assert test["prior_floor"]["accuracy"] == pytest.approx(1 / 3)
+    assert test.prior_floor.accuracy == pytest.approx(1 / 3)
     low, high = test["intervals"]["accuracy"]
-    assert low <= test["scores"]["accuracy"] <= high
+    assert low <= test.scores.accuracy <= high
     assert metrics["environment"]["versions"]["torch"]
     assert metrics["fit"]["selection"] == "the best by accuracy on held-out clips of the source"
     stored = yaml.safe_load((run.folder / "recipe.yaml").read_text())
@@ -129,11 +130,11 @@ def test_labels_that_mean_nothing_score_as_the_floor(tmp_path):
     quick = recipe("training.epochs=3")
     for name, rows, low, high in (("true", examples, 0.9, 1), ("shuffled", wrong, 0.2, 0.47)):
         run = study.train(store, table(tmp_path, rows), out=tmp_path / name, recipe=quick)
-        test = run.metrics["test"]
-        assert test["num_clips"] >= 100  # three standard deviations about a third: 0.2 to 0.47
-        assert low <= test["scores"]["accuracy"] <= high, name
-    first, last = test["intervals"]["accuracy"]
-    assert first - 0.05 <= test["prior_floor"]["accuracy"] <= last + 0.05
+        test = run.metrics.test
+        assert test.num_clips >= 100  # three standard deviations about a third: 0.2 to 0.47
+        assert low <= test.scores.accuracy <= high, name
+    first, last = test.intervals["accuracy"]
+    assert first - 0.05 <= test.prior_floor.accuracy <= last + 0.05
 
 
 def test_predictions_are_those_of_the_test_clips(made):
@@ -147,7 +148,7 @@ def test_predictions_are_those_of_the_test_clips(made):
     assert np.allclose(columns.sum(axis=1), 1, atol=1e-5)
     assert list(rows["predicted"]) == [LABELS[i] for i in columns.to_numpy().argmax(1)]
     accuracy = (rows["predicted"] == rows["label"]).mean()
-    assert run.metrics["test"]["scores"]["accuracy"] == pytest.approx(accuracy)
+    assert run.metrics.test.scores.accuracy == pytest.approx(accuracy)
     groups = {side: {int(video[:2]) // 3 for video in part["video"]} for side, part in sides.groupby("side")}
     assert not groups["train"] & groups["test"]
     assert not groups["validation"] & (groups["test"] | groups["train"])
@@ -168,7 +169,7 @@ def test_a_finished_run_is_not_made_again(made, monkeypatch):
     first = study.train(store, labelled, out=folder / "run", recipe=recipe())
     monkeypatch.setattr(selection, "fit", lambda *_, **__: pytest.fail("it trains again"))
     again = study.train(store, labelled, out=folder / "run", recipe=recipe())
-    assert again.metrics == json.loads(json.dumps(first.metrics))
+    assert again.metrics == first.metrics
 
 
 def other_labels(labelled):
@@ -247,16 +248,16 @@ def test_seeds(made):
     assert [single["seed"] for single in singles] == [5, 6, 7]
     accuracies = [single["test"]["scores"]["accuracy"] for single in singles]
     assert len(set(accuracies)) > 1
-    assert run.metrics["mean"]["accuracy"] == pytest.approx(np.mean(accuracies))
-    assert run.metrics["sd"]["accuracy"] == pytest.approx(np.std(accuracies, ddof=1))
+    assert run.metrics.mean["accuracy"] == pytest.approx(np.mean(accuracies))
+    assert run.metrics.sd["accuracy"] == pytest.approx(np.std(accuracies, ddof=1))
     sides = [gzip.decompress((folder / f"run/seed-{n}/clips.csv.gz").read_bytes()) for n in range(3)]
     assert len(set(sides)) == 1  # seeds differ in training, not in the split
     validation = [single["validation"]["scores"]["accuracy"] for single in singles]
-    assert run.metrics["best"] == f"seed-{int(np.argmax(validation))}"
-    assert find_run(folder / "run") == folder / "run" / run.metrics["best"]
-    assert run.metrics["best"] in (folder / "run" / "README.md").read_text()
+    assert run.metrics.best == f"seed-{int(np.argmax(validation))}"
+    assert find_run(folder / "run") == folder / "run" / run.metrics.best
+    assert run.metrics.best in (folder / "run" / "README.md").read_text()
     more = study.train(store, labelled, out=folder / "run", recipe=noisy.model_copy(update={"seeds": 4}))
-    assert len(more.metrics["seeds"]) == 4
+    assert len(more.metrics.seeds) == 4
 
 
 def test_seeds_of_another_recipe_leave_what_is_there(made):
@@ -286,7 +287,7 @@ def test_seeds_cut_short_go_on(made, monkeypatch):
         study.train(store, labelled, out=folder / "run", recipe=recipe("seeds=2"))
     run = study.train(store, labelled, out=folder / "run", recipe=recipe("seeds=2"))
     assert seeds == [0, 1, 1]
-    assert list(run.metrics["seeds"]) == ["seed-0", "seed-1"]
+    assert list(run.metrics.seeds) == ["seed-0", "seed-1"]
 
 
 def test_a_group_may_be_the_domain(made):
@@ -294,7 +295,7 @@ def test_a_group_may_be_the_domain(made):
     source = ",".join(f"g{i}" for i in range(15))
     shift = recipe("protocol.domain=group", f"protocol.source={source}")
     run = study.train(store, labelled, out=folder / "run", recipe=shift)
-    found = {name: side["num_clips"] for name, side in run.metrics["test"]["by_domain"].items()}
+    found = {name: side.num_clips for name, side in run.metrics.test.by_domain.items()}
     assert found == {f"g{i}": 3 for i in range(15, 20)}
 
 
@@ -302,10 +303,10 @@ def test_a_shift_of_domain(made):
     store, labelled, folder = made
     shift = recipe(**{"protocol.domain": "site", "protocol.source": ["n"]})
     run = study.train(store, labelled, out=folder / "run", recipe=shift)
-    assert run.metrics["counts"] == {"train": 24, "validation": 6, "test": 30}
-    assert run.metrics["split"].startswith("site: n -> s")
-    assert run.metrics["test"]["by_domain"]["s"]["num_clips"] == 30
-    assert "validation" in run.metrics
+    assert run.metrics.counts == {"train": 24, "validation": 6, "test": 30}
+    assert run.metrics.split.startswith("site: n -> s")
+    assert run.metrics.test.by_domain["s"].num_clips == 30
+    assert run.metrics.validation is not None
     sides = pd.read_csv(run.folder / "clips.csv.gz")
     assert {int(video[:2]) < 30 for video in sides.loc[sides["side"] == "test", "video"]} == {False}
 
@@ -313,12 +314,12 @@ def test_a_shift_of_domain(made):
 def test_selection_as_released_is_told_of(made):
     store, labelled, folder = made
     run = study.train(store, labelled, out=folder / "run", recipe=recipe("protocol.selection=released"))
-    assert run.metrics["fit"]["selection"] == "the best by accuracy on the test clips themselves, as released"
-    assert any("chosen on the test clips" in sentence for sentence in run.metrics["cautions"])
-    best = run.metrics["fit"]["best_epoch"] - 1
+    assert run.metrics.fit.selection == "the best by accuracy on the test clips themselves, as released"
+    assert any("chosen on the test clips" in sentence for sentence in run.metrics.cautions)
+    best = run.metrics.fit.best_epoch - 1
     log = pd.read_csv(run.folder / "logs" / "metrics.csv")
     assert log["accuracy"][best] == log["accuracy"].max()
-    assert log["accuracy"][best] == pytest.approx(run.metrics["test"]["scores"]["accuracy"])
+    assert log["accuracy"][best] == pytest.approx(run.metrics.test.scores.accuracy)
     trained = [Example(e.video, e.labels, split="train") for e in labelled.examples]
     with pytest.raises(UsageError, match="there are none"):
         study.train(
@@ -330,8 +331,8 @@ def test_without_test_clips_nothing_is_claimed(made):
     store, labelled, folder = made
     trained = table(folder, [Example(e.video, e.labels, split="train") for e in labelled.examples])
     run = study.train(store, trained, out=folder / "run", recipe=recipe("protocol.validation_share=0"))
-    assert run.metrics["test"] is None
-    assert run.metrics["fit"]["selection"] == "the last"
+    assert run.metrics.test is None
+    assert run.metrics.fit.selection == "the last"
     assert "nothing is known" in (run.folder / "README.md").read_text()
 
 
@@ -340,12 +341,12 @@ def test_several_labels_a_clip(tmp_path):
     examples = [Example(f"{i:02d}.mp4", labels[i % 5]) for i in range(60)]
     store = fill(tmp_path / "features", {example.video: example.labels for example in examples})
     run = study.train(store, table(tmp_path, examples), out=tmp_path / "default")  # picks a loss that fits
-    assert run.metrics["task"] == "multi-label"
-    assert run.metrics["test"]["scores"]["micro_map"] > 0.9  # though classes differ in the mean token only
+    assert run.metrics.task == "multi-label"
+    assert run.metrics.test.scores.micro_map > 0.9  # though classes differ in the mean token only
     fast = recipe("training.loss=bce")
     run = study.train(store, table(tmp_path, examples), out=tmp_path / "run", recipe=fast)
-    assert run.metrics["test"]["scores"]["accuracy"] is None
-    assert run.metrics["test"]["scores"]["micro_map"] > 0.9
+    assert run.metrics.test.scores.accuracy is None
+    assert run.metrics.test.scores.micro_map > 0.9
     assert load_bundle(run.folder)[1]["activation"] == "sigmoid"
     with pytest.raises(UsageError, match="one label per clip"):
         study.train(store, table(tmp_path, examples), out=tmp_path / "no", recipe=recipe())
@@ -356,8 +357,8 @@ def test_clips_without_features_are_left_out_and_listed(made):
     more = [*labelled.examples, Example("gone.mp4", ("eat",)), Example("broken.mp4", ("run",))]
     store.fail("broken.mp4", "the file is empty", identity="f" * 64)
     run = study.train(store, table(folder, more), out=folder / "run", recipe=recipe())
-    assert sum(run.metrics["counts"].values()) == 60
-    missing = {item["video"]: item["reason"] for item in run.metrics["missing"]}
+    assert sum(run.metrics.counts.values()) == 60
+    missing = {item.video: item.reason for item in run.metrics.missing}
     assert missing == {"gone.mp4": "not in the store", "broken.mp4": "failed: the file is empty"}
     assert "2 clips had no features" in (run.folder / "README.md").read_text()
 
@@ -367,8 +368,8 @@ def test_videos_decoded_in_part_are_told_of(tmp_path):
     report = DecodeReport("partial", "cut short", num_frames_decoded=30, num_frames_expected=100)
     store = fill(tmp_path / "f", {e.video: e.labels for e in examples}, reports={"07.mp4": report})
     run = study.train(store, table(tmp_path, examples), out=tmp_path / "run", recipe=recipe())
-    assert run.metrics["partial"] == {"07.mp4": 0.3}
-    assert any("07.mp4 (30%)" in sentence for sentence in run.metrics["cautions"])
+    assert run.metrics.partial == {"07.mp4": 0.3}
+    assert any("07.mp4 (30%)" in sentence for sentence in run.metrics.cautions)
 
 
 def test_leaks_are_found(made):
@@ -381,7 +382,7 @@ def test_leaks_are_found(made):
         *(Example(e.video, e.labels, split="train", group=e.group) for e in rest),
     ]
     run = study.train(store, table(folder, leaky), out=folder / "run", recipe=recipe())
-    found = [(leak["kind"], leak["name"], leak["num_clips"]) for leak in run.metrics["leaks"]]
+    found = [(leak.kind, leak.name, leak.num_clips) for leak in run.metrics.leaks]
     assert found == [("group", "bella", 1)]
     assert "leaks between the sides" in (run.folder / "README.md").read_text()
 
@@ -397,7 +398,7 @@ def test_one_content_under_two_names_is_a_leak(made):
         out=folder / "run",
         recipe=recipe("protocol.validation_share=0"),
     )
-    found = [(leak["kind"], leak["name"], leak["sides"]) for leak in run.metrics["leaks"]]
+    found = [(leak.kind, leak.name, leak.sides) for leak in run.metrics.leaks]
     assert found == [("content", "copy of 00.mp4", "train/test")]
 
 
@@ -416,7 +417,7 @@ def test_features_that_are_not_there(made):
         study.train(other, labelled, out=folder / "a", recipe=recipe())
     assert study.train(
         other, labelled, out=folder / "a", recipe=recipe("features.layer=3")
-    ).metrics["feature"] == "t25.layer3"  # fmt: skip
+    ).metrics.feature == "t25.layer3"  # fmt: skip
 
 
 def test_clips_that_cannot_be_learnt_from(made):
@@ -469,10 +470,10 @@ def trained(made):
 def test_evaluate_leaves_out_what_was_trained_on(trained):
     run, store, labelled, _ = trained
     found = study.evaluate(run, store, labelled)
-    assert found.metrics["num_clips"] == 12
-    assert found.metrics["num_left_out_as_trained_on"] == 48
-    assert found.metrics["scores"] == run.metrics["test"]["scores"]
-    assert found.metrics["prior_floor"] == run.metrics["test"]["prior_floor"]
+    assert found.metrics.num_clips == 12
+    assert found.metrics.num_left_out_as_trained_on == 48
+    assert found.metrics.scores == run.metrics.test.scores
+    assert found.metrics.prior_floor == run.metrics.test.prior_floor
     stored = pd.read_csv(run.folder / "predictions.csv.gz")
     assert list(found.predictions["video"]) == list(stored["video"])
 
@@ -482,19 +483,19 @@ def test_evaluate_on_new_clips(trained):
     fresh = [Example(f"new{i}.mp4", (LABELS[i % 2],), split="test" if i < 8 else "train") for i in range(10)]
     fill(folder / "features", {example.video: example.labels for example in fresh})
     found = study.evaluate(run.folder, folder / "features", table(folder, fresh))
-    assert found.metrics["num_clips"] == 8  # those marked test
-    assert found.metrics["num_left_out_as_trained_on"] == 0
-    assert found.metrics["scores"]["accuracy"] > 0.8
-    assert found.metrics["scores"]["num_classes_without_clips"] == 1
-    assert any("Only 8 clips" in sentence for sentence in found.metrics["cautions"])
+    assert found.metrics.num_clips == 8  # those marked test
+    assert found.metrics.num_left_out_as_trained_on == 0
+    assert found.metrics.scores.accuracy > 0.8
+    assert found.metrics.scores.num_classes_without_clips == 1
+    assert any("Only 8 clips" in sentence for sentence in found.metrics.cautions)
 
 
 def test_evaluate_says_when_it_does_not_know_what_was_trained_on(trained):
     run, store, labelled, _ = trained
     (run.folder / "clips.csv.gz").unlink()
     found = study.evaluate(run, store, labelled)
-    assert found.metrics["num_clips"] == 60
-    assert any("trained on may be among" in sentence for sentence in found.metrics["cautions"])
+    assert found.metrics.num_clips == 60
+    assert any("trained on may be among" in sentence for sentence in found.metrics.cautions)
 
 
 def test_evaluate_tells_of_what_is_missing_and_partial(trained):
@@ -503,11 +504,11 @@ def test_evaluate_tells_of_what_is_missing_and_partial(trained):
     report = DecodeReport("partial", "cut short", num_frames_decoded=30, num_frames_expected=100)
     labels = {example.video: example.labels for example in fresh[1:]}
     fill(folder / "features", labels, reports={"new2.mp4": report})
-    found = study.evaluate(run.folder, folder / "features", table(folder, fresh)).metrics
-    assert found["num_clips"] == 5
-    assert found["missing"] == [{"video": "new0.mp4", "reason": "not in the store"}]
-    assert found["partial"] == {"new2.mp4": 0.3}
-    assert any("new2.mp4 (30%)" in sentence for sentence in found["cautions"])
+    metrics = study.evaluate(run.folder, folder / "features", table(folder, fresh)).metrics
+    assert metrics.num_clips == 5
+    assert metrics.missing == (LeftOutClip(video="new0.mp4", reason="not in the store"),)
+    assert metrics.partial == {"new2.mp4": 0.3}
+    assert any("new2.mp4 (30%)" in sentence for sentence in metrics.cautions)
 
 
 def test_evaluate_refuses_what_does_not_fit(trained):

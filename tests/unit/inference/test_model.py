@@ -79,7 +79,7 @@ def test_a_file_is_predicted_as_its_stored_features_are(world, model):
 def test_predictions_are_those_of_the_test(world, model):
     """Predicting a test clip's file gives the probabilities that the study wrote for it."""
     result = study.evaluate(world / "run", world / "features", world / "clips")
-    assert result.metrics["num_clips"] >= 2
+    assert result.metrics.num_clips >= 2
     for row in result.predictions.to_dict("records"):
         found = model.predict(world / "clips" / row["video"])
         for label in model.labels:

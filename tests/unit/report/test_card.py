@@ -2,6 +2,7 @@
 
 import pytest
 
+from actiondiff.evaluation.results import PriorFloor, Scores, SideScores
 from actiondiff.report.card import cautions, percent, score_rows
 
 
@@ -14,11 +15,12 @@ def test_percent(value, shown):
 
 
 def test_a_row_for_each_score_that_exists():
-    side = {
-        "scores": {"accuracy": None, "balanced_accuracy": None, "micro_map": 0.5, "macro_map": 0.25},
-        "intervals": {"micro_map": (0.4, 0.6)},
-        "prior_floor": {"accuracy": None, "balanced_accuracy": None, "micro_map": 0.3, "macro_map": None},
-    }
+    side = SideScores(
+        num_clips=24,
+        scores=Scores(num_clips=24, micro_map=0.5, macro_map=0.25),
+        intervals={"micro_map": (0.4, 0.6)},
+        prior_floor=PriorFloor(micro_map=0.3),
+    )
     assert score_rows(side) == [
         ("micro mAP", "50.0 %", "40.0 to 60.0 %", "30.0 %"),
         ("macro mAP", "25.0 %", "–", "–"),

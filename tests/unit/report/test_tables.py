@@ -1,5 +1,6 @@
 """Tables of a page."""
 
+from actiondiff.evaluation.results import ClassScores, PriorFloor, Scores, SideScores
 from actiondiff.report.tables import Grid, Score, class_table, metric_table, score_table
 
 
@@ -26,13 +27,12 @@ def test_csv_of_a_table():
 
 
 def test_metrics_say_what_they_rest_on():
-    side = {
-        "num_clips": 24,
-        "scores": {"accuracy": 0.5, "balanced_accuracy": None, "micro_map": None, "macro_map": None,
-                   "num_classes_without_clips": 2},
-        "intervals": {"accuracy": (0.4, 0.6)},
-        "prior_floor": {"accuracy": 0.25},
-    }  # fmt: skip
+    side = SideScores(
+        num_clips=24,
+        scores=Scores(num_clips=24, accuracy=0.5, num_classes_without_clips=2),
+        intervals={"accuracy": (0.4, 0.6)},
+        prior_floor=PriorFloor(accuracy=0.25),
+    )
     grid = metric_table(side, caption="c")
     assert grid.rows == (("accuracy", "50.0 %", "40.0 to 60.0 %", "25.0 %"),)
     assert grid.note.startswith("24 clips.")
@@ -40,8 +40,9 @@ def test_metrics_say_what_they_rest_on():
 
 
 def test_classes_with_their_support():
-    entry = {"label": "eat", "support": 3, "predicted": 0, "precision": None, "recall": 0.0, "f1": 0.0,
-             "average_precision": 0.5}  # fmt: skip
+    entry = ClassScores(
+        label="eat", support=3, predicted=0, precision=None, recall=0.0, f1=0.0, average_precision=0.5
+    )
     grid = class_table([entry], {"eat": 7}, caption="c")
     assert grid.rows == (("eat", "7", "3", "0", "–", "0.0 %", "0.0 %", "50.0 %"),)
     assert class_table([entry], None, caption="c").rows[0][1] == "–"
