@@ -64,13 +64,13 @@ def test_seeds(runs, tmp_path):
     assert run(["report", str(runs / "two"), "-o", str(tmp_path / "r.html")]) == 0
     text = (tmp_path / "r.html").read_text()
     assert "standard deviation" in text
-    assert "is the one that is taken" in text
+    assert "Predictions use seed-" in text
 
 
 def test_an_evaluation(runs, tmp_path):
     assert run(["report", str(runs / "evaluation"), "-o", str(tmp_path / "r.html")]) == 0
     text = (tmp_path / "r.html").read_text()
-    assert "clips were left out: it was trained or chosen on them" in text
+    assert "clips were left out because the model was trained or selected on them" in text
     assert "Confusion" in text
 
 

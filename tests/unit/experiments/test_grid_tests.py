@@ -1,12 +1,11 @@
 """Tests on grids, on predictions that are made up: it is known which timestep helps where."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from actiondiff.errors import UsageError
+from actiondiff.evaluation.results import METRICS_FILE, EpochChoice, FitSummary, TrainingMetrics
 from actiondiff.experiments.grid_tests import (
     IN_DOMAIN,
     ScoredCell,
@@ -15,9 +14,20 @@ from actiondiff.experiments.grid_tests import (
     early_gain,
     grid_tests,
 )
-from actiondiff.experiments.run import METRICS_FILE, PREDICTIONS
+from actiondiff.experiments.run import PREDICTIONS
 
 LABELS = ("eat", "run", "sit")
+METRICS = TrainingMetrics(
+    seed=0,
+    feature="t20.layer9",
+    task="single-label",
+    split="",
+    counts={"train": 0, "validation": 0, "test": 240},
+    fit=FitSummary(
+        best_epoch=1, selected_on="last", num_train=0, num_validation=0, num_cut=0, num_epochs=1, selection=""
+    ),
+    selection=EpochChoice(rule="source-validation", metric="last", epoch=1, score=None, target_looks=1),
+)
 
 
 def predictions(path, share, seed, count=240):
@@ -42,7 +52,7 @@ def cell(folder, timestep, layer, *, validation, out, inside=None):
     name = f"t{timestep} l{layer}"
     place = folder / f"{name.replace(' ', '-')}-{validation}"
     place.mkdir(parents=True)
-    (place / METRICS_FILE).write_text(json.dumps({"task": "single-label"}))
+    (place / METRICS_FILE).write_text(METRICS.to_json())
     seed = 100 * timestep + layer
     predictions(place / PREDICTIONS, out, seed)
     if inside is not None:
