@@ -83,6 +83,8 @@ def _describe(command: Any, name: str) -> Iterator[str]:
     inner = getattr(command, "commands", None)
     if inner is not None:
         for word, part in sorted(inner.items()):
+            if part.hidden:  # an old name of a command that moved
+                continue
             yield from _describe(part, f"{name} {word}")
         return
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]

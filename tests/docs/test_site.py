@@ -31,11 +31,10 @@ def text_of(page: Path) -> str:
 
 def names_of(command, name):
     inner = getattr(command, "commands", None)
-    return (
-        [name]
-        if inner is None
-        else [n for word, part in inner.items() for n in names_of(part, f"{name} {word}")]
-    )
+    if inner is None:
+        return [name]
+    visible = {word: part for word, part in inner.items() if not part.hidden}
+    return [n for word, part in visible.items() for n in names_of(part, f"{name} {word}")]
 
 
 def test_every_command_and_option_is_described(site):

@@ -4,39 +4,18 @@ Exit codes: 0 done; 1 an error of ours, or a file that cannot be written, one li
 finished, but some items failed or are partial.
 """
 
-import importlib
-import importlib.util
 import sys
 
 import typer
 
+from actiondiff.cli.groups import MainGroup
 from actiondiff.errors import ActionDiffError
 
 __all__ = ["app", "run"]
 
-_MODULES = (
-    "demo",
-    "doctor",
-    "videos",
-    "extract",
-    "features",
-    "train",
-    "predict",
-    "datasets",
-    "recipe",
-    "weights",
-    "menagerie",
-    "pretrain",
-    "sweep",
-    "reproduce",
-    "report",
-    "table",
-    "localize",
-    "page",
-)
-
 app = typer.Typer(
     name="actiondiff",
+    cls=MainGroup,
     help="Action recognition in video with a frozen video diffusion model.",
     no_args_is_help=True,
     add_completion=False,
@@ -52,12 +31,6 @@ def _main(version: bool = typer.Option(False, "--version", help="Print the versi
 
         typer.echo(__version__)
         raise typer.Exit
-
-
-for _module in _MODULES:
-    if importlib.util.find_spec(f"actiondiff.cli.{_module}") is None:
-        continue
-    importlib.import_module(f"actiondiff.cli.{_module}").register(app)
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -9,9 +9,8 @@ import typer
 if TYPE_CHECKING:
     from actiondiff.datasets.checking import DatasetCheck
 
-__all__ = ["register"]
+__all__ = ["check", "ls", "stand_in", "write"]
 
-datasets = typer.Typer(help="Labelled clips: your own, and published datasets.", no_args_is_help=True)
 _SHOWN = 30  # values a column may have to be counted: more are names, not domains
 _FEW = 5  # missing videos that are named
 
@@ -24,14 +23,8 @@ AnnotationsOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.add_typer(datasets, name="datasets")
-
-
-@datasets.command("ls")
 def ls(as_json: JsonOption = False) -> None:
-    """Published datasets with their protocols."""
+    """List the published datasets and their protocols."""
     from actiondiff.datasets import DATASETS
 
     found = {name: DATASETS[name] for name in sorted(DATASETS)}
@@ -56,7 +49,6 @@ def ls(as_json: JsonOption = False) -> None:
             typer.echo(f"  {key}: {item.description} ({_counted(item.sizes)})")
 
 
-@datasets.command("check")
 def check(
     table: Annotated[
         str, typer.Argument(help="A CSV with video and label, a folder per class, or a dataset's name.")
@@ -68,7 +60,11 @@ def check(
     annotations: AnnotationsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List what is wrong with a table, or missing of a dataset and how to get it; else count the clips."""
+    """Check a table of labels, or the files of a dataset.
+
+    Lists the problems of a table, or what is missing of a dataset and how to get it. If nothing is wrong, the
+    clips are counted.
+    """
     from actiondiff.datasets import DATASETS
     from actiondiff.errors import UsageError
 
@@ -81,7 +77,6 @@ def check(
         _check_table(Path(table), root, as_json)
 
 
-@datasets.command("write")
 def write(
     name: Annotated[str, typer.Argument(help="The dataset: actiondiff datasets ls.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The table to write, .csv.")],
@@ -89,7 +84,10 @@ def write(
     annotations: AnnotationsOption = None,
     protocol: Annotated[str | None, typer.Option(help="Which; the dataset's first by default.")] = None,
 ) -> None:
-    """Write a protocol of a published dataset as a table, as if it were one's own."""
+    """Write a protocol of a published dataset as a table.
+
+    The table can be used like one of your own.
+    """
     from actiondiff.datasets.export import write_table
     from actiondiff.datasets.published import read_dataset
 
@@ -98,7 +96,6 @@ def write(
     typer.echo(f"Written: {out} ({len(table)} clips, {len(table.label_names)} classes)")
 
 
-@datasets.command("stand-in")
 def stand_in(
     name: Annotated[str, typer.Argument(help="The dataset: actiondiff datasets ls.")],
     folder: Annotated[Path, typer.Argument(help="Where to: a folder of its own.")],
@@ -109,7 +106,10 @@ def stand_in(
     per_class: Annotated[int, typer.Option(help="Clips a class and side, where there are.")] = 4,
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
 ) -> None:
-    """Write drawn clips under a dataset's own names, to try the road without the dataset."""
+    """Draw clips that take the place of a dataset's videos.
+
+    The clips have the names of the dataset's own videos, so that every step can be tried without the dataset.
+    """
     from rich.console import Console
     from rich.progress import Progress
 

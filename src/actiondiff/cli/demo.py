@@ -10,12 +10,7 @@ import typer
 if TYPE_CHECKING:
     from actiondiff.builtin.demo import DemoResult
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(demo)
+__all__ = ["demo"]
 
 
 def demo(
@@ -27,7 +22,10 @@ def demo(
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Run the whole road on the built-in backbone and world: clips, features, heads, tests, a table."""
+    """Run every step on the built-in backbone and drawn clips.
+
+    Draws clips, extracts features, trains heads, tests them in and out of domain, and prints a table.
+    """
     from actiondiff.builtin.demo import run_demo
 
     result = run_demo(

@@ -8,19 +8,17 @@ from typing import Any
 
 import typer
 
-__all__ = ["register"]
+__all__ = ["doctor"]
 
 _EXTRAS = {"app": "gradio", "ray": "ray", "tracking": "wandb"}
 _CODECS = ("h264", "hevc", "mpeg4", "msmpeg4", "vp9", "av1", "mjpeg")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(doctor)
-
-
 def doctor(as_json: bool = typer.Option(False, "--json", help="For machines.")) -> None:
-    """Say what this machine can do: versions, devices, decoders, weights, and what is missing."""
+    """Show what this machine has: devices, decoders, weights.
+
+    Also shows versions, free disk space, installed extras, and what is missing.
+    """
     found = _examine()
     if as_json:
         typer.echo(json.dumps(found, indent=2))

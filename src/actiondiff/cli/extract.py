@@ -12,12 +12,7 @@ from actiondiff.cli.extract_output import print_price, print_summary, show_progr
 from actiondiff.cli.options import parse_list, parse_timesteps, with_options
 from actiondiff.errors import UsageError
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(extract)
+__all__ = ["extract"]
 
 
 @with_options(BackboneOptions, skip=("batch",))
@@ -85,7 +80,10 @@ def extract(
     *,
     options: BackboneOptions,
 ) -> None:
-    """Extract features of videos into a store. Exits with 3 if any video failed or is partial."""
+    """Extract features of videos into a feature store.
+
+    The exit code is 3 if any video failed or is partial.
+    """
     from actiondiff.backbones.base import load_backbone
     from actiondiff.extraction.engines import choose_workers, on_first_device
     from actiondiff.extraction.local import as_recorded, plan_extraction

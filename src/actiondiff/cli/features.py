@@ -7,23 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["register"]
+__all__ = ["import_", "merge", "show", "verify"]
 
 _Store = Annotated[Path, typer.Argument(help="The feature store's folder.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    features = typer.Typer(help="Look after feature stores.", no_args_is_help=True)
-    features.command("ls")(show)
-    features.command()(verify)
-    features.command("import")(import_)
-    features.command()(merge)
-    app.add_typer(features, name="features")
-
-
 def show(store: _Store, as_json: bool = typer.Option(False, "--json", help="For machines.")) -> None:
-    """Say what a store holds and with what settings it was made."""
+    """Show what a feature store holds and how it was made."""
     from actiondiff.features.store import FeatureStore
 
     found = FeatureStore.open(store)
@@ -58,7 +48,10 @@ def import_(
     video_suffix: Annotated[str, typer.Option(help="What tables have behind the files' names.")] = ".mp4",
     root: Annotated[Path, typer.Option(help="The videos' folder, for tables to be matched.")] = Path("."),
 ) -> None:
-    """Bring features that the released code extracted into a store. Exits with 3 if a file was not usable."""
+    """Import features extracted by the authors' released code.
+
+    The exit code is 3 if a file could not be used.
+    """
     from actiondiff.features.importers import import_features
 
     summary = import_features(
@@ -81,9 +74,10 @@ def import_(
 
 
 def verify(store: _Store) -> None:
-    """Check every file against its checksum and the index. Exits with 3 if anything was wrong.
+    """Check every file of a store and set damaged ones aside.
 
-    What is damaged is moved to the store's quarantine folder; extract makes it anew.
+    Every file is checked against its checksum and the index. Damaged files are moved to the quarantine folder
+    of the store, and `actiondiff extract` makes them again. The exit code is 3 if anything was wrong.
     """
     from actiondiff.features.store import FeatureStore
 
@@ -109,7 +103,10 @@ def merge(
     copy: Annotated[bool, typer.Option("--copy", help="Copy files; never link them.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Join stores that were filled apart. Exits with 3 if a video lacks features; each is named."""
+    """Join feature stores that were filled separately.
+
+    The exit code is 3 if a video lacks features; each such video is named.
+    """
     from actiondiff.extraction.plan import name_videos
     from actiondiff.features.merge import merge_stores
     from actiondiff.features.store import FeatureStore

@@ -13,12 +13,7 @@ from actiondiff.inference.options import LoadingOptions, LocalizationOptions
 if TYPE_CHECKING:
     from actiondiff.inference.localization import Heatmap
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(localize)
+__all__ = ["localize"]
 
 
 @with_options(LoadingOptions, name="loading")
@@ -39,7 +34,10 @@ def localize(
     options: LocalizationOptions,
     loading: LoadingOptions,
 ) -> None:
-    """Show where in a video an action is seen. Exit code 3: the video decoded in part only."""
+    """Show where in a video an action is seen.
+
+    The exit code is 3 if the video could be decoded only in part.
+    """
     from rich.console import Console
     from rich.progress import Progress
 

@@ -8,15 +8,7 @@ import typer
 
 from actiondiff.errors import UnknownNameError
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    menagerie = typer.Typer(help="The built-in procedural world.", no_args_is_help=True)
-    menagerie.command()(write)
-    menagerie.command()(sheet)
-    app.add_typer(menagerie, name="menagerie")
+__all__ = ["sheet", "write"]
 
 
 def write(
@@ -32,7 +24,10 @@ def write(
     minutes: Annotated[float, typer.Option(help="How long those are.")] = 2.0,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Write labelled clips: videos, table.csv, boxes.csv and world.json."""
+    """Draw labelled clips of the built-in world.
+
+    Writes the videos, table.csv, boxes.csv and world.json.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
@@ -58,7 +53,7 @@ def sheet(
     view: Annotated[str, typer.Option(help="Where from: side, top, ego or random.")] = "side",
     seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
 ) -> None:
-    """Draw a contact sheet of the world, to be looked at."""
+    """Draw a contact sheet of the built-in world."""
     from actiondiff.builtin.world.sheets import action_sheet, place_sheet
 
     if kind not in ("actions", "bodies"):

@@ -5,18 +5,20 @@ import inspect
 import types
 import typing
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import BaseModel, ValidationError
 
 from actiondiff.errors import UsageError, explain_validation
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 __all__ = ["parse_list", "parse_timesteps", "with_options"]
 
 
 def with_options(
-    model: type[BaseModel], *, skip: tuple[str, ...] = (), name: str = "options"
+    model: "type[BaseModel]", *, skip: tuple[str, ...] = (), name: str = "options"
 ) -> Callable[[Callable[..., Any]], Any]:
     """Give a command one option for each field of a model, and pass it the model by a name.
 
@@ -46,6 +48,8 @@ def with_options(
 
         @functools.wraps(command)
         def wrapper(**values: Any) -> Any:
+            from pydantic import ValidationError
+
             given = {key: values.pop(key) for key in fields}
             try:
                 options = model(**{key: value for key, value in given.items() if value is not None})

@@ -9,12 +9,7 @@ from actiondiff.app.options import PageOptions
 from actiondiff.cli.options import with_options
 from actiondiff.inference.options import LoadingOptions
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("app")(page)
+__all__ = ["page"]
 
 
 @with_options(LoadingOptions, name="loading")
@@ -25,7 +20,10 @@ def page(
     options: PageOptions,
     loading: LoadingOptions,
 ) -> None:
-    """Serve a page on this machine: drop a video, see what, when and where, take the exports away."""
+    """Serve a page on this machine for trying a model on videos.
+
+    Drop a video to see what it shows, when and where, and download the results.
+    """
     from actiondiff.app.server import serve
     from actiondiff.inference.model import CARD, ActionDiff, find_run
 

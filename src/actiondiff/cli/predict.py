@@ -19,14 +19,9 @@ if TYPE_CHECKING:
 
     _Result: TypeAlias = tuple[str, Prediction | Timeline | DecodeReport]
 
-__all__ = ["register"]
+__all__ = ["predict"]
 
 _SHOWN = 20  # videos; all are in the files
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(predict)
 
 
 @with_options(LoadingOptions, name="loading")
@@ -58,7 +53,10 @@ def predict(
     options: TimelineOptions,
     loading: LoadingOptions,
 ) -> None:
-    """Name the actions in videos with a trained model. Exit code 3: some videos failed or are partial."""
+    """Name the actions in videos with a trained model.
+
+    The exit code is 3 if any video failed or is partial.
+    """
     from actiondiff.inference.model import ActionDiff
     from actiondiff.video.probe import find_videos
 

@@ -9,12 +9,7 @@ from actiondiff.builtin.pretraining.options import SMOKE, PretrainingOptions
 from actiondiff.cli.options import with_options
 from actiondiff.errors import UsageError
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("pretrain-tiny")(pretrain_tiny)
+__all__ = ["pretrain_tiny"]
 
 
 @with_options(PretrainingOptions)
@@ -30,7 +25,10 @@ def pretrain_tiny(
     *,
     options: PretrainingOptions,
 ) -> None:
-    """Pre-train the built-in backbone on unlabelled clips, write it to FOLDER/tiny, and draw samples."""
+    """Pre-train the built-in backbone again.
+
+    Trains on unlabelled clips, writes the weights to FOLDER/tiny, and draws samples.
+    """
     import torch
 
     from actiondiff.builtin.pretraining.pretrain import pretrain

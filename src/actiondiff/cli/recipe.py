@@ -5,18 +5,11 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["register"]
+__all__ = ["check", "copy", "ls", "show"]
 
-recipes = typer.Typer(help="All options of a study, as data.", no_args_is_help=True)
 _Name = Annotated[str, typer.Argument(help="Shipped recipe or YAML file.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.add_typer(recipes, name="recipe")
-
-
-@recipes.command("ls")
 def ls() -> None:
     """List the recipes that come with the package."""
     from actiondiff.experiments.recipe import list_recipes, load_tree
@@ -25,12 +18,15 @@ def ls() -> None:
         typer.echo(f"{name}: {load_tree(name)['description']}")
 
 
-@recipes.command("show")
 def show(
     name: _Name,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="name=value.")] = None,
 ) -> None:
-    """Print a recipe with every option's value, defaults included; of one with lists, the studies."""
+    """Print a recipe with the value of every option.
+
+    Options that the recipe leaves at their defaults are included. For a recipe with lists, its studies are
+    printed instead.
+    """
     import yaml
 
     from actiondiff.experiments.grid import load_grid
@@ -45,9 +41,8 @@ def show(
     typer.echo(yaml.safe_dump(grid.cells[0].recipe.model_dump(mode="json"), sort_keys=False), nl=False)
 
 
-@recipes.command("copy")
 def copy(name: _Name, to: Annotated[Path, typer.Argument(help="File to write.")]) -> None:
-    """Copy a shipped recipe to a file of one's own."""
+    """Copy a shipped recipe to a file that you can edit."""
     from actiondiff.errors import UsageError
     from actiondiff.experiments.recipe import recipe_text
     from actiondiff.provenance import write_text
@@ -59,9 +54,8 @@ def copy(name: _Name, to: Annotated[Path, typer.Argument(help="File to write.")]
     typer.echo(f"written to {to}")
 
 
-@recipes.command("check")
 def check(name: _Name) -> None:
-    """Say whether a recipe is in order, and for how many studies it stands."""
+    """Check a recipe and count its studies."""
     from actiondiff.experiments.grid import load_grid
 
     count = len(load_grid(name).cells)

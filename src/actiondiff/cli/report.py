@@ -5,12 +5,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(report)
+__all__ = ["report"]
 
 
 def report(
@@ -25,7 +20,10 @@ def report(
         typer.Option(help="Folder that the videos' paths are relative to; may be repeated."),
     ] = None,
 ) -> None:
-    """Write one self-contained HTML page: what was run, numbers with intervals and floors, figures, audit."""
+    """Write a report: one HTML page that needs no other file.
+
+    It shows what was run, numbers with intervals and floors, figures, and the leakage audit.
+    """
     from actiondiff.cli.pages import build_report
 
     path = build_report(folder, out, videos=videos or ())

@@ -11,12 +11,7 @@ from actiondiff.errors import UsageError
 if TYPE_CHECKING:
     from actiondiff.paper.plan import ReproductionPlan
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(reproduce)
+__all__ = ["reproduce"]
 
 
 def reproduce(
@@ -54,7 +49,10 @@ def reproduce(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it takes, and do nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print reproduction.json.")] = False,
 ) -> None:
-    """Run a table or figure of the paper: ours beside theirs, with what makes them comparable or not."""
+    """Run a table or figure of the paper.
+
+    Prints our numbers beside the published ones, and says what makes them comparable or not.
+    """
     from rich.console import Console
 
     from actiondiff.paper.run import REPRODUCTION, plan_reproduction

@@ -11,12 +11,7 @@ if TYPE_CHECKING:
     from actiondiff.backbones.base import Backbone
     from actiondiff.features.store import FeatureStore
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command()(sweep)
+__all__ = ["sweep"]
 
 
 def sweep(
@@ -45,7 +40,7 @@ def sweep(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the studies, and train nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print sweep.json.")] = False,
 ) -> None:
-    """Train every study of a recipe with lists, and set them beside each other."""
+    """Train every study of a recipe with lists and compare them."""
     from rich.console import Console
 
     from actiondiff.datasets.table import read_table

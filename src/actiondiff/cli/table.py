@@ -8,20 +8,11 @@ import typer
 
 from actiondiff.errors import UnknownNameError
 
-__all__ = ["register"]
+__all__ = ["add", "import_labels", "spans"]
 
 _FROM = ("boris", "deepethogram")
 _Out = Annotated[Path, typer.Option("--out", "-o", help="The table to write, .csv.")]
 _Json = Annotated[bool, typer.Option("--json", help="For machines.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    table = typer.Typer(help="Tables of labels.", no_args_is_help=True)
-    table.command("import")(import_labels)
-    table.command()(spans)
-    table.command()(add)
-    app.add_typer(table, name="table")
 
 
 def import_labels(
@@ -43,7 +34,7 @@ def import_labels(
     ] = None,
     as_json: _Json = False,
 ) -> None:
-    """Make a table of labels from what was coded in BORIS or DeepEthogram."""
+    """Make a table of labels from BORIS or DeepEthogram."""
     from actiondiff.datasets.boris import read_boris
     from actiondiff.datasets.bouts import tabulate, write_rows
     from actiondiff.datasets.deepethogram import read_deepethogram
@@ -78,7 +69,10 @@ def spans(
     ] = "background",
     as_json: _Json = False,
 ) -> None:
-    """Cut videos with timed labels into spans of one length, as a timeline looks at them."""
+    """Cut timed labels into spans of one length.
+
+    A timeline looks at spans of one length, so a head that makes timelines should be trained on such spans.
+    """
     from actiondiff.datasets.joining import write_examples
     from actiondiff.datasets.spans import cut_spans
     from actiondiff.datasets.table import read_table
@@ -101,7 +95,10 @@ def add(
     out: _Out,
     as_json: _Json = False,
 ) -> None:
-    """Put tables together: rows without a label are left out, of the same clip the last one counts."""
+    """Join tables of labels into one.
+
+    Rows without a label are left out. Where several rows are about the same clip, the last one is used.
+    """
     from actiondiff.datasets.joining import join_tables, write_examples
     from actiondiff.datasets.table import read_table
 

@@ -13,19 +13,12 @@ from actiondiff.cli.timelines import test_timelines
 if TYPE_CHECKING:
     from actiondiff.evaluation.results import LeftOutClip, Metrics, SideScores
 
-__all__ = ["print_scores", "register"]
+__all__ = ["compare", "evaluate", "train"]
 
 _SHOWN = 6  # domains; all are in metrics.json
 
 _Json = Annotated[bool, typer.Option("--json", help="Print metrics as JSON.")]
 _Root = Annotated[Path | None, typer.Option(help="Folder the table's paths are relative to, if not its own.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command()(train)
-    app.command()(evaluate)
-    app.command()(compare)
 
 
 def train(
@@ -53,7 +46,10 @@ def train(
     root: _Root = None,
     as_json: _Json = False,
 ) -> None:
-    """Train a head on stored features, test it, and write down what belongs to the numbers."""
+    """Train a head on stored features and test it.
+
+    Writes the model, its metrics, every prediction and the resolved recipe to the folder of the run.
+    """
     from rich.console import Console
 
     from actiondiff.datasets.table import read_table
@@ -101,7 +97,10 @@ def evaluate(
     root: _Root = None,
     as_json: _Json = False,
 ) -> None:
-    """Test a trained model on labelled clips that it was not trained on."""
+    """Test a trained model on labelled clips.
+
+    Clips that the model was trained or selected on are left out.
+    """
     from actiondiff.experiments import train as study
 
     if timeline:
@@ -129,7 +128,10 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Folder of another.", metavar="RUN_B")],
     as_json: _Json = False,
 ) -> None:
-    """Compare two runs on the clips that both tested: A minus B, with intervals over groups and seeds."""
+    """Compare two runs on the clips that both tested.
+
+    Prints the scores of A minus those of B, with intervals over groups and seeds.
+    """
     from dataclasses import asdict
 
     from rich.console import Console

@@ -13,15 +13,7 @@ if TYPE_CHECKING:
 
     from actiondiff.video.probe import VideoCheck
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    videos = typer.Typer(help="Look at video files.", no_args_is_help=True)
-    videos.callback()(_group)
-    videos.command()(check)
-    app.add_typer(videos, name="videos")
+__all__ = ["check"]
 
 
 def _group() -> None:
@@ -32,7 +24,10 @@ def check(
     paths: Annotated[list[Path], typer.Argument(help="Video files, or folders that are searched for them.")],
     as_json: Annotated[bool, typer.Option("--json", help="For machines: a list, one object a file.")] = False,
 ) -> None:
-    """Decode every video wholly and say what is wrong or odd. Exits with 3 if any is failed or partial."""
+    """Decode videos and report what is broken, cut short or odd.
+
+    Every video is decoded completely. The exit code is 3 if any video is failed or partial.
+    """
     from rich.console import Console
     from rich.progress import track
 

@@ -11,15 +11,7 @@ if TYPE_CHECKING:
     from actiondiff.backbones.svd.check import Comparison, Half
     from actiondiff.checkpoints.convert import ConversionReport
 
-__all__ = ["register"]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    weights = typer.Typer(help="Convert and check weights.", no_args_is_help=True)
-    weights.command()(convert)
-    weights.command()(check)
-    app.add_typer(weights, name="weights")
+__all__ = ["check", "convert"]
 
 
 def convert(
@@ -35,7 +27,10 @@ def convert(
     strict: Annotated[bool, typer.Option("--strict", help="Fail if the file holds unknown tensors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Convert the original single file into a folder of U-Net, image encoder and VAE encoder."""
+    """Convert an original checkpoint into a smaller folder.
+
+    The single file becomes a folder of U-Net, image encoder and VAE encoder, which loads faster.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
@@ -84,7 +79,11 @@ def check(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """Are my features right? Recompute a built-in golden here; and try half precision on your own weights."""
+    """Check that this machine computes the right features.
+
+    Computes built-in reference features again on this machine. With WEIGHTS or --backbone, also compares half
+    precision with float32 on your own weights.
+    """
     from actiondiff.backbones.base import find_spec
     from actiondiff.backbones.check import check_baseline
     from actiondiff.backbones.svd.check import check_device, check_weights, suggested_options

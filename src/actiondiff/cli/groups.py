@@ -1,0 +1,105 @@
+"""Groups of commands that import a command when it is called, and help texts in sections."""
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from actiondiff.cli.listing import ALIASES, SECTIONS, CommandEntry, GroupEntry, entries
+
+__all__ = ["CommandGroup", "MainGroup", "SectionedCommand"]
+
+
+class SectionedCommand(TyperCommand):
+    """A command whose help lists its options by panel: first those of no panel, then each panel in turn."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments and options (the types are click's, of which typer has its own copy)."""
+        panels: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                title = getattr(parameter, "rich_help_panel", None) or usual
+                panels.setdefault(title, []).append(record)
+        for title, records in panels.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+class CommandGroup(TyperGroup):
+    """A group that knows its commands from the listing and imports one only when it is called."""
+
+    def __init__(self, *, members: Sequence[CommandEntry | GroupEntry] = (), **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Commands(members, ())  # type: ignore[assignment]  # read as a mapping, never written
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the names and summaries of the commands."""
+        _write_section(formatter, "Commands", self.commands.entries.values())  # type: ignore[attr-defined]
+
+
+class MainGroup(CommandGroup):
+    """`actiondiff` itself: the commands of the listing in their sections, and the hidden aliases."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Commands([*entries(), *ALIASES], ALIASES)  # type: ignore[assignment]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the names and summaries of the commands, section by section."""
+        width = max(len(entry.name) for entry in entries())
+        for title, members in SECTIONS.items():
+            _write_section(formatter, title, members, width=width)
+
+
+class _Commands(Mapping[str, Any]):
+    """Name -> command; it is made when it is looked up."""
+
+    def __init__(
+        self, members: Sequence[CommandEntry | GroupEntry], hidden: Sequence[CommandEntry | GroupEntry]
+    ) -> None:
+        self.entries = {entry.name: entry for entry in members}
+        self.hidden = {entry.name for entry in hidden}
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            self._made[name] = _make(self.entries[name], hidden=name in self.hidden)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+
+def _make(entry: CommandEntry | GroupEntry, *, hidden: bool) -> Any:
+    if isinstance(entry, GroupEntry):
+        return CommandGroup(
+            name=entry.name, members=entry.members, help=f"{entry.summary}.", hidden=hidden,
+            no_args_is_help=True, rich_markup_mode=None,
+        )  # fmt: skip
+    module, _, function = entry.reference.partition(":")
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    command = getattr(importlib.import_module(f"actiondiff.cli.{module}"), function)
+    app.command(entry.name, cls=SectionedCommand, hidden=hidden)(command)
+    return typer.main.get_command(app)
+
+
+def _write_section(
+    formatter: Any, title: str, members: "Sequence[CommandEntry | GroupEntry]", *, width: int = 0
+) -> None:
+    """Write names and summaries; names take at least `width` columns, so that sections line up."""
+    rows = []
+    for entry in members:
+        text = entry.summary
+        if isinstance(entry, GroupEntry):
+            text += f" ({', '.join(member.name for member in entry.members)})."
+        rows.append((entry.name.ljust(width), text))
+    with formatter.section(title):
+        formatter.write_dl(rows)

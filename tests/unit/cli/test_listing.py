@@ -1,0 +1,123 @@
+"""The list of commands agrees with the commands, and help imports no more than it shows."""
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+from typer.main import get_command
+
+from actiondiff.cli.app import app, run
+from actiondiff.cli.listing import ALIASES, SECTIONS, GroupEntry, entries
+
+HEAVY = ("torch", "numpy", "pandas", "yaml", "av", "lightning", "transformers", "matplotlib", "rich")
+"""Typer itself imports pydantic to make any command, so it is our own modules that are counted instead."""
+ALWAYS = {"cli", "cli.app", "cli.groups", "cli.listing", "errors"}
+SHOWN = {
+    "extract": {"backbones.options"},
+    "predict": {"inference.options"},
+    "localize": {"inference.options"},
+    "app": {"inference.options", "app.options"},
+    "dev pretrain-tiny": {"builtin.pretraining.options"},
+    "pretrain-tiny": {"builtin.pretraining.options"},
+}
+"""Command -> the modules of the option models that its help shows."""
+
+
+def leaves(members, before=()):
+    for entry in members:
+        words = (*before, entry.name)
+        if isinstance(entry, GroupEntry):
+            yield from leaves(entry.members, words)
+        else:
+            yield words, entry
+
+
+COMMANDS = dict(leaves([*entries(), *ALIASES]))
+
+
+def find(words):
+    command = get_command(app)
+    for word in words:
+        command = command.commands[word]
+    return command
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_the_summary_is_the_first_line_of_the_docstring(words):
+    entry = COMMANDS[words]
+    first = inspect.cleandoc(find(words).help).split("\n\n")[0].replace("\n", " ")
+    assert first == entry.summary
+    assert len(first) <= 63  # one line of a terminal of 80 columns, beside the names
+
+
+def loaded_by(arguments):
+    """The heavy packages, and the modules of ours without those of `cli` that a command may import."""
+    code = (
+        "import sys; from actiondiff.cli.app import run; code = run(sys.argv[1:])\n"
+        "print(*sys.modules, file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    assert "Usage:" in done.stdout
+    names = set(done.stderr.split())
+    return names & set(HEAVY), {n.removeprefix("actiondiff.") for n in names if n.startswith("actiondiff.")}
+
+
+@pytest.mark.parametrize("words", [(), ("features",), ("dev",)], ids=str)
+def test_help_of_a_group_imports_no_command(words):
+    assert loaded_by([*words, "--help"]) == (set(), ALWAYS)
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_of_a_command_loads_only_what_it_shows(words):
+    heavy, own = loaded_by([*words, "--help"])
+    if words == ("extract",):
+        pytest.xfail("BackboneOptions stands in a module that imports numpy")
+    assert heavy == set()
+    models = SHOWN.get(" ".join(words), set())
+    packages = {name.rpartition(".")[0] for name in models} | {"builtin"} if models else set()
+    assert {name for name in own if not name.startswith("cli.")} - ALWAYS - packages == models
+
+
+def test_the_help_shows_the_sections_in_order_and_fits_80_columns(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run(["--help"]) == 0
+    text = capsys.readouterr().out
+    places = [text.index(f"\n{title}:\n") for title in SECTIONS]
+    assert places == sorted(places)
+    assert max(map(len, text.splitlines())) <= 80
+    lines = text.splitlines()
+    for entry in entries():
+        assert sum(line.startswith(f"  {entry.name} ") and entry.summary in line for line in lines) == 1
+
+
+def test_options_are_shown_by_panel(capsys):
+    assert run(["extract", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.index("\nOptions:\n") < text.index("--backbone") < text.index("--ray-address")
+
+
+@pytest.mark.parametrize("words", dict(leaves(ALIASES)), ids=" ".join)
+def test_an_old_name_is_the_same_command_and_hidden(words, capsys):
+    old, new = find(words), find(("dev", *words))
+    assert get_command(app).commands[words[0]].hidden
+    assert not get_command(app).commands["dev"].commands[words[0]].hidden
+    assert [p.opts for p in old.params] == [p.opts for p in new.params]
+    assert old.help == new.help
+    assert run(["--help"]) == 0
+    assert f"  {words[0]} " not in capsys.readouterr().out
+
+
+def test_an_old_name_works_as_before(tmp_path, capsys):
+    for number, command in enumerate((["menagerie"], ["dev", "menagerie"])):
+        assert run([*command, "sheet", str(tmp_path / f"{number}.png"), "--kind", "bodies"]) == 0
+    assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()
+
+
+def test_an_unknown_command_is_a_usage_error_that_names_the_nearest(capsys):
+    assert run(["extrac"]) == 2
+    assert "'extract'" in capsys.readouterr().err
+    assert run(["features", "mergee"]) == 2
+    assert "'merge'" in capsys.readouterr().err
