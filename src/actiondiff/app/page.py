@@ -28,7 +28,7 @@ def build_page(model: ActionDiff, card: str, *, name: str, desk: Desk, options: 
         desk: Of the visitors.
         options: What it takes.
     """
-    times = TimelineOptions(**model.config.get("timeline", {}))
+    times = TimelineOptions(**model.config.timeline)
     with gr.Blocks(
         title=f"ActionDiff: {name}",
         analytics_enabled=False,

@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,12 +29,12 @@ from actiondiff.evaluation.results import (
 )
 from actiondiff.features.manifest import Row
 from actiondiff.features.store import FeatureStore
-from actiondiff.heads.bundle import load_bundle
+from actiondiff.heads.bundle import ModelConfig, load_bundle
 from actiondiff.heads.predict import predict_probabilities
 from actiondiff.inference.model import BEST, CARD, find_run
 from actiondiff.provenance import differences, environment, write_text
 from actiondiff.report.card import cautions, seeds_card
-from actiondiff.types import Example, FeatureKey
+from actiondiff.types import Example
 
 __all__ = [
     "CLIPS",
@@ -166,7 +165,7 @@ def evaluate(
     _check_labels(examples, config)
     if not examples:
         raise UsageError(f"{table.source} has no labelled clips to test on.")
-    packed = pack(store, examples, _keys(config), config["labels"], root=root or table.root)
+    packed = pack(store, examples, config.feature_keys, config.labels, root=root or table.root)
     seen, notes = seen_in_training(folder)
     rows = stored_rows(store, packed.examples, Path(root) if root else table.root)
     fresh = [i for i, example in enumerate(packed.examples) if rows[example.video].identity not in seen]
@@ -175,14 +174,15 @@ def evaluate(
             f"all {len(packed)} clips with features were used in training; there is none to test on."
         )
     test = packed.subset(fresh)
-    probabilities = predict_probabilities(head, test, config["activation"])
-    counts = dict(zip(config["labels"], config["train_label_counts"], strict=True))
-    shown = {label for example in test.examples for label in example.labels}
-    scored = [label for label in counts if label in shown.union(config.get("scored_labels", counts))]
-    test, probabilities = restrict(test, probabilities, config["activation"], scored)
+    probabilities = predict_probabilities(head, test, config.activation)
+    counts = config.train_counts
+    occurring = {label for example in test.examples for label in example.labels}
+    occurring.update(counts if config.scored_labels is None else config.scored_labels)
+    scored = [label for label in counts if label in occurring]
+    test, probabilities = restrict(test, probabilities, config.activation, scored)
     source = np.array([counts[label] for label in scored], dtype=np.float32)
     partial = partial_videos({example.video: rows[example.video] for example in test.examples})
-    judged = judge(test, probabilities, config["activation"], targets_of_counts(source))
+    judged = judge(test, probabilities, config.activation, targets_of_counts(source))
     metrics = EvaluationMetrics(
         num_clips=judged.num_clips,
         scores=judged.scores,
@@ -199,35 +199,31 @@ def evaluate(
     return Evaluation(metrics, prediction_table(test, probabilities))
 
 
-def check_settings(store: FeatureStore, config: Mapping[str, Any], folder: Path) -> None:
+def check_settings(store: FeatureStore, config: ModelConfig, folder: Path) -> None:
     """Make sure that a store's features are such as a model was trained on.
 
     Raises:
         SettingsMismatchError: If not; it lists what differs.
     """
-    if store.fingerprint != config["feature_fingerprint"]:
+    if store.fingerprint != config.feature_fingerprint:
         raise SettingsMismatchError(
             f"{store.folder} does not fit {folder} (the store's settings against the model's)",
-            differences(store.settings, config["features"]),
+            differences(store.settings, config.features),
             "Extract the clips with the model's settings into a new folder.",
         )
 
 
-def _check_labels(examples: Sequence[Example], config: Mapping[str, Any]) -> None:
+def _check_labels(examples: Sequence[Example], config: ModelConfig) -> None:
     for example in examples:
         for label in example.labels:
-            if label not in config["labels"]:
+            if label not in config.labels:
                 hint = f"The model was not trained on it ({example.video} has it): leave such clips out."
-                raise UnknownNameError("label", label, config["labels"], hint)
-        if config["activation"] == "softmax" and len(example.labels) > 1:
+                raise UnknownNameError("label", label, config.labels, hint)
+        if config.activation == "softmax" and len(example.labels) > 1:
             raise UsageError(
                 f"the model names one class a clip; {example.video} has {len(example.labels)}: "
                 f"{', '.join(example.labels)}. Leave such clips out, or train on clips with several."
             )
-
-
-def _keys(config: Mapping[str, Any]) -> list[FeatureKey]:
-    return [FeatureKey.parse(text) for text in config["keys"]]
 
 
 def stored_rows(store: FeatureStore, examples: Sequence[Example], root: Path) -> dict[str, Row]:

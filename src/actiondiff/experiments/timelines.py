@@ -19,12 +19,12 @@ from actiondiff.evaluation.calibration import choose_thresholds
 from actiondiff.evaluation.segments import frame_scores, frame_truth, segment_scores
 from actiondiff.experiments.run import Run, check_settings, seen_in_training, stored_rows
 from actiondiff.features.store import FeatureStore
-from actiondiff.heads.bundle import load_bundle
+from actiondiff.heads.bundle import ModelConfig, load_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.inference.model import find_run
 from actiondiff.inference.timeline import Timeline, TimelineOptions, finish, make_timeline
 from actiondiff.provenance import environment
-from actiondiff.types import Bout, Example, FeatureKey
+from actiondiff.types import Bout, Example
 
 __all__ = ["TimelineEvaluation", "bouts_of", "choose_timeline", "evaluate_timelines"]
 
@@ -109,7 +109,7 @@ def evaluate_timelines(
 
 def choose_timeline(
     head: Head,
-    config: Mapping[str, Any],
+    config: ModelConfig,
     store: FeatureStore,
     examples: Sequence[Example],
     root: Path,
@@ -188,14 +188,13 @@ def _judge(timelines: Mapping[str, Timeline], truth: Mapping[str, Sequence[Bout]
 
 def _timelines(
     head: Head,
-    config: Mapping[str, Any],
+    config: ModelConfig,
     store: FeatureStore,
     examples: Sequence[Example],
     root: Path,
     options: TimelineOptions | None,
 ) -> tuple[dict[str, Timeline], dict[str, list[Bout]], list[MissingClip]]:
     """Timelines and labelled bouts of the examples' videos, from stored features."""
-    keys = [FeatureKey.parse(key) for key in config["keys"]]
     rows = stored_rows(store, examples, root)
     timelines: dict[str, Timeline] = {}
     truth: dict[str, list[Bout]] = {}
@@ -203,7 +202,7 @@ def _timelines(
     for video in dict.fromkeys(example.video for example in examples):
         own = [example for example in examples if example.video == video]
         try:
-            features = store.load(rows[video].identity, keys)
+            features = store.load(rows[video].identity, config.feature_keys)
         except StoreError as error:
             missing.append(MissingClip(own[0], str(error)))
             continue

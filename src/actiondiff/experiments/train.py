@@ -57,7 +57,7 @@ from actiondiff.experiments.timelines import choose_timeline
 from actiondiff.experiments.warm_start import keep_sides, recipe_of_run, warm_start
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads import build_head
-from actiondiff.heads.bundle import load_bundle, save_bundle
+from actiondiff.heads.bundle import ModelConfig, load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation, predict_probabilities
 from actiondiff.inference.model import CARD, find_run
@@ -184,7 +184,7 @@ class Study:
             folder=folder,
             progress=lambda row: progress(_epoch_line(row, self.recipe.training.epochs)),
         )
-        config = self._config(key, activation, train)
+        config = self._config(chosen.head, key, activation, train)
         config, calibration = self._calibrated(chosen.head, config)
         metrics = self._metrics(config, seed, chosen, calibration, self._score(folder, chosen.head, config))
         self._clips(sides).to_csv(folder / CLIPS, index=False, compression=_GZIP)
@@ -193,24 +193,27 @@ class Study:
         write_text(folder / METRICS_FILE, metrics.to_json())
         return SeedRun(folder, metrics)
 
-    def _config(self, key: FeatureKey, activation: Activation, train: PackedFeatures) -> dict[str, Any]:
-        return {
-            "labels": list(train.label_names),
-            "activation": activation,
-            "keys": [str(key)],
-            "backbone": self.store.settings["backbone"],
-            "features": self.store.settings,
-            "feature_fingerprint": self.store.fingerprint,
-            "clips_fingerprint": self._clips_fingerprint,
-            "train_label_counts": [int(n) for n in train.targets.sum(0).tolist()],
-            "num_train_clips": len(train),
-            "scored_labels": self.material.scored_labels,
-            "environment": environment(),
-        }
+    def _config(
+        self, head: Head, key: FeatureKey, activation: Activation, train: PackedFeatures
+    ) -> ModelConfig:
+        return ModelConfig.for_head(
+            head,
+            labels=list(train.label_names),
+            activation=activation,
+            keys=[str(key)],
+            backbone=self.store.settings["backbone"],
+            features=self.store.settings,
+            feature_fingerprint=self.store.fingerprint,
+            clips_fingerprint=self._clips_fingerprint,
+            train_label_counts=[int(n) for n in train.targets.sum(0).tolist()],
+            num_train_clips=len(train),
+            scored_labels=self.material.scored_labels,
+            environment=environment(),
+        )
 
     def _metrics(
         self,
-        config: Mapping[str, Any],
+        config: ModelConfig,
         seed: int,
         chosen: Chosen,
         calibration: Calibration | None,
@@ -219,7 +222,7 @@ class Study:
         sides = self.material.sides
         packed = [side for side in sides.values() if side is not None]
         rows = stored_rows(self.store, [clip for side in packed for clip in side.examples], self.root)
-        learnt = dict(zip(config["labels"], config["train_label_counts"], strict=True))
+        learnt = config.train_counts
         counts = {label: learnt[label] for label in protocol_classes(packed)}
         sizes = {name: 0 if side is None else len(side) for name, side in sides.items()}
         partial = partial_videos(rows)
@@ -228,8 +231,8 @@ class Study:
         looks = chosen.selection.target_looks + (sides["test"] is not None)
         return TrainingMetrics(
             seed=seed,
-            feature=config["keys"][0],
-            task="multi-label" if config["activation"] == "sigmoid" else "single-label",
+            feature=config.keys[0],
+            task="multi-label" if config.activation == "sigmoid" else "single-label",
             split=self.material.split.description,
             counts={name: size for name, size in sizes.items() if size or name != "in_domain"},
             train_clips_per_class=counts,
@@ -251,29 +254,30 @@ class Study:
         head = build_head(self.recipe.head, train.token_width, len(train.label_names), seed=seed)
         return warm_start(head, train.label_names, self.start) if self.start else head
 
-    def _calibrated(self, head: Head, config: dict[str, Any]) -> tuple[dict[str, Any], Calibration | None]:
+    def _calibrated(self, head: Head, config: ModelConfig) -> tuple[ModelConfig, Calibration | None]:
         """How sure the head may be, from validation clips: for its config and for metrics.json."""
         sides = self.material.sides
         train, validation, test = sides["train"], sides["validation"], sides["test"]
         if train is not None:
-            config = {**config, "span_tokens": int(train.lengths.median())}
+            config = config.replaced(span_tokens=int(train.lengths.median()))
         if validation is None:
             return config, None
         validation = by_identity(validation)
-        found = calibrate(head, validation, config["activation"])
-        config = {**config, "thresholds": found.thresholds}
-        config |= choose_timeline(head, config, self.store, validation.examples, self.root) or {}
+        found = calibrate(head, validation, config.activation)
+        config = config.replaced(thresholds=found.thresholds)
+        timeline = choose_timeline(head, config, self.store, validation.examples, self.root)
+        config = config.replaced(**timeline or {})
         tested = None
         if test is not None:
             test, column = by_identity(test), self.recipe.protocol.domain
             domains = [value_of(clip, column) for clip in test.examples] if column else []
-            tested = judge_calibration(head, test, config["activation"], domains=domains)
+            tested = judge_calibration(head, test, config.activation, domains=domains)
         return config, found.model_copy(update={"test": tested})
 
-    def _score(self, folder: Path, head: Head, config: Mapping[str, Any]) -> dict[str, SideScores]:
+    def _score(self, folder: Path, head: Head, config: ModelConfig) -> dict[str, SideScores]:
         """Scores of validation, test and, where asked for, the source; each test clip's are written."""
         sides = self.material.sides
-        options, activation = self.recipe.protocol, config["activation"]
+        options, activation = self.recipe.protocol, config.activation
         train = sides["train"]
         assert train is not None
         labels = self.material.scored_labels
@@ -327,8 +331,8 @@ class Study:
         _, config = load_bundle(folder)
         asked_and_found = {
             "recipe": (self._recipe_text(seed), (folder / _RECIPE).read_text("utf-8")),
-            "features": (self.store.fingerprint, config["feature_fingerprint"]),
-            "table": (self._clips_fingerprint, config.get("clips_fingerprint")),
+            "features": (self.store.fingerprint, config.feature_fingerprint),
+            "table": (self._clips_fingerprint, config.clips_fingerprint),
         }
         other = [name for name, (asked, found) in asked_and_found.items() if asked != found]
         if other:

@@ -63,7 +63,7 @@ def warm_start(head: Head, labels: tuple[str, ...], run: str | os.PathLike[str])
             f"the new one {head.options.name} on {head.token_width}, or their sizes differ. Use its recipe."
         )
     here, there = head.state_dict(), old.state_dict()
-    known = {label: k for k, label in enumerate(config["labels"])}
+    known = {label: k for k, label in enumerate(config.labels)}
     pairs = [(k, known[label]) for k, label in enumerate(labels) if label in known]
     if not pairs:
         raise RunError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from actiondiff.errors import RunError
+from actiondiff.heads.bundle import ModelConfig
 from actiondiff.inference.model import find_run
 from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import environment, write_text
@@ -20,9 +21,9 @@ RECORD = "predicted.json"
 _FORMAT = 1
 
 
-def model_words(config: Mapping[str, Any]) -> str:
+def model_words(config: ModelConfig) -> str:
     """What made predictions: `actiondiff 0.1.0 (tiny t20.layer9)`."""
-    return f"actiondiff {version('actiondiff')} ({config['backbone']['name']} {' '.join(config['keys'])})"
+    return f"actiondiff {version('actiondiff')} ({config.backbone['name']} {' '.join(config.keys)})"
 
 
 def write_record(
@@ -30,7 +31,7 @@ def write_record(
     results: Sequence[tuple[str, Prediction | Timeline | DecodeReport]],
     *,
     run: str | os.PathLike[str],
-    config: Mapping[str, Any],
+    config: ModelConfig,
     dtype: str | None = None,
     abstain_below: float = 0.0,
     truth: Mapping[str, Sequence[Bout]] | None = None,
@@ -43,7 +44,7 @@ def write_record(
         folder: Where to.
         results: Video and what was predicted of it, or the report that says why nothing was.
         run: The model's folder or hub id.
-        config: Of its bundle.
+        config: The model's config.
         dtype: Arithmetic of the backbone; that of its training's features if None.
         abstain_below: Probability below which nothing was said.
         truth: Video -> labelled bouts, where they are known.
@@ -56,9 +57,9 @@ def write_record(
         "kind": "timelines" if timelines else "clips",
         "run": str(run),
         "model": model_words(config),
-        "dtype": dtype or config["backbone"].get("dtype"),
-        "labels": list(config["labels"]),
-        "activation": config["activation"],
+        "dtype": dtype or config.backbone.get("dtype"),
+        "labels": list(config.labels),
+        "activation": config.activation,
         "abstain_below": abstain_below,
         "options": timelines[0].options.model_dump() if timelines else {},
         "thresholds": dict(timelines[0].thresholds) if timelines else {},

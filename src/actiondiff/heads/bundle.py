@@ -1,13 +1,13 @@
 """A trained head on disk: `model.safetensors` and `config.json`, what prediction needs beside the backbone.
 
-No pickle: both files may be passed on and opened by strangers.
+There is no pickle: both files can be shared, and opened by people who do not trust their author.
 """
 
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -20,56 +20,117 @@ from actiondiff.heads.inputs import Head
 from actiondiff.heads.options import HeadOptions
 from actiondiff.heads.predict import Activation
 from actiondiff.provenance import atomic_path, write_text
+from actiondiff.types import FeatureKey
 
-__all__ = ["CONFIG", "FORMAT", "WEIGHTS", "load_bundle", "save_bundle"]
+__all__ = ["CONFIG", "FORMAT", "WEIGHTS", "ModelConfig", "load_bundle", "read_config", "save_bundle"]
 
 FORMAT = 1
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 
 
-class _Config(BaseModel):
-    """What config.json must hold; anything further is kept as it is."""
+class ModelConfig(BaseModel):
+    """What `config.json` holds: everything about a trained model but its weights.
+
+    Fields are written in the order below, and those that were never set are left out of the file. Unknown
+    fields are kept as they are.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    format: Literal[1] = Field(description="Of the bundle.")
-    labels: list[str] = Field(min_length=1, description="The classes, in the order of the head's outputs.")
-    activation: Activation = Field(description="From logits to probabilities.")
-    keys: list[str] = Field(min_length=1, description="Features a token is made of, such as t20.layer9.")
-    backbone: dict[str, Any] = Field(description="Settings of the backbone that made the features.")
-    feature_fingerprint: str = Field(min_length=1, description="Of the feature store's settings.")
+    labels: list[str] = Field(min_length=1, description="The K classes, in the order of the head's outputs.")
+    activation: Activation = Field(description="How logits become probabilities.")
+    keys: list[str] = Field(
+        min_length=1, description="Features that make up one token, such as t20.layer9, side by side."
+    )
+    backbone: Mapping[str, Any] = Field(description="Settings of the backbone that made the features.")
+    features: Mapping[str, Any] = Field(
+        default_factory=dict,
+        description="Settings of the training's feature store, among them `sampling` and `store_dtype`.",
+    )
+    feature_fingerprint: str = Field(min_length=1, description="Fingerprint of the feature store's settings.")
+    clips_fingerprint: str | None = Field(None, description="Fingerprint of the table of clips.")
+    train_label_counts: list[int] = Field(
+        default_factory=list, description="Number of training clips of each class, in the order of labels."
+    )
+    num_train_clips: int | None = Field(None, description="Number of training clips.")
+    scored_labels: list[str] | None = Field(None, description="Classes that were scored; all if not set.")
+    environment: Mapping[str, Any] = Field(
+        default_factory=dict, description="Versions and machine of the training run."
+    )
+    span_tokens: int | None = Field(None, description="Median length of the training clips, in tokens.")
+    thresholds: Mapping[str, float] = Field(
+        default_factory=dict, description="Label -> probability from which its action counts as present."
+    )
+    timeline: Mapping[str, Any] = Field(
+        default_factory=dict, description="Values of `TimelineOptions` that were chosen on validation videos."
+    )
+    chosen_on: Mapping[str, Any] | None = Field(
+        None, description="The validation videos that `timeline` was chosen on, and its scores there."
+    )
+    format: Literal[1] = Field(description="Version of this file's format.")
     head: HeadOptions = Field(description="Name and size of the head.")
-    token_width: int = Field(ge=1, description="D.")
-    temperature: float = Field(1.0, gt=0, description="Logits are divided by it in prediction.")
+    token_width: int = Field(ge=1, description="D, the width of one token.")
+    temperature: float = Field(1.0, gt=0, description="Prediction divides the logits by this number.")
+
+    @classmethod
+    def for_head(cls, head: Head, **values: Any) -> Self:
+        """The config of a head: what is known of the head itself, and the given values of other fields.
+
+        Raises:
+            UsageError: If a field is missing or has a value of the wrong kind.
+        """
+        own = {
+            "format": FORMAT,
+            "head": head.options,
+            "token_width": head.token_width,
+            "temperature": head.temperature,
+        }
+        try:
+            return cls.model_validate({**values, **own})
+        except ValidationError as error:
+            raise UsageError(f"a model's config is incomplete: {explain_validation(error)}.") from None
+
+    @property
+    def feature_keys(self) -> list[FeatureKey]:
+        """The features that make up one token, parsed."""
+        return [FeatureKey.parse(key) for key in self.keys]
+
+    @property
+    def sampling(self) -> Mapping[str, Any]:
+        """Which frames of a video the features were made from."""
+        sampling: Mapping[str, Any] = self.features["sampling"]
+        return sampling
+
+    @property
+    def store_dtype(self) -> str:
+        """Type that stored features are rounded to; prediction rounds in the same way."""
+        return str(self.features["store_dtype"])
+
+    @property
+    def train_counts(self) -> dict[str, int]:
+        """Label -> number of training clips."""
+        return dict(zip(self.labels, self.train_label_counts, strict=True))
+
+    def replaced(self, **values: Any) -> Self:
+        """A copy with other values of some fields."""
+        return self.model_copy(update=values)
 
 
-def save_bundle(folder: str | os.PathLike[str], head: Head, config: Mapping[str, Any]) -> None:
+def save_bundle(folder: str | os.PathLike[str], head: Head, config: ModelConfig) -> None:
     """Write a head and its config; the config comes last, so a folder that has one is complete.
 
     Args:
-        folder: Where to; made if need be.
-        head: The trained head.
-        config: JSON values: `labels`, `activation`, `keys`, `backbone`, `feature_fingerprint`, and anything
-            further. The head's options, width and temperature are added here.
+        folder: Folder to write to; created if it does not exist.
+        head: The trained head. Its options, width and temperature are written as they are now.
+        config: Everything else about the model.
 
     Raises:
-        UsageError: If the config lacks something, or the head has values that are not finite.
+        UsageError: If the config does not fit the head, or the head has values that are not finite.
     """
-    written = {
-        **config,
-        "format": FORMAT,
-        "head": head.options.model_dump(mode="json"),
-        "token_width": head.token_width,
-        "temperature": head.temperature,
-    }
-    try:
-        checked = _Config.model_validate(written)
-    except ValidationError as error:
-        raise UsageError(f"a bundle's config is incomplete: {explain_validation(error)}.") from None
-    if len(checked.labels) != head.num_classes:
+    if len(config.labels) != head.num_classes:
         raise UsageError(
-            f"a head of {head.num_classes} classes needs as many labels; got {len(checked.labels)}."
+            f"a head of {head.num_classes} classes needs as many labels; got {len(config.labels)}."
         )
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
@@ -79,17 +140,24 @@ def save_bundle(folder: str | os.PathLike[str], head: Head, config: Mapping[str,
         )
     with atomic_path(Path(folder) / WEIGHTS) as aside:
         save_file(tensors, aside)
-    write_text(Path(folder) / CONFIG, json.dumps(written, indent=2, allow_nan=False) + "\n")
+    fields = {
+        **config.model_dump(mode="json", exclude_unset=True),
+        "format": FORMAT,
+        "head": head.options.model_dump(mode="json"),
+        "token_width": head.token_width,
+        "temperature": head.temperature,
+    }
+    write_text(Path(folder) / CONFIG, json.dumps(fields, indent=2, allow_nan=False) + "\n")
 
 
-def load_bundle(folder: str | os.PathLike[str]) -> tuple[Head, dict[str, Any]]:
+def load_bundle(folder: str | os.PathLike[str]) -> tuple[Head, ModelConfig]:
     """Read what `save_bundle` wrote.
 
     Returns:
-        The head, on the CPU and in evaluation mode, and the whole config.
+        The head, on the CPU and in evaluation mode, and its config.
 
     Raises:
-        RunError: If a file is missing or damaged, the config lacks something, or the weights do not fit it.
+        RunError: If a file is missing or damaged, the config lacks a field, or the weights do not fit it.
     """
     folder = Path(folder)
     absent = [name for name in (CONFIG, WEIGHTS) if not (folder / name).is_file()]
@@ -98,31 +166,46 @@ def load_bundle(folder: str | os.PathLike[str]) -> tuple[Head, dict[str, Any]]:
             f"{folder} holds no trained model: {' and '.join(absent)} missing. Give the folder that "
             "`actiondiff train` wrote, or train again."
         )
+    config = read_config(folder)
     try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        checked = _Config.model_validate(config)
         tensors = load_file(folder / WEIGHTS)
-    except ValidationError as error:
-        raise RunError(
-            f"{folder / CONFIG} does not describe a model of format {FORMAT}: {explain_validation(error)}."
-        ) from None
     except (ValueError, OSError, SafetensorError) as error:
         raise RunError(f"{folder} is damaged: {error}. Restore it, or train again.") from None
-    head = build_head(checked.head, checked.token_width, len(checked.labels))
+    head = build_head(config.head, config.token_width, len(config.labels))
     _fill(head, tensors, folder)
-    head.temperature = checked.temperature
+    head.temperature = config.temperature
     return head.eval(), config
 
 
+def read_config(folder: str | os.PathLike[str]) -> ModelConfig:
+    """Read the config that `save_bundle` wrote, without the weights.
+
+    Raises:
+        RunError: If it is missing or damaged, or lacks a field.
+    """
+    path = Path(folder) / CONFIG
+    try:
+        return ModelConfig.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise RunError(
+            f"{path} does not describe a model of format {FORMAT}: {explain_validation(error)}."
+        ) from None
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing. Give the folder that `actiondiff train` wrote.") from None
+    except (ValueError, OSError) as error:
+        raise RunError(f"{folder} is damaged: {error}. Restore it, or train again.") from None
+
+
 def _fill(head: Head, tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Load tensors into a head, after a check of every name and shape."""
     expected = {name: tuple(tensor.shape) for name, tensor in head.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    wrong = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    wrong = sorted(name for name in {*expected, *shapes} if expected.get(name) != shapes.get(name))
     if wrong:
         name = wrong[0]
         raise RunError(
             f"{folder / WEIGHTS} does not fit {CONFIG} in {len(wrong)} tensors: {name} is "
-            f"{found.get(name, 'absent')}, expected {expected.get(name, 'absent')}. Both must come from "
-            "one training."
+            f"{shapes.get(name, 'absent')}, expected {expected.get(name, 'absent')}. Both files must come "
+            "from the same training run."
         )
     head.load_state_dict(dict(tensors))

@@ -8,20 +8,20 @@ asked about parts; what it says of them is to be measured (`evaluation.places`),
 Source: supplement A.3 (crops), and the released code (cells: bilinear, corners aligned, 3 x 5).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actiondiff.backbones.base import Backbone
 from actiondiff.errors import UnknownNameError, UsageError
+from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.inputs import Head
 from actiondiff.inference.options import LocalizationOptions
 from actiondiff.inference.places import PlaceTokens, cell_tokens, patch_pixels, patch_tokens
 from actiondiff.inference.timeline import span_and_step, span_scores
-from actiondiff.types import Array, DecodeReport, FeatureKey
+from actiondiff.types import Array, DecodeReport
 from actiondiff.video.opening import Progress, Video, picture_size
 
 __all__ = ["Heatmap", "LocalizationOptions", "make_heatmap"]
@@ -89,7 +89,7 @@ class Heatmap:
 def make_heatmap(
     backbone: Backbone,
     head: Head,
-    config: Mapping[str, Any],
+    config: ModelConfig,
     video: Video,
     action: str,
     *,
@@ -102,8 +102,7 @@ def make_heatmap(
     Args:
         backbone: The one whose features the head was trained on.
         head: The trained head.
-        config: Its bundle's: `labels`, `activation`, `keys`, `features`, `train_label_counts`, and
-            `span_tokens` and `num_train_clips` where they are known.
+        config: The head's config.
         video: A file; or frames, taken as they are.
         action: One of the labels.
         options: How.
@@ -115,20 +114,19 @@ def make_heatmap(
         VideoError: If no frame of the file decodes.
         UsageError: If the layer has no places, or options do not fit.
     """
-    labels: Sequence[str] = config["labels"]
-    if action not in labels:
-        raise UnknownNameError("action", action, labels)
+    if action not in config.labels:
+        raise UnknownNameError("action", action, config.labels)
     chosen = options or LocalizationOptions()
     grid = _tokens(backbone, config, video, chosen, resized, progress)
-    tokens = grid.tokens.astype(config["features"]["store_dtype"]).astype(np.float32)
+    tokens = grid.tokens.astype(config.store_dtype).astype(np.float32)
     span, step = span_and_step(
         config, head, grid.seconds, span_seconds=chosen.span_seconds, step_seconds=chosen.step_seconds
     )
     scores = np.zeros(tokens.shape[:3], dtype=np.float32)
     for place in np.ndindex(scores.shape[1:]):
         here = tokens[(slice(None), *place)]
-        found = span_scores(head, here, span=span, step=step, activation=config["activation"])
-        scores[(slice(None), *place)] = found[:, labels.index(action)]
+        found = span_scores(head, here, span=span, step=step, activation=config.activation)
+        scores[(slice(None), *place)] = found[:, config.labels.index(action)]
     return Heatmap(
         video=grid.video,
         action=action,
@@ -146,14 +144,13 @@ def make_heatmap(
 
 def _tokens(
     backbone: Backbone,
-    config: Mapping[str, Any],
+    config: ModelConfig,
     video: Video,
     options: LocalizationOptions,
     resized: Callable[[int, int], Backbone] | None,
     progress: Progress | None,
 ) -> PlaceTokens:
-    keys = [FeatureKey.parse(key) for key in config["keys"]]
-    sampling, grid = config["features"]["sampling"], (options.rows, options.columns)
+    keys, sampling, grid = config.feature_keys, config.sampling, (options.rows, options.columns)
     if options.method == "cells":
         return cell_tokens(backbone, keys, video, sampling, grid, progress=progress)
     if options.patch == "native":
@@ -171,9 +168,10 @@ def _patch_size(video: Video, options: LocalizationOptions) -> tuple[int, int]:
     return height, width
 
 
-def _prior(config: Mapping[str, Any], action: str) -> float:
-    counts = dict(zip(config["labels"], config["train_label_counts"], strict=True))
-    return float(counts[action] / config.get("num_train_clips", sum(counts.values())))
+def _prior(config: ModelConfig, action: str) -> float:
+    counts = config.train_counts
+    num_clips = sum(counts.values()) if config.num_train_clips is None else config.num_train_clips
+    return float(counts[action] / num_clips)
 
 
 def _weights(places: Shares, count: int) -> Shares:

@@ -3,9 +3,9 @@
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
@@ -13,12 +13,12 @@ from actiondiff.backbones.base import Backbone, Dtype, backbone_from_settings
 from actiondiff.backbones.engine.run import run
 from actiondiff.datasets.packing import pack_arrays
 from actiondiff.errors import RunError, UsageError, VideoError
-from actiondiff.heads.bundle import CONFIG, load_bundle, save_bundle
+from actiondiff.heads.bundle import CONFIG, ModelConfig, load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import predict_probabilities, split_spans
 from actiondiff.inference.localization import Heatmap, LocalizationOptions, make_heatmap
 from actiondiff.inference.timeline import Timeline, TimelineOptions, make_timeline
-from actiondiff.types import DecodeReport, FeatureKey, Features, Frames, Prediction
+from actiondiff.types import DecodeReport, Features, Frames, Prediction
 from actiondiff.video.opening import Progress, Reading, Video, read_chunks
 
 __all__ = ["BEST", "CARD", "ActionDiff", "find_run"]
@@ -34,23 +34,23 @@ class ActionDiff:
     Attributes:
         backbone: The frozen network.
         head: The trained head.
-        config: What `config.json` holds: labels, activation, keys, settings of the features ...
+        config: What `config.json` holds: labels, activation, feature keys, settings of the features.
     """
 
     def __init__(
         self,
         backbone: Backbone,
         head: Head,
-        config: Mapping[str, Any],
+        config: ModelConfig,
         card: str = "",
         resized: Callable[[int, int], Backbone] | None = None,
     ) -> None:
         self.backbone = backbone
         self.head = head
-        self.config = dict(config)
+        self.config = config
         self._card = card
         self._resized = resized
-        self._keys = [FeatureKey.parse(text) for text in config["keys"]]
+        self._keys = config.feature_keys
 
     @classmethod
     def from_pretrained(
@@ -78,7 +78,7 @@ class ActionDiff:
         """
         folder = find_run(path)
         head, config = load_bundle(folder)
-        lacking = {"sampling", "store_dtype"} - set(config.get("features", {}))
+        lacking = {"sampling", "store_dtype"} - set(config.features)
         if lacking:
             raise RunError(
                 f"{folder / CONFIG} does not say how videos are to be sampled: features lacks "
@@ -87,7 +87,7 @@ class ActionDiff:
 
         def load(**size: int) -> Backbone:
             return backbone_from_settings(
-                {**config["backbone"], **size},
+                {**config.backbone, **size},
                 weights=weights, text_weights=text_weights, device=device, dtype=dtype,
             )  # fmt: skip
 
@@ -126,7 +126,7 @@ class ActionDiff:
     @property
     def labels(self) -> list[str]:
         """The classes, in the order of the head's outputs."""
-        return list(self.config["labels"])
+        return list(self.config.labels)
 
     def extract(self, video: Video, *, progress: Progress | None = None) -> Features:
         """What the head sees of a video; `classify` and `make_timeline` go on from it.
@@ -250,8 +250,8 @@ class ActionDiff:
     def classify(self, features: Features, name: str) -> Prediction:
         """Apply the head to features, rounded as the store rounds them."""
         tokens = np.concatenate([features.tokens[key] for key in self._keys], axis=1)
-        tokens = tokens.astype(self.config["features"]["store_dtype"]).astype(np.float32)
-        activation = self.config["activation"]
+        tokens = tokens.astype(self.config.store_dtype).astype(np.float32)
+        activation = self.config.activation
         probabilities = predict_probabilities(self.head, pack_arrays([tokens]), activation)[0]
         return Prediction(
             video=name,
@@ -264,7 +264,7 @@ class ActionDiff:
         )
 
     def _open(self, video: Video, progress: Progress | None = None) -> Reading:
-        return read_chunks(video, self.config["features"]["sampling"], progress=progress)
+        return read_chunks(video, self.config.sampling, progress=progress)
 
 
 class _Unreadable:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,10 +16,11 @@ from scipy.ndimage import uniform_filter1d
 
 from actiondiff.datasets.packing import pack_arrays
 from actiondiff.errors import UsageError
+from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation, activate, span_logits
 from actiondiff.inference.options import TimelineOptions
-from actiondiff.types import Array, Bout, DecodeReport, FeatureKey, Features
+from actiondiff.types import Array, Bout, DecodeReport, Features
 
 __all__ = [
     "Timeline",
@@ -92,7 +92,7 @@ class Timeline:
 
 def make_timeline(
     head: Head,
-    config: Mapping[str, Any],
+    config: ModelConfig,
     features: Features,
     video: str,
     *,
@@ -102,8 +102,7 @@ def make_timeline(
 
     Args:
         head: The trained head.
-        config: Its bundle's: `labels`, `activation`, `keys` and `features.store_dtype`; and, where they were
-            chosen, `span_tokens`, `thresholds` and `timeline` (values of `TimelineOptions`).
+        config: The head's config.
         features: Of the whole video, with times.
         video: What to call it.
         options: Those that are set count before the model's own.
@@ -118,21 +117,19 @@ def make_timeline(
             "without seconds. Give the video's file, or frames with seconds."
         )
     given = options.model_dump(exclude_unset=True) if options else {}
-    chosen = TimelineOptions(**{**config.get("timeline", {}), **given})
-    tokens = np.concatenate(
-        [features.tokens[FeatureKey.parse(key)] for key in config["keys"]], axis=1
-    )  # (T, D)
-    tokens = tokens.astype(config["features"]["store_dtype"]).astype(np.float32)
+    chosen = TimelineOptions(**{**config.timeline, **given})
+    tokens = np.concatenate([features.tokens[key] for key in config.feature_keys], axis=1)  # (T, D)
+    tokens = tokens.astype(config.store_dtype).astype(np.float32)
     period = _period(seconds)
     span, step = span_and_step(
         config, head, seconds, span_seconds=chosen.span_seconds, step_seconds=chosen.step_seconds
     )
     chosen = chosen.model_copy(update={"span_seconds": span * period, "step_seconds": step * period})
-    activation: Activation = config["activation"]
+    activation = config.activation
     scores = span_scores(head, tokens, span=span, step=step, activation=activation)
     raw = Timeline(
         video=video,
-        labels=tuple(config["labels"]),
+        labels=tuple(config.labels),
         seconds=seconds,
         frame_index=features.frame_index,
         end_seconds=_end(features, seconds, period),
@@ -144,13 +141,13 @@ def make_timeline(
         padding_share=features.padding_share,
         report=features.report,
     )
-    known = config.get("thresholds", {}) if chosen.threshold is None else {}
+    known = config.thresholds if chosen.threshold is None else {}
     fallback = default_threshold(activation) if chosen.threshold is None else chosen.threshold
     return finish(raw, {label: known.get(label, fallback) for label in raw.labels}, chosen)
 
 
 def span_and_step(
-    config: Mapping[str, Any],
+    config: ModelConfig,
     head: Head,
     seconds: Seconds | None,
     *,
@@ -169,7 +166,8 @@ def span_and_step(
         )
     period = 1.0 if seconds is None else _period(seconds)
     limit = head.options.max_tokens
-    span = config.get("span_tokens", limit) if span_seconds is None else span_seconds / period
+    usual = limit if config.span_tokens is None else config.span_tokens
+    span = usual if span_seconds is None else span_seconds / period
     step = 1 if step_seconds is None else step_seconds / period
     return min(limit, _at_least_one(span)), _at_least_one(step)
 

@@ -1,7 +1,6 @@
 """The same studies on stand-in clips: small, in minutes, to show that the road works and nothing else."""
 
 import hashlib
-import json
 import random
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from actiondiff.evaluation.paired import Contrast, Scored, contrast
 from actiondiff.experiments.compare import ScoredRun, read_scored
 from actiondiff.experiments.grid import BackboneChoice, Cell, DataChoice, Grid
 from actiondiff.experiments.recipe import Recipe
+from actiondiff.heads.bundle import read_config
 from actiondiff.paper.datasets.drawn_clips import choose_clips, write_stand_in
 from actiondiff.paper.datasets.excerpts import write_excerpt
 
@@ -156,8 +156,7 @@ def judge_control(point: Cell, metric: Metric, real: Path, permuted: Sequence[Pa
     """
     run, others = read_scored(real), [read_scored(folder).scored for folder in permuted]
     other = replace(others[0], probabilities=np.concatenate([found.probabilities for found in others]))
-    config = json.loads((real / "config.json").read_text("utf-8"))
-    counts = dict(zip(config["labels"], config["train_label_counts"], strict=True))
+    counts = read_config(real).train_counts
     assert point.data is not None  # every recipe of the paper's names its clips
     prior = _prior(run, [counts[label] for label in run.labels])
     return Control(

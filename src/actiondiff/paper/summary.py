@@ -1,6 +1,5 @@
 """What a reproduction found, as plain values: for its page, and for `reproduction.json`."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -9,6 +8,7 @@ import pandas as pd
 
 from actiondiff.evaluation.frequencies import class_distribution
 from actiondiff.experiments.grid import Cell
+from actiondiff.heads.bundle import read_config
 from actiondiff.paper.costs import BackboneCost
 from actiondiff.paper.plan import ReproductionPlan, StoreWork, describe
 from actiondiff.paper.stand_in import Control
@@ -74,7 +74,7 @@ def _rows(
     paper = next((paper for paper in result.published if paper.study == point.name), None)
     work = next(w for w in costs if (w.dataset, w.extraction) == (point.data.dataset, point.extraction))
     seed = next(path for path in (entry.folder, entry.folder / "seed-0") if (path / "config.json").is_file())
-    config = json.loads((seed / "config.json").read_text("utf-8"))
+    config = read_config(seed)
     why_not = "" if paper is None else "it is a stand-in" if plan.stand_in else paper.why_not
     return json_values(
         [
@@ -82,7 +82,7 @@ def _rows(
                 "study": point.name, "label": _label(point), "case": point.case,
                 "protocol": point.data.protocol, "rule": row["rule"],
                 "backbone": describe(point.extraction), "in_place_of": plan.replaced.get(point.name, ""),
-                "varied": dict(point.varied), "feature": config["keys"][0], "width": config["token_width"],
+                "varied": dict(point.varied), "feature": config.keys[0], "width": config.token_width,
                 "metric": row["metric"], "score": row["test"], "low": row["test_low"],
                 "high": row["test_high"], "sd": row["test_sd"], "floor": row["test_floor"],
                 "validation": row["validation"], "num_seeds": row["num_seeds"],

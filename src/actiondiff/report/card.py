@@ -1,10 +1,10 @@
 """Numbers as rows of text, and the model card of a run."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from actiondiff.evaluation.judge import METRICS
 from actiondiff.evaluation.results import SeedsMetrics, SideScores, TrainingMetrics
+from actiondiff.heads.bundle import ModelConfig
 
 __all__ = ["cautions", "model_card", "percent", "score_rows", "seeds_card"]
 
@@ -65,17 +65,17 @@ def cautions(
     return found
 
 
-def model_card(config: Mapping[str, Any], metrics: TrainingMetrics) -> str:
+def model_card(config: ModelConfig, metrics: TrainingMetrics) -> str:
     """README.md of a run, in Markdown."""
-    backbone, counts, fit = config["backbone"], metrics.counts, metrics.fit
+    backbone, counts, fit = config.backbone, metrics.counts, metrics.fit
     weights = f"weights `{backbone['weights'][:24]}`" if "weights" in backbone else "it has no weights"
-    several = " or several" if config["activation"] == "sigmoid" else ""
+    several = " or several" if config.activation == "sigmoid" else ""
     lines = [
         "# An action recognition head",
         "",
-        f"Names one{several} of {len(config['labels'])} actions in a video: {', '.join(config['labels'])}.",
+        f"Names one{several} of {len(config.labels)} actions in a video: {', '.join(config.labels)}.",
         "",
-        f"It reads the feature `{', '.join(config['keys'])}` of the frozen backbone `{backbone['name']}`",
+        f"It reads the feature `{', '.join(config.keys)}` of the frozen backbone `{backbone['name']}`",
         f"({weights}), which is not included. Made with ActionDiff; to use it:",
         "`actiondiff predict THIS_FOLDER VIDEOS -o OUT`.",
         "",

@@ -91,7 +91,7 @@ def heat_section(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> li
 
 def _search(path: Path, model: ActionDiff, example: Surest) -> dict[str, Any]:
     """Write one example's files, whose names begin with the path; returns its row of the record."""
-    frames = _beginning(example.clip, model.config["features"]["sampling"])
+    frames = _beginning(example.clip, model.config.sampling)
     heatmap = model.localize(frames, example.label)
     low, high = colour_limits(heatmap)
     top = float(heatmap.probabilities.max())

@@ -1,6 +1,5 @@
 """The page of a training and its test, from the files in its folder."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from actiondiff.evaluation.results import (
     read_metrics,
     read_training_metrics,
 )
+from actiondiff.heads.bundle import ModelConfig, read_config
 from actiondiff.report.card import percent
 from actiondiff.report.clips import Mistake, label_mistakes, pictures, worst_confusions
 from actiondiff.report.figures import bars
@@ -48,9 +48,9 @@ def run_page(folder: str | os.PathLike[str], *, roots: Roots = ()) -> Page:
         RunError: If the folder lacks a file of a run.
     """
     folder = Path(folder)
-    metrics, config = read_training_metrics(folder), _config(folder)
+    metrics, config = read_training_metrics(folder), read_config(folder)
     recipe = _recipe(folder)
-    labels = config["labels"]
+    labels = config.labels
     sections = [
         Section("What was run", tuple(_what(metrics, config, recipe))),
         Section("Numbers", tuple(_numbers(metrics.test, metrics.cautions, metrics.missing))),
@@ -61,7 +61,7 @@ def run_page(folder: str | os.PathLike[str], *, roots: Roots = ()) -> Page:
     ]
     lead = (
         f"A head that names {len(labels)} actions from the feature {metrics.feature} of the frozen backbone "
-        f"{config['backbone']['name']}. {_headline(metrics.test)}"
+        f"{config.backbone['name']}. {_headline(metrics.test)}"
     )
     return Page(f"Run {folder.resolve().name}", lead, sections)
 
@@ -127,16 +127,6 @@ def evaluation_page(folder: str | os.PathLike[str], *, roots: Roots = ()) -> Pag
     return Page(f"Evaluation {folder.resolve().name}", _headline(metrics), sections)
 
 
-def _config(folder: Path) -> Any:
-    path = folder / "config.json"
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{path} is missing; a report needs a finished run, evaluation or sweep.") from None
-    except ValueError as error:
-        raise RunError(f"{path} cannot be read ({error}); write the run again.") from None
-
-
 def _recipe(folder: Path) -> Mapping[str, Any]:
     path = folder / "recipe.yaml"
     return yaml.safe_load(path.read_text("utf-8")) if path.is_file() else {}
@@ -157,16 +147,16 @@ def _primary(side: SideScores) -> Metric:
     return "accuracy" if side.scores.accuracy is not None else "micro_map"
 
 
-def _what(metrics: TrainingMetrics, config: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[Item]:
+def _what(metrics: TrainingMetrics, config: ModelConfig, recipe: Mapping[str, Any]) -> list[Item]:
     counts, fit = metrics.counts, metrics.fit
     protocol = recipe.get("protocol", {})
     rows = (
         (
             "feature",
-            f"{', '.join(config['keys'])} of {config['backbone']['name']}, {config['token_width']} channels",
+            f"{', '.join(config.keys)} of {config.backbone['name']}, {config.token_width} channels",
         ),
-        ("head", f"{config['head']['name']}, input {config['head'].get('input', 'plain')}"),
-        ("task", f"{metrics.task}, {len(config['labels'])} classes"),
+        ("head", f"{config.head.name}, input {config.head.input}"),
+        ("task", f"{metrics.task}, {len(config.labels)} classes"),
         ("split", metrics.split),
         (
             "clips",
@@ -316,10 +306,10 @@ def _audit(leaks: Sequence[Leak]) -> list[Item]:
     ]
 
 
-def _provenance(metrics: TrainingMetrics, config: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[Item]:
-    prints = {name: config[name] for name in ("feature_fingerprint", "clips_fingerprint") if name in config}
+def _provenance(metrics: TrainingMetrics, config: ModelConfig, recipe: Mapping[str, Any]) -> list[Item]:
+    prints = config.model_dump(include={"feature_fingerprint", "clips_fingerprint"}, exclude_none=True)
     return [
         Provenance(recipe, "Recipe"),
-        Provenance({**config["features"], **prints}, "Features"),
+        Provenance({**config.features, **prints}, "Features"),
         Provenance(metrics.environment, "Versions and machine"),
     ]

@@ -79,9 +79,9 @@ def test_what_is_chosen_helps_and_is_kept(world):
     """Noise makes short false bouts; those left out on validation videos are left out by the model."""
     folder, table = world
     head, config = load_bundle(folder / "run")
-    assert config["chosen_on"]["segment_f1"] > 0.9
+    assert config.chosen_on["segment_f1"] > 0.9
     store = FeatureStore.open(folder / "features")
-    chosen = choose_timeline(head, {**config, "span_tokens": 1}, store, table.examples, folder)
+    chosen = choose_timeline(head, config.replaced(span_tokens=1), store, table.examples, folder)
     assert chosen is not None
     assert chosen["timeline"]["min_seconds"] > 0 or chosen["timeline"]["smooth_seconds"] > 0
     assert chosen["chosen_on"]["num_videos"] == 12

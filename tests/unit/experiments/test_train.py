@@ -109,10 +109,10 @@ def test_a_run_holds_all_that_belongs_to_its_numbers(made):
         16,
     )
     _, config = load_bundle(run.folder)
-    assert config["labels"] == list(LABELS)
-    assert (config["activation"], config["keys"]) == ("softmax", ["t20.layer9"])
-    assert config["features"] == store.settings
-    assert config["feature_fingerprint"] == store.fingerprint
+    assert config.labels == list(LABELS)
+    assert (config.activation, config.keys) == ("softmax", ["t20.layer9"])
+    assert config.features == store.settings
+    assert config.feature_fingerprint == store.fingerprint
     card = (run.folder / "README.md").read_text()
     assert "39 clips to train on, 9 to validate, 12 to test" in card
     assert "Only 12 clips were tested" in card

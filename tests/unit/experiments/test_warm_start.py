@@ -55,7 +55,7 @@ def world(tmp_path_factory):
 def test_weights_go_to_the_classes_of_the_same_name(world):
     folder, _ = world
     old, config = load_bundle(folder / "run")
-    assert config["labels"] == ["eat", "run"]
+    assert config.labels == ["eat", "run"]
     new = build_head(old.options, 6, 3, seed=5)
     fresh = {name: tensor.clone() for name, tensor in new.state_dict().items()}
     warm_start(new, ("run", "sit", "eat"), folder / "run")

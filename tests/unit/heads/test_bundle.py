@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from actiondiff.errors import RunError, UsageError
 from actiondiff.heads import build_head
-from actiondiff.heads.bundle import load_bundle, save_bundle
+from actiondiff.heads.bundle import ModelConfig, load_bundle, read_config, save_bundle
 from actiondiff.heads.options import HeadOptions
 
 CONFIG = {
@@ -25,7 +25,7 @@ def head():
 
 @pytest.fixture
 def bundle(head, tmp_path):
-    save_bundle(tmp_path / "run", head, CONFIG)
+    save_bundle(tmp_path / "run", head, ModelConfig.for_head(head, **CONFIG))
     return tmp_path / "run"
 
 
@@ -37,11 +37,48 @@ def test_two_files_and_no_pickle(bundle):
     assert config["format"] == 1
 
 
+def test_the_config_is_written_as_it_always_was(head, tmp_path):
+    """Byte for byte: in the order of training's fields, the head's own last; what is not set is left out."""
+    facts = {
+        **CONFIG,
+        "features": {"backbone": CONFIG["backbone"], "sampling": {"stride": 2}, "store_dtype": "float16"},
+        "feature_fingerprint": CONFIG["feature_fingerprint"],
+        "clips_fingerprint": "1" * 64,
+        "train_label_counts": [3, 2, 1],
+        "num_train_clips": 6,
+        "scored_labels": ["walk", "run"],
+        "environment": {"versions": {"torch": None}, "python": "3.12", "commit": None},
+    }
+    later = {
+        "span_tokens": 10,
+        "thresholds": {"walk": 0.5, "run": 0.25, "eat": 1.0},
+        "timeline": {"smooth_seconds": 0.5, "min_seconds": 0.0},
+        "chosen_on": {"num_videos": 2, "frame_f1": 1.0, "segment_f1": 0.1 + 0.2},
+    }
+    own = {
+        "format": 1,
+        "head": head.options.model_dump(mode="json"),
+        "token_width": 8,
+        "temperature": 1.5,
+    }
+    order = ["labels", "activation", "keys", "backbone", "features", "feature_fingerprint"]
+    facts = {name: facts[name] for name in [*order, *(name for name in facts if name not in order)]}
+    config = ModelConfig.for_head(head, **facts)
+    for name in ("thresholds", "span_tokens", "timeline", "chosen_on"):  # in any order
+        config = config.replaced(**{name: later[name]})
+    head.temperature = 1.5
+    save_bundle(tmp_path, head, config)
+    text = json.dumps({**facts, **later, **own}, indent=2) + "\n"
+    assert (tmp_path / "config.json").read_text() == text
+    assert read_config(tmp_path) == config.replaced(temperature=1.5)
+    save_bundle(tmp_path, head, read_config(tmp_path))
+    assert (tmp_path / "config.json").read_text() == text
+
+
 @pytest.mark.parametrize("name", ["labels", "activation", "keys", "backbone", "feature_fingerprint"])
-def test_nothing_may_be_missing_from_the_config(head, bundle, tmp_path, name):
+def test_nothing_may_be_missing_from_the_config(head, bundle, name):
     with pytest.raises(UsageError, match=name):
-        save_bundle(tmp_path / "other", head, {k: v for k, v in CONFIG.items() if k != name})
-    assert not (tmp_path / "other").exists()
+        ModelConfig.for_head(head, **{k: v for k, v in CONFIG.items() if k != name})
     config = json.loads((bundle / "config.json").read_text())
     del config[name]
     (bundle / "config.json").write_text(json.dumps(config))
@@ -51,10 +88,10 @@ def test_nothing_may_be_missing_from_the_config(head, bundle, tmp_path, name):
 
 def test_labels_and_values_must_fit_the_head(head, tmp_path):
     with pytest.raises(UsageError, match="3 classes needs as many labels; got 2"):
-        save_bundle(tmp_path, head, {**CONFIG, "labels": ["walk", "run"]})
+        save_bundle(tmp_path, head, ModelConfig.for_head(head, **CONFIG | {"labels": ["walk", "run"]}))
     unmeasured = build_head(HeadOptions(name="mean-linear", input="standardised"), 8, 3)
     with pytest.raises(UsageError, match="not trained: inputs"):
-        save_bundle(tmp_path, unmeasured, CONFIG)
+        save_bundle(tmp_path, unmeasured, ModelConfig.for_head(head, **CONFIG))
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

@@ -5,7 +5,7 @@ import torch
 
 from actiondiff.errors import UsageError
 from actiondiff.heads import HEADS, build_head
-from actiondiff.heads.bundle import load_bundle, save_bundle
+from actiondiff.heads.bundle import ModelConfig, load_bundle, save_bundle
 from actiondiff.heads.options import HeadOptions
 
 IGNORE_THE_MASK = {"linear", "mlp"}  # they see the padding's zeros instead
@@ -99,12 +99,12 @@ def test_seed_decides_the_weights_and_leaves_the_global_state(head):
 
 
 def test_bundle_gives_the_same_head(head, batch, tmp_path):
-    save_bundle(tmp_path, head, {**CONFIG, "note": {"seed": 1}})
+    save_bundle(tmp_path, head, ModelConfig.for_head(head, **CONFIG, note={"seed": 1}))
     loaded, config = load_bundle(tmp_path)
     assert not loaded.training
     assert loaded.options == head.options
-    assert config["labels"] == CONFIG["labels"]
-    assert config["note"] == {"seed": 1}
+    assert config.labels == CONFIG["labels"]
+    assert config.note == {"seed": 1}
     with torch.no_grad():
         assert torch.equal(loaded(*batch), head(*batch))
 

@@ -9,6 +9,7 @@ from actiondiff import Frames, load_backbone, read_video
 from actiondiff.backbones.base import BackboneOptions, build_backbone, find_spec
 from actiondiff.errors import UnknownNameError, UsageError, VideoError
 from actiondiff.heads import build_head
+from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.options import HeadOptions
 from actiondiff.inference.localization import Heatmap, LocalizationOptions, make_heatmap
 from actiondiff.inference.places import cell_tokens, patch_pixels, patch_tokens
@@ -43,14 +44,17 @@ def colours():
     with torch.no_grad():
         linear.weight.copy_(torch.tensor([[6.0], [-6.0]]).expand(2, 192) / 192)
         linear.bias.zero_()
-    config = {
-        "labels": ["bright", "dark"],
-        "activation": "softmax",
-        "keys": ["t0.layer1"],
-        "features": {"store_dtype": "float32", "sampling": SAMPLING},
-        "train_label_counts": [3, 1],
-        "span_tokens": 3,
-    }
+    config = ModelConfig.for_head(
+        head,
+        labels=["bright", "dark"],
+        activation="softmax",
+        keys=["t0.layer1"],
+        backbone={},
+        feature_fingerprint="0",
+        features={"store_dtype": "float32", "sampling": SAMPLING},
+        train_label_counts=[3, 1],
+        span_tokens=3,
+    )
     return backbone, head, config
 
 
@@ -156,7 +160,7 @@ def test_patches_in_their_own_size_ask_for_a_backbone_of_it(colours, halves):
 def test_progress_rises_to_one_and_may_stop_the_work(backbone, colours, halves, method):
     _, _, config = colours
     head = build_head(HeadOptions(name="mean-linear", max_tokens=9), 32, 2).eval()
-    config = {**config, "keys": [str(KEY)]}
+    config = config.replaced(keys=[str(KEY)])
     told = []
     options = LocalizationOptions(method=method, rows=2, columns=2)
     make_heatmap(backbone, head, config, halves, "dark", options=options, progress=told.append)

@@ -125,13 +125,13 @@ def test_prediction_rounds_as_the_store_does(world, model):
     rounded = replace(features, tokens={key: features.tokens[key].astype(np.float16).astype(np.float32)})
     assert not np.array_equal(features.tokens[key], rounded.tokens[key])
     assert model.classify(features, "a").probabilities == model.classify(rounded, "a").probabilities
-    settings = {**model.config["features"], "store_dtype": "float32"}
-    exact = ActionDiff(model.backbone, model.head, {**model.config, "features": settings})
+    settings = {**model.config.features, "store_dtype": "float32"}
+    exact = ActionDiff(model.backbone, model.head, model.config.replaced(features=settings))
     assert exact.classify(features, "a").probabilities != exact.classify(rounded, "a").probabilities
 
 
 def test_sampling_is_the_models_own(world, model, tmp_path):
-    settings = {**model.config["features"], "sampling": {"fps": 2.5}}
+    settings = {**model.config.features, "sampling": {"fps": 2.5}}
     other = ActionDiff.from_pretrained(copy_with(world, tmp_path / "fps", features=settings), device="cpu")
     assert other.predict(world / "clips/dark/0.mp4").num_tokens == 5
     assert model.predict(world / "clips/dark/0.mp4").num_tokens == 10

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from actiondiff.errors import UsageError
 from actiondiff.heads import build_head
+from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.options import HeadOptions
 from actiondiff.inference.timeline import TimelineOptions, find_bouts, make_timeline, span_scores
 from actiondiff.types import DecodeReport, FeatureKey, Features
@@ -17,6 +18,8 @@ CONFIG = {
     "activation": "softmax",
     "keys": [str(KEY)],
     "features": {"store_dtype": "float32"},
+    "backbone": {},
+    "feature_fingerprint": "0",
     "span_tokens": 3,
 }
 
@@ -32,6 +35,11 @@ def head_of_means(temperature=1.0):
     return head
 
 
+def timeline_of(features):
+    head = head_of_means()
+    return make_timeline(head, ModelConfig.for_head(head, **CONFIG), features, "v.mp4")
+
+
 def features(values, *, seconds=True, period=0.5, **more) -> Features:
     """Tokens (v, -v), one every `period` seconds, each of four raw frames."""
     tokens = np.array([[v, -v] for v in values], dtype=np.float32)
@@ -40,9 +48,9 @@ def features(values, *, seconds=True, period=0.5, **more) -> Features:
 
 
 def timeline(values, *, head=None, config=None, **options):
-    given = TimelineOptions(**options)
-    return make_timeline(head or head_of_means(), {**CONFIG, **(config or {})}, features(values), "v.mp4",
-                         options=given)  # fmt: skip
+    head = head or head_of_means()
+    config = ModelConfig.for_head(head, **CONFIG | (config or {}))
+    return make_timeline(head, config, features(values), "v.mp4", options=TimelineOptions(**options))
 
 
 def spans(found):
@@ -83,7 +91,7 @@ def test_times_and_bouts():
 def test_the_last_token_ends_with_the_video():
     """Nine tokens of four frames each at 8 frames a second; of the last only one frame decoded: 4.125 s."""
     report = DecodeReport("ok", num_frames_decoded=33)
-    found = make_timeline(head_of_means(), CONFIG, features([1] * 9, report=report), "v.mp4")
+    found = timeline_of(features([1] * 9, report=report))
     assert found.end_seconds == pytest.approx(4 + 1 / 8)
     assert found.coverage == 1
 
@@ -153,9 +161,9 @@ def test_gaps_and_short_bouts():
 
 def test_without_times_there_is_no_timeline():
     with pytest.raises(UsageError, match=r"times of the frames of v\.mp4 are unknown"):
-        make_timeline(head_of_means(), CONFIG, features([1, 2], seconds=False), "v.mp4")
+        timeline_of(features([1, 2], seconds=False))
 
 
 def test_one_frame():
-    found = make_timeline(head_of_means(), CONFIG, features([1]), "v.mp4")
+    found = timeline_of(features([1]))
     assert spans(found) == [("eat", 0, 1)]
