@@ -6,21 +6,14 @@ import logging
 import os
 import pickle
 import shutil
-import signal
-import threading
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
-from lightning.pytorch.plugins.environments import LightningEnvironment
-from lightning.pytorch.utilities.seed import isolate_rng
 
 from actiondiff.datasets.packing import PackedFeatures
 from actiondiff.errors import RunError, UsageError
@@ -31,6 +24,7 @@ from actiondiff.training.batches import by_identity
 from actiondiff.training.loop import EpochRow, Training
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
 from actiondiff.training.options import TrainingOptions
+from actiondiff.training.trainer import open_trainer
 
 __all__ = ["FitResult", "fit"]
 
@@ -146,20 +140,14 @@ def _run_trainer(training: Training, folder: Path, device: torch.device) -> None
     """Run Lightning's trainer to the end, from the state in the folder if there is one."""
     resume = folder.resolve() / _RESUME
     state = _resumable(resume / f"{_STATE}.ckpt", training.settings)
-    trainer_options: dict[str, Any] = {
-        "accelerator": "gpu" if device.type == "cuda" else device.type,
-        "devices": [device.index or 0] if device.type == "cuda" else 1,
-        "plugins": [LightningEnvironment()],  # one process, even inside a cluster job
-        "precision": {"float32": "32-true", "bfloat16": "bf16-mixed"}[training.options.precision],
-        "max_epochs": training.options.epochs,
-        "default_root_dir": folder,
-        "logger": CSVLogger(folder, name="logs", version="", flush_logs_every_n_steps=1),
-        "callbacks": [ModelCheckpoint(resume, filename=_STATE, enable_version_counter=False)],
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-    with _quiet(), isolate_rng():
-        trainer = lightning.Trainer(**trainer_options)
+    with open_trainer(
+        device,
+        folder,
+        callbacks=[ModelCheckpoint(resume, filename=_STATE, enable_version_counter=False)],
+        bfloat16=training.options.precision == "bfloat16",
+        max_epochs=training.options.epochs,
+        logger=CSVLogger(folder, name="logs", version="", flush_logs_every_n_steps=1),
+    ) as trainer:
         training.head.train()
         trainer.fit(
             training,
@@ -194,25 +182,6 @@ def _resumable(state: Path, settings: dict[str, Any]) -> Path | None:
             f"{listed}). {advice}"
         )
     return state
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Hide Lightning's advice, and restore the handler of Ctrl-C that it replaces."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    handler = signal.getsignal(signal.SIGINT)
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"lightning\.")
-            yield
-    except SystemExit:  # Lightning turns a KeyboardInterrupt into this
-        raise KeyboardInterrupt from None
-    finally:
-        logger.setLevel(level)
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)
 
 
 def _check(

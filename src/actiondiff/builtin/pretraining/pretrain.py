@@ -1,5 +1,6 @@
 """Pre-training from first to last: three stages, resumable anywhere, and the file that ships."""
 
+import copy
 import json
 import os
 from collections.abc import Callable, Iterable
@@ -16,9 +17,9 @@ from actiondiff.backbones.base import find_spec
 from actiondiff.builtin.pretraining.clips import StepClips
 from actiondiff.builtin.pretraining.diffusion import Denoiser, denoising_loss
 from actiondiff.builtin.pretraining.export import write_backbone
-from actiondiff.builtin.pretraining.loop import Deadline, Stage, step_generator
 from actiondiff.builtin.pretraining.options import CROP, CROPS_A_CLIP, WINDOW, PretrainingOptions
 from actiondiff.builtin.pretraining.samples import sample_sheet
+from actiondiff.builtin.pretraining.stage import Deadline, PretrainingStage, StageState, step_generator
 from actiondiff.builtin.pretraining.vae import Autoencoder, autoencoder_loss, crops, standardise
 from actiondiff.builtin.world.world import world_hash
 from actiondiff.errors import UsageError
@@ -86,25 +87,33 @@ class Pretraining:
         Returns:
             Whether all is done.
         """
-        stage = Stage(
-            "autoencoder", self.folder, self.autoencoder, self.options.autoencoder_steps,
-            self.options.autoencoder_rate, self.options.warmup_steps, decay=True,
+        options = self.options
+        autoencoder = PretrainingStage(
+            "autoencoder", self.folder, self.autoencoder, options.autoencoder_steps,
+            options.autoencoder_rate, options.warmup_steps, decay=True,
         )  # fmt: skip
-        if not stage.run(self._batches("autoencoder"), self._reconstruct, deadline, report):
+        if not autoencoder.run(self._batches("autoencoder"), self._reconstruct, deadline, report):
             return False
         self._standardise()
-        before = self.stage("half-size")
-        if not before.run(self._batches("half-size"), partial(self._denoise, half=True), deadline, report):
-            return False
-        after = self.stage("full-size")
-        if not (self.folder / "full-size.state").exists():
-            after.averaged.load_state_dict(before.averaged.state_dict())
-        return after.run(self._batches("full-size"), partial(self._denoise, half=False), deadline, report)
 
-    def stage(self, name: str) -> Stage:
+        half_size = self._stage("half-size")
+        denoise = partial(self._denoise, half=True)
+        if not half_size.run(self._batches("half-size"), denoise, deadline, report):
+            return False
+
+        # The full size continues both the weights and their moving average.
+        return self._stage("full-size").run(
+            self._batches("full-size"),
+            partial(self._denoise, half=False),
+            deadline,
+            report,
+            first_average=StageState.read(half_size.path),
+        )
+
+    def _stage(self, name: str) -> PretrainingStage:
         """A stage of the diffusion model, at its start."""
         options = self.options
-        return Stage(
+        return PretrainingStage(
             name, self.folder, self.denoiser, options.steps(name), options.rate, options.warmup_steps,
             average=options.average,
         )  # fmt: skip
@@ -162,22 +171,20 @@ class Pretraining:
         Raises:
             UsageError: If the run has not come to the diffusion model yet.
         """
-        for name in ("full-size", "half-size"):
-            if (self.folder / f"{name}.state").exists():
-                break
-        else:
-            raise UsageError(f"{self.folder} has no diffusion model yet; go on with pre-training.")
-        Stage("autoencoder", self.folder, self.autoencoder, 1, 1.0, 1).restore()
+        paths = [path for name in ("full-size", "half-size") if (path := self._stage(name).path).exists()]
+        if not paths:
+            raise UsageError(f"{self.folder} has no diffusion model yet; continue the pre-training.")
+        autoencoder = StageState.read(self.folder / "autoencoder.state")
+        self.autoencoder.load_state_dict(autoencoder.weights)
         undo = self._standardise()
-        stage = self.stage(name)
-        stage.restore()
-        averaged = stage.averaged.module.eval()
-        assert isinstance(averaged, Denoiser)
+        state = StageState.read(paths[0])
+        averaged = copy.deepcopy(self.denoiser).eval()
+        averaged.load_state_dict(state.weights)
         components = {
             part: averaged.get_submodule(part).state_dict() for part in ("unet", "image_encoder")
         } | {"vae": self.autoencoder.encoder.state_dict()}
         origin = json.loads((self.folder / "settings.json").read_text("utf-8"))
-        origin |= {"stage": name, "step": stage.step, "made_with": environment()}
+        origin |= {"stage": paths[0].stem, "step": state.step, "made_with": environment()}
         write_backbone(Path(folder), components, self.architecture, origin)
         self._draw_samples(averaged, undo)
         return Path(folder)
