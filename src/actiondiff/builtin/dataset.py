@@ -35,7 +35,7 @@ __all__ = ["BOX_COLUMNS", "LONG_COLUMNS", "TABLE_COLUMNS", "write_menagerie"]
 
 Progress: TypeAlias = Callable[[int, int, str], None]
 """`progress(done, total, video)` is called after each video."""
-Row: TypeAlias = Mapping[str, object]
+WorldRow: TypeAlias = Mapping[str, object]
 
 TABLE_COLUMNS = ("video", "label", "split", "group", "species", "context", "view", "protocol")
 LONG_COLUMNS = (
@@ -71,7 +71,7 @@ class _Item:
 
     video: str
     spec: ClipSpec | VideoSpec
-    rows: tuple[Row, ...]
+    rows: tuple[WorldRow, ...]
 
 
 def write_menagerie(
@@ -120,7 +120,7 @@ def write_menagerie(
     videos = [_long(spec, names) for spec in sample_videos(num_long, minutes, seed=seed)]
     if not clips:
         raise UsageError("a dataset needs clips; got 0 to train on, to choose on and to test. Ask for some.")
-    boxes: list[Row] = []
+    boxes: list[WorldRow] = []
     for done, item in enumerate([*clips, *videos], start=1):
         rendered = render_clip(item.spec) if isinstance(item.spec, ClipSpec) else render_video(item.spec)
         write_video(folder / item.video, rendered.pixels, fps=FPS)
@@ -169,14 +169,14 @@ def _clips(split: Split, count: int, seed: int, targets: Targets, names: _Names)
 
 
 def _long(spec: VideoSpec, names: _Names) -> _Item:
-    def row(segment: Segment) -> Row:
+    def row(segment: Segment) -> WorldRow:
         times = {"start_seconds": f"{segment.start_seconds:.2f}", "end_seconds": f"{segment.end_seconds:.2f}"}
         return {"label": segment.action, "split": "test", **times, **_who_and_where(spec, names)}
 
     return _Item(f"long/{names.clip(spec)}.mp4", spec, tuple(row(segment) for segment in spec.segments))
 
 
-def _who_and_where(spec: ClipSpec | VideoSpec, names: _Names) -> Row:
+def _who_and_where(spec: ClipSpec | VideoSpec, names: _Names) -> WorldRow:
     return {
         "group": names.individual(spec.individual),
         "species": spec.body,
@@ -185,18 +185,18 @@ def _who_and_where(spec: ClipSpec | VideoSpec, names: _Names) -> Row:
     }
 
 
-def _rows(items: Iterable[_Item]) -> list[Row]:
+def _rows(items: Iterable[_Item]) -> list[WorldRow]:
     return [{"video": item.video, **row} for item in items for row in item.rows]
 
 
-def _box_rows(video: str, rendered: RenderedClip) -> list[Row]:
+def _box_rows(video: str, rendered: RenderedClip) -> list[WorldRow]:
     return [
         dict(zip(BOX_COLUMNS, (video, index, *(f"{value:.2f}" for value in box)), strict=True))
         for index, box in enumerate(rendered.boxes.tolist())
     ]
 
 
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[WorldRow]) -> None:
     with atomic_path(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
-__all__ = ["ACTIONS", "CHANNELS", "Action", "Motion", "Segment", "act"]
+from actiondiff.builtin.world.arrays import Floats
 
-Floats: TypeAlias = NDArray[np.float64]
+__all__ = ["ACTIONS", "CHANNELS", "Action", "CreatureMotion", "Segment", "act"]
+
 Action: TypeAlias = Literal["still", "walk", "run", "hop", "spin", "eat", "shake", "approach"]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
@@ -57,7 +57,7 @@ class Segment:
 
 
 @dataclass(frozen=True, eq=False)
-class Motion:
+class CreatureMotion:
     """How a creature moves, whatever its body.
 
     Attributes:
@@ -109,7 +109,7 @@ _RANGES: dict[Action, dict[str, tuple[float, float]]] = {
 
 def act(
     segments: Sequence[Segment], seconds: Floats, camera_azimuth: float, *, random: np.random.Generator
-) -> Motion:
+) -> CreatureMotion:
     """Perform actions one after the other.
 
     Args:
@@ -137,7 +137,7 @@ def act(
     for weight, manner in zip(_weights(segments, seconds), manners, strict=True):
         for name, values in _channels(manner, seconds, phases).items():
             channels[name] += weight * values
-    return Motion(
+    return CreatureMotion(
         seconds=seconds,
         position=np.stack([at_frames(axis) for axis in position], axis=1),
         yaw=at_frames(yaw),

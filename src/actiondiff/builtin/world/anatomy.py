@@ -6,17 +6,16 @@ beetle fill a picture alike. Axes: x forward, y left, z up; the ground is z = 0.
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from actiondiff.builtin.world.actions import CHANNELS, Motion
+from actiondiff.builtin.world.actions import CHANNELS, CreatureMotion
+from actiondiff.builtin.world.arrays import Floats
 from actiondiff.builtin.world.bodies import Body, Coat
 
 __all__ = ["Capsules", "middle_height", "pose"]
-
-Floats: TypeAlias = NDArray[np.float64]
 
 _EYE = (0.03, 0.03, 0.04)
 _STRIPED = {"torso": 1.0, "neck": 0.7, "tail": 0.5}  # share of the body's stripes a part has
@@ -43,7 +42,7 @@ class Capsules:
     casts: NDArray[np.bool_]
 
 
-def pose(body: Body, motion: Motion, coat: Coat) -> Capsules:
+def pose(body: Body, motion: CreatureMotion, coat: Coat) -> Capsules:
     """Capsules of a body in motion, scaled to radius 1 and placed in the world."""
     extent = _extent(body)
     scale = 1.0 / extent.radius
@@ -87,7 +86,7 @@ class _Extent(NamedTuple):
 def _extent(body: Body) -> _Extent:
     """Radius and middle (x, y, z) of a body at rest, in torso lengths."""
     zero = np.zeros(1)
-    rest = Motion(zero, np.zeros((1, 2)), zero, zero, zero, dict.fromkeys(CHANNELS, zero))
+    rest = CreatureMotion(zero, np.zeros((1, 2)), zero, zero, zero, dict.fromkeys(CHANNELS, zero))
     points = _Skeleton(body, rest).ends().reshape(-1, 3)
     low, high = points.min(axis=0), points.max(axis=0)
     x, y, z = (0.5 * (low + high)).tolist()
@@ -101,7 +100,7 @@ class _Skeleton:
     feet stand on level ground.
     """
 
-    def __init__(self, body: Body, motion: Motion) -> None:
+    def __init__(self, body: Body, motion: CreatureMotion) -> None:
         self.body = body
         self.motion = motion
         self.parts: list[str] = []

@@ -4,18 +4,16 @@ A canvas is planar, (3, T, H, W) float32 with light in [0, 1].
 """
 
 from functools import lru_cache
-from typing import TypeAlias, assert_never
+from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
+from actiondiff.builtin.world.arrays import Canvas, Floats
 from actiondiff.builtin.world.cameras import CameraPath
 from actiondiff.builtin.world.scenes import Scene, Texture
 
-__all__ = ["Canvas", "develop", "let_fall", "paint_backdrop"]
-
-Canvas: TypeAlias = NDArray[np.float32]
-Floats: TypeAlias = NDArray[np.float64]
+__all__ = ["develop", "let_fall", "paint_backdrop"]
 
 _TILE = 256  # texels a side; a power of two, so that wrapping is a mask
 _SPAN = 6.0  # creature radii a tile covers

@@ -5,17 +5,14 @@ walkers partly, drifts over those that stand, and is never still.
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from actiondiff.builtin.world.actions import Motion
+from actiondiff.builtin.world.actions import CreatureMotion
+from actiondiff.builtin.world.arrays import Floats
 from actiondiff.errors import UnknownNameError
 
 __all__ = ["VIEWS", "CameraPath", "View", "film", "random_view", "view_named"]
-
-Floats: TypeAlias = NDArray[np.float64]
 
 _PAN_LIMIT = 0.45  # creature radii it may run ahead of the camera's aim
 _NEAREST = 0.2  # creature radii; what is nearer is not drawn
@@ -107,7 +104,7 @@ class CameraPath:
 
 
 def film(
-    view: View, motion: Motion, azimuth: float, aim_height: float, *, random: np.random.Generator
+    view: View, motion: CreatureMotion, azimuth: float, aim_height: float, *, random: np.random.Generator
 ) -> CameraPath:
     """Follow a creature.
 
@@ -137,7 +134,7 @@ def film(
     return CameraPath(place, axes, float(0.5 / np.tan(0.5 * field)), float(distance * np.cos(elevation)))
 
 
-def _pan(motion: Motion, share: float) -> Floats:
+def _pan(motion: CreatureMotion, share: float) -> Floats:
     """What the camera aims at on the ground: it goes along by a share, and never lets the creature escape."""
     lead = (1.0 - share) * (motion.position - motion.position[len(motion.seconds) // 2])
     size = np.linalg.norm(lead, axis=1, keepdims=True) + 1e-9

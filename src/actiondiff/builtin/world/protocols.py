@@ -13,7 +13,7 @@ import numpy as np
 from actiondiff.builtin.world.actions import ACTIONS, Action, Segment
 from actiondiff.builtin.world.bodies import Body
 from actiondiff.builtin.world.cameras import View, view_named
-from actiondiff.builtin.world.scenes import Context, context_named
+from actiondiff.builtin.world.scenes import SceneContext, context_named
 from actiondiff.builtin.world.world import RANDOM, ClipSpec, VideoSpec, actors, generator
 from actiondiff.errors import UnknownNameError, UsageError
 
@@ -153,7 +153,7 @@ def _is_within(view: View, target: View) -> bool:
     return view.elevation[0] <= target.elevation[1] and view.elevation[1] >= target.elevation[0]
 
 
-def _is_like(context: Context, target: Context) -> bool:
+def _is_like(context: SceneContext, target: SceneContext) -> bool:
     far = np.abs(np.array(context.ground) - np.array(target.ground)).max()
     return context.texture == target.texture and bool(far < _NEAR_COLOUR)
 

@@ -4,21 +4,17 @@ All frames of a chunk are painted together, one depth rank at a time, each rank 
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import TypeAlias
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from actiondiff.builtin.world.anatomy import Capsules
-from actiondiff.builtin.world.backdrop import Canvas
+from actiondiff.builtin.world.arrays import Canvas, Floats, Indices
 from actiondiff.builtin.world.cameras import CameraPath
 from actiondiff.builtin.world.scenes import Scene, stand_about
 
 __all__ = ["bounding_boxes", "paint_creature"]
-
-Floats: TypeAlias = NDArray[np.float64]
-Indices: TypeAlias = NDArray[np.int64]
 
 _TOO_NEAR = 0.8  # creature radii; things nearer than this to the lens are left out
 _SHADOW = 0.45  # how dark a shadow is where light is half ambient, half direct

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from actiondiff.builtin.world.arrays import Floats
 from actiondiff.errors import UnknownNameError
 
 __all__ = [
     "CONTEXTS",
-    "Context",
     "Scene",
+    "SceneContext",
     "Texture",
     "build_scene",
     "context_named",
@@ -26,13 +26,12 @@ __all__ = [
 Colour: TypeAlias = tuple[float, float, float]
 Texture: TypeAlias = Literal["grass", "drift", "checker", "ripples", "litter"]
 Weather: TypeAlias = Literal["clear", "snow", "rain"]
-Floats: TypeAlias = NDArray[np.float64]
 
 _AROUND = 9.0  # side of the square in which things stand about, creature radii
 
 
 @dataclass(frozen=True)
-class Context:
+class SceneContext:
     """A kind of place.
 
     Attributes:
@@ -64,27 +63,27 @@ class Context:
     flow: float = 0.0
 
 
-CONTEXTS: dict[str, Context] = {
-    "meadow": Context(
+CONTEXTS: dict[str, SceneContext] = {
+    "meadow": SceneContext(
         sky=((0.40, 0.62, 0.92), (0.80, 0.88, 0.93)), ground=((0.16, 0.36, 0.10), (0.52, 0.66, 0.26)),
         texture="grass", things=(0.30, 0.24, 0.14), thing_size=(0.09, 1.3),
     ),
-    "night": Context(
+    "night": SceneContext(
         sky=((0.03, 0.05, 0.15), (0.13, 0.17, 0.32)), ground=((0.12, 0.17, 0.28), (0.44, 0.52, 0.66)),
         texture="litter", things=(0.14, 0.15, 0.2), thing_size=(0.1, 2.0), ambient=0.32, direct=0.5,
         noise=0.022, vignette=0.4,
     ),
-    "snow": Context(
+    "snow": SceneContext(
         sky=((0.70, 0.74, 0.80), (0.86, 0.88, 0.91)), ground=((0.74, 0.79, 0.87), (0.97, 0.98, 1.0)),
         texture="drift", things=(0.10, 0.22, 0.16), thing_size=(0.14, 1.1), ambient=0.6, direct=0.35,
         haze=0.05, weather="snow", noise=0.015,
     ),
-    "tiles": Context(
+    "tiles": SceneContext(
         sky=((0.72, 0.62, 0.50), (0.62, 0.52, 0.42)), ground=((0.30, 0.22, 0.22), (0.88, 0.84, 0.78)),
         texture="checker", things=(0.62, 0.16, 0.14), thing_size=(0.12, 0.8), ambient=0.55, direct=0.5,
         haze=0.0,
     ),
-    "water": Context(
+    "water": SceneContext(
         sky=((0.30, 0.55, 0.66), (0.52, 0.74, 0.80)), ground=((0.02, 0.26, 0.42), (0.40, 0.72, 0.80)),
         texture="ripples", things=(0.34, 0.36, 0.34), thing_size=(0.24, 0.2), ambient=0.5, direct=0.5,
         haze=0.03, noise=0.012, weather="rain", flow=0.5,
@@ -106,7 +105,7 @@ class Scene:
         flakes: (N, 4) column, row, speed and drift of what falls, in [0, 1].
     """
 
-    context: Context
+    context: SceneContext
     light: Floats
     patch: Floats
     turn: float
@@ -115,7 +114,7 @@ class Scene:
     flakes: Floats
 
 
-def context_named(name: str) -> Context:
+def context_named(name: str) -> SceneContext:
     """A named context.
 
     Raises:
@@ -126,7 +125,7 @@ def context_named(name: str) -> Context:
     return CONTEXTS[name]
 
 
-def random_context(random: np.random.Generator) -> Context:
+def random_context(random: np.random.Generator) -> SceneContext:
     """A place of any colours, light and texture."""
 
     def colour(low: float, high: float) -> Colour:
@@ -134,7 +133,7 @@ def random_context(random: np.random.Generator) -> Context:
         return float(red), float(green), float(blue)
 
     light = random.uniform(0.45, 1.1)
-    return Context(
+    return SceneContext(
         sky=(colour(0.1, 1.0), colour(0.1, 1.0)),
         ground=(colour(0.05, 0.6), colour(0.2, 1.0)),
         texture=random.choice(get_args(Texture)),
@@ -150,7 +149,9 @@ def random_context(random: np.random.Generator) -> Context:
     )
 
 
-def build_scene(context: Context, azimuth: float, distance: float, *, random: np.random.Generator) -> Scene:
+def build_scene(
+    context: SceneContext, azimuth: float, distance: float, *, random: np.random.Generator
+) -> Scene:
     """One place of a kind.
 
     Args:

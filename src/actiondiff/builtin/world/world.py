@@ -20,7 +20,7 @@ from actiondiff.builtin.world.backdrop import develop, let_fall, paint_backdrop
 from actiondiff.builtin.world.bodies import BODIES, Body, body_named, random_body, random_coat, vary
 from actiondiff.builtin.world.cameras import VIEWS, View, film, random_view, view_named
 from actiondiff.builtin.world.render import bounding_boxes, paint_creature
-from actiondiff.builtin.world.scenes import CONTEXTS, Context, build_scene, context_named, random_context
+from actiondiff.builtin.world.scenes import CONTEXTS, SceneContext, build_scene, context_named, random_context
 from actiondiff.errors import UnknownNameError, UsageError
 
 __all__ = [
@@ -160,7 +160,7 @@ def render_video(spec: VideoSpec, *, fps: float = FPS, height: int = 64, width: 
     return _render(spec, np.arange(num_frames) / fps, height, width)
 
 
-def actors(spec: ClipSpec | VideoSpec) -> tuple[Body, Context, View]:
+def actors(spec: ClipSpec | VideoSpec) -> tuple[Body, SceneContext, View]:
     """Who and where a specification shows, and how it is seen; what it leaves to chance is drawn."""
     return _body(spec), _context(spec), _view(spec)
 
@@ -219,7 +219,7 @@ def _body(spec: ClipSpec | VideoSpec) -> Body:
     return random_body(random) if spec.body == RANDOM else vary(body_named(spec.body), random)
 
 
-def _context(spec: ClipSpec | VideoSpec) -> Context:
+def _context(spec: ClipSpec | VideoSpec) -> SceneContext:
     return (
         random_context(generator(spec.seed, "context"))
         if spec.context == RANDOM

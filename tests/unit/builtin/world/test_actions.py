@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from actiondiff.builtin.world.actions import ACTIONS, Motion, Segment, act
+from actiondiff.builtin.world.actions import ACTIONS, CreatureMotion, Segment, act
 
 SEEDS = range(12)
 
@@ -49,7 +49,7 @@ def test_eat_alone_moves_its_head_to_the_ground_again_and_again():
 
 
 def test_gaits_differ_in_speed_cadence_and_footfall():
-    def speed(motion: Motion) -> float:
+    def speed(motion: CreatureMotion) -> float:
         return float(np.linalg.norm(np.diff(motion.position, axis=0), axis=1).sum() / 2.52)
 
     way = of_all(speed)
