@@ -8,6 +8,7 @@ from actiondiff.errors import RunError
 from actiondiff.evaluation.results import METRICS_FILE, SeedsMetrics, TrainingMetrics, read_metrics
 from actiondiff.exports.record import RECORD
 from actiondiff.paper.report import reproduction_page
+from actiondiff.paper.results import REPRODUCTION, read_reproduction
 from actiondiff.report.html import Page, write_page
 from actiondiff.report.prediction_report import prediction_page
 from actiondiff.report.run_report import evaluation_page, run_page, seeds_page
@@ -45,9 +46,10 @@ def _page(folder: Path, roots: Sequence[str | os.PathLike[str]]) -> Page:
         raise RunError(
             f"there is no folder {folder}; give that of a run, an evaluation, predictions or a sweep."
         )
-    for file, page in (("reproduction.json", reproduction_page), ("sweep.json", sweep_page)):
-        if (folder / file).is_file():
-            return page(folder)
+    if (folder / REPRODUCTION).is_file():
+        return reproduction_page(read_reproduction(folder))
+    if (folder / "sweep.json").is_file():
+        return sweep_page(folder)
     if (folder / RECORD).is_file():
         return prediction_page(folder, roots=roots)
     if not (folder / METRICS_FILE).is_file():

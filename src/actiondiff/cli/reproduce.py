@@ -1,8 +1,8 @@
 """`actiondiff reproduce`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,7 @@ from actiondiff.errors import UsageError
 
 if TYPE_CHECKING:
     from actiondiff.paper.plan import ReproductionPlan
+    from actiondiff.paper.results import Reproduction
 
 __all__ = ["reproduce"]
 
@@ -55,7 +56,8 @@ def reproduce(
     """
     from rich.console import Console
 
-    from actiondiff.paper.run import REPRODUCTION, plan_reproduction
+    from actiondiff.paper.results import REPRODUCTION
+    from actiondiff.paper.run import plan_reproduction
     from actiondiff.paper.run import reproduce as run_reproduction
 
     given = _weights(weights or ())
@@ -68,14 +70,14 @@ def reproduce(
     if dry_run:
         return
     with Console(stderr=True, quiet=as_json).status("reproducing") as status:
-        found = run_reproduction(
+        results = run_reproduction(
             plan, out=out, weights=given, jobs=jobs, device=device, progress=status.update
         )
     if as_json:
         typer.echo((out / REPRODUCTION).read_text("utf-8"), nl=False)
     else:
-        _print(found.summary, out)
-    if set(found.left_out) - set(plan.left_out):
+        _print(results, out)
+    if set(results.left_out) - set(plan.left_out):
         raise typer.Exit(3)
 
 
@@ -105,7 +107,7 @@ def _print_plan(plan: "ReproductionPlan", out: Path) -> None:
     console.print(table)
 
 
-def _print(summary: Mapping[str, Any], out: Path) -> None:
+def _print(results: "Reproduction", out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -113,27 +115,26 @@ def _print(summary: Mapping[str, Any], out: Path) -> None:
     from actiondiff.report.tables import Score
 
     console = Console(markup=False, emoji=False)
-    mark = f" [{summary['watermark'].upper()}]" if summary["watermark"] else ""
+    mark = f" [{results.watermark.upper()}]" if results.watermark else ""
     columns = ("study", "features", "epoch chosen on", "ours", "floor", "published", "comparable")
-    table = Table(*columns, title=f"{summary['target']}{mark}")
-    for row in summary["rows"]:
-        paper = row["published"] or {}
-        score = str(Score(row["score"], row["low"], row["high"]))
-        printed = "–" if paper.get("score") is None else f"{paper['score']} %"
-        note = f"no: {row['why_not']}" if row["why_not"] else "yes" if paper else ""
-        used = f"{row['backbone']} for {row['in_place_of']}" if row["in_place_of"] else row["backbone"]
-        table.add_row(row["label"], used, row["rule"], score, percent(row["floor"]), printed, note)
+    table = Table(*columns, title=f"{results.target}{mark}")
+    for study in results.studies:
+        paper = study.published
+        score = str(Score(study.score, study.low, study.high))
+        printed = "–" if paper is None or paper.score is None else f"{paper.score} %"
+        note = f"no: {study.why_not}" if study.why_not else "yes" if paper else ""
+        table.add_row(study.label, study.features, study.rule, score, percent(study.floor), printed, note)
     console.print(table)
-    for control in summary["controls"]:
-        score, prior, permuted = (control[name] for name in ("score", "prior", "permuted"))
+    for control in results.controls:
+        prior = control.prior
         console.print(
-            f"control{mark}, {control['protocol']}: {percent(score['value'])} against the prior's "
-            f"{percent(prior['value'])} ({100 * prior['low']:.1f} to {100 * prior['high']:.1f}): "
-            f"{'above it' if control['above'] else 'NOT above it'}; labels permuted: "
-            f"{percent(permuted['value'])}, {'' if control['permuted_at_prior'] else 'NOT '}at the prior"
+            f"control{mark}, {control.protocol}: {percent(control.score.value)} against the prior's "
+            f"{percent(prior.value)} ({percent(prior.low)} to {percent(prior.high)}): "
+            f"{'above it' if control.above else 'NOT above it'}; labels permuted: "
+            f"{percent(control.permuted.value)}, {'' if control.permuted_at_prior else 'NOT '}at the prior"
         )
-    for claim in summary["claims"]:
-        console.print(f"claim{mark}: {claim['said']}")
-    for name, reason in summary["left_out"].items():
+    for claim in results.claims:
+        console.print(f"claim{mark}: {claim.sentence}")
+    for name, reason in results.left_out.items():
         console.print(f"left out: {name}: {reason}")
     console.print(f"written to {out}; the page is {out / 'report.html'}")

@@ -1,32 +1,31 @@
-"""What the features of a row take: parameters, arithmetic per second of video, and what was seen before."""
+"""Cost of a backbone's features: parameters, operations per second of video, and pre-training data."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
 
-import numpy as np
 import yaml
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from pydantic import BaseModel, ConfigDict
 
-from actiondiff.backbones.base import Backbone, find_spec
+from actiondiff.backbones.base import BackboneOptions, BackboneSpec, find_spec, resolve
+from actiondiff.backbones.engine.counting import count_window
 from actiondiff.experiments.grid import BackboneChoice
-from actiondiff.types import Frames
+from actiondiff.types import FeatureKey
 
-__all__ = ["BackboneCost", "known_cost", "measured_cost", "teraflop_per_frame"]
+__all__ = ["BackboneCost", "backbone_cost", "teraflop_per_frame"]
 
-_VIDEO_FPS = 25.0  # of the video that a second is counted for
+_VIDEO_FPS = 25.0  # frame rate of the video for which operations per second are stated
 
 
 @dataclass(frozen=True)
 class BackboneCost:
-    """What a second of video at 25 frames per second takes.
+    """Cost of one second of video at 25 frames per second.
 
     Attributes:
-        parameters: Those that are loaded; None if not known.
-        teraflop: 10^12 operations per second of video; None if not known.
-        pretraining: What the backbone saw.
+        parameters: Number of parameters that are loaded; None if not known.
+        teraflop: 10^12 operations per second of video; None for backbones that are not in `specs.yaml`.
+        pretraining: Data that the backbone was pre-trained on.
     """
 
     parameters: int | None
@@ -34,68 +33,69 @@ class BackboneCost:
     pretraining: str
 
 
-def known_cost(extraction: BackboneChoice, layer: str) -> BackboneCost:
-    """Of a published backbone, from `backbones.yaml`; nothing is known of others.
+class _BackboneFacts(BaseModel):
+    """Entry of `backbones.yaml`: what cannot be counted from a backbone's shapes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parameters: int
+    pretraining: str
+
+
+def backbone_cost(choice: BackboneChoice, layer: str) -> BackboneCost:
+    """Cost of the features of one layer at one timestep.
 
     Args:
-        extraction: The backbone and its options.
-        layer: The deepest that is read, like `layer9`.
+        choice: The backbone and its options.
+        layer: The deepest layer that is read, like `layer9`.
     """
-    entry = _published().get(extraction.backbone)
-    if entry is None:
-        return BackboneCost(None, None, find_spec(extraction.backbone).title)
-    per_frame = teraflop_per_frame(extraction, layer)
-    assert per_frame is not None  # the same entry says so
-    return BackboneCost(entry["parameters"], per_frame * _rate(extraction), entry["pretraining"])
+    spec = find_spec(choice.backbone)
+    per_frame = teraflop_per_frame(choice, [FeatureKey(spec.timestep, layer)])
+    facts = _facts().get(choice.backbone)
+    return BackboneCost(
+        parameters=facts.parameters if facts else None,
+        teraflop=None if per_frame is None else per_frame * _frames_per_second(choice),
+        pretraining=facts.pretraining if facts else spec.title,
+    )
 
 
-def teraflop_per_frame(extraction: BackboneChoice, layer: str, *, num_timesteps: int = 1) -> float | None:
-    """10^12 operations a sampled frame; None where they are not known.
+def teraflop_per_frame(choice: BackboneChoice, keys: Sequence[FeatureKey]) -> float | None:
+    """10^12 operations per sampled frame; None for backbones that are not in `specs.yaml`.
 
     Args:
-        extraction: The backbone and its options.
-        layer: The deepest that is read, like `layer9`.
-        num_timesteps: Passes of the U-Net; all else is done once.
+        choice: The backbone and its options.
+        keys: The features that are extracted in one pass.
     """
-    entry = _published().get(extraction.backbone)
-    if entry is None:
-        return None
-    parts = entry["teraflop"]
-    return _svd(parts, extraction, layer, num_timesteps) if isinstance(parts, dict) else float(parts)
-
-
-def measured_cost(backbone: Backbone, extraction: BackboneChoice, layer: str) -> BackboneCost:
-    """Of a backbone that is at hand, by counting the operations of one pass."""
-    size = (backbone.options.window or 1) * (backbone.options.batch or 1)
-    shape = (size, backbone.options.height or 64, backbone.options.width or 64, 3)
-    frames = Frames(
-        pixels=np.zeros(shape, dtype=np.uint8), seconds=np.arange(size) / _VIDEO_FPS,
-        frame_index=np.arange(size), identity="0" * 64,
-    )  # fmt: skip
-    # Only attention that is written out in matrix products is counted on a CPU.
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        backbone.extract(frames, layers=[layer])
-    per_frame = counter.get_total_flops() / size / 1e12
-    return BackboneCost(None, per_frame * _rate(extraction), backbone.spec.title)
-
-
-def _svd(parts: dict[str, Any], extraction: BackboneChoice, layer: str, num_timesteps: int) -> float:
-    """Released draws take a second pass of the VAE; layers between the counted ones as the next deeper."""
-    number = int(layer.removeprefix("layer")) if layer.startswith("layer") else 13
-    unet: float = next(flop for depth, flop in parts["unet"].items() if depth >= number)
-    if not extraction.temporal:
-        unet *= 1 - parts["temporal_share"]
-    vae = float(parts["vae"]) * (2 if extraction.stochastic else 1)
-    return vae + float(parts["clip"]) + num_timesteps * unet
-
-
-def _rate(extraction: BackboneChoice) -> float:
-    """Sampled frames per second of video."""
-    return extraction.fps if extraction.fps else _VIDEO_FPS / (extraction.stride or 1)
+    # Neither the seed nor the frame rate changes the number of operations, so that draws share one count.
+    return _counted(choice.model_copy(update={"seed": 0, "stride": 1, "fps": None}), tuple(keys))
 
 
 @cache
-def _published() -> dict[str, dict[str, Any]]:
+def _counted(choice: BackboneChoice, keys: tuple[FeatureKey, ...]) -> float | None:
+    spec = find_spec(choice.backbone)
+    options = _resolved(spec, choice.options)
+    cost = count_window(spec, options, keys)
+    return cost.flop / (options.window or 1) / 1e12 if cost else None
+
+
+def _resolved(spec: BackboneSpec, options: BackboneOptions) -> BackboneOptions:
+    """Options with every value filled in, where `conditioning` replaces the defaults that it stands for."""
+    resolved = resolve(spec, options)
+    if options.conditioning is None:
+        return resolved
+    if options.conditioning == "text":  # the text tower runs once per action name, not per window
+        changes = {"conditioning": None, "embedding": "none", "latents": "own"}
+    else:
+        changes = {"embedding": None, "latents": None}
+    return resolved.model_copy(update=changes)
+
+
+def _frames_per_second(choice: BackboneChoice) -> float:
+    """Sampled frames per second of video."""
+    return choice.fps if choice.fps else _VIDEO_FPS / (choice.stride or 1)
+
+
+@cache
+def _facts() -> dict[str, _BackboneFacts]:
     text = resources.files("actiondiff.paper").joinpath("backbones.yaml").read_text("utf-8")
-    values: dict[str, dict[str, Any]] = yaml.safe_load(text)
-    return values
+    return {name: _BackboneFacts.model_validate(entry) for name, entry in yaml.safe_load(text).items()}

@@ -1,4 +1,4 @@
-"""What a table or figure of the paper stands for here: studies, by the features and the clips they need."""
+"""Plan of a reproduction: the studies of a table or figure, with the features and clips that they need."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.experiments.grid import BackboneChoice, Cell, DataChoice, Grid, load_grid
 from actiondiff.extraction.plan import Cost, estimate, make_plan, name_videos
 from actiondiff.features.store import FeatureStore
-from actiondiff.paper.costs import BackboneCost, known_cost, teraflop_per_frame
+from actiondiff.paper.costs import BackboneCost, backbone_cost, teraflop_per_frame
 from actiondiff.types import Example, FeatureKey
 
 __all__ = [
@@ -29,39 +29,45 @@ __all__ = [
 ]
 
 TARGETS = ("table1", "table2", "table3", "table4", "tableS5", "fig4", "fig5")
+"""The tables and figures of the paper that can be reproduced."""
 CONTROLS = ("control-backbones", "layer-controls", "timestep-controls")
-"""Ours: what would tell the paper's explanations from others."""
+"""Our own control experiments, which separate the paper's explanations from others."""
 
 
 @dataclass(frozen=True)
 class PlannedSweep:
-    """Studies on one protocol and one kind of features: one sweep.
+    """Studies on one protocol that read one kind of features; they are trained as one sweep.
 
     Attributes:
         data: Dataset and protocol.
-        extraction: Features.
-        points: The studies.
+        extraction: Backbone and options that make the features.
+        cells: The studies.
     """
 
     data: DataChoice
     extraction: BackboneChoice
-    points: tuple[Cell, ...]
+    cells: tuple[Cell, ...]
 
     @property
     def slug(self) -> str:
-        """Name of its folder."""
+        """Name of the sweep's folder."""
         return f"{self.data.protocol}-{describe(self.extraction)}"
+
+    @property
+    def store_slug(self) -> str:
+        """Name of the folder of the feature store that it reads."""
+        return f"{self.data.dataset}-{describe(self.extraction)}"
 
 
 @dataclass(frozen=True, eq=False)
 class StoreWork:
-    """One feature store and what is to be in it.
+    """One feature store and the features that it has to hold.
 
     Attributes:
-        dataset: Whose videos.
-        extraction: Which features.
-        examples: Clips of all protocols that read it.
-        root: Folder that their paths are relative to.
+        dataset: Name of the dataset.
+        extraction: Backbone and options that make the features.
+        examples: Clips of all protocols that read the store, each video once.
+        root: Folder that the clips' paths are relative to.
         keys: Features that some study reads.
     """
 
@@ -73,31 +79,31 @@ class StoreWork:
 
     @property
     def slug(self) -> str:
-        """Name of its folder."""
+        """Name of the store's folder."""
         return f"{self.dataset}-{describe(self.extraction)}"
 
     @property
     def deepest(self) -> str:
-        """The layer that decides how far the backbone runs."""
+        """The deepest layer that is read; the backbone runs up to it."""
         return max((key.layer for key in self.keys), key=_depth)
 
     @property
     def cost(self) -> BackboneCost:
-        """What is known of the backbone."""
-        return known_cost(self.extraction, self.deepest)
+        """Cost of the deepest layer at one timestep."""
+        return backbone_cost(self.extraction, self.deepest)
 
 
 @dataclass(frozen=True)
 class StoreEstimate:
-    """About what a store still takes.
+    """Estimate of the work that a store still needs.
 
     Attributes:
         work: The store.
-        num_videos: Videos that studies ask for.
-        num_missing: Those that are not on disk.
-        num_stored: Those whose features are there.
-        cost: Windows and tokens of the rest.
-        teraflop: Of the rest, in all; None where the backbone's cost is not known.
+        num_videos: Number of videos that studies ask for.
+        num_missing: Number of those that are not on disk.
+        num_stored: Number of those whose features are in the store.
+        cost: Windows and tokens of the remaining videos.
+        teraflop: 10^12 operations for the remaining videos; None where the backbone cannot be counted.
     """
 
     work: StoreWork
@@ -110,17 +116,17 @@ class StoreEstimate:
 
 @dataclass(frozen=True)
 class ReproductionPlan:
-    """A reproduction that is planned.
+    """Plan of the reproduction of one table or figure.
 
     Attributes:
         target: The table or figure.
         grid: Its recipe.
-        sweeps: Sweeps, in the recipe's order.
-        stores: What they read.
+        sweeps: The sweeps, in the order of the recipe.
+        stores: The feature stores that the sweeps read.
         tables: Clips of each protocol.
-        replaced: Study -> the paper's backbone, where another stands in for it.
+        replaced: Study -> the paper's backbone, where another one stands in for it.
         left_out: Study -> why it is not run.
-        stand_in: How large a stand-in this is; empty for the real thing.
+        stand_in: Size of the stand-in, in a sentence; empty for the real thing.
     """
 
     target: str
@@ -134,30 +140,30 @@ class ReproductionPlan:
 
     @property
     def num_studies(self) -> int:
-        """Studies that are run."""
-        return sum(len(unit.points) for unit in self.sweeps)
+        """Number of studies that are run."""
+        return sum(len(planned.cells) for planned in self.sweeps)
 
     @property
     def num_trainings(self) -> int:
-        """Studies times seeds."""
-        return sum(point.recipe.seeds for unit in self.sweeps for point in unit.points)
+        """Number of training runs: studies times seeds."""
+        return sum(cell.recipe.seeds for planned in self.sweeps for cell in planned.cells)
 
     def estimate_stores(self, folder: Path) -> list[StoreEstimate]:
-        """What each store takes; reads videos' headers, and every file once for its hash.
+        """Estimate each store's work; reads the videos' headers, and each whole file once for its hash.
 
         Args:
-            folder: Of the reproduction.
+            folder: Folder of the reproduction.
         """
         return [_estimate_store(work, folder / "features" / work.slug) for work in self.stores]
 
 
 def load_studies(target: str, *, overrides: Sequence[str] = (), table: Table | None = None) -> Grid:
-    """The studies of a table or figure.
+    """Load the studies of a table or figure.
 
     Args:
         target: One of `TARGETS` or `CONTROLS`.
-        overrides: Texts like `seeds=1`, as for any recipe.
-        table: Clips whose domains `each` stands for.
+        overrides: Changes to the recipe, like `seeds=1`.
+        table: Clips whose domains the recipe's word `each` stands for.
 
     Raises:
         UnknownNameError: If there is no such target.
@@ -169,20 +175,20 @@ def load_studies(target: str, *, overrides: Sequence[str] = (), table: Table | N
 
 
 def choose_studies(grid: Grid, rows: Sequence[str], *, draws: bool) -> Grid:
-    """The studies whose names hold any of some texts.
+    """Keep the studies whose names contain one of several texts.
 
     Args:
-        grid: All of them.
-        rows: The texts; none for all studies.
-        draws: Whether those with the released random draws are among them.
+        grid: All studies.
+        rows: The texts; empty for all studies.
+        draws: Whether to keep the studies with the random draws of the released code.
 
     Raises:
-        UsageError: If none is left.
+        UsageError: If no study is left.
     """
-    chosen = [point for point in grid.cells if not rows or any(text in point.name for text in rows)]
-    chosen = [point for point in chosen if draws or not (point.extraction and point.extraction.stochastic)]
+    chosen = [cell for cell in grid.cells if not rows or any(text in cell.name for text in rows)]
+    chosen = [cell for cell in chosen if draws or not (cell.extraction and cell.extraction.stochastic)]
     if not chosen:
-        cases = ", ".join(dict.fromkeys(point.case for point in grid.cells))
+        cases = ", ".join(dict.fromkeys(cell.case for cell in grid.cells))
         raise UsageError(f"no study has {' or '.join(map(repr, rows))} in its name; there are {cases}.")
     return replace(grid, cells=tuple(chosen))
 
@@ -190,31 +196,50 @@ def choose_studies(grid: Grid, rows: Sequence[str], *, draws: bool) -> Grid:
 def group_studies(
     target: str, grid: Grid, tables: Mapping[DataChoice, Table]
 ) -> tuple[tuple[PlannedSweep, ...], tuple[StoreWork, ...]]:
-    """Put studies with the same clips and features together, and find what each store has to hold."""
+    """Group studies with the same clips and features into sweeps, and list what each store has to hold.
+
+    Args:
+        target: Name of the table or figure, for messages.
+        grid: The studies.
+        tables: Clips of each protocol.
+
+    Raises:
+        UsageError: If a study names no dataset or no features.
+    """
     together: dict[tuple[DataChoice, BackboneChoice], list[Cell]] = {}
-    for point in grid.cells:
-        if point.data is None or point.extraction is None:
-            raise UsageError(f"{target}: {point.name} names no dataset or no features.")
-        together.setdefault((point.data, point.extraction), []).append(point)
+    for cell in grid.cells:
+        if cell.data is None or cell.extraction is None:
+            raise UsageError(f"{target}: the study {cell.name} names no dataset or no features.")
+        together.setdefault((cell.data, cell.extraction), []).append(cell)
     sweeps = tuple(
-        PlannedSweep(data, extraction, tuple(points)) for (data, extraction), points in together.items()
+        PlannedSweep(data, extraction, tuple(cells)) for (data, extraction), cells in together.items()
     )
-    parts: dict[tuple[str, BackboneChoice], list[PlannedSweep]] = {}
-    for unit in sweeps:
-        parts.setdefault((unit.data.dataset, unit.extraction), []).append(unit)
+    # Protocols of one dataset share a store, so that a video is extracted once.
+    readers: dict[tuple[str, BackboneChoice], list[PlannedSweep]] = {}
+    for planned in sweeps:
+        readers.setdefault((planned.data.dataset, planned.extraction), []).append(planned)
     stores = tuple(
         StoreWork(
-            dataset, extraction, _clips(tables[unit.data] for unit in found),
-            tables[found[0].data].root, _keys(point for unit in found for point in unit.points),
+            dataset=dataset,
+            extraction=extraction,
+            examples=_clips(tables[planned.data] for planned in own),
+            root=tables[own[0].data].root,
+            keys=_keys(cell for planned in own for cell in planned.cells),
         )
-        for (dataset, extraction), found in parts.items()
-    )  # fmt: skip
+        for (dataset, extraction), own in readers.items()
+    )
     return sweeps, stores
 
 
 def read_tables(grid: Grid, data: Path, annotations: Path | None) -> dict[DataChoice, Table]:
-    """The clips of every protocol that the studies name."""
-    choices = dict.fromkeys(point.data for point in grid.cells if point.data is not None)
+    """Read the clips of every protocol that the studies name.
+
+    Args:
+        grid: The studies.
+        data: Folder with the datasets' videos and annotation files.
+        annotations: Folder with the annotation files; None if they are in `data`.
+    """
+    choices = dict.fromkeys(cell.data for cell in grid.cells if cell.data is not None)
     return {
         choice: read_dataset(choice.dataset, data, protocol=choice.protocol, annotations=annotations)
         for choice in choices
@@ -222,39 +247,45 @@ def read_tables(grid: Grid, data: Path, annotations: Path | None) -> dict[DataCh
 
 
 def describe(extraction: BackboneChoice) -> str:
-    """Its backbone and the options that are not the backbone's own, as a folder's name."""
-    given = extraction.model_dump(exclude_unset=True, exclude={"backbone"})
-    return "-".join([extraction.backbone, *(f"{name}={value}" for name, value in given.items())])
+    """Name of the backbone and of the options that differ from its defaults, usable as a folder's name."""
+    options = extraction.model_dump(exclude_unset=True, exclude={"backbone"})
+    return "-".join([extraction.backbone, *(f"{name}={value}" for name, value in options.items())])
 
 
 def _estimate_store(work: StoreWork, folder: Path) -> StoreEstimate:
+    # What is stored already is not counted again.
     store = FeatureStore.open(folder) if (folder / "store.json").is_file() else None
     _, names = name_videos(work.examples, root=work.root)
     plan = make_plan(names, work.keys, store=store)
     spec, chosen = find_spec(work.extraction.backbone), work.extraction
     window = chosen.window or spec.defaults.get("window", 1)
     cost = estimate(plan, stride=chosen.stride, fps=chosen.fps, window=window, store=store)
-    passes = len({key.timestep for key in work.keys})
-    per_frame = teraflop_per_frame(chosen, work.deepest, num_timesteps=passes)
+    # One pass gives all features: the encoders run once, the U-Net once per timestep.
+    per_frame = teraflop_per_frame(chosen, work.keys)
     return StoreEstimate(
-        work, len(names), len(plan.absent), len(plan.stored), cost,
-        None if per_frame is None else per_frame * cost.num_windows * window,
-    )  # fmt: skip
+        work=work,
+        num_videos=len(names),
+        num_missing=len(plan.absent),
+        num_stored=len(plan.stored),
+        cost=cost,
+        teraflop=None if per_frame is None else per_frame * cost.num_windows * window,
+    )
 
 
 def _clips(tables: Iterable[Table]) -> tuple[Example, ...]:
-    """Each video once."""
+    """Each video of the tables once."""
     return tuple({clip.video: clip for table in tables for clip in table.examples}.values())
 
 
-def _keys(points: Iterable[Cell]) -> tuple[FeatureKey, ...]:
-    found = set()
-    for point in points:
-        assert point.extraction is not None  # `group_studies` has seen to it
-        spec, features = find_spec(point.extraction.backbone), point.recipe.features
+def _keys(cells: Iterable[Cell]) -> tuple[FeatureKey, ...]:
+    """Features that the studies read; where a recipe names none, the backbone's own."""
+    keys = set()
+    for cell in cells:
+        assert cell.extraction is not None  # checked by `group_studies`
+        spec, features = find_spec(cell.extraction.backbone), cell.recipe.features
         timestep = spec.timestep if features.timestep is None else features.timestep
-        found.add(FeatureKey.of(timestep, spec.layer if features.layer is None else features.layer))
-    return tuple(sorted(found))
+        keys.add(FeatureKey.of(timestep, spec.layer if features.layer is None else features.layer))
+    return tuple(sorted(keys))
 
 
 def _depth(layer: str) -> int:

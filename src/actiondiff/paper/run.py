@@ -1,25 +1,23 @@
-"""The paper's tables and figures again: planned, extracted, trained, and set beside what was published."""
+"""Reproduction of a table or figure: planned, extracted, trained, and set beside what was published."""
 
-import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from actiondiff.backbones.base import load_backbone
 from actiondiff.datasets.base import Table
 from actiondiff.errors import RunError, UsageError, WeightsError
-from actiondiff.evaluation.results import read_training_metrics
-from actiondiff.experiments.grid import Cell, DataChoice, Grid
+from actiondiff.experiments.grid import DataChoice, Grid
 from actiondiff.experiments.sweep import SweepResult, sweep
-from actiondiff.experiments.tables import headline
 from actiondiff.extraction.local import extract_features
 from actiondiff.features.store import FeatureStore
-from actiondiff.paper.costs import BackboneCost, measured_cost
+from actiondiff.paper.controls import run_controls
+from actiondiff.paper.costs import BackboneCost
 from actiondiff.paper.plan import (
     PlannedSweep,
     ReproductionPlan,
@@ -31,39 +29,14 @@ from actiondiff.paper.plan import (
     read_tables,
 )
 from actiondiff.paper.report import reproduction_page
-from actiondiff.paper.stand_in import (
-    Control,
-    draw,
-    judge_control,
-    permute_labels,
-    stand_in_grid,
-    stand_in_tables,
-)
+from actiondiff.paper.results import REPRODUCTION, Reproduction, write_reproduction
+from actiondiff.paper.stand_in import draw_clips, stand_in_grid, stand_in_tables
 from actiondiff.paper.summary import summarise
 from actiondiff.paper.verdicts import SweptStudy
-from actiondiff.provenance import environment, write_text
+from actiondiff.provenance import environment
 from actiondiff.report.html import write_page
 
-__all__ = ["REPRODUCTION", "Reproduction", "plan_reproduction", "reproduce"]
-
-REPRODUCTION = "reproduction.json"
-_PERMUTATIONS = 3
-Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Reproduction:
-    """What came out.
-
-    Attributes:
-        folder: Where it is; `report.html` and `reproduction.json` are in it.
-        summary: What `reproduction.json` holds.
-        left_out: Study -> why there is no number.
-    """
-
-    folder: Path
-    summary: Mapping[str, Any]
-    left_out: Mapping[str, str]
+__all__ = ["plan_reproduction", "reproduce"]
 
 
 def plan_reproduction(
@@ -77,17 +50,18 @@ def plan_reproduction(
     draws: bool = True,
     overrides: Sequence[str] = (),
 ) -> ReproductionPlan:
-    """What a table or figure takes; of a stand-in the annotations are written, else nothing.
+    """Plan the reproduction of a table or figure; only a stand-in writes something, its annotation files.
 
     Args:
         target: One of `TARGETS` or `CONTROLS`.
-        out: The reproduction's folder.
+        out: Folder of the reproduction.
         data: Folder with the datasets' videos and annotation files, at any depth.
-        annotations: Folder with the annotation files, if not there.
-        stand_in: On drawn clips under the datasets' ids, with the built-in backbone: see `stand_in_grid`.
-        rows: Only studies with any of these texts in their names.
-        draws: Whether to run the released random draws beside their mean.
-        overrides: Texts like `seeds=1`.
+        annotations: Folder with the annotation files, if they are not in `data`.
+        stand_in: Whether to use drawn clips under the datasets' ids and the built-in backbone; see
+            `stand_in_grid`.
+        rows: Keep only studies with any of these texts in their names; empty for all.
+        draws: Whether to run the random draws of the released code beside their mean.
+        overrides: Changes to the recipe, like `seeds=1`.
 
     Raises:
         UnknownNameError: If there is no such target.
@@ -98,17 +72,18 @@ def plan_reproduction(
         raise UsageError(
             "give either the folder of the datasets (--data) or --stand-in, which runs it on drawn clips."
         )
-    given = Path(annotations) if annotations else None
+    annotation_folder = Path(annotations) if annotations else None
     place = Path(out) / "stand-in"
 
     def tables_of(grid: Grid) -> dict[DataChoice, Table]:
         if stand_in:
-            return stand_in_tables(grid, place, annotations=given)
-        return read_tables(grid, Path(data or ""), given)
+            return stand_in_tables(grid, place, annotations=annotation_folder)
+        return read_tables(grid, Path(data or ""), annotation_folder)
 
     grid = choose_studies(load_studies(target, overrides=overrides), rows, draws=draws)
     tables = tables_of(grid)
-    if any(point.recipe.protocol.source == ("(each source)",) for point in grid.cells):
+    # A recipe with one study per source domain can only be resolved once the clips are known.
+    if any(cell.recipe.protocol.source == ("(each source)",) for cell in grid.cells):
         table = next(iter(tables.values()))
         grid = choose_studies(load_studies(target, overrides=overrides, table=table), rows, draws=draws)
     replaced: dict[str, str] = {}
@@ -117,7 +92,7 @@ def plan_reproduction(
         grid, replaced, left_out = stand_in_grid(grid)
     sweeps, stores = group_studies(target, grid, tables)
     plan = ReproductionPlan(target, grid, sweeps, stores, tables, replaced, left_out)
-    return replace(plan, stand_in=_size(plan)) if stand_in else plan
+    return replace(plan, stand_in=_stand_in_size(plan)) if stand_in else plan
 
 
 def reproduce(
@@ -127,17 +102,17 @@ def reproduce(
     weights: Mapping[str, str] | None = None,
     jobs: int = 1,
     device: str = "auto",
-    progress: Progress = lambda line: None,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> Reproduction:
-    """Do what was planned; what is there already is not done again.
+    """Run a planned reproduction; features and runs that exist already are used again.
 
     Args:
-        plan: From `plan_reproduction`.
-        out: Its folder.
-        weights: Backbone -> checkpoint; those of this machine's folder otherwise.
-        jobs: Trainings side by side.
-        device: Where backbones run.
-        progress: Called with a line now and then.
+        plan: The plan, from `plan_reproduction`.
+        out: Folder of the reproduction; gets `reproduction.json`, `rows.csv` and `report.html`.
+        weights: Backbone -> checkpoint; by default those in this machine's weights folder.
+        jobs: Number of training runs at the same time.
+        device: Device that the backbones run on.
+        progress: Called with a line of text before each step.
 
     Raises:
         RunError: If the folder holds something else.
@@ -146,115 +121,83 @@ def reproduce(
     folder = Path(out)
     _check_folder(folder)
     seconds: dict[str, float] = {}
-    with _Lap(seconds, "draw"):
+    # A stand-in's clips do not exist yet.
+    with _timed(seconds, "draw"):
         if plan.stand_in:
             progress("drawing stand-in clips")
-            draw(plan.tables)
+            draw_clips(plan.tables)
+    # A backbone without weights leaves out its studies; the others are run.
     left_out, costs = dict(plan.left_out), {}
-    with _Lap(seconds, "extract"):
+    with _timed(seconds, "extract"):
         for work in plan.stores:
             progress(f"extracting {describe(work.extraction)} of {len(work.examples)} clips")
             try:
                 costs[work] = _extract(work, folder, (weights or {}).get(work.extraction.backbone), device)
             except WeightsError as error:
-                left_out |= {p.name: str(error) for u in plan.sweeps if _reads(u, work) for p in u.points}
+                for planned in plan.sweeps:
+                    if (planned.data.dataset, planned.extraction) == (work.dataset, work.extraction):
+                        left_out |= {cell.name: str(error) for cell in planned.cells}
     swept: list[SweptStudy] = []
-    with _Lap(seconds, "train"):
-        for unit in plan.sweeps:
-            if unit.points[0].name in left_out:
+    with _timed(seconds, "train"):
+        for planned in plan.sweeps:
+            if planned.cells[0].name in left_out:
                 continue
-            result = _sweep(plan, unit, folder, jobs, progress)
-            swept += [SweptStudy(point, result) for point in unit.points]
+            result = _sweep(plan, planned, folder, jobs, progress)
+            swept += [SweptStudy(cell, result) for cell in planned.cells]
             left_out |= result.failed
     if not swept:
         raise UsageError(f"no study of {plan.target} could be run: {next(iter(left_out.values()))}")
-    with _Lap(seconds, "judge"):
-        progress("judging")
-        controls = _controls(plan, swept, folder) if plan.stand_in else []
-        summary = summarise(plan, swept, costs, controls, left_out)
-    _write(folder / REPRODUCTION, {**summary, "seconds": seconds, "environment": environment()})
-    pd.DataFrame(summary["rows"]).to_csv(folder / "rows.csv", index=False)
-    write_page(folder / "report.html", reproduction_page(folder))
-    return Reproduction(folder, summary, left_out)
+    # Controls belong to stand-ins: they show that the small studies learn from their labels.
+    with _timed(seconds, "judge"):
+        progress("judging the claims")
+        controls = run_controls(plan, swept, folder) if plan.stand_in else []
+        results = summarise(plan, swept, costs, controls, left_out)
+    results = results.model_copy(update={"seconds": seconds, "environment": environment()})
+    write_reproduction(folder, results)
+    pd.DataFrame([study.model_dump() for study in results.studies]).to_csv(folder / "rows.csv", index=False)
+    write_page(folder / "report.html", reproduction_page(results))
+    return results
 
 
 def _extract(work: StoreWork, folder: Path, weights: str | None, device: str) -> BackboneCost:
-    place = folder / "features" / work.slug
+    """Fill a store, and return the cost of its backbone."""
     backbone = load_backbone(
         work.extraction.backbone, weights=weights, options=work.extraction.options, device=device
     )
-    by_timestep: dict[int, list[str]] = {}
+    # Timesteps that are read at the same layers are extracted together, in one pass of the encoders.
+    layers_of: dict[int, list[str]] = {}
     for key in work.keys:
-        by_timestep.setdefault(key.timestep, []).append(key.layer)
-    alike: dict[tuple[str, ...], list[int]] = {}
-    for timestep, layers in by_timestep.items():
-        alike.setdefault(tuple(layers), []).append(timestep)
-    for taps, timesteps in alike.items():
+        layers_of.setdefault(key.timestep, []).append(key.layer)
+    timesteps_of: dict[tuple[str, ...], list[int]] = {}
+    for timestep, layers in layers_of.items():
+        timesteps_of.setdefault(tuple(layers), []).append(timestep)
+    for taps, timesteps in timesteps_of.items():
         extract_features(
-            list(work.examples), place, backbone=backbone, timesteps=timesteps, layers=taps, root=work.root,
-            stride=None if work.extraction.fps else work.extraction.stride, fps=work.extraction.fps,
+            list(work.examples), folder / "features" / work.slug, backbone=backbone, timesteps=timesteps,
+            layers=taps, root=work.root, stride=None if work.extraction.fps else work.extraction.stride,
+            fps=work.extraction.fps,
         )  # fmt: skip
-    known = work.cost
-    return known if known.teraflop is not None else measured_cost(backbone, work.extraction, work.deepest)
+    return work.cost
 
 
 def _sweep(
-    plan: ReproductionPlan, unit: PlannedSweep, folder: Path, jobs: int, progress: Progress
+    plan: ReproductionPlan, planned: PlannedSweep, folder: Path, jobs: int, progress: Callable[[str], None]
 ) -> SweepResult:
-    names = [point.name for point in unit.points]
-    tree = {"recipe": plan.grid.name, "studies": names}
-    grid = Grid(f"{plan.grid.name}: {unit.slug}", plan.grid.description, unit.points, tree=tree)
-    store = FeatureStore.open(folder / "features" / f"{unit.data.dataset}-{describe(unit.extraction)}")
-    place = folder / "sweeps" / unit.slug
-    return sweep(grid, store, plan.tables[unit.data], out=place, jobs=jobs, progress=progress)
+    """Train the studies of one sweep."""
+    tree = {"recipe": plan.grid.name, "studies": [cell.name for cell in planned.cells]}
+    grid = Grid(f"{plan.grid.name}: {planned.slug}", plan.grid.description, planned.cells, tree=tree)
+    store = FeatureStore.open(folder / "features" / planned.store_slug)
+    place = folder / "sweeps" / planned.slug
+    return sweep(grid, store, plan.tables[planned.data], out=place, jobs=jobs, progress=progress)
 
 
-def _controls(plan: ReproductionPlan, swept: Sequence[SweptStudy], folder: Path) -> list[Control]:
-    """Of every protocol one study, set beside guessing and beside itself with permuted labels.
-
-    It is one that reads the backbone's own feature, if there is any. No epoch is chosen on the test clips,
-    where the best of many guesses would be no guess.
-    """
-    first: dict[DataChoice, SweptStudy] = {}
-    for entry in sorted(swept, key=_reads_own_feature, reverse=True):
-        if entry.point.data is not None and entry.is_there:
-            first.setdefault(entry.point.data, entry)
-    found = []
-    for choice, entry in first.items():
-        point, table = _by_validation(entry.point), plan.tables[choice]
-        unit = next(unit for unit in plan.sweeps if entry.point in unit.points)
-        store = FeatureStore.open(folder / "features" / f"{choice.dataset}-{describe(unit.extraction)}")
-        grid = Grid("control", "", (point,), tree={"recipe": plan.grid.name})
-        tables = [table, *(permute_labels(table, seed=seed) for seed in range(_PERMUTATIONS))]
-        runs = [
-            SweptStudy(
-                point, sweep(grid, store, clips, out=folder / "controls" / f"{choice.protocol}-{number}")
-            )
-            for number, clips in enumerate(tables)
-        ]
-        if all(run.is_there for run in runs):
-            real, *permuted = [run.folder for run in runs]
-            metric = headline(point, read_training_metrics(real))
-            found.append(judge_control(point, metric, real, permuted))
-    return found
-
-
-def _by_validation(point: Cell) -> Cell:
-    protocol = point.recipe.protocol.model_copy(update={"selection": "source-validation"})
-    return replace(point, recipe=point.recipe.model_copy(update={"protocol": protocol}))
-
-
-def _reads(unit: PlannedSweep, work: StoreWork) -> bool:
-    return (unit.data.dataset, unit.extraction) == (work.dataset, work.extraction)
-
-
-def _size(plan: ReproductionPlan) -> str:
+def _stand_in_size(plan: ReproductionPlan) -> str:
     clips = {clip.video for table in plan.tables.values() for clip in table.examples}
-    epochs = max(point.recipe.training.epochs for point in plan.grid.cells)
+    epochs = max(cell.recipe.training.epochs for cell in plan.grid.cells)
     return (
         f"{len(clips)} drawn clips in place of the datasets', {plan.num_studies} studies with small heads, "
-        f"one seed, {epochs} epochs; a part of grids and, where clips have several labels, of classes. These "
-        "numbers say that the road works, nothing else."
+        f"one seed and {epochs} epochs; only a part of each grid and, where clips have several labels, of "
+        "the classes. These numbers show that every step runs, and nothing else."
     )
 
 
@@ -264,23 +207,11 @@ def _check_folder(folder: Path) -> None:
         raise RunError(f"{folder} is neither empty nor a reproduction; give a new folder (--out).")
 
 
-def _write(path: Path, values: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(values, indent=2, allow_nan=False) + "\n")
-
-
-def _reads_own_feature(entry: SweptStudy) -> bool:
-    features = entry.point.recipe.features
-    return features.timestep in (None, 20) and features.layer in (None, 9)
-
-
-class _Lap:
-    """Notes how long something took."""
-
-    def __init__(self, seconds: dict[str, float], name: str) -> None:
-        self.seconds, self.name = seconds, name
-
-    def __enter__(self) -> None:
-        self.start = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds[self.name] = round(time.perf_counter() - self.start, 1)
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Note how many seconds a block took."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[name] = round(time.perf_counter() - start, 1)

@@ -17,7 +17,7 @@ from actiondiff.paper.figures import (
     pair_scatter,
     transfer_matrix,
 )
-from actiondiff.paper.transfer_report import relation_table, transfer_items
+from actiondiff.paper.report import relation_table, transfer_items
 from actiondiff.report.grid_figures import sweep_panels
 from actiondiff.report.tables import Score, ablation_table
 
