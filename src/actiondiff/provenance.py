@@ -1,5 +1,6 @@
 """Where a number comes from: settings, their fingerprint, versions, and files written whole or not at all."""
 
+import fnmatch
 import hashlib
 import json
 import math
@@ -8,17 +9,19 @@ import platform
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from actiondiff.errors import ActionDiffError
 from actiondiff.types import JSON
 
 __all__ = [
     "atomic_path",
     "canonical_json",
+    "check_own_folder",
     "differences",
     "environment",
     "fault_point",
@@ -132,6 +135,41 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         fsync_folder(target.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def check_own_folder(
+    folder: Path,
+    noun: str,
+    marks: Collection[str],
+    *,
+    error: type[ActionDiffError],
+    option: str = "",
+) -> set[str]:
+    """Make sure that a folder may be written to: it does not exist, is empty, or is one of ours already.
+
+    Args:
+        folder: The folder.
+        noun: What it is to hold, for messages: `"run"`.
+        marks: Names, or patterns of names, one of which every folder of ours holds. Hidden files alone do not
+            make a folder somebody else's.
+        error: Class of the error.
+        option: The command line's option that names the folder, for messages: `"-o"`.
+
+    Returns:
+        Names in the folder.
+
+    Raises:
+        ActionDiffError: If the path is a file, or the folder holds something else; of the class given.
+    """
+    hint = f" ({option})" if option else ""
+    if folder.exists() and not folder.is_dir():
+        raise error(f"{folder} is a file; a {noun} is a folder. Give another path{hint}.")
+    names = {item.name for item in folder.iterdir()} if folder.is_dir() else set()
+    is_ours = any(fnmatch.filter(names, mark) for mark in marks)
+    if not is_ours and any(not name.startswith(".") for name in names):
+        listed = " or ".join(sorted(marks))
+        raise error(f"{folder} is neither empty nor a {noun} (no {listed}); give a new folder{hint}.")
+    return names
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:

@@ -10,12 +10,13 @@ Shapes everywhere use these letters:
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 from actiondiff.errors import UnknownNameError, UsageError
 
 __all__ = [
+    "DEFAULT_STRIDE",
     "JSON",
     "Array",
     "Bout",
@@ -32,15 +34,109 @@ __all__ = [
     "Features",
     "Frames",
     "Prediction",
+    "Progress",
+    "Sampling",
     "Status",
     "Window",
     "layer_name",
+    "part_of_progress",
+    "share_done",
 ]
 
 Array: TypeAlias = NDArray[np.float32]
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 Status: TypeAlias = Literal["ok", "partial", "failed"]
 """`failed`: no frame decodes. `partial`: a decode error, or fewer frames than promised. Else `ok`."""
+
+
+DEFAULT_STRIDE = 4
+"""Every fourth frame of a video is sampled unless a call asks for something else."""
+
+
+class Progress(Protocol):
+    """A function that is called with the progress of some work.
+
+    An exception that it raises ends the work.
+    """
+
+    def __call__(self, done: int, total: int, what: str, /) -> None:
+        """Take note of the progress.
+
+        Args:
+            done: How many steps are done.
+            total: How many steps there are; 0 if that is not known.
+            what: What was just done, or is done next: a video's name, or a line for people to read.
+        """
+        ...
+
+
+def share_done(done: int, total: int) -> float:
+    """The share of the work that is done, in [0, 1]; 0 if the number of steps is not known."""
+    return min(1.0, done / total) if total else 0.0
+
+
+def part_of_progress(progress: Progress | None, start: float, end: float) -> Progress | None:
+    """Progress of a part of some work, reported as progress of the whole.
+
+    Args:
+        progress: Progress of the whole; None if nobody asks for it.
+        start: Share of the whole, in [0, 1], that is done when the part begins.
+        end: Share of the whole that is done when the part ends.
+
+    Returns:
+        What the part is to call; the whole then has 1000 steps.
+    """
+    if progress is None:
+        return None
+
+    def part(done: int, total: int, what: str, /) -> None:
+        progress(round(1000 * (start + (end - start) * share_done(done, total))), 1000, what)
+
+    return part
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of a video are sampled: every stride-th one, or frames at a fixed rate.
+
+    Exactly one of the two is set.
+
+    Attributes:
+        stride: Every stride-th raw frame is sampled.
+        fps: Frames are sampled at this rate, by presentation time.
+
+    Raises:
+        UsageError: If not exactly one of stride and fps is given, or a number is out of range.
+    """
+
+    stride: int | None = None
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.stride is None) == (self.fps is None):
+            raise UsageError(
+                f"give either stride or fps and set the other to None; got stride={self.stride}, "
+                f"fps={self.fps}."
+            )
+        if self.stride is not None and (self.stride != int(self.stride) or self.stride < 1):
+            raise UsageError(f"stride is a whole number of raw frames from 1; got {self.stride}.")
+        if self.fps is not None and not 0 < self.fps < math.inf:
+            raise UsageError(f"fps is a number of frames a second above 0; got {self.fps}.")
+
+    @classmethod
+    def of(cls, stride: int | None, fps: float | None) -> "Sampling":
+        """Sampling by rate if a rate is given, else by stride."""
+        return cls(stride=stride) if fps is None else cls(fps=float(fps))
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> "Sampling":
+        """Inverse of `settings`; other fields are ignored."""
+        return cls(stride=settings.get("stride"), fps=settings.get("fps"))
+
+    @property
+    def settings(self) -> dict[str, JSON]:
+        """As the settings of a feature store record it: `{"stride": 4}` or `{"fps": 5.0}`."""
+        return {"stride": self.stride} if self.fps is None else {"fps": self.fps}
 
 
 @dataclass(frozen=True)

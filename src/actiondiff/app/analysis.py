@@ -2,7 +2,7 @@
 
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +18,8 @@ from actiondiff.inference.localization import Heatmap, LocalizationOptions
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.timeline import Timeline, TimelineOptions, make_timeline
 from actiondiff.report.overlay import overlay_strip, write_overlay, write_strip
-from actiondiff.types import Features, Prediction
+from actiondiff.types import Features, Prediction, Progress, part_of_progress
 from actiondiff.video.decode import iter_video
-from actiondiff.video.opening import Progress
 from actiondiff.video.probe import SUFFIXES, probe
 from actiondiff.video.transforms import scale_and_resize
 from actiondiff.video.write import write_chunks
@@ -103,13 +102,13 @@ def look(model: ActionDiff, path: Path, options: TimelineOptions, progress: Prog
         model: The trained model.
         path: The video.
         options: Of the timeline.
-        progress: Told the share that is done. What it raises ends the work.
+        progress: Called as the video is read. What it raises ends the work.
 
     Raises:
         VideoError: If no frame decodes.
     """
-    shown = _showable(path, lambda share: progress(0.1 * share))
-    features = model.extract(path, progress=lambda share: progress(0.1 + 0.9 * share))
+    shown = _showable(path, part_of_progress(progress, 0.0, 0.1))
+    features = model.extract(path, progress=part_of_progress(progress, 0.1, 1.0))
     prediction = model.classify(features, path.name)
     timeline = make_timeline(model.head, model.config, features, path.name, options=options)
     return Findings(path, shown, features, prediction, timeline)
@@ -130,13 +129,13 @@ def find_place(
         UsageError: If the model's feature has no places.
     """
     heatmap = model.localize(
-        findings.path, action, options=options, progress=lambda share: progress(0.8 * share)
+        findings.path, action, options=options, progress=part_of_progress(progress, 0.0, 0.8)
     )
     heatmap = replace(heatmap, video=findings.path.name)
     words = re.sub(r"\W+", "-", action)
     stem = "-".join([findings.path.stem[:40], words[:30], options.method])  # file systems take 255 bytes
     files = [findings.path.parent / "where" / f"{stem}{suffix}" for suffix in (".mp4", ".png", ".csv")]
-    write_overlay(files[0], findings.path, heatmap, progress=lambda share: progress(0.8 + 0.2 * share))
+    write_overlay(files[0], findings.path, heatmap, progress=part_of_progress(progress, 0.8, 1.0))
     write_strip(files[1], overlay_strip(findings.path, heatmap))
     write_heatmap_csv(files[2], heatmap)
     return Place(heatmap, *files)
@@ -154,7 +153,7 @@ def write_exports(model_name: str, findings: Findings, folder: Path) -> Mapping[
     return {path.relative_to(folder).as_posix(): path for path in (everything, *written)}
 
 
-def _showable(path: Path, progress: Callable[[float], None]) -> Path:
+def _showable(path: Path, progress: Progress | None) -> Path:
     """The video itself if browsers show it, else a smaller copy of even pace that they do."""
     info = probe(path)
     containers = _SHOWN_BY_BROWSERS.get(info.codec, ())
@@ -172,7 +171,10 @@ def _showable(path: Path, progress: Callable[[float], None]) -> Path:
         last = np.zeros((0, height, width, 3), np.uint8)
         for chunk in iter_video(path, stride=None, fps=fps, chunk_frames=16):
             assert chunk.seconds is not None  # else nothing is kept by time
-            progress(min(1.0, float(chunk.seconds[-1]) / duration) if duration else 0.0)
+            if progress:
+                progress(
+                    round(1000 * float(chunk.seconds[-1])), round(1000 * duration), path.name
+                )  # milliseconds
             scaled = scale_and_resize(torch.from_numpy(chunk.pixels), height, width)  # (N, 3, h, w)
             pictures = ((scaled.permute(0, 2, 3, 1).numpy() + 1) * 127.5).round().astype(np.uint8)
             for picture, second in zip(pictures, chunk.seconds, strict=True):

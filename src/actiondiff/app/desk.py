@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from actiondiff.app.analysis import Findings
-from actiondiff.video.opening import Progress
+from actiondiff.types import Progress
 
 __all__ = ["Desk", "Stopped", "Visit"]
 
@@ -41,10 +41,10 @@ class Visit:
         """Start new work; returns what it is to tell its progress to, which ends it if it is to stop."""
         self._stop = stop = threading.Event()
 
-        def told(share: float) -> None:
+        def told(done: int, total: int, what: str, /) -> None:
             if stop.is_set():
                 raise Stopped
-            progress(share)
+            progress(done, total, what)
 
         return told
 

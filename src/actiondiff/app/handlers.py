@@ -16,6 +16,7 @@ from actiondiff.errors import ActionDiffError, UsageError, explain_validation
 from actiondiff.inference.localization import LocalizationOptions
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.timeline import TimelineOptions
+from actiondiff.types import share_done
 
 __all__ = ["SETTINGS", "Handlers"]
 
@@ -61,7 +62,9 @@ class Handlers:
         Path(upload).replace(path)
 
         def work() -> _Values:
-            told = visit.begin(lambda share: progress(share, desc=f"Looking at {path.name}"))
+            told = visit.begin(
+                lambda done, total, _: progress(share_done(done, total), desc=f"Looking at {path.name}")
+            )
             check_upload(path, max_bytes=self.max_upload_bytes)
             options = _timeline_options(smooth, shortest, gap, threshold)
             visit.findings = look(self.model, path, options, told)
@@ -92,7 +95,9 @@ class Handlers:
         def work() -> _Values:
             if visit.findings is None:
                 raise UsageError("There is no video yet: drop one first.")
-            told = visit.begin(lambda share: progress(share, desc=f"Looking for {action}"))
+            told = visit.begin(
+                lambda done, total, _: progress(share_done(done, total), desc=f"Looking for {action}")
+            )
             options = LocalizationOptions.model_validate({"method": method})
             place = find_place(self.model, visit.findings, action, options, told)
             return "", show_place(place, visit.publish("where", place.files))

@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -29,12 +29,11 @@ from actiondiff.builtin.world.world import (
 )
 from actiondiff.errors import UsageError
 from actiondiff.provenance import atomic_path, environment, write_text
+from actiondiff.types import Progress
 from actiondiff.video.write import write_video
 
 __all__ = ["BOX_COLUMNS", "LONG_COLUMNS", "TABLE_COLUMNS", "write_menagerie"]
 
-Progress: TypeAlias = Callable[[int, int, str], None]
-"""`progress(done, total, video)` is called after each video."""
 WorldRow: TypeAlias = Mapping[str, object]
 
 TABLE_COLUMNS = ("video", "label", "split", "group", "species", "context", "view", "protocol")

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,9 @@ from actiondiff.experiments import train as study
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.experiments.run import Run
 from actiondiff.extraction.local import extract_features
-from actiondiff.provenance import environment
+from actiondiff.provenance import check_own_folder, environment
 from actiondiff.report.tables import Score
-from actiondiff.types import Example
+from actiondiff.types import Example, Progress
 from actiondiff.video.decode import read_video
 
 __all__ = ["CONTROLS", "LAYERS", "TIMESTEPS", "DemoResult", "DemoRow", "run_demo"]
@@ -37,7 +37,6 @@ LATENTS = "middle"
 CONTROLS = ("pixels", "motion")
 """Features that are no network's."""
 _SHOWN = 3  # clips of each protocol on the page
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def run_demo(
     train: int = 256,
     test: int = 64,
     seed: int = 0,
-    progress: Progress = lambda line: None,
+    progress: Progress = lambda done, total, what: None,
 ) -> DemoResult:
     """Draw clips, extract features, train a head on each, test in domain and out of it.
 
@@ -114,13 +113,14 @@ def run_demo(
         seconds[stage] = round(time.perf_counter() - clock, 1)
         clock = time.perf_counter()
 
-    progress(f"drawing {train + train // 4 + test * len(PROTOCOLS)} clips of creatures that act")
+    num_clips = train + train // 4 + test * len(PROTOCOLS)
+    progress(0, num_clips, f"drawing {num_clips} clips of creatures that act")
     table_path = folder / "clips" / "table.csv"
     if not table_path.exists():
         write_menagerie(folder / "clips", train=train, val=train // 4, test=test, seed=seed)
     lap("draw")
-    for backbone in ("tiny", *CONTROLS):
-        progress(f"extracting features of {backbone}")
+    for number, backbone in enumerate(("tiny", *CONTROLS)):
+        progress(number, 1 + len(CONTROLS), f"extracting features of {backbone}")
         _extract(table_path, folder / "features" / backbone, backbone)
     lap("extract")
     table = read_table(table_path)
@@ -128,7 +128,7 @@ def run_demo(
     wanted += [(backbone, 0, "layer1") for backbone in CONTROLS]
     rows = []
     for number, (backbone, timestep, layer) in enumerate(wanted, start=1):
-        progress(f"training head {number} of {len(wanted)}, and testing it")
+        progress(number - 1, len(wanted), f"training head {number} of {len(wanted)}, and testing it")
         name = f"runs/{backbone}-t{timestep}-{layer}"
         values = {
             "features.timestep": timestep,
@@ -228,7 +228,6 @@ def _claim(folder: Path, numbers: dict[str, int]) -> None:
                 f"{folder} holds a demo of other numbers; give another folder (--out), or remove it."
             )
         return
-    if folder.exists() and any(folder.iterdir()):
-        raise UsageError(f"{folder} is not empty and holds no demo; give another folder (--out).")
+    check_own_folder(folder, "demo", [path.name], error=UsageError, option="--out")
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(numbers), "utf-8")

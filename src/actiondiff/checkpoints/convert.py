@@ -21,6 +21,7 @@ from actiondiff.checkpoints.reader import Checkpoint
 from actiondiff.checkpoints.tensorfile import write_tensors
 from actiondiff.errors import UsageError, WeightsError
 from actiondiff.provenance import environment, sha256_of_file
+from actiondiff.types import Progress
 
 __all__ = ["ConversionReport", "WeightsDtype", "convert_weights"]
 
@@ -81,7 +82,7 @@ def convert_weights(
     unet_head_dim: int | None = None,
     clip_head_dim: int | None = None,
     strict: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> ConversionReport:
     """Convert the original single file of Stable Video Diffusion into a folder.
 
@@ -96,7 +97,7 @@ def convert_weights(
         unet_head_dim: Attention head width of the U-Net, which shapes cannot tell; None: 64.
         clip_head_dim: The same of the image encoder; None: 80.
         strict: Fail on tensors that nothing is known of, rather than leave them out and report them.
-        progress: Called with tensors written so far and in all.
+        progress: Called after each tensor with those written so far, and in all.
 
     Raises:
         UsageError: If `src` is a folder, `dst` is in use, or the dtype is not offered.
@@ -210,7 +211,7 @@ def _write(
     kept: Mapping[str, Mapping[str, Entry]],
     configs: Mapping[str, Mapping[str, Any]],
     dtype: torch.dtype,
-    progress: Callable[[int, int], None] | None,
+    progress: Progress | None,
 ) -> tuple[dict[str, str], int]:
     """Write every component; returns their digests and how many bytes they take."""
     total = sum(map(len, kept.values()))
@@ -218,7 +219,7 @@ def _write(
 
     def tick() -> None:
         if progress:
-            progress(next(written), total)
+            progress(next(written), total, "tensors")
 
     digests, num_bytes = {}, 0
     for component, entries in kept.items():

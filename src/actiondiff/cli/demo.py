@@ -29,7 +29,11 @@ def demo(
     from actiondiff.builtin.demo import run_demo
 
     result = run_demo(
-        out, train=train, test=test, seed=seed, progress=lambda line: typer.echo(f"... {line}", err=True)
+        out,
+        train=train,
+        test=test,
+        seed=seed,
+        progress=lambda done, total, line: typer.echo(f"... {line}", err=True),
     )
     if as_json:
         typer.echo(json.dumps({**asdict(result), "folder": str(out)}, indent=2))

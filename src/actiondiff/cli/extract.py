@@ -87,6 +87,7 @@ def extract(
     from actiondiff.backbones.base import load_backbone
     from actiondiff.extraction.engines import choose_workers, on_first_device
     from actiondiff.extraction.local import as_recorded, plan_extraction
+    from actiondiff.types import DEFAULT_STRIDE
 
     if stride is not None and fps is not None:
         raise UsageError(f"give either --stride or --fps; got {stride} and {fps}.")
@@ -106,7 +107,7 @@ def extract(
         timesteps=parse_timesteps(timesteps),
         layers="all" if named == ["all"] else named,
         root=root,
-        stride=4 if stride is None else stride,
+        stride=DEFAULT_STRIDE if stride is None else stride,
         fps=fps,
         store_dtype=store_dtype,
         shard=_parse_shard(shard),

@@ -42,7 +42,7 @@ def import_(
     layout: Annotated[str, typer.Option(help="How the folder is laid out: released.")] = "released",
     backbone: Annotated[str, typer.Option(help="What the features were extracted with.")] = "svd-xt",
     timestep: Annotated[int, typer.Option(help="Diffusion timestep they were extracted at.")] = 20,
-    stride: Annotated[int, typer.Option(help="Raw frames between rows.")] = 4,
+    stride: Annotated[int | None, typer.Option(help="Raw frames between rows; 4 by default.")] = None,
     offset: Annotated[int, typer.Option(help="Raw index of the first row's frame.")] = 0,
     frame_rate: Annotated[float | None, typer.Option(help="Frames a second of all videos, if known.")] = None,
     video_suffix: Annotated[str, typer.Option(help="What tables have behind the files' names.")] = ".mp4",
@@ -53,6 +53,7 @@ def import_(
     The exit code is 3 if a file could not be used.
     """
     from actiondiff.features.importers import import_features
+    from actiondiff.types import DEFAULT_STRIDE
 
     summary = import_features(
         source,
@@ -60,7 +61,7 @@ def import_(
         layout=layout,  # type: ignore[arg-type]  # import_features checks it
         backbone=backbone,
         timestep=timestep,
-        stride=stride,
+        stride=DEFAULT_STRIDE if stride is None else stride,
         offset=offset,
         frame_rate=frame_rate,
         video_suffix=video_suffix,

@@ -50,14 +50,14 @@ def localize(
     model = ActionDiff.from_pretrained(run, **loading.model_dump())
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=as_json or not console.is_terminal) as bar:
-        task = bar.add_task("Searching", total=1.0)
-        heatmap = model.localize(
-            video, action, options=options, progress=lambda share: bar.update(task, completed=share)
-        )
-        task = bar.add_task("Drawing", total=1.0)
-        write_overlay(
-            out, video, heatmap, height_px=height_px, progress=lambda share: bar.update(task, completed=share)
-        )
+        task = bar.add_task("Searching", total=None)
+
+        def update(done: int, total: int, what: str) -> None:
+            bar.update(task, completed=done, total=total or None)
+
+        heatmap = model.localize(video, action, options=options, progress=update)
+        task = bar.add_task("Drawing", total=None)
+        write_overlay(out, video, heatmap, height_px=height_px, progress=update)
     write_strip(out.with_suffix(".png"), overlay_strip(video, heatmap))
     write_heatmap_npz(out.with_suffix(".npz"), heatmap)
     write_heatmap_csv(out.with_suffix(".csv"), heatmap)

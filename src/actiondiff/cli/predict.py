@@ -169,9 +169,12 @@ def _draw_heatmaps(out: Path, model: "ActionDiff", each: int, *, quiet: bool) ->
     from actiondiff.report.heat_strips import write_heat_strips
 
     with Progress(console=Console(stderr=True), transient=True, disable=quiet) as bar:
-        task = bar.add_task("Searching", total=1.0)
+        task = bar.add_task("Searching", total=None)
         return write_heat_strips(
-            out, model, each=each, progress=lambda share: bar.update(task, completed=share)
+            out,
+            model,
+            each=each,
+            progress=lambda done, total, _: bar.update(task, completed=done, total=total),
         )
 
 

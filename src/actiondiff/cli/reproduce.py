@@ -71,7 +71,12 @@ def reproduce(
         return
     with Console(stderr=True, quiet=as_json).status("reproducing") as status:
         results = run_reproduction(
-            plan, out=out, weights=given, jobs=jobs, device=device, progress=status.update
+            plan,
+            out=out,
+            weights=given,
+            jobs=jobs,
+            device=device,
+            progress=lambda done, total, line: status.update(line),
         )
     if as_json:
         typer.echo((out / REPRODUCTION).read_text("utf-8"), nl=False)

@@ -57,7 +57,7 @@ def sweep(
     with Console(stderr=True, quiet=as_json).status("sweeping") as status:
         result = sweeps.sweep(
             grid, features, clips, out=out, root=root, jobs=jobs, threads=threads, budget=budget,
-            touch_target_once=touch_target_once, progress=status.update,
+            touch_target_once=touch_target_once, progress=lambda done, total, line: status.update(line),
             backbone=_load_backbone(features, weights, device) if extract else None,
         )  # fmt: skip
     if as_json:

@@ -75,7 +75,13 @@ def train(
         chosen = load_recipe(recipe or "default", overrides=overrides or (), values=values)
     with Console(stderr=True, quiet=as_json).status("training") as status:
         run = study.train(
-            store, clips, out=out, recipe=chosen, root=root, start=start, progress=status.update
+            store,
+            clips,
+            out=out,
+            recipe=chosen,
+            root=root,
+            start=start,
+            progress=lambda done, total, line: status.update(line),
         )
     if as_json:
         typer.echo(run.metrics.to_json())

@@ -46,7 +46,7 @@ def convert(
             unet_head_dim=unet_head_dim,
             clip_head_dim=clip_head_dim,
             strict=strict,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            progress=lambda done, total, _: bar.update(task, completed=done, total=total),
         )
     typer.echo(json.dumps(_plain(report), indent=2) if as_json else _text(report))
     if report.unknown:

@@ -35,7 +35,7 @@ from actiondiff.experiments.recipe import (
     recipe_of,
     with_bases,
 )
-from actiondiff.types import JSON
+from actiondiff.types import DEFAULT_STRIDE, JSON, Sampling
 
 __all__ = ["BackboneChoice", "Cell", "DataChoice", "Grid", "Published", "load_grid"]
 
@@ -56,7 +56,7 @@ class BackboneChoice(BackboneOptions):
     """Which features a study reads: a backbone, and those of its options that are not its own defaults."""
 
     backbone: str = Field(description="Name of the backbone.")
-    stride: int | None = Field(4, ge=1, description="Every stride-th frame is taken.")
+    stride: int | None = Field(DEFAULT_STRIDE, ge=1, description="Every stride-th frame is taken.")
     fps: float | None = Field(None, gt=0, description="Frames are taken at this rate instead.")
 
     @property
@@ -64,6 +64,11 @@ class BackboneChoice(BackboneOptions):
         """What `load_backbone` takes."""
         given = self.model_dump(include=set(BackboneOptions.model_fields), exclude_unset=True)
         return BackboneOptions(**given)
+
+    @property
+    def sampling(self) -> Sampling:
+        """Which frames are read; a rate goes before the stride."""
+        return Sampling.of(self.stride, self.fps)
 
 
 class Published(BaseModel):

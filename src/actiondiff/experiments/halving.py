@@ -98,7 +98,7 @@ def choose(fleet: Fleet, points: Sequence[Cell], folder: Path, *, budget: float 
             cut, part = _round(fleet, left, rung, following.num_points, place, full=budget is None)
             used |= {(clip.video, fleet.key(point).timestep) for clip in part.examples for point in left}
             rounds.append({"question": number, **asdict(rung), "num_clips": len(part), **asdict(cut)})
-            fleet.tell(f"{len(left)} studies on {len(part)} clips: {len(cut.kept)} go on")
+            fleet.progress(len(rounds), 0, f"{len(left)} studies on {len(part)} clips: {len(cut.kept)} go on")
             by_name = {point.name: point for point in left}
             left = [by_name[name] for name in cut.kept]
         kept += left

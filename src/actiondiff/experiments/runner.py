@@ -1,6 +1,6 @@
 """Trains the studies of a grid: features seen to first, then every seed, then each study's own summary."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from actiondiff.experiments.train import Study
 from actiondiff.experiments.workers import Job, Task, do_tasks
 from actiondiff.extraction.local import extract_features
 from actiondiff.features.store import FeatureStore
-from actiondiff.types import FeatureKey
+from actiondiff.types import FeatureKey, Progress, Sampling
 
 __all__ = ["Fleet", "twin"]
 
@@ -29,7 +29,7 @@ class Fleet:
         jobs: Trainings side by side.
         threads: CPU threads of each.
         backbone: Makes features that the store lacks; None: they are missed.
-        tell: Called with a line now and then.
+        progress: Called with a line now and then.
     """
 
     def __init__(
@@ -41,11 +41,11 @@ class Fleet:
         jobs: int,
         threads: int,
         backbone: Backbone | None,
-        tell: Callable[[str], None],
+        progress: Progress,
     ) -> None:
         self.store, self.table, self.root = store, table, root
         self.jobs, self.threads = jobs, threads
-        self.backbone, self.tell = backbone, tell
+        self.backbone, self.progress = backbone, progress
 
     def key(self, point: Cell) -> FeatureKey:
         """The feature that a study reads."""
@@ -78,12 +78,14 @@ class Fleet:
             threads=self.threads,
         )
         tasks = [Task(point.name, number) for point in trained for number in range(point.recipe.seeds)]
-        self.tell(f"{len(tasks)} trainings of {len(trained)} studies")
+        self.progress(0, len(tasks), f"{len(tasks)} trainings of {len(trained)} studies")
         problems = do_tasks(
             job,
             tasks,
             jobs=self.jobs,
-            told=lambda task, done, total: self.tell(f"{done} of {total}: {task.name}, seed {task.number}"),
+            told=lambda task, done, total: self.progress(
+                done, total, f"{done} of {total}: {task.name}, seed {task.number}"
+            ),
         )
         for point in trained:
             runs = self.finished(point, folder)
@@ -115,9 +117,14 @@ class Fleet:
         alike: dict[tuple[str, ...], list[int]] = {}
         for timestep, found in layers.items():
             alike.setdefault(tuple(found), []).append(timestep)
-        sampling: Any = self.store.settings["sampling"]
-        for taps, timesteps in alike.items():
-            self.tell(f"extracting timesteps {', '.join(map(str, timesteps))} of {len(table)} clips")
+        settings: Any = self.store.settings["sampling"]
+        sampling = Sampling.from_settings(settings)
+        for number, (taps, timesteps) in enumerate(alike.items()):
+            self.progress(
+                number,
+                len(alike),
+                f"extracting timesteps {', '.join(map(str, timesteps))} of {len(table)} clips",
+            )
             extract_features(
                 list(table.examples),
                 self.store.folder,
@@ -125,8 +132,8 @@ class Fleet:
                 timesteps=timesteps,
                 layers=taps,
                 root=self.root,
-                stride=sampling.get("stride"),
-                fps=sampling.get("fps"),
+                stride=sampling.stride,
+                fps=sampling.fps,
                 store_dtype=self.store.dtype,
             )
         self.store = FeatureStore.open(self.store.folder)  # it knows of what was written

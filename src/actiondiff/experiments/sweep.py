@@ -10,7 +10,7 @@ the choice comes before the test, `rungs/` holds its trainings.
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,10 @@ from actiondiff.experiments.tables import (
     study_rows,
 )
 from actiondiff.features.store import FeatureStore
-from actiondiff.provenance import environment, write_text
+from actiondiff.provenance import check_own_folder, environment, write_text
+from actiondiff.types import Progress
 
 __all__ = ["SweepResult", "sweep"]
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +143,7 @@ def sweep(
     if jobs < 1 or threads < 1:
         raise UsageError(f"jobs and threads are 1 or more; got {jobs} and {threads}.")
     folder = Path(out)
-    _check_folder(folder)
+    check_own_folder(folder, "sweep", ["sweep.json", "runs", "rungs"], error=RunError, option="-o")
     _check_store(store, grid.cells)
     fleet = Fleet(
         store,
@@ -153,7 +152,7 @@ def sweep(
         jobs=jobs,
         threads=threads,
         backbone=backbone,
-        tell=progress or (lambda line: None),
+        progress=progress or (lambda done, total, what: None),
     )
     _check_clips(fleet, grid.cells)
     points, halving = grid.cells, {}
@@ -257,14 +256,6 @@ def _check_clips(fleet: Fleet, points: Iterable[Cell]) -> None:
     """Make sure that every study's clips can be divided as it asks, before any is trained."""
     for recipe in {(point.recipe.protocol, point.recipe.seed): point.recipe for point in points}.values():
         _ = Material(fleet.store, fleet.table, recipe, fleet.root).split
-
-
-def _check_folder(folder: Path) -> None:
-    if folder.is_file():
-        raise RunError(f"{folder} is a file; a sweep is a folder. Give another path (-o).")
-    names = {item.name for item in folder.iterdir()} if folder.exists() else set()
-    if names and not names & {"runs", "rungs", "sweep.json"}:
-        raise RunError(f"{folder} is neither empty nor a sweep; give a new folder (-o).")
 
 
 def _check_store(store: FeatureStore, points: Iterable[Cell]) -> None:

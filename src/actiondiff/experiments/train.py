@@ -8,7 +8,7 @@ several seeds these are in `seed-0`, `seed-1` ... and the top folder has the mea
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,15 +61,14 @@ from actiondiff.heads.bundle import ModelConfig, load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation, predict_probabilities
 from actiondiff.inference.model import CARD, find_run
-from actiondiff.provenance import environment, fingerprint, write_text
+from actiondiff.provenance import check_own_folder, environment, fingerprint, write_text
 from actiondiff.report.card import cautions, model_card
 from actiondiff.training.batches import by_identity
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
-from actiondiff.types import JSON, FeatureKey
+from actiondiff.types import JSON, FeatureKey, Progress
 
 __all__ = ["Evaluation", "Run", "Study", "evaluate", "train"]
 
-Progress = Callable[[str], None]
 _GZIP: Any = {"method": "gzip", "mtime": 0}  # no time in it: the same numbers give the same bytes
 _RECIPE = "recipe.yaml"
 
@@ -97,7 +96,7 @@ def train(
         root: Folder that the table's paths are relative to, if not the table's own.
         start: A run to go on from: the head begins with its weights, and every clip stays on the side that
             it had there. Without a recipe, the run's own is taken.
-        progress: Called with a line now and then.
+        progress: Called with each epoch and a line about it.
 
     Raises:
         TableError: If the table has problems.
@@ -114,7 +113,7 @@ def train(
         recipe = recipe or recipe_of_run(start)
     chosen = _resolve(recipe, table)
     study = Study(store, table, chosen, base, start=find_run(start) if start is not None else None)
-    out, tell = Path(out), progress or (lambda line: None)
+    out, tell = Path(out), progress or (lambda done, total, what: None)
     _check_folder(out, several=chosen.seeds > 1)
     runs = [study.train_seed(out, number, tell) for number in range(chosen.seeds)]
     return study.summarise(out, runs)
@@ -145,7 +144,9 @@ class Study:
         """Its clips and their features, read once for all seeds."""
         return Material(self.store, self.table, self.recipe, self.root, self.is_checked)
 
-    def train_seed(self, out: Path, number: int, progress: Progress = lambda line: None) -> SeedRun:
+    def train_seed(
+        self, out: Path, number: int, progress: Progress = lambda done, total, what: None
+    ) -> SeedRun:
         """The training of one seed, in the folder that it has within the study's."""
         folder = out / f"seed-{number}" if self.recipe.seeds > 1 else out
         return self._run(folder, self.recipe.seed + number, progress)
@@ -182,7 +183,7 @@ class Study:
             activation=activation,
             seed=seed,
             folder=folder,
-            progress=lambda row: progress(_epoch_line(row, self.recipe.training.epochs)),
+            progress=lambda row: _report_epoch(progress, row, self.recipe.training.epochs),
         )
         config = self._config(chosen.head, key, activation, train)
         config, calibration = self._calibrated(chosen.head, config)
@@ -349,12 +350,8 @@ def _check_folder(folder: Path, *, several: bool) -> None:
     Raises:
         RunError: If not.
     """
-    if folder.exists() and not folder.is_dir():
-        raise RunError(f"{folder} is a file; a run is a folder. Give another path (-o).")
-    names = {item.name for item in folder.iterdir()} if folder.exists() else set()
+    names = check_own_folder(folder, "run", [_RECIPE, "seed-*"], error=RunError, option="-o")
     is_several = any(name.startswith("seed-") for name in names)
-    if names and _RECIPE not in names and not is_several:
-        raise RunError(f"{folder} is neither empty nor a run (no {_RECIPE}); give a new folder (-o).")
     if names - {_RECIPE} and several is not is_several:
         found = "trainings of several seeds" if is_several else "a single training"
         raise RunError(f"{folder} holds {found}; give another folder (-o), or remove it.")
@@ -371,8 +368,8 @@ def _resolve(recipe: Recipe | str | os.PathLike[str] | None, table: Table) -> Re
     return chosen
 
 
-def _epoch_line(row: Mapping[str, Any], epochs: int) -> str:
-    shown = ", ".join(
+def _report_epoch(progress: Progress, row: Mapping[str, Any], epochs: int) -> None:
+    scores = ", ".join(
         f"{name} {value:.3f}" for name, value in row.items() if name != "epoch" and isinstance(value, float)
     )
-    return f"epoch {row['epoch']}/{epochs}: {shown}"
+    progress(int(row["epoch"]), epochs, f"epoch {row['epoch']}/{epochs}: {scores}")

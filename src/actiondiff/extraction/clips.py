@@ -7,7 +7,7 @@ from actiondiff.backbones.engine.windows import EncodedVideo, WindowInput
 from actiondiff.errors import StoreError, VideoError
 from actiondiff.extraction.plan import Item
 from actiondiff.features.latent_file import KeptLatents
-from actiondiff.types import DecodeReport, Frames
+from actiondiff.types import DecodeReport, Frames, Sampling
 from actiondiff.video.decode import iter_video
 
 __all__ = ["Clip", "KeptClip"]
@@ -20,8 +20,7 @@ class Clip:
 
     Args:
         item: What it is.
-        stride: As in `iter_video`.
-        fps: As in `iter_video`.
+        sampling: Which frames are read.
 
     Attributes:
         item: As given.
@@ -29,17 +28,20 @@ class Clip:
         problem: Why there are no frames, or not all, where that is not for the content itself to say.
     """
 
-    def __init__(self, item: Item, stride: int | None, fps: float | None) -> None:
+    def __init__(self, item: Item, sampling: Sampling) -> None:
         self.item = item
         self.report: DecodeReport | None = None
         self.problem = ""
-        self._stride = stride
-        self._fps = fps
+        self._sampling = sampling
 
     def __iter__(self) -> Iterator[Frames]:
-        path, stride, fps = self.item.path, self._stride, self._fps
         try:
-            reader = iter_video(path, stride=stride, fps=fps, chunk_frames=_CHUNK_FRAMES)
+            reader = iter_video(
+                self.item.path,
+                stride=self._sampling.stride,
+                fps=self._sampling.fps,
+                chunk_frames=_CHUNK_FRAMES,
+            )
             if reader.identity != self.item.identity:
                 raise VideoError("the file changed after extraction had begun; extract again")
             yield from reader

@@ -19,9 +19,9 @@ from actiondiff.backbones.base import Backbone, BackboneOptions, load_backbone, 
 from actiondiff.errors import StoreError, UsageError
 from actiondiff.extraction.local import Extraction
 from actiondiff.extraction.plan import Item
-from actiondiff.extraction.worker import Progress, work
+from actiondiff.extraction.worker import work
 from actiondiff.features.store import FeatureStore
-from actiondiff.types import FeatureKey
+from actiondiff.types import JSON, FeatureKey, Progress, Sampling
 
 __all__ = ["Job", "Part", "Pool", "WorkerDiedError", "do_part", "part_from_json", "part_to_json", "schedule"]
 
@@ -46,8 +46,7 @@ class Job:
         backbone: Name of the backbone.
         weights: Its checkpoint.
         options: Its options in force, as JSON values; the device is each worker's own.
-        stride: As in `iter_video`.
-        fps: As in `iter_video`.
+        sampling: Which frames are read, as a store's settings record it.
         decode_threads: As of `work`.
         keep_latents: As of `work`.
     """
@@ -56,8 +55,7 @@ class Job:
     backbone: str
     weights: str | None
     options: dict[str, Any]
-    stride: int | None
-    fps: float | None
+    sampling: dict[str, JSON]
     decode_threads: int | None = None
     keep_latents: bool = False
 
@@ -82,8 +80,7 @@ class Job:
             backbone=name,
             weights=str(Path(weights).absolute()) if weights and Path(weights).exists() else weights,
             options=backbone.options.model_dump(mode="json", exclude_none=True),
-            stride=extraction.stride,
-            fps=extraction.fps,
+            sampling=extraction.sampling.settings,
             decode_threads=extraction.decode_threads,
             keep_latents=extraction.keep_latents,
         )
@@ -183,8 +180,7 @@ def do_part(job: str, items: Sequence[Item]) -> None:
             store,
             backbone,
             todo,
-            stride=told.stride,
-            fps=told.fps,
+            sampling=Sampling.from_settings(told.sampling),
             decode_threads=told.decode_threads,
             keep_latents=told.keep_latents,
         )

@@ -27,8 +27,8 @@ from actiondiff.extraction.cluster import (
     schedule,
 )
 from actiondiff.extraction.local import Do, Extraction
-from actiondiff.extraction.worker import Progress
 from actiondiff.features.store import FeatureStore
+from actiondiff.types import Progress
 
 __all__ = ["DevicePool", "device_names", "on_devices", "serve"]
 

@@ -20,10 +20,9 @@ from actiondiff.extraction.plan import (
     make_plan,
     name_videos,
 )
-from actiondiff.extraction.worker import Progress, WindowProgress, work
+from actiondiff.extraction.worker import WindowProgress, work
 from actiondiff.features.store import FORMAT, FeatureStore, StoreDtype
-from actiondiff.types import JSON
-from actiondiff.video.sampling import Sampler
+from actiondiff.types import DEFAULT_STRIDE, JSON, Progress, Sampling
 
 __all__ = [
     "Do",
@@ -73,8 +72,7 @@ class Extraction:
         root: The folder that names are relative to.
         settings: The store's.
         backbone: The network.
-        stride: Every stride-th frame is taken; None if `fps` is given.
-        fps: Frames are taken at this rate.
+        sampling: Which frames of the videos are read.
         plan: What is to be done.
         decode_threads: How many videos are read at a time; None for the default.
         keep_latents: Whether to store what windows are encoded to, too.
@@ -84,8 +82,7 @@ class Extraction:
     root: Path
     settings: Mapping[str, JSON]
     backbone: Backbone
-    stride: int | None
-    fps: float | None
+    sampling: Sampling
     plan: Plan
     decode_threads: int | None = None
     keep_latents: bool = False
@@ -94,8 +91,7 @@ class Extraction:
         """About how much it takes, as far as headers tell."""
         return estimate(
             self.plan,
-            stride=self.stride,
-            fps=self.fps,
+            sampling=self.sampling,
             window=int(self.backbone.options.window or 1),
             store=_open(self.folder),
             tubelet=self.backbone.tubelet,
@@ -167,8 +163,7 @@ def _do_here(
         store,
         extraction.backbone,
         extraction.plan.todo,
-        stride=extraction.stride,
-        fps=extraction.fps,
+        sampling=extraction.sampling,
         decode_threads=extraction.decode_threads,
         keep_latents=extraction.keep_latents,
         progress=progress,
@@ -189,7 +184,7 @@ def extract_features(
     ray_address: str | None = None,
     workers: int | None = None,
     root: StrPath | None = None,
-    stride: int | None = 4,
+    stride: int | None = DEFAULT_STRIDE,
     fps: float | None = None,
     store_dtype: StoreDtype = "float32",
     shard: tuple[int, int] | None = None,
@@ -277,7 +272,7 @@ def plan_extraction(
     timesteps: Sequence[int] | None = None,
     layers: Sequence[int | str] | Literal["all"] | None = None,
     root: StrPath | None = None,
-    stride: int | None = 4,
+    stride: int | None = DEFAULT_STRIDE,
     fps: float | None = None,
     store_dtype: StoreDtype = "float32",
     shard: tuple[int, int] | None = None,
@@ -305,12 +300,11 @@ def plan_extraction(
         raise UsageError(f"{network.spec.name} has no latents to keep; leave out keep_latents.")
     if decode_threads is not None and decode_threads < 0:
         raise UsageError(f"decode_threads cannot be negative; got {decode_threads}.")
-    stride = stride if fps is None else None
-    Sampler(stride=stride, fps=fps, start_seconds=None, end_seconds=None)  # checks them
+    sampling = Sampling.of(stride, fps)
     settings: dict[str, JSON] = {
         "format": FORMAT,
         "backbone": network.settings,
-        "sampling": {"stride": stride} if fps is None else {"fps": float(fps)},
+        "sampling": sampling.settings,
         "store_dtype": store_dtype,
     }
     folder = Path(store)
@@ -329,7 +323,7 @@ def plan_extraction(
         encoded_type=network.encoded_type if isinstance(network, TwoStage) else None,
     )
     return Extraction(
-        folder, base, settings, network, stride, fps, plan, decode_threads, keep_latents=keep_latents
+        folder, base, settings, network, sampling, plan, decode_threads, keep_latents=keep_latents
     )
 
 

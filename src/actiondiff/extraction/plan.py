@@ -14,7 +14,7 @@ from actiondiff.datasets.table import read_table
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.features.store import FeatureStore
 from actiondiff.provenance import sha256_of_file
-from actiondiff.types import Example, FeatureKey
+from actiondiff.types import Example, FeatureKey, Sampling
 from actiondiff.video.probe import find_videos, probe
 
 if TYPE_CHECKING:
@@ -204,8 +204,7 @@ def make_plan(
 def estimate(
     plan: Plan,
     *,
-    stride: int | None,
-    fps: float | None,
+    sampling: Sampling,
     window: int,
     store: FeatureStore | None,
     tubelet: int = 1,
@@ -215,8 +214,7 @@ def estimate(
 
     Args:
         plan: What is to be done.
-        stride: As in `iter_video`.
-        fps: As in `iter_video`.
+        sampling: Which frames are read.
         window: Frames a window.
         store: Where features are to be.
         tubelet: Frames a token.
@@ -226,7 +224,7 @@ def estimate(
     video_seconds = 0.0
     known = _widths(store) if widths is None else {key.layer: width for key, width in widths.items()}
     for item in plan.todo:
-        count, seconds = _length(item, store, stride, fps, tubelet)
+        count, seconds = _length(item, store, sampling, tubelet)
         if count is None:
             num_unknown += 1
             continue
@@ -283,7 +281,7 @@ def _common(paths: list[Path]) -> Path:
 
 
 def _length(
-    item: Item, store: FeatureStore | None, stride: int | None, fps: float | None, tubelet: int
+    item: Item, store: FeatureStore | None, sampling: Sampling, tubelet: int
 ) -> tuple[int | None, float]:
     """Sampled frames of a video and its seconds, as the store or its header tells; None if neither does."""
     row = store.row(item.videos[0]) if store else None
@@ -298,8 +296,9 @@ def _length(
     seconds = seconds or (frames / rate if frames and rate else 0.0)
     if stored or not frames:
         return stored, seconds
-    if stride:
-        return math.ceil(frames / stride), seconds
+    if sampling.stride:
+        return math.ceil(frames / sampling.stride), seconds
+    fps = sampling.fps
     return (min(frames, math.ceil(seconds * fps)) if seconds and fps else None), seconds
 
 

@@ -139,8 +139,7 @@ def _groups(extraction: Extraction) -> list[_Group]:
         window = count_window(backbone.spec, backbone.options, keys or _usual(extraction))
         cost = estimate(
             replace(extraction.plan, todo=tuple(items)),
-            stride=extraction.stride,
-            fps=extraction.fps,
+            sampling=extraction.sampling,
             window=int(backbone.options.window or 1),
             store=store,
             tubelet=backbone.tubelet,
@@ -179,7 +178,7 @@ def _time(extraction: Extraction, keys: Sequence[FeatureKey]) -> Timing | None:
     on_gpu = backbone.options.device.startswith("cuda")
     for item in extraction.plan.todo:
         start = time.perf_counter()
-        clip = Clip(item, extraction.stride, extraction.fps)
+        clip = Clip(item, extraction.sampling)
         found = next(iter_windows(clip, length=length, padding=padding), None)
         if found is None:
             continue
@@ -233,10 +232,10 @@ def _alternatives(extraction: Extraction, asked: _Group) -> tuple[Alternative, .
             continue
         if counted:
             found.append(Alternative(flags, counted.flop / whole, same_store=False))
-    if extraction.stride:
-        found.append(Alternative(f"--stride {2 * extraction.stride}", 0.5, same_store=False))
-    elif extraction.fps:
-        found.append(Alternative(f"--fps {extraction.fps / 2:g}", 0.5, same_store=False))
+    if extraction.sampling.stride:
+        found.append(Alternative(f"--stride {2 * extraction.sampling.stride}", 0.5, same_store=False))
+    elif extraction.sampling.fps:
+        found.append(Alternative(f"--fps {extraction.sampling.fps / 2:g}", 0.5, same_store=False))
     return tuple(found)
 
 

@@ -24,12 +24,10 @@ from actiondiff.extraction.clips import Clip, KeptClip
 from actiondiff.extraction.plan import Item
 from actiondiff.features.latent_file import LatentWriter
 from actiondiff.features.store import FeatureStore
-from actiondiff.types import FeatureKey, Features
+from actiondiff.types import FeatureKey, Features, Progress, Sampling
 
-__all__ = ["Progress", "WindowProgress", "work"]
+__all__ = ["WindowProgress", "work"]
 
-Progress: TypeAlias = Callable[[int, int, str], None]
-"""`progress(done, total, video)` is called after each content is stored; `video` is its first name."""
 WindowProgress: TypeAlias = Callable[[int], None]
 """Told how many windows passed the backbone, after each batch."""
 
@@ -43,8 +41,7 @@ def work(
     backbone: Backbone,
     items: Sequence[Item],
     *,
-    stride: int | None,
-    fps: float | None,
+    sampling: Sampling,
     decode_threads: int | None = None,
     keep_latents: bool = False,
     progress: Progress | None = None,
@@ -56,26 +53,25 @@ def work(
         store: Where to. Latents that it holds are used in place of videos.
         backbone: The frozen network.
         items: What to do, in any order; those that lack the same keys share batches.
-        stride: As in `iter_video`.
-        fps: As in `iter_video`.
+        sampling: Which frames are read.
         decode_threads: How many videos are read at a time, ahead of the backbone; 0 for none ahead, None for
             as many as there are cores, up to four.
         keep_latents: Whether to store what windows are encoded to, too.
-        progress: See `Progress`.
+        progress: Called after each content is stored, with its first name.
         on_windows: See `WindowProgress`.
 
     Raises:
         OSError: If the store cannot be written.
     """
     threads = min(_MOST_DECODE_THREADS, os.cpu_count() or 1) if decode_threads is None else decode_threads
-    kept, clips = _sources(store, backbone, items, stride, fps)
+    kept, clips = _sources(store, backbone, items, sampling)
     with _Writer(len(items), progress) as writer:
         for keys, encoded in _by_keys(kept):
             for stored, features in run_as_completed(
                 backbone, encoded, keys, decode_threads=min(threads, len(encoded)), progress=on_windows
             ):
                 if stored.problem:  # the stored windows are damaged: back to the video
-                    clips.append(Clip(stored.item, stride, fps))
+                    clips.append(Clip(stored.item, sampling))
                 else:
                     writer.put(partial(_keep, store, stored, features), stored.item)
         for keys, videos in _by_keys(clips):
@@ -95,7 +91,7 @@ def work(
 
 
 def _sources(
-    store: FeatureStore, backbone: Backbone, items: Sequence[Item], stride: int | None, fps: float | None
+    store: FeatureStore, backbone: Backbone, items: Sequence[Item], sampling: Sampling
 ) -> tuple[list[KeptClip], list[Clip]]:
     """Latents where the store has what it takes, videos for the rest."""
     kept: list[KeptClip] = []
@@ -106,7 +102,7 @@ def _sources(
             if latents and latents.suffice_for(item.keys, backbone.encoded_type):
                 kept.append(KeptClip(item, latents, backbone.encoded_type))
                 continue
-        clips.append(Clip(item, stride, fps))
+        clips.append(Clip(item, sampling))
     return kept, clips
 
 

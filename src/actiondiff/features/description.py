@@ -9,7 +9,14 @@ from typing import Literal, TypeAlias, get_args
 
 from actiondiff.errors import SettingsMismatchError, StoreError, UsageError
 from actiondiff.features.manifest import locked
-from actiondiff.provenance import canonical_json, differences, environment, fingerprint, write_text
+from actiondiff.provenance import (
+    canonical_json,
+    check_own_folder,
+    differences,
+    environment,
+    fingerprint,
+    write_text,
+)
 from actiondiff.types import JSON
 
 __all__ = [
@@ -49,14 +56,7 @@ def has_store(folder: Path) -> bool:
     Raises:
         StoreError: If it holds something else.
     """
-    if folder.exists() and not folder.is_dir():
-        raise StoreError(f"{folder} is a file; a feature store is a folder. Give another path.")
-    names = [item.name for item in folder.iterdir()] if folder.is_dir() else []
-    if _NAME in names:
-        return True
-    if any(not name.startswith(".") for name in names):
-        raise StoreError(f"{folder} is neither empty nor a feature store (no {_NAME}). Give a new folder.")
-    return False
+    return _NAME in check_own_folder(folder, "feature store", [_NAME], error=StoreError)
 
 
 def check_settings(stored: Mapping[str, JSON], asked: Mapping[str, JSON], folder: Path) -> None:

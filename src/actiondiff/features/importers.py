@@ -11,7 +11,7 @@ import numpy as np
 
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.features.store import FORMAT, FeatureStore
-from actiondiff.types import JSON, Array, FeatureKey, Features
+from actiondiff.types import DEFAULT_STRIDE, JSON, Array, FeatureKey, Features
 
 __all__ = ["ImportSummary", "import_features"]
 
@@ -41,7 +41,7 @@ def import_features(
     layout: Literal["released"] = "released",
     backbone: str = "svd-xt",
     timestep: int = 20,
-    stride: int = 4,
+    stride: int = DEFAULT_STRIDE,
     offset: int = 0,
     frame_rate: float | None = None,
     video_suffix: str = ".mp4",

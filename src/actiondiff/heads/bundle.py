@@ -20,7 +20,7 @@ from actiondiff.heads.inputs import Head
 from actiondiff.heads.options import HeadOptions
 from actiondiff.heads.predict import Activation
 from actiondiff.provenance import atomic_path, write_text
-from actiondiff.types import FeatureKey
+from actiondiff.types import FeatureKey, Sampling
 
 __all__ = ["CONFIG", "FORMAT", "WEIGHTS", "ModelConfig", "load_bundle", "read_config", "save_bundle"]
 
@@ -97,10 +97,9 @@ class ModelConfig(BaseModel):
         return [FeatureKey.parse(key) for key in self.keys]
 
     @property
-    def sampling(self) -> Mapping[str, Any]:
+    def sampling(self) -> Sampling:
         """Which frames of a video the features were made from."""
-        sampling: Mapping[str, Any] = self.features["sampling"]
-        return sampling
+        return Sampling.from_settings(self.features["sampling"])
 
     @property
     def store_dtype(self) -> str:

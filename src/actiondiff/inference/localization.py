@@ -21,8 +21,8 @@ from actiondiff.heads.inputs import Head
 from actiondiff.inference.options import LocalizationOptions
 from actiondiff.inference.places import PlaceTokens, cell_tokens, patch_pixels, patch_tokens
 from actiondiff.inference.timeline import span_and_step, span_scores
-from actiondiff.types import Array, DecodeReport
-from actiondiff.video.opening import Progress, Video, picture_size
+from actiondiff.types import Array, DecodeReport, Progress
+from actiondiff.video.opening import Video, picture_size
 
 __all__ = ["Heatmap", "LocalizationOptions", "make_heatmap"]
 
@@ -107,7 +107,7 @@ def make_heatmap(
         action: One of the labels.
         options: How.
         resized: Gives the backbone for pictures of another height and width, for patches in their own size.
-        progress: Told the share that is done.
+        progress: Called as the video is read.
 
     Raises:
         UnknownNameError: If the model does not know the action.

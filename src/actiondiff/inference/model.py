@@ -18,8 +18,8 @@ from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import predict_probabilities, split_spans
 from actiondiff.inference.localization import Heatmap, LocalizationOptions, make_heatmap
 from actiondiff.inference.timeline import Timeline, TimelineOptions, make_timeline
-from actiondiff.types import DecodeReport, Features, Frames, Prediction
-from actiondiff.video.opening import Progress, Reading, Video, read_chunks
+from actiondiff.types import DecodeReport, Features, Frames, Prediction, Progress
+from actiondiff.video.opening import Reading, Video, read_chunks
 
 __all__ = ["BEST", "CARD", "ActionDiff", "find_run"]
 
@@ -133,7 +133,7 @@ class ActionDiff:
 
         Args:
             video: A file, sampled as the training features were; or frames, taken as they are.
-            progress: Told the share that is done.
+            progress: Called with the frames that are read.
 
         Raises:
             VideoError: If no frame of the file decodes.
@@ -150,7 +150,7 @@ class ActionDiff:
 
         Args:
             video: A file, sampled as the training features were; or frames, taken as they are.
-            progress: Told the share that is done.
+            progress: Called with the frames that are read.
 
         Raises:
             VideoError: If no frame of the file decodes.
@@ -180,7 +180,7 @@ class ActionDiff:
         Args:
             video: A file, sampled as the training features were; or frames with their times.
             options: Those that are set count before the model's own.
-            progress: Told the share that is done.
+            progress: Called with the frames that are read.
 
         Raises:
             VideoError: If no frame of the file decodes.
@@ -203,7 +203,7 @@ class ActionDiff:
             video: A file, sampled as the training features were; or frames, taken as they are.
             action: One of the labels.
             options: How.
-            progress: Told the share that is done.
+            progress: Called with the frames that are read.
 
         Raises:
             UnknownNameError: If the model does not know the action.

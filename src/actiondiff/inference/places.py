@@ -1,8 +1,7 @@
 """Features of places in a video: of cells of a layer's map, or of patches that are videos of their own."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +12,17 @@ from actiondiff.backbones.base import Backbone
 from actiondiff.backbones.engine.run import run
 from actiondiff.backbones.engine.windows import FrameSequence
 from actiondiff.errors import UsageError, VideoError
-from actiondiff.types import Array, DecodeReport, FeatureKey, Features, Frames
-from actiondiff.video.opening import Progress, Reading, Video, picture_size, read_chunks
+from actiondiff.types import (
+    Array,
+    DecodeReport,
+    FeatureKey,
+    Features,
+    Frames,
+    Progress,
+    Sampling,
+    part_of_progress,
+)
+from actiondiff.video.opening import Reading, Video, picture_size, read_chunks
 
 __all__ = ["PlaceTokens", "cell_tokens", "patch_pixels", "patch_tokens"]
 
@@ -50,7 +58,7 @@ def cell_tokens(
     backbone: Backbone,
     keys: Sequence[FeatureKey],
     video: Video,
-    sampling: Mapping[str, Any],
+    sampling: Sampling,
     grid: tuple[int, int],
     *,
     progress: Progress | None = None,
@@ -64,9 +72,9 @@ def cell_tokens(
         backbone: The frozen network.
         keys: Features; several stand side by side in a token.
         video: A file or frames.
-        sampling: As in the settings of stored features.
+        sampling: Which frames of a file are read.
         grid: Rows and columns, 2 at least.
-        progress: Told the share that is done.
+        progress: Called as the video is read.
 
     Raises:
         VideoError: If no frame decodes.
@@ -103,7 +111,7 @@ def patch_tokens(
     backbone: Backbone,
     keys: Sequence[FeatureKey],
     video: Video,
-    sampling: Mapping[str, Any],
+    sampling: Sampling,
     grid: tuple[int, int],
     *,
     overlap: float = 0.0,
@@ -120,14 +128,18 @@ def patch_tokens(
         sampling: See `cell_tokens`.
         grid: Rows and columns of patches.
         overlap: Share of a patch that the next one has, too.
-        progress: Told the share that is done.
+        progress: Called as the video is read.
 
     Raises:
         VideoError: If no frame decodes.
     """
     places = list(np.ndindex(*grid))
     readings = [
-        read_chunks(video, sampling, progress=_part(progress, number, len(places)))
+        read_chunks(
+            video,
+            sampling,
+            progress=part_of_progress(progress, number / len(places), (number + 1) / len(places)),
+        )
         for number in range(len(places))
     ]
     patches = [
@@ -205,13 +217,6 @@ def _cut(
 def _middles(count: int, overlap: float, length: int) -> Shares:
     spans = [patch_pixels(number, count, overlap, length) for number in range(count)]
     return np.array([(span.start + span.stop) / 2 / length for span in spans])
-
-
-def _part(progress: Progress | None, number: int, count: int) -> Progress | None:
-    """Progress of one of several equal parts."""
-    if progress is None:
-        return None
-    return lambda share: progress((number + share) / count)
 
 
 def _padding(parts: Sequence[Features]) -> float:

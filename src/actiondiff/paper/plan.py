@@ -259,7 +259,7 @@ def _estimate_store(work: StoreWork, folder: Path) -> StoreEstimate:
     plan = make_plan(names, work.keys, store=store)
     spec, chosen = find_spec(work.extraction.backbone), work.extraction
     window = chosen.window or spec.defaults.get("window", 1)
-    cost = estimate(plan, stride=chosen.stride, fps=chosen.fps, window=window, store=store)
+    cost = estimate(plan, sampling=chosen.sampling, window=window, store=store)
     # One pass gives all features: the encoders run once, the U-Net once per timestep.
     per_frame = teraflop_per_frame(chosen, work.keys)
     return StoreEstimate(

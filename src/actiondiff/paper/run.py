@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +33,9 @@ from actiondiff.paper.results import REPRODUCTION, Reproduction, write_reproduct
 from actiondiff.paper.stand_in import draw_clips, stand_in_grid, stand_in_tables
 from actiondiff.paper.summary import summarise
 from actiondiff.paper.verdicts import SweptStudy
-from actiondiff.provenance import environment
+from actiondiff.provenance import check_own_folder, environment
 from actiondiff.report.html import write_page
+from actiondiff.types import Progress
 
 __all__ = ["plan_reproduction", "reproduce"]
 
@@ -102,7 +103,7 @@ def reproduce(
     weights: Mapping[str, str] | None = None,
     jobs: int = 1,
     device: str = "auto",
-    progress: Callable[[str], None] = lambda line: None,
+    progress: Progress = lambda done, total, what: None,
 ) -> Reproduction:
     """Run a planned reproduction; features and runs that exist already are used again.
 
@@ -119,18 +120,21 @@ def reproduce(
         UsageError: If no study can be run.
     """
     folder = Path(out)
-    _check_folder(folder)
+    check_own_folder(
+        folder, "reproduction", [REPRODUCTION, "features", "stand-in"], error=RunError, option="--out"
+    )
     seconds: dict[str, float] = {}
     # A stand-in's clips do not exist yet.
     with _timed(seconds, "draw"):
         if plan.stand_in:
-            progress("drawing stand-in clips")
+            progress(0, 0, "drawing stand-in clips")
             draw_clips(plan.tables)
     # A backbone without weights leaves out its studies; the others are run.
     left_out, costs = dict(plan.left_out), {}
     with _timed(seconds, "extract"):
-        for work in plan.stores:
-            progress(f"extracting {describe(work.extraction)} of {len(work.examples)} clips")
+        for number, work in enumerate(plan.stores):
+            line = f"extracting {describe(work.extraction)} of {len(work.examples)} clips"
+            progress(number, len(plan.stores), line)
             try:
                 costs[work] = _extract(work, folder, (weights or {}).get(work.extraction.backbone), device)
             except WeightsError as error:
@@ -149,7 +153,7 @@ def reproduce(
         raise UsageError(f"no study of {plan.target} could be run: {next(iter(left_out.values()))}")
     # Controls belong to stand-ins: they show that the small studies learn from their labels.
     with _timed(seconds, "judge"):
-        progress("judging the claims")
+        progress(0, 0, "judging the claims")
         controls = run_controls(plan, swept, folder) if plan.stand_in else []
         results = summarise(plan, swept, costs, controls, left_out)
     results = results.model_copy(update={"seconds": seconds, "environment": environment()})
@@ -174,14 +178,14 @@ def _extract(work: StoreWork, folder: Path, weights: str | None, device: str) ->
     for taps, timesteps in timesteps_of.items():
         extract_features(
             list(work.examples), folder / "features" / work.slug, backbone=backbone, timesteps=timesteps,
-            layers=taps, root=work.root, stride=None if work.extraction.fps else work.extraction.stride,
+            layers=taps, root=work.root, stride=work.extraction.stride,
             fps=work.extraction.fps,
         )  # fmt: skip
     return work.cost
 
 
 def _sweep(
-    plan: ReproductionPlan, planned: PlannedSweep, folder: Path, jobs: int, progress: Callable[[str], None]
+    plan: ReproductionPlan, planned: PlannedSweep, folder: Path, jobs: int, progress: Progress
 ) -> SweepResult:
     """Train the studies of one sweep."""
     tree = {"recipe": plan.grid.name, "studies": [cell.name for cell in planned.cells]}
@@ -199,12 +203,6 @@ def _stand_in_size(plan: ReproductionPlan) -> str:
         f"one seed and {epochs} epochs; only a part of each grid and, where clips have several labels, of "
         "the classes. These numbers show that every step runs, and nothing else."
     )
-
-
-def _check_folder(folder: Path) -> None:
-    names = {item.name for item in folder.iterdir()} if folder.is_dir() else set()
-    if folder.is_file() or (names and not names & {REPRODUCTION, "features", "stand-in"}):
-        raise RunError(f"{folder} is neither empty nor a reproduction; give a new folder (--out).")
 
 
 @contextmanager

@@ -19,9 +19,8 @@ from actiondiff.report.figures import heat_strip, scaled
 from actiondiff.report.html import Gallery, Item, Notes, Picture, Section, Text
 from actiondiff.report.overlay import colour_limits, write_strip
 from actiondiff.report.surest import Surest, surest
-from actiondiff.types import Frames
+from actiondiff.types import Frames, Progress, Sampling
 from actiondiff.video.decode import iter_video
-from actiondiff.video.opening import Progress
 
 __all__ = ["FOLDER", "heat_section", "write_heat_strips"]
 
@@ -42,7 +41,7 @@ def write_heat_strips(
         folder: Where `actiondiff predict` wrote; paths of videos are as they were then.
         model: What made the predictions.
         each: Examples a label, at most.
-        progress: Told the share that is done.
+        progress: Called after each example.
 
     Raises:
         RunError: If there is no record of predictions.
@@ -60,7 +59,7 @@ def write_heat_strips(
             raise UsageError(f"the predictions are in {folder}, but without heatmaps: {error}") from None
         rows.append(row | {"picture": f"{name}.png"})
         if progress:
-            progress(number / len(examples))
+            progress(number, len(examples), example.clip.video)
     add_to_record(folder, {"heatmaps": rows})
     return len(rows)
 
@@ -110,12 +109,12 @@ def _search(path: Path, model: ActionDiff, example: Surest) -> dict[str, Any]:
     }
 
 
-def _beginning(clip: Clip, sampling: Mapping[str, Any]) -> Frames:
+def _beginning(clip: Clip, sampling: Sampling) -> Frames:
     """The first sampled frames of a clip, named by its path."""
     reader = iter_video(
         clip.video,
-        stride=sampling.get("stride"),
-        fps=sampling.get("fps"),
+        stride=sampling.stride,
+        fps=sampling.fps,
         start_seconds=clip.start_seconds,
         end_seconds=clip.end_seconds,
         chunk_frames=_MOST_FRAMES,

@@ -2,8 +2,7 @@
 
 import functools
 import os
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import matplotlib
 import matplotlib.font_manager
@@ -16,15 +15,15 @@ from actiondiff.inference.localization import Heatmap
 from actiondiff.provenance import atomic_path
 from actiondiff.report.figures import frame_strip
 from actiondiff.report.html import Picture
-from actiondiff.types import Frames
-from actiondiff.video.opening import Progress, Video, picture_size, read_chunks
+from actiondiff.types import Frames, Progress, Sampling
+from actiondiff.video.opening import Video, picture_size, read_chunks
 from actiondiff.video.probe import probe
 from actiondiff.video.write import write_chunks
 
 __all__ = ["colour_limits", "overlay_strip", "write_overlay", "write_strip"]
 
 Pixels = NDArray[np.uint8]
-_EVERY_FRAME: Mapping[str, Any] = {"stride": 1}
+_EVERY_FRAME = Sampling(stride=1)
 _CHUNK = 16
 _LEAST_HEIGHT, _MOST_HEIGHT = 240, 720
 _BAR = 26  # px below the picture: the action, its colours and what they mean
@@ -51,7 +50,7 @@ def write_overlay(
         heatmap: What to show.
         height_px: Of the pictures; that of the video, within 240 to 720, if None.
         limits: Probabilities without and with full colour; the prior and the map's highest if None.
-        progress: Told the share that is done.
+        progress: Called with the frames that are drawn.
 
     Raises:
         UsageError: If the name is no .mp4, or heights or limits do not fit.

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.provenance import sha256_of_file
-from actiondiff.types import DecodeReport, Frames, Status
+from actiondiff.types import DEFAULT_STRIDE, DecodeReport, Frames, Sampling, Status
 from actiondiff.video.container import Promise, frames, open_video, orientation, promise, survey
 from actiondiff.video.sampling import Clock, Sampler, times_rise
 
@@ -34,7 +34,7 @@ _Shot: TypeAlias = tuple[int, float | None, NDArray[np.uint8]]  # raw index, sec
 def iter_video(
     path: str | os.PathLike[str],
     *,
-    stride: int | None = 4,
+    stride: int | None = DEFAULT_STRIDE,
     fps: float | None = None,
     start_seconds: float | None = None,
     end_seconds: float | None = None,
@@ -66,7 +66,7 @@ def iter_video(
         >>> for chunk in iter_video("clip.mp4", stride=4):  # doctest: +SKIP
         ...     print(chunk.pixels.shape, chunk.seconds)
     """
-    sampler = Sampler(stride=stride, fps=fps, start_seconds=start_seconds, end_seconds=end_seconds)
+    sampler = Sampler(Sampling(stride, fps), start_seconds=start_seconds, end_seconds=end_seconds)
     if chunk_frames < 1:
         raise UsageError(f"chunk_frames must be at least 1; got {chunk_frames}.")
     return VideoReader(path, sampler, chunk_frames)
@@ -75,7 +75,7 @@ def iter_video(
 def read_video(
     path: str | os.PathLike[str],
     *,
-    stride: int | None = 4,
+    stride: int | None = DEFAULT_STRIDE,
     fps: float | None = None,
     start_seconds: float | None = None,
     end_seconds: float | None = None,

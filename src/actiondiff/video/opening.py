@@ -1,19 +1,17 @@
 """A video, whether a file or frames in memory, as chunks of frames that tell how far they have come."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from typing import TypeAlias
 
 from actiondiff.errors import UsageError, VideoError
-from actiondiff.types import DecodeReport, Frames
+from actiondiff.types import DecodeReport, Frames, Progress, Sampling
 from actiondiff.video.decode import VideoReader, iter_video
 from actiondiff.video.probe import probe
 
-__all__ = ["Progress", "Reading", "Video", "picture_size", "read_chunks"]
+__all__ = ["Reading", "Video", "picture_size", "read_chunks"]
 
 Video: TypeAlias = str | os.PathLike[str] | Frames
-Progress: TypeAlias = Callable[[float], None]
-"""Told the share that is done, in [0, 1], as far as the header tells. What it raises ends the work."""
 
 
 class Reading(Iterator[Frames]):
@@ -37,7 +35,8 @@ class Reading(Iterator[Frames]):
     def __next__(self) -> Frames:
         chunk = next(self._source)
         if self._progress:
-            self._progress(min(1.0, int(chunk.frame_index[-1] + 1) / self._total) if self._total else 0.0)
+            done = int(chunk.frame_index[-1]) + 1
+            self._progress(min(done, self._total) if self._total else done, self._total, self.name)
         return chunk
 
 
@@ -52,7 +51,7 @@ class _InMemory(Iterator[Frames]):
 
 def read_chunks(
     video: Video,
-    sampling: Mapping[str, Any],
+    sampling: Sampling,
     *,
     chunk_frames: int = 32,
     progress: Progress | None = None,
@@ -61,9 +60,9 @@ def read_chunks(
 
     Args:
         video: A file; or frames, taken as they are.
-        sampling: `{"stride": 4}` or `{"fps": 5.0}`, as in the settings of stored features.
+        sampling: Which frames of a file are read.
         chunk_frames: Sampled frames a chunk; the last may have fewer.
-        progress: Told after each chunk.
+        progress: Called after each chunk with the raw frames read, and those that the header promises.
 
     Raises:
         VideoError: If there is no such file.
@@ -74,8 +73,7 @@ def read_chunks(
             raise UsageError("no frames to look at: got 0.")
         last = int(video.frame_index[-1]) + 1
         return Reading(video.identity, _InMemory(video, chunk_frames), last, progress)
-    stride, fps = sampling.get("stride"), sampling.get("fps")
-    reader = iter_video(video, stride=stride, fps=fps, chunk_frames=chunk_frames)
+    reader = iter_video(video, stride=sampling.stride, fps=sampling.fps, chunk_frames=chunk_frames)
     return Reading(os.fspath(video), reader, _promised(video) if progress else 0, progress)
 
 

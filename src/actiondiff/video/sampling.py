@@ -8,6 +8,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from actiondiff.errors import UsageError, VideoError
+from actiondiff.types import Sampling
 from actiondiff.video.container import average_rate, frames, open_video
 
 __all__ = ["Clock", "Sampler", "times_rise"]
@@ -88,36 +89,26 @@ class Clock:
 
 
 class Sampler:
-    """Which of a video's frames are kept; see `iter_video` for the arguments.
+    """Decides frame by frame which frames of a video, or of a span of it, are kept.
+
+    Args:
+        sampling: Every stride-th frame, or frames at a fixed rate.
+        start_seconds: First time of the span, inclusive; None for the beginning of the video.
+        end_seconds: End of the span, exclusive; None for the end of the video.
 
     Raises:
-        UsageError: If not exactly one of stride and fps is given, or a number is out of range.
+        UsageError: If the span is empty or starts before 0.
     """
 
-    def __init__(
-        self,
-        *,
-        stride: int | None,
-        fps: float | None,
-        start_seconds: float | None,
-        end_seconds: float | None,
-    ) -> None:
-        if (stride is None) == (fps is None):
-            raise UsageError(
-                f"give either stride or fps and set the other to None; got stride={stride}, fps={fps}."
-            )
-        if stride is not None and (stride != int(stride) or stride < 1):
-            raise UsageError(f"stride is a whole number of raw frames from 1; got {stride}.")
-        if fps is not None and not 0 < fps < math.inf:
-            raise UsageError(f"fps is a number of frames a second above 0; got {fps}.")
+    def __init__(self, sampling: Sampling, *, start_seconds: float | None, end_seconds: float | None) -> None:
         start = 0.0 if start_seconds is None else start_seconds
         end = math.inf if end_seconds is None else end_seconds
         if not 0 <= start < end:
             raise UsageError(
                 f"a span needs 0 <= start_seconds < end_seconds; got {start_seconds} to {end_seconds}."
             )
-        self._stride, self._fps, self._start, self._end = stride, fps, start, end
-        self._needs_times = fps is not None or start > 0 or end < math.inf
+        self._stride, self._fps, self._start, self._end = sampling.stride, sampling.fps, start, end
+        self._needs_times = sampling.fps is not None or start > 0 or end < math.inf
         self._num_in_span = 0
         self._origin: float | None = None  # time of the span's first frame
         self._next_tick = 0

@@ -42,22 +42,22 @@ def test_a_new_video_takes_the_place_of_the_last(tmp_path):
 def test_leaving_removes_files_and_stops_work(tmp_path):
     desk = Desk(tmp_path)
     visit = desk.visit("a")
-    told = visit.begin(lambda share: None)
-    told(0.1)
+    told = visit.begin(lambda done, total, what: None)
+    told(1, 10, "")
     desk.leave("a")
     assert visit.is_over
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(Stopped):
-        told(0.2)
+        told(2, 10, "")
 
 
 def test_stopping_ends_the_work_of_before_only(tmp_path):
     visit = Desk(tmp_path).visit("a")
     shares = []
-    old = visit.begin(shares.append)
+    old = visit.begin(lambda done, total, what: shares.append(done / total))
     visit.stop()
-    new = visit.begin(shares.append)
-    new(0.5)
+    new = visit.begin(lambda done, total, what: shares.append(done / total))
+    new(1, 2, "")
     with pytest.raises(Stopped):
-        old(0.9)
+        old(9, 10, "")
     assert shares == [0.5]

@@ -182,7 +182,7 @@ def test_one_tensor_at_a_time(original, tmp_path, monkeypatch):
 
     sizes: list[int] = []
 
-    def progress(done: int, total: int) -> None:
+    def progress(done: int, total: int, what: str) -> None:
         (aside,) = (path for path in tmp_path.iterdir() if path.name.endswith(".part"))
         sizes.append(sum(file.stat().st_size for file in aside.glob("*/*.safetensors")))
         assert 0 < done <= total

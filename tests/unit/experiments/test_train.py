@@ -202,7 +202,7 @@ def test_a_run_cut_short_goes_on(made):
 
     lines = []
 
-    def kill(line):
+    def kill(done, total, line):
         lines.append(line)
         if len(lines) == 3:
             raise Killed
@@ -213,8 +213,16 @@ def test_a_run_cut_short_goes_on(made):
     with pytest.raises(RunError, match="no trained model"):
         study.evaluate(folder / "cut", store, labelled)
     after = []
-    study.train(store, labelled, out=folder / "cut", recipe=recipe(), progress=after.append)
-    whole = study.train(store, labelled, out=folder / "whole", recipe=recipe(), progress=lambda line: None)
+    study.train(
+        store,
+        labelled,
+        out=folder / "cut",
+        recipe=recipe(),
+        progress=lambda done, total, line: after.append(line),
+    )
+    whole = study.train(
+        store, labelled, out=folder / "whole", recipe=recipe(), progress=lambda done, total, line: None
+    )
     assert len(after) < 6
     assert (folder / "cut/model.safetensors").read_bytes() == (
         whole.folder / "model.safetensors"

@@ -13,11 +13,11 @@ from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.options import HeadOptions
 from actiondiff.inference.localization import Heatmap, LocalizationOptions, make_heatmap
 from actiondiff.inference.places import cell_tokens, patch_pixels, patch_tokens
-from actiondiff.types import FeatureKey
+from actiondiff.types import FeatureKey, Sampling
 from actiondiff.video.write import write_video
 
 KEY = FeatureKey.of(20, "layer3")
-SAMPLING = {"stride": 2}
+SAMPLING = Sampling(stride=2)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def colours():
         keys=["t0.layer1"],
         backbone={},
         feature_fingerprint="0",
-        features={"store_dtype": "float32", "sampling": SAMPLING},
+        features={"store_dtype": "float32", "sampling": SAMPLING.settings},
         train_label_counts=[3, 1],
         span_tokens=3,
     )
@@ -81,7 +81,7 @@ def test_cells_of_a_backbone_that_crops_lie_within_what_it_sees(halves):
     spec = spec.model_copy(update={"architecture": {"encoder": encoder}})
     options = BackboneOptions(height=32, width=32, fit="crop", device="cpu")
     backbone = build_backbone(spec, options)
-    found = cell_tokens(backbone, [FeatureKey.of(0, "layer1")], halves, {"stride": 11}, (2, 3))
+    found = cell_tokens(backbone, [FeatureKey.of(0, "layer1")], halves, Sampling(stride=11), (2, 3))
     assert found.rows.tolist() == [0.25, 0.75]
     assert found.columns == pytest.approx([0.2 + 0.6 * 0.25, 0.5, 0.8 - 0.6 * 0.25])
 
@@ -161,14 +161,22 @@ def test_progress_rises_to_one_and_may_stop_the_work(backbone, colours, halves, 
     _, _, config = colours
     head = build_head(HeadOptions(name="mean-linear", max_tokens=9), 32, 2).eval()
     config = config.replaced(keys=[str(KEY)])
-    told = []
+    shares = []
     options = LocalizationOptions(method=method, rows=2, columns=2)
-    make_heatmap(backbone, head, config, halves, "dark", options=options, progress=told.append)
-    assert told == sorted(told)
-    assert 0.9 < told[-1] <= 1  # the last sampled frame is one before the last
-    assert len(told) > 1
+    make_heatmap(
+        backbone,
+        head,
+        config,
+        halves,
+        "dark",
+        options=options,
+        progress=lambda done, total, what: shares.append(done / total),
+    )
+    assert shares == sorted(shares)
+    assert 0.9 < shares[-1] <= 1  # the last sampled frame is one before the last
+    assert len(shares) > 1
 
-    def stop(share):
+    def stop(done, total, what):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

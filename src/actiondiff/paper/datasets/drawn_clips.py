@@ -9,10 +9,9 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +23,11 @@ from actiondiff.datasets.base import Table, value_of
 from actiondiff.datasets.files import STAND_IN_MARKER
 from actiondiff.errors import UsageError
 from actiondiff.provenance import write_text
-from actiondiff.types import Example
+from actiondiff.types import Example, Progress
 from actiondiff.video.write import write_video
 
 __all__ = ["choose_clips", "write_stand_in"]
 
-Progress: TypeAlias = Callable[[int, int, str], None]
-"""`progress(done, total, video)` is called after each video."""
 
 _LABEL_FRAMES = 32  # what each class of a clip is shown for
 _DOMAINS = ("viewpoint", "dataset", "animal_type")  # columns that change what a clip looks like
