@@ -9,7 +9,7 @@ import platform
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,6 +22,7 @@ __all__ = [
     "atomic_path",
     "canonical_json",
     "check_own_folder",
+    "csv_text",
     "differences",
     "environment",
     "fault_point",
@@ -29,6 +30,7 @@ __all__ = [
     "fsync_folder",
     "json_values",
     "sha256_of_file",
+    "write_csv",
     "write_text",
 ]
 
@@ -176,6 +178,39 @@ def write_text(target: str | os.PathLike[str], text: str) -> None:
     """Write a text file, in UTF-8, whole or not at all (see `atomic_path`)."""
     with atomic_path(target) as aside:
         aside.write_text(text, "utf-8")
+
+
+def write_csv(
+    target: str | os.PathLike[str],
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, object] | Sequence[object]],
+    *,
+    line_end: str = "\n",
+) -> None:
+    """Write a CSV file in UTF-8, whole or not at all; see `csv_text` for the arguments."""
+    with atomic_path(target) as aside:
+        aside.write_text(csv_text(columns, rows, line_end=line_end), "utf-8", newline="")
+
+
+def csv_text(
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, object] | Sequence[object]],
+    *,
+    line_end: str = "\n",
+) -> str:
+    """A table as CSV: a header and one line per row.
+
+    Args:
+        columns: Names of the columns.
+        rows: Each row's values in the order of the columns, or by name: a missing name or None leaves the
+            cell empty, and names that are no column are ignored. Numbers are written as Python prints them.
+        line_end: What ends each line.
+    """
+    import pandas as pd  # not at module level: most users of this module write no table
+
+    frame = pd.DataFrame(list(rows), columns=list(columns), dtype=object)
+    text: str = frame.to_csv(index=False, lineterminator=line_end)
+    return text
 
 
 def fault_point(name: str) -> None:

@@ -1,9 +1,8 @@
 """Clips of the procedural world as a dataset on disk: videos, a table of labels, boxes, and their making."""
 
-import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -28,7 +27,7 @@ from actiondiff.builtin.world.world import (
     world_hash,
 )
 from actiondiff.errors import UsageError
-from actiondiff.provenance import atomic_path, environment, write_text
+from actiondiff.provenance import environment, write_csv, write_text
 from actiondiff.types import Progress
 from actiondiff.video.write import write_video
 
@@ -126,14 +125,14 @@ def write_menagerie(
         boxes += _box_rows(item.video, rendered)
         if progress:
             progress(done, len(clips) + len(videos), item.video)
-    _write_csv(folder / "boxes.csv", BOX_COLUMNS, boxes)
+    write_csv(folder / "boxes.csv", BOX_COLUMNS, boxes)
     if videos:
-        _write_csv(folder / "long.csv", LONG_COLUMNS, _rows(videos))
+        write_csv(folder / "long.csv", LONG_COLUMNS, _rows(videos))
     _write_world(
         folder / "world.json", counts, seed=seed, targets=targets, num_long=num_long, minutes=minutes
     )
     table = folder / "table.csv"
-    _write_csv(table, TABLE_COLUMNS, _rows(clips))
+    write_csv(table, TABLE_COLUMNS, _rows(clips))
     return table
 
 
@@ -193,13 +192,6 @@ def _box_rows(video: str, rendered: RenderedClip) -> list[WorldRow]:
         dict(zip(BOX_COLUMNS, (video, index, *(f"{value:.2f}" for value in box)), strict=True))
         for index, box in enumerate(rendered.boxes.tolist())
     ]
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[WorldRow]) -> None:
-    with atomic_path(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _write_world(

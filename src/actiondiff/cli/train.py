@@ -108,6 +108,7 @@ def evaluate(
     Clips that the model was trained or selected on are left out.
     """
     from actiondiff.experiments import train as study
+    from actiondiff.provenance import write_text
 
     if timeline:
         test_timelines(run, store, table, out, root=root, as_json=as_json)
@@ -117,7 +118,7 @@ def evaluate(
     if out:
         out.mkdir(parents=True, exist_ok=True)
         (out / "metrics.json").write_text(result.metrics.to_json(), "utf-8")
-        result.predictions.to_csv(out / "predictions.csv", index=False)
+        write_text(out / "predictions.csv", result.predictions.to_csv(index=False))
     if as_json:
         typer.echo(result.metrics.to_json())
         return

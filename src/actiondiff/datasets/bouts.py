@@ -1,6 +1,5 @@
 """What a person coded in another program: bouts in media files, and the table of labels they become."""
 
-import csv
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from actiondiff.datasets.files import MediaFinder
 from actiondiff.errors import TableError
-from actiondiff.provenance import atomic_path
+from actiondiff.provenance import write_csv
 
 __all__ = ["CodedBout", "ImportedRows", "locate_in_files", "tabulate", "write_rows"]
 
@@ -150,10 +149,7 @@ def tabulate(
 def write_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, str]]) -> None:
     """Write rows as a table; columns in the order in which they are met."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with atomic_path(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, columns, rows)
 
 
 def _widened(bout: CodedBout, point_seconds: float | None) -> tuple[float, float, CodedBout]:

@@ -1,12 +1,11 @@
 """A table back to a CSV, as `read_table` reads it."""
 
-import csv
 import os
 from pathlib import Path
 
 from actiondiff.datasets.base import Table
 from actiondiff.errors import TableError, UsageError
-from actiondiff.provenance import atomic_path
+from actiondiff.provenance import write_csv
 
 __all__ = ["write_table"]
 
@@ -49,10 +48,7 @@ def write_table(table: Table, path: str | os.PathLike[str]) -> None:
         if any(row.get(name) for row in rows)
     ]
     columns = list(dict.fromkeys(["video", "label", *names]))
-    with atomic_path(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, columns, rows)
 
 
 def _seconds(value: float | None) -> str:

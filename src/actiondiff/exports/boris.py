@@ -5,17 +5,16 @@ STOP, which BORIS tells apart by their order alone, so bouts of a label may not 
 place for a probability but the comment of a bout's start.
 """
 
-import csv
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Any
 
 from actiondiff.exports.bouts import frame_at
 from actiondiff.inference.timeline import Timeline
-from actiondiff.provenance import atomic_path
+from actiondiff.provenance import atomic_path, write_csv
 from actiondiff.types import Bout
 
 __all__ = ["observation_names", "write_aggregated", "write_project", "write_tabular"]
@@ -96,7 +95,7 @@ def write_tabular(
             for seconds, kind, bout in _events(timeline)
         ]
         paths.append(Path(folder) / f"{name}.csv")
-        _write(paths[-1], _TABULAR, rows)
+        write_csv(paths[-1], _TABULAR, rows, line_end="\r\n")
     return paths
 
 
@@ -128,7 +127,7 @@ def write_aggregated(path: str | os.PathLike[str], timelines: Sequence[Timeline]
             }
             for bout in timeline.bouts
         ]
-    _write(Path(path), _AGGREGATED, rows)
+    write_csv(path, _AGGREGATED, rows, line_end="\r\n")
 
 
 def observation_names(timelines: Iterable[Timeline]) -> list[str]:
@@ -231,10 +230,3 @@ def _comment(bout: Bout) -> str:
 
 def _none(timeline: Timeline) -> str:
     return timeline.options.background
-
-
-def _write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    with atomic_path(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\r\n")
-        writer.writeheader()
-        writer.writerows(rows)

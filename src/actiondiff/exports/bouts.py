@@ -3,7 +3,7 @@
 import csv
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from actiondiff.inference.timeline import Timeline
-from actiondiff.provenance import atomic_path, write_text
+from actiondiff.provenance import write_csv, write_text
 from actiondiff.types import JSON, Bout
 
 __all__ = [
@@ -76,7 +76,7 @@ def frame_at(timeline: Timeline, seconds: float) -> int:
 
 def write_bouts(path: str | os.PathLike[str], timelines: Sequence[Timeline]) -> None:
     """Write `bouts.csv`: a row a bout; `actiondiff train` and `evaluate` read it as a table, too."""
-    _write(Path(path), BOUT_COLUMNS, bout_rows(timelines))
+    write_csv(path, BOUT_COLUMNS, bout_rows(timelines), line_end="\r\n")
 
 
 def write_scores(path: str | os.PathLike[str], timelines: Sequence[Timeline]) -> None:
@@ -95,7 +95,7 @@ def write_scores(path: str | os.PathLike[str], timelines: Sequence[Timeline]) ->
             timeline.frame_index, timeline.seconds, timeline.probabilities.tolist(), strict=True
         )
     ]
-    _write(Path(path), columns, rows)
+    write_csv(path, columns, rows, line_end="\r\n")
 
 
 def write_json(path: str | os.PathLike[str], timelines: Sequence[Timeline]) -> None:
@@ -135,10 +135,3 @@ def read_bouts(path: str | os.PathLike[str]) -> dict[str, list[Bout]]:
             times = float(row["start_seconds"]), float(row["end_seconds"])
             found.setdefault(row["video"], []).append(Bout(row["label"], *times, float(row["probability"])))
     return found
-
-
-def _write(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
-    with atomic_path(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)

@@ -5,7 +5,6 @@ and what it lacks is said, never made up. The standard knows whole seconds only,
 and their exact times stand in `observationTags`.
 """
 
-import csv
 import json
 import math
 import os
@@ -21,7 +20,7 @@ from actiondiff.datasets.table import read_rows
 from actiondiff.errors import TableError, UsageError, explain_validation
 from actiondiff.exports.boris import observation_names
 from actiondiff.inference.timeline import Timeline
-from actiondiff.provenance import atomic_path
+from actiondiff.provenance import atomic_path, write_csv
 
 __all__ = ["VERSION", "CamtrapProject", "check_about", "write_camtrap_dp"]
 
@@ -116,11 +115,7 @@ def write_camtrap_dp(
         ],
     }
     for table, entries in tables.items():
-        target = Path(folder) / f"{table}.csv"
-        with atomic_path(target) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, _COLUMNS[table], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(entries)
+        write_csv(Path(folder) / f"{table}.csv", _COLUMNS[table], entries)
     with atomic_path(Path(folder) / "datapackage.json") as aside:
         text = json.dumps(_package(described, deployments, rows, made), indent=2, ensure_ascii=False)
         aside.write_text(text + "\n", "utf-8")

@@ -1,6 +1,5 @@
 """Bouts as a matrix of frames by behaviours, as DeepEthogram keeps labels."""
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from numpy.typing import NDArray
 
 from actiondiff.exports.boris import observation_names
 from actiondiff.inference.timeline import Timeline
-from actiondiff.provenance import atomic_path
+from actiondiff.provenance import write_csv
 
 __all__ = ["frame_matrix", "write_matrices"]
 
@@ -47,9 +46,6 @@ def write_matrices(folder: str | os.PathLike[str], timelines: Sequence[Timeline]
     for name, timeline in zip(observation_names(timelines), timelines, strict=True):
         columns, matrix = frame_matrix(timeline)
         path = Path(folder) / name / f"{name}_labels.csv"
-        with atomic_path(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["", *columns])
-            writer.writerows([i, *row] for i, row in enumerate(matrix.tolist()))
+        write_csv(path, ["", *columns], [[i, *row] for i, row in enumerate(matrix.tolist())])
         paths.append(path)
     return paths

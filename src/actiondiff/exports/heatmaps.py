@@ -1,12 +1,11 @@
 """Heatmaps as arrays and as a table."""
 
-import csv
 import os
 
 import numpy as np
 
 from actiondiff.inference.localization import Heatmap
-from actiondiff.provenance import atomic_path
+from actiondiff.provenance import atomic_path, write_csv
 
 __all__ = ["write_heatmap_csv", "write_heatmap_npz"]
 
@@ -34,15 +33,12 @@ def write_heatmap_npz(path: str | os.PathLike[str], heatmap: Heatmap) -> None:
 
 
 def write_heatmap_csv(path: str | os.PathLike[str], heatmap: Heatmap) -> None:
-    """Write a row a place and sampled frame; `y` and `x` are shares of the picture's height and width."""
-    with atomic_path(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(_COLUMNS)
-        for t, frame in enumerate(heatmap.frame_index):
-            time = "" if heatmap.seconds is None else f"{heatmap.seconds[t]:.3f}"
-            for i, y in enumerate(heatmap.rows):
-                for j, x in enumerate(heatmap.columns):
-                    p = float(heatmap.probabilities[t, i, j])
-                    writer.writerow(
-                        [frame, time, f"{y:.4f}", f"{x:.4f}", f"{p:.5f}", f"{p - heatmap.prior:.5f}"]
-                    )
+    """Write one row per place and sampled frame; `y` and `x` are shares of the picture's height and width."""
+    rows = []
+    for t, frame in enumerate(heatmap.frame_index):
+        time = "" if heatmap.seconds is None else f"{heatmap.seconds[t]:.3f}"
+        for i, y in enumerate(heatmap.rows):
+            for j, x in enumerate(heatmap.columns):
+                p = float(heatmap.probabilities[t, i, j])
+                rows.append([frame, time, f"{y:.4f}", f"{x:.4f}", f"{p:.5f}", f"{p - heatmap.prior:.5f}"])
+    write_csv(path, _COLUMNS, rows, line_end="\r\n")

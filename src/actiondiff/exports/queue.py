@@ -1,6 +1,5 @@
 """What to label next: the clips, or stretches of long videos, of which a model is least certain."""
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from actiondiff.heads.predict import Activation
 from actiondiff.inference.timeline import Timeline
-from actiondiff.provenance import atomic_path
+from actiondiff.provenance import write_csv
 from actiondiff.types import Prediction
 
 __all__ = ["QUEUE_COLUMNS", "certainty", "clip_queue", "stretch_queue", "write_queue"]
@@ -70,12 +69,10 @@ def write_queue(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
     Paths are relative to it.
     """
     base = Path(path).resolve().parent
-    with atomic_path(path) as aside, open(aside, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, QUEUE_COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            video = Path(os.path.relpath(Path(row["video"]).resolve(), base)).as_posix()
-            writer.writerow({**row, "video": video})
+    relative = [Path(os.path.relpath(Path(row["video"]).resolve(), base)).as_posix() for row in rows]
+    write_csv(
+        path, QUEUE_COLUMNS, [{**row, "video": video} for row, video in zip(rows, relative, strict=True)]
+    )
 
 
 def _row(

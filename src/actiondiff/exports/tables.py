@@ -1,13 +1,12 @@
 """Predictions as CSV and JSON, and the list of what failed."""
 
-import csv
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from actiondiff.provenance import atomic_path, write_text
+from actiondiff.provenance import write_csv, write_text
 from actiondiff.types import DecodeReport, Prediction
 
 __all__ = ["FORMATS", "write_failures", "write_predictions"]
@@ -31,15 +30,12 @@ def write_predictions(
     rows = [_row(prediction, abstain_below) for prediction in predictions]
     if "csv" in formats:
         labels = list(predictions[0].probabilities) if predictions else []
-        with (
-            atomic_path(Path(folder) / "predictions.csv") as aside,
-            open(aside, "w", encoding="utf-8", newline="") as file,
-        ):
-            writer = csv.writer(file)
-            writer.writerow([*_COLUMNS, *[f"p({label})" for label in labels]])
-            for row, prediction in zip(rows, predictions, strict=True):
-                values = [f"{value:.6f}" for value in prediction.probabilities.values()]
-                writer.writerow([*row.values(), *values])
+        lines = [
+            [*row.values(), *[f"{value:.6f}" for value in prediction.probabilities.values()]]
+            for row, prediction in zip(rows, predictions, strict=True)
+        ]
+        columns = [*_COLUMNS, *[f"p({label})" for label in labels]]
+        write_csv(Path(folder) / "predictions.csv", columns, lines, line_end="\r\n")
     if "json" in formats:
         items = [
             {**row, "probabilities": dict(p.probabilities)} for row, p in zip(rows, predictions, strict=True)
@@ -49,13 +45,8 @@ def write_predictions(
 
 def write_failures(folder: str | os.PathLike[str], reports: Sequence[tuple[str, DecodeReport]]) -> None:
     """Write `failures.csv`: video, status, reason of what failed or is partial."""
-    with (
-        atomic_path(Path(folder) / "failures.csv") as aside,
-        open(aside, "w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(["video", "status", "reason"])
-        writer.writerows([video, report.status, report.reason] for video, report in reports)
+    lines = [[video, report.status, report.reason] for video, report in reports]
+    write_csv(Path(folder) / "failures.csv", ["video", "status", "reason"], lines, line_end="\r\n")
 
 
 def _row(prediction: Prediction, abstain_below: float) -> dict[str, Any]:

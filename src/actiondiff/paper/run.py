@@ -33,7 +33,7 @@ from actiondiff.paper.results import REPRODUCTION, Reproduction, write_reproduct
 from actiondiff.paper.stand_in import draw_clips, stand_in_grid, stand_in_tables
 from actiondiff.paper.summary import summarise
 from actiondiff.paper.verdicts import SweptStudy
-from actiondiff.provenance import check_own_folder, environment
+from actiondiff.provenance import check_own_folder, environment, write_text
 from actiondiff.report.html import write_page
 from actiondiff.types import Progress
 
@@ -158,7 +158,8 @@ def reproduce(
         results = summarise(plan, swept, costs, controls, left_out)
     results = results.model_copy(update={"seconds": seconds, "environment": environment()})
     write_reproduction(folder, results)
-    pd.DataFrame([study.model_dump() for study in results.studies]).to_csv(folder / "rows.csv", index=False)
+    rows = pd.DataFrame([study.model_dump() for study in results.studies])
+    write_text(folder / "rows.csv", rows.to_csv(index=False))
     write_page(folder / "report.html", reproduction_page(results))
     return results
 

@@ -1,12 +1,11 @@
 """Tables of numbers for a page: what stands in them, how it is aligned, what it is measured against."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from actiondiff.evaluation.results import ClassScores, SideScores
+from actiondiff.provenance import csv_text
 from actiondiff.report.card import percent, score_rows
 
 __all__ = ["Grid", "Score", "ablation_table", "class_table", "metric_table", "score_table"]
@@ -47,9 +46,7 @@ class Grid:
 
     def csv(self) -> str:
         """The same cells as CSV."""
-        buffer = io.StringIO()
-        csv.writer(buffer, lineterminator="\n").writerows([self.columns, *self.rows])
-        return buffer.getvalue()
+        return csv_text(self.columns, self.rows)
 
 
 def score_table(
