@@ -1,1 +1,1 @@
-"""Studies and sweeps: recipes, training with evaluation, selection, and their tables."""
+"""Studies (one training run and its evaluation) and sweeps of many studies, as recipes describe them."""

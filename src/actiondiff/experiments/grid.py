@@ -1,13 +1,13 @@
-"""A recipe that stands for many studies: fields that are lists, and named cases.
+"""The grid of a sweep: the studies that one recipe describes by fields that are lists, and by named cases.
 
     features: {timestep: [0, 10, 20], layer: [3, 9]}      # every combination: six studies
-    protocol: {domain: site, source: rest, target: each}  # one for each value of the column
-    cases:                                                # one for each, with options of its own
+    protocol: {domain: site, source: rest, target: each}  # one study for each value of the column
+    cases:                                                # one study for each, with options of its own
       - {name: linear, head.name: linear, published: {score: 73.0}}
 
-A case's fields may be lists, too; it may have a `base` of its own, which wins over the file's. Beside a
-recipe's options a file may say which dataset and which features it speaks of (`data`, `extraction`), what was
-published of it (`published`), and what others published (`others`).
+The fields of a case can be lists, too. A case can have a `base` of its own, which wins over the file's.
+Beside the options of a study, a file can name its dataset (`data`) and features (`extraction`), the number
+that was published for it (`published`), and numbers that others published (`others`).
 """
 
 import copy
@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -28,46 +28,47 @@ from actiondiff.evaluation.options import Metric
 from actiondiff.experiments.recipe import (
     GRID_FIELDS,
     Recipe,
+    Tree,
     is_list_field,
     load_layers,
     merge,
-    place,
     recipe_of,
+    set_option,
     with_bases,
 )
 from actiondiff.types import DEFAULT_STRIDE, JSON, Sampling
 
 __all__ = ["BackboneChoice", "Cell", "DataChoice", "Grid", "Published", "load_grid"]
 
-Tree: TypeAlias = dict[str, Any]
-_SLUG = 80  # characters of a folder's name
+_MAX_SLUG = 80  # characters in the name of a folder
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class DataChoice(BaseModel):
-    """Which published dataset a study is about."""
+    """The published dataset that a study is about."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dataset: str = Field(description="Of `actiondiff.datasets.DATASETS`.")
-    protocol: str = Field(description="One of the dataset's.")
+    dataset: str = Field(description="Name of the dataset, one of `actiondiff.datasets.DATASETS`.")
+    protocol: str = Field(description="Name of one of the dataset's protocols.")
 
 
 class BackboneChoice(BackboneOptions):
-    """Which features a study reads: a backbone, and those of its options that are not its own defaults."""
+    """The features that a study reads: their backbone, and the options that differ from its defaults."""
 
     backbone: str = Field(description="Name of the backbone.")
-    stride: int | None = Field(DEFAULT_STRIDE, ge=1, description="Every stride-th frame is taken.")
-    fps: float | None = Field(None, gt=0, description="Frames are taken at this rate instead.")
+    stride: int | None = Field(DEFAULT_STRIDE, ge=1, description="Every stride-th frame is sampled.")
+    fps: float | None = Field(None, gt=0, description="Frames per second to sample; replaces stride.")
 
     @property
     def options(self) -> BackboneOptions:
-        """What `load_backbone` takes."""
-        given = self.model_dump(include=set(BackboneOptions.model_fields), exclude_unset=True)
-        return BackboneOptions(**given)
+        """The options as `load_backbone` takes them."""
+        fields = self.model_dump(include=set(BackboneOptions.model_fields), exclude_unset=True)
+        return BackboneOptions(**fields)
 
     @property
     def sampling(self) -> Sampling:
-        """Which frames are read; a rate goes before the stride."""
+        """Which frames are sampled; a rate wins over the stride."""
         return Sampling.of(self.stride, self.fps)
 
 
@@ -76,27 +77,27 @@ class Published(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    score: float | None = Field(None, description="In per cent; none where the paper has a dash.")
-    metric: Metric | None = Field(None, description="How it is averaged; none if not known.")
-    table: str = Field("", description="Where it stands.")
-    row: str = Field("", description="Of the table.")
-    column: str = Field("", description="Of the table.")
-    num_test: int | None = Field(None, description="Clips it was measured on, where known.")
-    comparable: bool = Field(True, description="Whether metric and test clips are ours.")
-    note: str = ""
+    score: float | None = Field(None, description="Score in per cent; none where the paper has a dash.")
+    metric: Metric | None = Field(None, description="Metric of the score; none if the paper does not say.")
+    table: str = Field("", description="Table or figure of the paper.")
+    row: str = Field("", description="Row of the table.")
+    column: str = Field("", description="Column of the table.")
+    num_test: int | None = Field(None, description="Number of test clips, where the paper says it.")
+    comparable: bool = Field(True, description="Whether our metric and test clips are the same.")
+    note: str = Field("", description="Why the number is not comparable, or what else to keep in mind.")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One study of a grid.
+    """A study's place in a grid.
 
     Attributes:
-        name: For people and folders; no other point has it.
-        recipe: Its options.
-        case: Its case's name; empty without cases.
-        varied: What tells it from the others: dotted name -> value.
-        data: The dataset it is about, if the file says so.
-        extraction: The features it reads, if the file says so.
+        name: Name of the study; no other cell of the grid has it.
+        recipe: Options of the study.
+        case: Name of its entry in `cases`; empty without cases.
+        varied: Options in which the cells of the grid differ: dotted name -> value.
+        data: Dataset of the study, if the recipe names one.
+        extraction: Features that the study reads, if the recipe names them.
         published: The paper's number, if there is one.
     """
 
@@ -110,23 +111,23 @@ class Cell:
 
     @property
     def slug(self) -> str:
-        """Its name as a folder's."""
+        """Name of the study's folder: its name in safe characters, with a hash where they differ."""
         plain = re.sub(r"[^A-Za-z0-9.=+-]+", "_", self.name).strip("_") or "study"
-        if len(plain) <= _SLUG and plain == self.name.replace(" ", "_"):
+        if len(plain) <= _MAX_SLUG and plain == self.name.replace(" ", "_"):
             return plain
-        return f"{plain[:_SLUG]}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
+        return f"{plain[:_MAX_SLUG]}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What a recipe with lists stands for.
+    """The studies of a sweep.
 
     Attributes:
-        name: The file's.
-        description: What it is for.
-        points: The studies.
-        others: Numbers that others published beside them.
-        tree: The file's options, bases included, as they stand there.
+        name: Name of the recipe.
+        description: Purpose of the recipe.
+        cells: One cell for each study.
+        others: Numbers that others published, to show beside ours.
+        tree: Options of the recipe, bases included, before lists are expanded.
     """
 
     name: str
@@ -136,8 +137,8 @@ class Grid:
     tree: Mapping[str, Any] = field(default_factory=dict)
 
     def fields(self) -> list[str]:
-        """Dotted names of what varies."""
-        return list(dict.fromkeys(name for point in self.cells for name in point.varied))
+        """List the dotted names of the options in which the cells differ."""
+        return list(dict.fromkeys(name for cell in self.cells for name in cell.varied))
 
 
 def load_grid(
@@ -147,68 +148,75 @@ def load_grid(
     values: Mapping[str, Any] | None = None,
     table: Table | None = None,
 ) -> Grid:
-    """The studies of a recipe; one that has no list is one.
+    """Load the grid of a recipe. A recipe without lists is a grid of one cell.
 
     Args:
-        name_or_path: A shipped recipe's name or a YAML file.
+        name_or_path: Name of a shipped recipe, or path of a YAML file.
         overrides: Texts like `training.epochs=[10,30]`; the value is read as YAML.
         values: Dotted name -> value.
-        table: The clips, whose domains `each` stands for; without them it is left as one study.
+        table: The clips, for the domains that `each` stands for; without them `each` is left as one study.
 
     Raises:
-        UnknownNameError: If there is no such recipe, or an option of a name that does not exist.
-        UsageError: If the YAML or a value is not in order, or two points are the same.
+        UnknownNameError: If the recipe or an option does not exist.
+        UsageError: If the YAML or a value is not valid, or two studies are the same.
     """
+    # Read the file, and keep its bases apart: a case's own base comes between the two.
     source = str(name_or_path)
     bases, own = load_layers(name_or_path, overrides=overrides, values=values)
     tree = merge(bases, own)
     cases = tree.get("cases") or [{}]
     if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
-        raise UsageError(f"recipe {source}: cases is a list of options by name; got {cases!r}.")
+        raise UsageError(f"recipe {source}: cases must be a list of mappings; got {cases!r}.")
     layers = [
         {name: value for name, value in layer.items() if name not in ("cases", "others")}
         for layer in (bases, own)
     ]
-    drafts = [draft for case in cases for draft in _drafts(layers, case, source, table)]
-    if not drafts:
-        raise UsageError(f"recipe {source} stands for no study: one of its lists is empty.")
-    names = _names(drafts)
-    points = tuple(_point(name, draft, source) for name, draft in zip(names, drafts, strict=True))
+
+    # Expand lists and cases, then name each combination as briefly as tells it from the others.
+    combinations = [item for case in cases for item in _expand_case(layers, case, source, table)]
+    if not combinations:
+        raise UsageError(f"recipe {source} describes no study: one of its lists is empty.")
+    names = _names(combinations)
+    cells = [_cell(name, item, source) for name, item in zip(names, combinations, strict=True)]
+
     others = [_checked(Published, entry, f"{source}: others") for entry in tree.get("others") or []]
-    return Grid(source, str(tree.get("description") or ""), points, tuple(others), tree)
+    present = tuple(entry for entry in others if entry is not None)
+    return Grid(source, str(tree.get("description") or ""), tuple(cells), present, tree)
 
 
 @dataclass(frozen=True)
-class _Draft:
+class _Combination:
+    """Options of one study, before they are checked."""
+
     tree: Tree
     case: str
     varied: Mapping[str, JSON]
 
 
-def _drafts(
+def _expand_case(
     layers: Sequence[Tree], case: Mapping[str, Any], source: str, table: Table | None
-) -> Iterator[_Draft]:
-    """One for each combination of a case's lists.
+) -> Iterator[_Combination]:
+    """Yield each combination of a case's lists.
 
     Later ones win: the file's bases, the case's bases, the file's own options, the case's.
     """
-    own = {name: value for name, value in case.items() if name not in ("name", "base")}
-    placed: Tree = {}
-    for dotted, value in own.items():
-        place(placed, dotted, value)
-    bases, above = layers
-    base = with_bases({"base": case.get("base")})
-    merged = copy.deepcopy(merge(merge(merge(bases, base), above), placed))
-    _spell_out(merged, source, table)
-    for chosen, varied in _expand(merged, ""):
-        protocol = chosen.get("protocol") or {}
+    own: Tree = {}
+    for dotted, value in case.items():
+        if dotted not in ("name", "base"):
+            set_option(own, dotted, value)
+    file_bases, file_own = layers
+    case_bases = with_bases({"base": case.get("base")})
+    merged = copy.deepcopy(merge(merge(merge(file_bases, case_bases), file_own), own))
+    _spell_out_each(merged, source, table)
+    for tree, varied in _expand(merged, ""):
+        protocol = tree.get("protocol") or {}
         if protocol.get("source") is not None and protocol.get("source") == protocol.get("target"):
-            continue  # of all pairs of domains, those of a domain with itself
-        yield _Draft(chosen, str(case.get("name", "")), varied)
+            continue  # among all pairs of domains, skip those of a domain with itself
+        yield _Combination(tree, str(case.get("name", "")), varied)
 
 
-def _spell_out(tree: Tree, source: str, table: Table | None) -> None:
-    """Put the values of the domain in the place of `each`."""
+def _spell_out_each(tree: Tree, source: str, table: Table | None) -> None:
+    """Replace `each` by the list of the domain's values, in place."""
     protocol = tree.get("protocol")
     if not isinstance(protocol, dict):
         return
@@ -227,7 +235,11 @@ def _spell_out(tree: Tree, source: str, table: Table | None) -> None:
 
 
 def _expand(value: Any, dotted: str) -> list[tuple[Any, dict[str, JSON]]]:
-    """Every choice that the lists below an option leave, with what was chosen."""
+    """Expand the lists in an option and below it.
+
+    Returns:
+        Each combination, with the options that were varied in it: dotted name -> value.
+    """
     if isinstance(value, dict):
         parts = [
             [(name, *choice) for choice in _expand(item, f"{dotted}.{name}".lstrip("."))]
@@ -235,65 +247,69 @@ def _expand(value: Any, dotted: str) -> list[tuple[Any, dict[str, JSON]]]:
         ]
         return [
             (
-                {name: item for name, item, _ in chosen},
-                {key: told for _, _, varied in chosen for key, told in varied.items()},
+                {name: item for name, item, _ in choices},
+                {key: option for _, _, varied in choices for key, option in varied.items()},
             )
-            for chosen in itertools.product(*parts)
+            for choices in itertools.product(*parts)
         ]
     nested = isinstance(value, list) and any(isinstance(item, list) for item in value)
     if not isinstance(value, list) or (is_list_field(dotted) and not nested):
         return [(value, {})]
-    found = []
+    expanded = []
     for item in value:
-        for chosen, varied in [(item, {})] if is_list_field(dotted) else _expand(item, dotted):
-            found.append((chosen, {**_told(dotted, chosen), **varied}))
-    return found
+        for choice, varied in [(item, {})] if is_list_field(dotted) else _expand(item, dotted):
+            expanded.append((choice, {**_varied(dotted, choice), **varied}))
+    return expanded
 
 
-def _told(dotted: str, chosen: Any) -> dict[str, JSON]:
-    """What is said of a choice: its plain values by name."""
-    if isinstance(chosen, dict):
-        told = [_told(f"{dotted}.{name}", item) for name, item in chosen.items()]
-        return {key: value for values in told for key, value in values.items()}
-    return {dotted: ", ".join(map(str, chosen)) if isinstance(chosen, list) else chosen}
+def _varied(dotted: str, choice: Any) -> dict[str, JSON]:
+    """Flatten one choice of a list: dotted name -> plain value."""
+    if isinstance(choice, dict):
+        parts = [_varied(f"{dotted}.{name}", item) for name, item in choice.items()]
+        return {key: value for part in parts for key, value in part.items()}
+    return {dotted: ", ".join(map(str, choice)) if isinstance(choice, list) else choice}
 
 
-def _names(drafts: Sequence[_Draft]) -> list[str]:
-    """A name for each, of its case and what varies, as short as tells them apart."""
-    fields = {name for draft in drafts for name in draft.varied}
+def _names(combinations: Sequence[_Combination]) -> list[str]:
+    """Name each study after its case and the options that vary, by the last part of their names if unique."""
+    fields = {name for item in combinations for name in item.varied}
     ends = [name.rpartition(".")[2] for name in fields]
     short = {name: end if ends.count(end := name.rpartition(".")[2]) == 1 else name for name in fields}
     names = []
-    for draft in drafts:
-        parts = [f"{short[name]}={value}" for name, value in draft.varied.items()]
-        names.append(" ".join([draft.case, *parts] if draft.case else parts) or "study")
+    for item in combinations:
+        parts = [f"{short[name]}={value}" for name, value in item.varied.items()]
+        names.append(" ".join([item.case, *parts] if item.case else parts) or "study")
     for name in names:
         if names.count(name) > 1:
-            raise UsageError(f"two studies are the same ({name}); name cases, and list values once.")
+            raise UsageError(
+                f"two studies are the same ({name}); give each case a name, and list each value once."
+            )
     return names
 
 
-def _point(name: str, draft: _Draft, source: str) -> Cell:
-    where = f"{source} ({name})"
-    options = {key: value for key, value in draft.tree.items() if key not in GRID_FIELDS}
-    extraction = _checked(BackboneChoice, draft.tree.get("extraction"), f"{where}: extraction")
+def _cell(name: str, combination: _Combination, source: str) -> Cell:
+    """Check the options of a study."""
+    tree, where = combination.tree, f"{source} ({name})"
+    options = {key: value for key, value in tree.items() if key not in GRID_FIELDS}
+    extraction = _checked(BackboneChoice, tree.get("extraction"), f"{where}: extraction")
     if extraction is not None:
-        find_spec(extraction.backbone)  # says which there are
+        find_spec(extraction.backbone)  # raises an error if there is no such backbone
     return Cell(
         name,
         recipe_of(options, where),
-        draft.case,
-        draft.varied,
-        _checked(DataChoice, draft.tree.get("data"), f"{where}: data"),
+        combination.case,
+        combination.varied,
+        _checked(DataChoice, tree.get("data"), f"{where}: data"),
         extraction,
-        _checked(Published, draft.tree.get("published"), f"{where}: published"),
+        _checked(Published, tree.get("published"), f"{where}: published"),
     )
 
 
-def _checked(model: Any, values: Any, place_of: str) -> Any:
+def _checked(model: type[_Model], values: Any, source: str) -> _Model | None:
+    """Check values against a model; None stays None."""
     if values is None:
         return None
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise UsageError(f"recipe {place_of}: {explain_validation(error)}.") from None
+        raise UsageError(f"recipe {source}: {explain_validation(error)}.") from None

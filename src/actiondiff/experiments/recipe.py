@@ -1,7 +1,7 @@
 """A recipe: all options of a study in one value, from a YAML file and `--set a.b=c`.
 
-A file may name a `base` (or several, the later winning) whose options are its own unless it says otherwise.
-One whose fields are lists, or that has `cases`, stands for many studies: see `actiondiff.experiments.grid`.
+A file can name a `base`, or several of which later ones win, and inherits their options. A file whose fields
+are lists, or that has `cases`, describes many studies; see `actiondiff.experiments.grid`.
 """
 
 import os
@@ -27,47 +27,57 @@ __all__ = [
     "GRID_FIELDS",
     "FeatureChoice",
     "Recipe",
+    "Tree",
     "is_list_field",
     "list_recipes",
     "load_layers",
     "load_recipe",
     "load_tree",
     "merge",
-    "place",
     "recipe_of",
     "recipe_text",
+    "set_option",
+    "set_options",
     "with_bases",
 ]
 
 Tree: TypeAlias = dict[str, Any]
+"""Options by name, nested as in the YAML file, before they are checked."""
 
 RECIPE_FOLDERS = Registry("recipe_folder", {})
-"""First part of a recipe's name, for example `paper` -> folder of recipes; all others are in `recipes/`."""
+"""First part of a recipe's name, for example `paper` -> folder of its recipes.
+
+Recipes whose name begins with none of these are in `recipes/` beside this module.
+"""
 GRID_FIELDS = ("cases", "data", "extraction", "published", "others")
-"""What a recipe of many studies may hold beside a recipe's own options."""
+"""Fields that the recipe of a sweep can have beside the options of a study."""
 
 
 class FeatureChoice(BaseModel):
-    """Which stored feature a head reads."""
+    """The stored feature that a head reads."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    timestep: int | None = Field(None, ge=0, description="Diffusion timestep; none: the backbone's own.")
-    layer: int | str | None = Field(None, description="Layer's number or name; none: the backbone's own.")
+    timestep: int | None = Field(
+        None, ge=0, description="Diffusion timestep; none takes the backbone's default."
+    )
+    layer: int | str | None = Field(
+        None, description="Number or name of the layer; none takes the backbone's default."
+    )
 
     def key(self, store: FeatureStore) -> FeatureKey:
-        """The feature to read, there or not.
+        """Return the feature to read, whether or not the store has it.
 
-        Where the recipe leaves timestep or layer open, the backbone's own; if the store does not have that
-        but a single one that fits, that one.
+        Where timestep or layer are left open, the backbone's defaults are taken. If the store lacks that
+        feature and has exactly one that fits, this one is taken.
         """
         settings: Any = store.settings["backbone"]
         spec = find_spec(settings["name"])
         timestep = spec.timestep if self.timestep is None else self.timestep
-        own = FeatureKey.of(timestep, spec.layer if self.layer is None else self.layer)
-        known = store.keys()
-        fitting = [key for key in known if self._allows(key)]
-        return fitting[0] if own not in known and len(fitting) == 1 else own
+        default = FeatureKey.of(timestep, spec.layer if self.layer is None else self.layer)
+        stored = store.keys()
+        fitting = [key for key in stored if self._allows(key)]
+        return fitting[0] if default not in stored and len(fitting) == 1 else default
 
     def _allows(self, key: FeatureKey) -> bool:
         asked = FeatureKey.of(
@@ -77,15 +87,15 @@ class FeatureChoice(BaseModel):
         return key == asked
 
     def choose(self, store: FeatureStore) -> FeatureKey:
-        """The feature to read.
+        """Return the feature to read, once it is certain that the store has it.
 
         Raises:
-            UnknownNameError: If the store does not have it for every video.
+            UnknownNameError: If the store does not have the feature for every video.
         """
-        key, known = self.key(store), store.keys()
-        if key not in known:
+        key, stored = self.key(store), store.keys()
+        if key not in stored:
             hint = f"Choose with --timestep and --layer, or extract it into {store.folder} first."
-            raise UnknownNameError(f"feature of {store.folder}", key, known, hint)
+            raise UnknownNameError(f"feature of {store.folder}", key, stored, hint)
         return key
 
 
@@ -94,26 +104,30 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    description: str = Field("", description="What it is for, and where its values come from.")
-    features: FeatureChoice = Field(FeatureChoice(), description="Which stored feature.")
-    head: HeadOptions = Field(HeadOptions(), description="The head.")
-    training: TrainingOptions = Field(TrainingOptions(), description="How it is trained.")
+    description: str = Field("", description="Purpose of the recipe, and the source of its values.")
+    features: FeatureChoice = Field(FeatureChoice(), description="The stored feature that the head reads.")
+    head: HeadOptions = Field(HeadOptions(), description="Name and size of the head.")
+    training: TrainingOptions = Field(TrainingOptions(), description="How the head is trained.")
     protocol: ProtocolOptions = Field(ProtocolOptions(), description="Which clips train, select and test.")
-    seed: int = Field(0, description="Of splits, weights and training; run n of several uses seed + n.")
-    seeds: int = Field(1, ge=1, description="How many trainings.")
+    seed: int = Field(
+        0,
+        description="Seed of the split, of the head's weights and of training. With several seeds, training "
+        "run n uses seed + n; the split stays the same.",
+    )
+    seeds: int = Field(1, ge=1, description="Number of training runs, each with a seed of its own.")
 
 
 def list_recipes() -> list[str]:
-    """Names of the recipes that come with the package."""
+    """List the names of the recipes that come with the package."""
     folders = {"": _own_folder()} | {f"{prefix}/": folder for prefix, folder in RECIPE_FOLDERS.items()}
     return sorted(name for prefix, folder in folders.items() for name in _walk(folder, prefix))
 
 
 def recipe_text(name_or_path: str | os.PathLike[str]) -> str:
-    """The YAML of a shipped recipe, by name, or of a file.
+    """Return the YAML text of a shipped recipe or of a file.
 
     Raises:
-        UnknownNameError: If it is neither.
+        UnknownNameError: If there is neither a recipe nor a file of that name.
         UsageError: If the file cannot be read.
     """
     path = Path(name_or_path)
@@ -138,33 +152,37 @@ def load_recipe(
     overrides: Sequence[str] = (),
     values: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """A recipe: defaults, then the file, then `values`, then `overrides`; the later wins.
+    """Load a recipe: defaults, then the file, then `values`, then `overrides`; later ones win.
 
     Args:
-        name_or_path: A shipped recipe's name or a YAML file.
+        name_or_path: Name of a shipped recipe, or path of a YAML file.
         overrides: Texts like `training.epochs=30`; the value is read as YAML.
         values: Dotted name -> value, for example `{"features.layer": 9}`.
 
     Raises:
-        UnknownNameError: If there is no such recipe, or an option of a name that does not exist.
-        UsageError: If the YAML or a value is not in order.
+        UnknownNameError: If the recipe or an option does not exist.
+        UsageError: If the YAML or a value is not valid, or the recipe describes several studies.
     """
     tree = load_tree(name_or_path, overrides=overrides, values=values)
     varied = sorted({"cases"} & set(tree)) + _listed(tree)
     if varied:
         raise UsageError(
-            f"recipe {name_or_path}: {varied[0]} is a list, so it stands for several studies; run them with "
-            f"actiondiff sweep, or choose one with --set {varied[0]}=VALUE."
+            f"recipe {name_or_path}: {varied[0]} is a list, so the recipe describes several studies; run "
+            f"them with actiondiff sweep, or choose one with --set {varied[0]}=VALUE."
         )
     return recipe_of({name: value for name, value in tree.items() if name not in GRID_FIELDS}, name_or_path)
 
 
 def recipe_of(tree: Tree, source: object) -> Recipe:
-    """A recipe of these options; `source` says in messages where they come from.
+    """Check options and make them a recipe.
+
+    Args:
+        tree: The options.
+        source: Where they come from; error messages name it.
 
     Raises:
-        UnknownNameError: If there is an option of a name that does not exist.
-        UsageError: If a value is not in order.
+        UnknownNameError: If an option does not exist.
+        UsageError: If a value is not valid.
     """
     try:
         return Recipe.model_validate({name: value for name, value in tree.items() if value is not None})
@@ -178,7 +196,7 @@ def load_tree(
     overrides: Sequence[str] = (),
     values: Mapping[str, Any] | None = None,
 ) -> Tree:
-    """The options of a recipe's file on those of its bases, as they stand there; see `load_recipe`."""
+    """Load the options of a recipe, bases included, without checking them; see `load_recipe`."""
     return merge(*load_layers(name_or_path, overrides=overrides, values=values))
 
 
@@ -188,7 +206,10 @@ def load_layers(
     overrides: Sequence[str] = (),
     values: Mapping[str, Any] | None = None,
 ) -> tuple[Tree, Tree]:
-    """The options of a recipe's bases, and the file's own, with what was set since; see `load_recipe`."""
+    """Load the options of a recipe's bases, and the file's own with `values` and `overrides` set.
+
+    See `load_recipe` for the arguments.
+    """
     own = _raw(name_or_path)
     set_options(own, overrides=overrides, values=values)
     name = str(name_or_path)
@@ -199,27 +220,27 @@ def load_layers(
 def set_options(
     tree: Tree, *, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None
 ) -> None:
-    """Set options of a tree: `values` by dotted name, then `overrides`, as in `load_recipe`.
+    """Set options in place: first `values`, then `overrides`, as in `load_recipe`.
 
     Raises:
-        UsageError: If an override is no `name=value`, or its value is no YAML.
+        UsageError: If an override is not of the form `name=value`, or its value is not valid YAML.
     """
     for dotted, value in (values or {}).items():
-        place(tree, dotted, value)
+        set_option(tree, dotted, value)
     for text in overrides:
         dotted, sign, value = text.partition("=")
         if not sign:
             raise UsageError(f"--set takes name=value, for example training.epochs=30; got {text!r}.")
-        place(tree, dotted.strip(), _parse(value, f"--set {text}"))
+        set_option(tree, dotted.strip(), _parse(value, f"--set {text}"))
 
 
 def is_list_field(dotted: str) -> bool:
-    """Whether an option takes a list of its own, so that only a list of lists varies it."""
+    """Whether the value of an option is itself a list, so that only a list of lists varies it."""
     return dotted in ("protocol.source", "protocol.target", "protocol.audit")
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tree:
-    """Options of both; those above win, group by group."""
+    """Merge two trees of options; where both set an option, `above` wins."""
     merged = dict(below)
     for name, value in above.items():
         old = merged.get(name)
@@ -227,11 +248,11 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tree:
     return merged
 
 
-def place(tree: Tree, dotted: str, value: Any) -> None:
-    """Set an option by its dotted name.
+def set_option(tree: Tree, dotted: str, value: Any) -> None:
+    """Set an option in place, by its dotted name.
 
     Raises:
-        UsageError: If the name goes through an option that has none of its own.
+        UsageError: If a part of the name before the last is an option without options of its own.
     """
     *parents, name = dotted.split(".")
     for parent in parents:
@@ -246,10 +267,15 @@ def place(tree: Tree, dotted: str, value: Any) -> None:
 
 
 def with_bases(tree: Tree, *, folder: Path = Path(), seen: tuple[str, ...] = ()) -> Tree:
-    """Options on those of the recipes that their `base` names: shipped ones, or files beside them.
+    """Merge options with those of the recipes that their `base` names; their own win.
+
+    Args:
+        tree: The options.
+        folder: Folder in which a base that is a file is looked for.
+        seen: Recipes that led here, to notice a circle.
 
     Raises:
-        UnknownNameError: If there is no such recipe.
+        UnknownNameError: If a base does not exist.
         UsageError: If a recipe is a base of itself.
     """
     base = tree.get("base") or []
@@ -262,7 +288,7 @@ def with_bases(tree: Tree, *, folder: Path = Path(), seen: tuple[str, ...] = ())
 
 
 def _read(name_or_path: str | os.PathLike[str], seen: tuple[str, ...] = ()) -> Tree:
-    """A file's options on those of its bases."""
+    """Read a recipe's options, bases included."""
     if str(name_or_path) in seen:
         raise UsageError(f"recipe {name_or_path} is a base of itself: {' -> '.join(seen)}.")
     folder = Path(name_or_path).parent
@@ -270,42 +296,44 @@ def _read(name_or_path: str | os.PathLike[str], seen: tuple[str, ...] = ()) -> T
 
 
 def _raw(name_or_path: str | os.PathLike[str]) -> Tree:
-    """A file's own options, the names of its bases among them."""
+    """Read a recipe's own options, `base` among them."""
     tree = _parse(recipe_text(name_or_path), str(name_or_path)) or {}
     if not isinstance(tree, dict):
-        raise UsageError(f"{name_or_path} must hold options by name; got {type(tree).__name__}.")
+        raise UsageError(f"{name_or_path} must be a mapping of options by name; got {type(tree).__name__}.")
     return tree
 
 
 def _listed(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Dotted names of the options that are lists and ought not to be."""
-    found = []
+    """List the dotted names of the options that are lists of choices."""
+    names = []
     for name, value in tree.items():
         dotted = f"{prefix}{name}"
         if isinstance(value, dict):
-            found += _listed(value, f"{dotted}.")
+            names += _listed(value, f"{dotted}.")
         elif isinstance(value, list) and dotted not in GRID_FIELDS:
             nested = any(isinstance(item, list) for item in value)
-            found += [dotted] if nested or not is_list_field(dotted) else []
-    return found
+            names += [dotted] if nested or not is_list_field(dotted) else []
+    return names
 
 
 def _parse(text: str, source: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"{source} is not YAML: {' '.join(str(error).split())}.") from None
+        raise UsageError(f"{source} is not valid YAML: {' '.join(str(error).split())}.") from None
 
 
 def _explain(error: ValidationError, source: object) -> UsageError:
-    """The first problem in words; an unknown option with the names it could be."""
+    """Explain the first problem; for an unknown option, list those that exist."""
     problem = error.errors()[0]
     if problem["type"] == "extra_forbidden":
         model: Any = Recipe
         for name in problem["loc"][:-1]:
             model = model.model_fields[name].annotation
-        place = ".".join(map(str, problem["loc"]))
-        return UnknownNameError(f"option {place} of recipe {source}:", problem["loc"][-1], model.model_fields)
+        option = ".".join(map(str, problem["loc"]))
+        return UnknownNameError(
+            f"option {option} of recipe {source}:", problem["loc"][-1], model.model_fields
+        )
     return UsageError(f"recipe {source}: {explain_validation(error)}.")
 
 
@@ -314,6 +342,7 @@ def _own_folder() -> Traversable:
 
 
 def _walk(folder: Traversable, prefix: str) -> list[str]:
+    """List the recipes in a folder and in those below it."""
     names = []
     for item in folder.iterdir():
         if item.is_dir():

@@ -77,8 +77,8 @@ def test_long_names_make_short_folders(grid):
     ("text", "error", "said"),
     [
         ("features: {layer: [3, 3]}", UsageError, "two studies are the same"),
-        ("features: {layer: []}", UsageError, "stands for no study"),
-        ("cases: {name: a}", UsageError, "a list of options by name"),
+        ("features: {layer: []}", UsageError, "describes no study"),
+        ("cases: {name: a}", UsageError, "cases must be a list of mappings"),
         ("extraction: {backbone: svd-xl}", UnknownNameError, "Did you mean 'svd-xt'"),
         ("extraction: {backbone: tiny, wndow: 3}", UsageError, "wndow"),
         ("published: {score: many}", UsageError, "published: score"),

@@ -130,7 +130,7 @@ def test_a_recipe_is_frozen():
         ("training=3", "training"),
         ("seed.x=3", "seed.*valid integer"),
         ("training.epochs", "name=value"),
-        ("seed=[", "not YAML"),
+        ("seed=[", "not valid YAML"),
         ("protocol.domain=site", "domain and source belong together"),
         ("seeds=0", "seeds"),
     ],
@@ -144,7 +144,7 @@ def test_what_is_wrong_is_said_in_one_line(override, said):
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"- a\n- b\n", "options by name"), (b"a: [", "not YAML"), (b"\xff\xfe", "UTF-8"), (b"1: 2", "1")],
+    [(b"- a\n- b\n", "options by name"), (b"a: [", "not valid YAML"), (b"\xff\xfe", "UTF-8"), (b"1: 2", "1")],
 )
 def test_files_that_are_no_recipe(tmp_path, content, said):
     (tmp_path / "mine.yaml").write_bytes(content)
