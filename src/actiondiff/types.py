@@ -27,8 +27,10 @@ __all__ = [
     "DEFAULT_STRIDE",
     "JSON",
     "Array",
+    "BoolArray",
     "Bout",
     "DecodeReport",
+    "DoubleArray",
     "Example",
     "FeatureKey",
     "Features",
@@ -44,6 +46,8 @@ __all__ = [
 ]
 
 Array: TypeAlias = NDArray[np.float32]
+DoubleArray: TypeAlias = NDArray[np.float64]
+BoolArray: TypeAlias = NDArray[np.bool_]
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 Status: TypeAlias = Literal["ok", "partial", "failed"]
 """`failed`: no frame decodes. `partial`: a decode error, or fewer frames than promised. Else `ok`."""

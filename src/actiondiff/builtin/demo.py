@@ -18,7 +18,8 @@ from actiondiff.builtin.world.protocols import PROTOCOLS
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import UsageError
-from actiondiff.evaluation.results import SideScores, TrainingMetrics
+from actiondiff.evaluation.results import TrainingMetrics
+from actiondiff.evaluation.scores import SideScores
 from actiondiff.experiments import train as study
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.experiments.run import Run

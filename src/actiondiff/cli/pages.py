@@ -5,7 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from actiondiff.errors import RunError
-from actiondiff.evaluation.results import METRICS_FILE, SeedsMetrics, TrainingMetrics, read_metrics
+from actiondiff.evaluation.results import (
+    METRICS_FILE,
+    SeedsMetrics,
+    TrainingMetrics,
+    read_metrics,
+)
 from actiondiff.exports.record import RECORD
 from actiondiff.paper.report import reproduction_page
 from actiondiff.paper.results import REPRODUCTION, read_reproduction

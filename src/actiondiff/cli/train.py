@@ -11,7 +11,8 @@ from actiondiff.cli.options import parse_list
 from actiondiff.cli.timelines import test_timelines
 
 if TYPE_CHECKING:
-    from actiondiff.evaluation.results import LeftOutClip, Metrics, SideScores
+    from actiondiff.evaluation.results import LeftOutClip, Metrics
+    from actiondiff.evaluation.scores import SideScores
 
 __all__ = ["compare", "evaluate", "train"]
 

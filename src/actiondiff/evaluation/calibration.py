@@ -8,15 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from actiondiff.datasets.packing import PackedFeatures
 from actiondiff.errors import UsageError
-from actiondiff.evaluation.results import Calibration, CalibrationTest, ConfidenceScores, CoverageRow
+from actiondiff.evaluation.scores import Calibration, CalibrationTest, ConfidenceScores, CoverageRow
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation, activate, average_spans, clip_spans, span_logits
-from actiondiff.types import Array
+from actiondiff.types import Array, BoolArray, DoubleArray
 
 __all__ = [
     "calibrate",
@@ -29,8 +28,6 @@ __all__ = [
     "judge_confidence",
 ]
 
-Float = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 _BINS = 10
 _COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)
 _TINY = 1e-7
@@ -79,7 +76,7 @@ def calibrate(head: Head, validation: PackedFeatures, activation: Activation) ->
 
 
 def choose_thresholds(
-    probabilities: Array, truth: Bools, labels: Sequence[str], *, activation: Activation
+    probabilities: Array, truth: BoolArray, labels: Sequence[str], *, activation: Activation
 ) -> dict[str, float]:
     """For each class the probability from which saying it gives the highest F1.
 
@@ -107,7 +104,9 @@ def choose_thresholds(
     return chosen
 
 
-def confidence_of(probabilities: Array, truth: Bools, *, multi_label: bool) -> tuple[Float, Bools]:
+def confidence_of(
+    probabilities: Array, truth: BoolArray, *, multi_label: bool
+) -> tuple[DoubleArray, BoolArray]:
     """Confidence and whether it is right: (N,) each, or (N K,) for multi-label tasks."""
     truth = np.asarray(truth, dtype=bool)
     if multi_label:
@@ -117,7 +116,7 @@ def confidence_of(probabilities: Array, truth: Bools, *, multi_label: bool) -> t
     return probabilities[rows, top].astype(np.float64), truth[rows, top]
 
 
-def calibration_bins(confidence: Float, right: Bools, *, num_bins: int = _BINS) -> pd.DataFrame:
+def calibration_bins(confidence: DoubleArray, right: BoolArray, *, num_bins: int = _BINS) -> pd.DataFrame:
     """What confidence is worth, in equal steps from 0 to 1.
 
     Returns:
@@ -139,14 +138,14 @@ def calibration_bins(confidence: Float, right: Bools, *, num_bins: int = _BINS) 
     )
 
 
-def calibration_error(confidence: Float, right: Bools, *, num_bins: int = _BINS) -> float:
+def calibration_error(confidence: DoubleArray, right: BoolArray, *, num_bins: int = _BINS) -> float:
     """Expected calibration error: mean distance of confidence from accuracy over the bins' clips."""
     bins = calibration_bins(confidence, right, num_bins=num_bins)
     known = bins[bins["clips"] > 0]
     return float((known["clips"] * (known["accuracy"] - known["confidence"]).abs()).sum() / len(confidence))
 
 
-def coverage_accuracy(confidence: Float, right: Bools) -> pd.DataFrame:
+def coverage_accuracy(confidence: DoubleArray, right: BoolArray) -> pd.DataFrame:
     """How many of the surest share are right, for every share; those of equal confidence go together.
 
     Returns:
@@ -169,7 +168,7 @@ def coverage_accuracy(confidence: Float, right: Bools) -> pd.DataFrame:
 
 
 def judge_confidence(
-    probabilities: Array, truth: Bools, *, multi_label: bool, domains: Sequence[str] = ()
+    probabilities: Array, truth: BoolArray, *, multi_label: bool, domains: Sequence[str] = ()
 ) -> ConfidenceScores:
     """Score how well confidence agrees with accuracy, over all clips and in each domain.
 
@@ -218,7 +217,7 @@ def judge_calibration(
     return CalibrationTest(before=judged(1.0), after=judged(head.temperature))
 
 
-def _log_loss(probabilities: Array, truth: Bools, activation: Activation) -> float:
+def _log_loss(probabilities: Array, truth: BoolArray, activation: Activation) -> float:
     """Mean over clips (softmax), or over clips and summed over classes (sigmoid)."""
     values = np.clip(probabilities.astype(np.float64), _TINY, 1 - _TINY)
     if activation == "softmax":
@@ -226,7 +225,7 @@ def _log_loss(probabilities: Array, truth: Bools, activation: Activation) -> flo
     return float(-np.where(truth, np.log(values), np.log1p(-values)).sum() / len(truth))
 
 
-def _checked(confidence: Float, right: Bools | Sequence[bool]) -> tuple[Float, Bools]:
+def _checked(confidence: DoubleArray, right: BoolArray | Sequence[bool]) -> tuple[DoubleArray, BoolArray]:
     values, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
     if values.ndim != 1 or values.shape != hits.shape or not len(values):
         raise UsageError(

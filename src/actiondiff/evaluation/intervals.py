@@ -1,7 +1,6 @@
 """Intervals by bootstrap over groups: recordings or individuals are drawn again, never parts of one."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +9,9 @@ from scipy.sparse import coo_array
 from actiondiff.errors import UsageError
 from actiondiff.evaluation.metrics import check_scored
 from actiondiff.evaluation.options import Metric
-from actiondiff.types import Array
+from actiondiff.types import Array, BoolArray, DoubleArray
 
 __all__ = ["interval", "is_single_label", "mean_interval", "percentiles", "resample", "statistic"]
-
-Float: TypeAlias = NDArray[np.float64]
-Truth: TypeAlias = NDArray[np.bool_]
 
 
 def interval(
@@ -55,7 +51,7 @@ def is_single_label(metric: Metric) -> bool:
     return metric in ("accuracy", "balanced_accuracy")
 
 
-def statistic(metric: Metric, probabilities: Array, truth: Truth, weights: Float) -> Float:
+def statistic(metric: Metric, probabilities: Array, truth: BoolArray, weights: DoubleArray) -> DoubleArray:
     """A score under several weightings of the clips at once.
 
     Args:
@@ -86,7 +82,7 @@ def mean_interval(
     return percentiles(weights @ values / weights.sum(1), level)
 
 
-def resample(groups: Sequence[str], num_resamples: int, *, seed: int) -> Float:
+def resample(groups: Sequence[str], num_resamples: int, *, seed: int) -> DoubleArray:
     """(num_resamples, N): how often each clip is in each resample of the groups."""
     names = [group or f"\0{index}" for index, group in enumerate(groups)]
     _, member = np.unique(names, return_inverse=True)
@@ -94,11 +90,11 @@ def resample(groups: Sequence[str], num_resamples: int, *, seed: int) -> Float:
     draws = np.random.default_rng(seed).multinomial(
         num_groups, np.full(num_groups, 1 / num_groups), num_resamples
     )
-    weights: Float = draws[:, member].astype(np.float64)
+    weights: DoubleArray = draws[:, member].astype(np.float64)
     return weights
 
 
-def _weights(groups: Sequence[str], num_clips: int, num_resamples: int, seed: int) -> Float:
+def _weights(groups: Sequence[str], num_clips: int, num_resamples: int, seed: int) -> DoubleArray:
     """See `resample`; without any resample where there are fewer than two groups."""
     if len(groups) != num_clips:
         raise UsageError(f"{num_clips} clips need as many group names; got {len(groups)}.")
@@ -106,7 +102,7 @@ def _weights(groups: Sequence[str], num_clips: int, num_resamples: int, seed: in
     return resample(groups, num_resamples, seed=seed) if num_groups > 1 else np.zeros((0, num_clips))
 
 
-def percentiles(values: Float, level: float = 0.95) -> tuple[float, float]:
+def percentiles(values: DoubleArray, level: float = 0.95) -> tuple[float, float]:
     """The bounds that hold this share of the values between them; NaN where there is none."""
     known = values[~np.isnan(values)]
     if not len(known):
@@ -115,33 +111,33 @@ def percentiles(values: Float, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _accuracy(probabilities: Array, truth: Truth, weights: Float) -> Float:
+def _accuracy(probabilities: Array, truth: BoolArray, weights: DoubleArray) -> DoubleArray:
     right = probabilities.argmax(1) == truth.argmax(1)
     return weights @ right / weights.sum(1)
 
 
-def _balanced_accuracy(probabilities: Array, truth: Truth, weights: Float) -> Float:
+def _balanced_accuracy(probabilities: Array, truth: BoolArray, weights: DoubleArray) -> DoubleArray:
     right = probabilities.argmax(1) == truth.argmax(1)
     support = weights @ truth.astype(np.float64)  # (R, K)
     return _mean_known(_ratio(weights @ (right[:, None] & truth).astype(np.float64), support))
 
 
-def _micro_map(probabilities: Array, truth: Truth, weights: Float) -> Float:
+def _micro_map(probabilities: Array, truth: BoolArray, weights: DoubleArray) -> DoubleArray:
     return _average_precision(probabilities, truth, weights)
 
 
-def _macro_map(probabilities: Array, truth: Truth, weights: Float) -> Float:
+def _macro_map(probabilities: Array, truth: BoolArray, weights: DoubleArray) -> DoubleArray:
     columns = [[index] for index in range(truth.shape[1])]
     each = [_average_precision(probabilities[:, c], truth[:, c], weights) for c in columns]
     return _mean_known(np.stack(each, axis=1))
 
 
-def _charades_map(probabilities: Array, truth: Truth, weights: Float) -> Float:
+def _charades_map(probabilities: Array, truth: BoolArray, weights: DoubleArray) -> DoubleArray:
     labelled = truth.any(1)
     return _macro_map(probabilities[labelled], truth[labelled], weights[:, labelled])
 
 
-_STATISTICS: dict[Metric, Callable[[Array, Truth, Float], Float]] = {
+_STATISTICS: dict[Metric, Callable[[Array, BoolArray, DoubleArray], DoubleArray]] = {
     "accuracy": _accuracy,
     "balanced_accuracy": _balanced_accuracy,
     "micro_map": _micro_map,
@@ -151,7 +147,7 @@ _STATISTICS: dict[Metric, Callable[[Array, Truth, Float], Float]] = {
 """Score -> function of probabilities (N, K), truth (N, K) and the clips' weights (R, N), giving (R,)."""
 
 
-def _average_precision(values: Array, truth: Truth, weights: Float) -> Float:
+def _average_precision(values: Array, truth: BoolArray, weights: DoubleArray) -> DoubleArray:
     """Average precision over N clips with M scored items each, for R weightings of the clips.
 
     Only at the values of true items does it gain, so only these are thresholds.
@@ -167,12 +163,12 @@ def _average_precision(values: Array, truth: Truth, weights: Float) -> Float:
     thresholds = np.unique(-values[truth])  # (P,), highest value first
     first = np.searchsorted(thresholds, -values)  # (N, M): the first threshold that an item reaches
 
-    def counted(chosen: Truth) -> Float:
+    def counted(chosen: BoolArray) -> DoubleArray:
         """(P, R): weight of the chosen items that reach each threshold."""
         clips, _ = np.nonzero(chosen)
         shape = (len(thresholds), len(values))
         table = coo_array((np.ones(len(clips)), (first[chosen], clips)), shape=shape).tocsr()
-        reached: Float = np.cumsum(np.asarray(table @ weights.T), axis=0)
+        reached: DoubleArray = np.cumsum(np.asarray(table @ weights.T), axis=0)
         return reached
 
     hits = counted(truth)
@@ -183,12 +179,12 @@ def _average_precision(values: Array, truth: Truth, weights: Float) -> Float:
     )
 
 
-def _ratio(above: Float, below: Float) -> Float:
+def _ratio(above: DoubleArray, below: DoubleArray) -> DoubleArray:
     """The quotient, NaN where below is 0."""
     return np.divide(above, below, out=np.full_like(below, np.nan), where=below > 0)
 
 
-def _mean_known(values: Float) -> Float:
+def _mean_known(values: DoubleArray) -> DoubleArray:
     """Mean over the last axis of what is not NaN; NaN where nothing is."""
     known = ~np.isnan(values)
     return _ratio(np.where(known, values, 0).sum(-1), known.sum(-1).astype(np.float64))

@@ -14,7 +14,8 @@ from actiondiff.evaluation.metrics import scores
 from actiondiff.evaluation.options import Metric
 from actiondiff.evaluation.priors import prior_floor
 from actiondiff.evaluation.protocols import group_of
-from actiondiff.evaluation.results import LeftOutClip, Scores, SideScores
+from actiondiff.evaluation.results import LeftOutClip
+from actiondiff.evaluation.scores import Scores, SideScores
 from actiondiff.heads.predict import Activation
 from actiondiff.types import Array
 

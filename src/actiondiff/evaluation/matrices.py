@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from actiondiff.errors import UsageError
+from actiondiff.types import DoubleArray
 
 __all__ = ["Correlation", "Mantel", "correlate", "mantel", "off_diagonal"]
 
-Float: TypeAlias = NDArray[np.float64]
 Method: TypeAlias = Literal["pearson", "spearman"]
 _CHUNK = 4096  # permutations handled at once
 
@@ -56,13 +56,13 @@ class Mantel:
     exact: bool
 
 
-def off_diagonal(matrix: NDArray[np.floating]) -> Float:
+def off_diagonal(matrix: NDArray[np.floating]) -> DoubleArray:
     """(n (n - 1),) cells off the diagonal, row by row.
 
     Raises:
         UsageError: If the matrix is not square, has fewer than two rows, or lacks a number off its diagonal.
     """
-    cells: Float = np.asarray(matrix, dtype=np.float64)
+    cells: DoubleArray = np.asarray(matrix, dtype=np.float64)
     if cells.ndim != 2 or cells.shape[0] != cells.shape[1] or len(cells) < 2:
         raise UsageError(f"a matrix over domains is square, two rows at least; got {cells.shape}.")
     outside = cells[~np.eye(len(cells), dtype=bool)]
@@ -129,14 +129,14 @@ def mantel(
     return Mantel(observed, p, total, exact)
 
 
-def _pair(first: NDArray[np.floating], second: NDArray[np.floating]) -> tuple[Float, Float]:
+def _pair(first: NDArray[np.floating], second: NDArray[np.floating]) -> tuple[DoubleArray, DoubleArray]:
     a, b = off_diagonal(first), off_diagonal(second)
     if a.shape != b.shape:
         raise UsageError(f"the matrices are over different domains; got {len(first)} and {len(second)}.")
     return a, b
 
 
-def _pearson(a: Float, b: Float) -> float:
+def _pearson(a: DoubleArray, b: DoubleArray) -> float:
     """NaN where either is constant."""
     a, b = a - a.mean(), b - b.mean()
     scale = math.sqrt(float(a @ a) * float(b @ b))

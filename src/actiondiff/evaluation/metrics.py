@@ -12,12 +12,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torchmetrics.functional.classification import binary_average_precision
 
 from actiondiff.errors import UsageError
-from actiondiff.evaluation.results import ClassScores, Scores
-from actiondiff.types import Array
+from actiondiff.evaluation.scores import ClassScores, Scores
+from actiondiff.types import Array, BoolArray, DoubleArray
 
 __all__ = ["average_precisions", "check_scored", "scores", "summary"]
 
@@ -85,7 +84,7 @@ def summary(probabilities: Array, targets: Array, *, multi_label: bool) -> dict[
     }
 
 
-def average_precisions(probabilities: Array, truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+def average_precisions(probabilities: Array, truth: BoolArray) -> DoubleArray:
     """(K,) average precision of each class; NaN for a class that no clip has.
 
     Args:
@@ -100,9 +99,7 @@ def average_precisions(probabilities: Array, truth: NDArray[np.bool_]) -> NDArra
     return values
 
 
-def check_scored(
-    probabilities: Array, targets: Array, *, multi_label: bool
-) -> tuple[Array, NDArray[np.bool_]]:
+def check_scored(probabilities: Array, targets: Array, *, multi_label: bool) -> tuple[Array, BoolArray]:
     """Probabilities as float32 and targets as bool, once they are known to fit.
 
     Raises:
@@ -132,7 +129,7 @@ def check_scored(
 
 
 def _class_scores(
-    label: str, predicted: NDArray[np.bool_], truth: NDArray[np.bool_], average_precision: float
+    label: str, predicted: BoolArray, truth: BoolArray, average_precision: float
 ) -> ClassScores:
     support, count, hits = int(truth.sum()), int(predicted.sum()), int((predicted & truth).sum())
     return ClassScores(
@@ -146,13 +143,13 @@ def _class_scores(
     )
 
 
-def _one_hot(probabilities: Array) -> NDArray[np.bool_]:
+def _one_hot(probabilities: Array) -> BoolArray:
     """(N, K), True for the most probable class, the first of equals."""
-    hot: NDArray[np.bool_] = probabilities.argmax(1)[:, None] == np.arange(probabilities.shape[1])
+    hot: BoolArray = probabilities.argmax(1)[:, None] == np.arange(probabilities.shape[1])
     return hot
 
 
-def _mean(values: NDArray[np.float64]) -> float | None:
+def _mean(values: DoubleArray) -> float | None:
     """Mean of the values that exist; None if there are none."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else None

@@ -6,7 +6,6 @@ on their own; several trainings of one model stand for its seeds, which are draw
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +15,7 @@ from actiondiff.errors import UsageError
 from actiondiff.evaluation.intervals import is_single_label, percentiles, resample, statistic
 from actiondiff.evaluation.metrics import check_scored
 from actiondiff.evaluation.options import Metric
-from actiondiff.types import Array
+from actiondiff.types import Array, BoolArray, DoubleArray
 
 __all__ = [
     "Contrast",
@@ -30,9 +29,6 @@ __all__ = [
     "per_clip",
     "sign_flip",
 ]
-
-Float: TypeAlias = NDArray[np.float64]
-Truth: TypeAlias = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +100,7 @@ def contrast(
         UsageError: If shapes or values do not fit.
     """
     random = np.random.default_rng(seed)
-    weights: dict[tuple[bytes, tuple[str, ...]], Float] = {}
+    weights: dict[tuple[bytes, tuple[str, ...]], DoubleArray] = {}
     value, totals = 0.0, np.zeros(num_resamples)
     for sign, side in sides:
         truth = _checked(metric, side)
@@ -145,7 +141,7 @@ def interaction(
     return contrast(metric, signs, **options)
 
 
-def per_clip(side: Scored, *, multi_label: bool) -> Float:
+def per_clip(side: Scored, *, multi_label: bool) -> DoubleArray:
     """(N,) a score of every clip, mean over trainings, for tests that need one number a clip.
 
     Single-label: 1 if the most probable class is the clip's. Multi-label: average precision over the clip's
@@ -153,16 +149,16 @@ def per_clip(side: Scored, *, multi_label: bool) -> Float:
     """
     truth = side.targets.astype(bool)
     if not multi_label:
-        hits: Float = (side.probabilities.argmax(-1) == truth.argmax(-1)).mean(0)
+        hits: DoubleArray = (side.probabilities.argmax(-1) == truth.argmax(-1)).mean(0)
         return hits
     order = np.argsort(-side.probabilities, axis=-1, kind="stable")  # (S, N, K)
     ranked = np.take_along_axis(np.broadcast_to(truth, order.shape), order, axis=-1)
     precision = ranked.cumsum(-1) / np.arange(1, truth.shape[1] + 1)
-    found: Float = ((precision * ranked).sum(-1) / truth.sum(-1).clip(min=1)).mean(0)
+    found: DoubleArray = ((precision * ranked).sum(-1) / truth.sum(-1).clip(min=1)).mean(0)
     return found
 
 
-def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemar:
+def mcnemar(first: BoolArray, second: BoolArray) -> McNemar:
     """The exact McNemar test of two single trainings on the same clips.
 
     Args:
@@ -201,7 +197,7 @@ def max_statistic(
     *,
     num_flips: int = 10000,
     seed: int = 0,
-) -> Float:
+) -> DoubleArray:
     """Each cell of a grid against a reference, as the best of so many looks good by chance alone.
 
     If no cell differed from the reference, the two could be exchanged in any group of clips. So the signs of
@@ -237,7 +233,7 @@ def max_statistic(
     return np.array([_tail(largest, observed) for observed in scaled.sum(1)])
 
 
-def _checked(metric: Metric, side: Scored) -> Truth:
+def _checked(metric: Metric, side: Scored) -> BoolArray:
     if side.probabilities.ndim != 3 or not len(side.probabilities):
         raise UsageError(f"probabilities are (seeds, clips, classes); got {side.probabilities.shape}.")
     if len(side.groups) != side.probabilities.shape[1]:
@@ -247,7 +243,7 @@ def _checked(metric: Metric, side: Scored) -> Truth:
     return truth
 
 
-def _told(value: float, totals: Float, *, single_group: bool) -> Contrast:
+def _told(value: float, totals: DoubleArray, *, single_group: bool) -> Contrast:
     if single_group:
         return Contrast(value, float("nan"), float("nan"), float("nan"))
     known = totals[~np.isnan(totals)]
@@ -257,7 +253,7 @@ def _told(value: float, totals: Float, *, single_group: bool) -> Contrast:
     return Contrast(value, low, high, p)
 
 
-def _sums(values: Float, groups: Sequence[str]) -> Float:
+def _sums(values: DoubleArray, groups: Sequence[str]) -> DoubleArray:
     """(M, G) sum of each group's values."""
     names = [group or f"\0{index}" for index, group in enumerate(groups)]
     _, member = np.unique(names, return_inverse=True)
@@ -267,12 +263,12 @@ def _sums(values: Float, groups: Sequence[str]) -> Float:
     return totals
 
 
-def _signs(num_flips: int, num_groups: int, seed: int) -> Float:
+def _signs(num_flips: int, num_groups: int, seed: int) -> DoubleArray:
     drawn = np.random.default_rng(seed).integers(0, 2, (num_flips, num_groups))
-    signs: Float = 2.0 * drawn.astype(np.float64) - 1.0
+    signs: DoubleArray = 2.0 * drawn.astype(np.float64) - 1.0
     return signs
 
 
-def _tail(drawn: Float, observed: float) -> float:
+def _tail(drawn: DoubleArray, observed: float) -> float:
     """Share of draws that reach what was observed; it counts as one of them."""
     return float(((drawn >= observed - 1e-12).sum() + 1) / (len(drawn) + 1))

@@ -4,7 +4,7 @@ import numpy as np
 
 from actiondiff.errors import UsageError
 from actiondiff.evaluation.metrics import check_scored, summary
-from actiondiff.evaluation.results import PriorFloor
+from actiondiff.evaluation.scores import PriorFloor
 from actiondiff.types import Array
 
 __all__ = ["prior_floor"]

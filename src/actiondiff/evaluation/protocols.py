@@ -17,7 +17,7 @@ from actiondiff.types import Example
 
 __all__ = ["Split", "group_of", "leave_one_out", "regroup", "split_examples"]
 
-Values: TypeAlias = Sequence[str] | str
+DomainValues: TypeAlias = Sequence[str] | str
 _NO_LABEL = "\0"
 _LAST_GROUPS = "every group is the last one of some class; with two or more a class, some can be kept"
 """Stands for a class where a clip shows none of them."""
@@ -62,8 +62,8 @@ def split_examples(
     table: Table,
     *,
     domain: str | None = None,
-    source: Values = (),
-    target: Values = "rest",
+    source: DomainValues = (),
+    target: DomainValues = "rest",
     validation: bool = True,
     validation_share: float = 0.2,
     test_share: float = 0.2,
@@ -82,8 +82,8 @@ def split_examples(
     Args:
         table: The clips; those without a label are left out, unless the table's labels are complete.
         domain: Column whose values are the domains.
-        source: Values that train; `rest` for all that do not test.
-        target: Values that test; `rest` for all others.
+        source: DomainValues that train; `rest` for all that do not test.
+        target: DomainValues that test; `rest` for all others.
         validation: Whether to hold out clips to choose by where the table marks none.
         validation_share: Share of the training side's groups to hold out, at least one a class where it has
             one to spare.
@@ -169,7 +169,7 @@ def leave_one_out(table: Table, split: Split, domain: str) -> dict[str, Split]:
 
 
 def _by_domain(
-    table: Table, labelled: Sequence[int], domain: str, source: Values, target: Values
+    table: Table, labelled: Sequence[int], domain: str, source: DomainValues, target: DomainValues
 ) -> tuple[list[int], list[int], str]:
     values = table.values(domain)
     known = sorted({values[i] for i in labelled} - {""})
@@ -191,7 +191,7 @@ def _by_domain(
     return side, test, f"{domain}: {', '.join(learnt)} -> {', '.join(tested)}"
 
 
-def _listed(values: Values) -> list[str]:
+def _listed(values: DomainValues) -> list[str]:
     """The values that are named; none for `rest`."""
     return [] if values == "rest" else [values] if isinstance(values, str) else list(values)
 

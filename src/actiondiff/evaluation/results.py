@@ -10,28 +10,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import Field, ValidationError
 
 from actiondiff.errors import RunError, explain_validation
 from actiondiff.evaluation.options import Metric
+from actiondiff.evaluation.scores import Calibration, Result, Scores, SideScores
 
 __all__ = [
     "METRICS_FILE",
-    "Calibration",
-    "CalibrationTest",
-    "ClassScores",
-    "ConfidenceScores",
-    "CoverageRow",
     "EpochChoice",
     "EvaluationMetrics",
     "FitSummary",
     "Leak",
     "LeftOutClip",
     "Metrics",
-    "PriorFloor",
-    "Scores",
     "SeedsMetrics",
-    "SideScores",
     "Task",
     "TrainingMetrics",
     "read_metrics",
@@ -40,178 +33,6 @@ __all__ = [
 
 METRICS_FILE = "metrics.json"
 Task: TypeAlias = Literal["single-label", "multi-label"]
-
-
-class Result(BaseModel):
-    """Base class: a frozen value that is written as JSON and read back to an equal one."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    OMITTED: ClassVar[frozenset[str]] = frozenset()
-    """Fields that are left out of the JSON where they are None; others are written as null."""
-
-    ORDER: ClassVar[tuple[str, ...]] = ()
-    """Order of the JSON's keys, where it is not that of the fields."""
-
-    @model_serializer(mode="wrap")
-    def _serialize(self, serialize_fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values: dict[str, Any] = serialize_fields(self)
-        names = self.ORDER or tuple(values)
-        return {name: values[name] for name in names if values[name] is not None or name not in self.OMITTED}
-
-    def to_json(self) -> str:
-        """The text of `metrics.json`."""
-        return json.dumps(self.model_dump(), indent=2)
-
-
-class Totals(Result):
-    """Base class of results that have one number per metric, as a field of the metric's name."""
-
-    def total(self, metric: Metric) -> float | None:
-        """The number of one metric; None where it does not exist."""
-        value: float | None = getattr(self, metric)
-        return value
-
-
-class PriorFloor(Totals):
-    """Scores of a guess by class frequencies; names as in `actiondiff.evaluation.metrics`.
-
-    A number that does not exist is None.
-    """
-
-    accuracy: float | None = None
-    balanced_accuracy: float | None = None
-    micro_map: float | None = None
-    macro_map: float | None = None
-    charades_map: float | None = None
-
-
-class ClassScores(Result):
-    """Scores of one class. A number that does not exist is None.
-
-    Attributes:
-        label: Name of the class.
-        support: Number of clips that have the class.
-        predicted: Number of clips for which the class was predicted.
-        precision: Share of correct predictions among the clips for which the class was predicted.
-        recall: Share of the clips of the class for which it was predicted.
-        f1: Harmonic mean of precision and recall.
-        average_precision: Area under precision over recall, as a sum over thresholds.
-    """
-
-    label: str
-    support: int
-    predicted: int
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    average_precision: float | None
-
-
-class Scores(Totals):
-    """Scores of predictions; names as in `actiondiff.evaluation.metrics`. None where a number does not exist.
-
-    Attributes:
-        num_clips: Number of clips, N.
-        num_classes_without_clips: Number of classes that no clip has; averages over classes leave them out.
-        per_class: One entry per class, in the order of the labels.
-        confusion: (K, K) number of clips by true class (row) and predicted class (column); None for
-            multi-label tasks.
-    """
-
-    num_clips: int
-    num_classes_without_clips: int = 0
-    accuracy: float | None = None
-    balanced_accuracy: float | None = None
-    micro_map: float | None = None
-    macro_map: float | None = None
-    charades_map: float | None = None
-    per_class: tuple[ClassScores, ...] = ()
-    confusion: tuple[tuple[int, ...], ...] | None = None
-
-
-class SideScores(Result):
-    """Scores of one side of a split, such as the test clips, with their floor and intervals.
-
-    Attributes:
-        num_clips: Number of clips.
-        scores: What the predictions score.
-        prior_floor: What guessing by the training clips' class frequencies scores.
-        intervals: Metric -> lower and upper bound of its 95 % interval; without metrics that have none.
-        by_domain: Value of the domain -> scores of its clips; None where the study has no domain.
-        clips: Which clips of the source were scored: `training` or `held-out`; None for other sides.
-    """
-
-    OMITTED: ClassVar[frozenset[str]] = frozenset({"by_domain", "clips"})
-
-    num_clips: int
-    scores: Scores
-    prior_floor: PriorFloor
-    intervals: dict[str, tuple[float, float]]
-    by_domain: "dict[str, SideScores] | None" = None
-    clips: str | None = None
-
-
-class CoverageRow(Result):
-    """Accuracy when the model answers only for its most confident clips.
-
-    Attributes:
-        threshold: Lowest confidence at which the model answers.
-        coverage: Share of the clips that it answers for.
-        accuracy: Share of these that are correct.
-    """
-
-    threshold: float
-    coverage: float
-    accuracy: float
-
-
-class ConfidenceScores(Result):
-    """How well confidence agrees with accuracy.
-
-    Attributes:
-        calibration_error: Expected calibration error.
-        by_domain: Value of the domain -> expected calibration error; None where there is no domain.
-        coverage_accuracy: Accuracy at full coverage and at every tenth below; None for multi-label tasks.
-    """
-
-    OMITTED: ClassVar[frozenset[str]] = frozenset({"by_domain", "coverage_accuracy"})
-
-    calibration_error: float
-    by_domain: dict[str, float] | None = None
-    coverage_accuracy: tuple[CoverageRow, ...] | None = None
-
-
-class CalibrationTest(Result):
-    """Confidence on the test clips.
-
-    Attributes:
-        before: With temperature 1.
-        after: With the calibrated temperature.
-    """
-
-    before: ConfidenceScores
-    after: ConfidenceScores
-
-
-class Calibration(Result):
-    """Temperature and thresholds that were chosen on validation clips.
-
-    Attributes:
-        temperature: What the head's logits are divided by.
-        thresholds: Label -> probability from which predicting it gives the highest F1.
-        num_clips: Number of validation clips.
-        before: `log_loss` and `calibration_error` of the validation clips with temperature 1.
-        after: The same with the chosen temperature.
-        test: Confidence on the test clips; None where there are none.
-    """
-
-    temperature: float
-    thresholds: dict[str, float]
-    num_clips: int
-    before: dict[str, float]
-    after: dict[str, float]
-    test: CalibrationTest | None = None
 
 
 class FitSummary(Result):
@@ -310,10 +131,10 @@ class Metrics(Result):
     split: str
     counts: dict[str, int]
     missing: tuple[LeftOutClip, ...] = ()
-    partial: dict[str, float] = {}
+    partial: dict[str, float] = Field(default_factory=dict)
     leaks: tuple[Leak, ...] = ()
     cautions: tuple[str, ...] = ()
-    environment: dict[str, Any] = {}
+    environment: dict[str, Any] = Field(default_factory=dict)
     test: SideScores | None = None
 
 
@@ -386,11 +207,11 @@ class EvaluationMetrics(SideScores):
 
     num_left_out_as_trained_on: int
     missing: tuple[LeftOutClip, ...] = ()
-    partial: dict[str, float] = {}
+    partial: dict[str, float] = Field(default_factory=dict)
     cautions: tuple[str, ...] = ()
     run: str
     table: str
-    environment: dict[str, Any] = {}
+    environment: dict[str, Any] = Field(default_factory=dict)
 
 
 def read_metrics(folder: str | os.PathLike[str]) -> TrainingMetrics | SeedsMetrics | EvaluationMetrics:

@@ -13,11 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from actiondiff.errors import UsageError
 from actiondiff.evaluation.metrics import average_precisions
-from actiondiff.types import Array, Bout
+from actiondiff.types import Array, BoolArray, Bout, DoubleArray
 
 __all__ = [
     "IOUS",
@@ -30,10 +29,9 @@ __all__ = [
 ]
 
 IOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
-Bools = NDArray[np.bool_]
 
 
-def frame_truth(bouts: Sequence[Bout], seconds: NDArray[np.float64], labels: Sequence[str]) -> Bools:
+def frame_truth(bouts: Sequence[Bout], seconds: DoubleArray, labels: Sequence[str]) -> BoolArray:
     """(T, K), whether a class holds at each time: from a bout's start on, until before its end.
 
     Raises:
@@ -49,7 +47,7 @@ def frame_truth(bouts: Sequence[Bout], seconds: NDArray[np.float64], labels: Seq
 
 
 def frame_scores(
-    probabilities: Array, predicted: Bools, truth: Bools, labels: Sequence[str]
+    probabilities: Array, predicted: BoolArray, truth: BoolArray, labels: Sequence[str]
 ) -> dict[str, Any]:
     """Frame-wise scores.
 
@@ -134,7 +132,7 @@ def segment_scores(
 
 def match_bouts(
     predicted: Sequence[tuple[str, Bout]], truth: Sequence[tuple[str, Bout]], iou: float
-) -> Bools:
+) -> BoolArray:
     """Which bouts of a class, each with its video and from the most probable on, are right at an overlap."""
     free: dict[str, list[Bout]] = {}
     for video, bout in truth:
@@ -149,7 +147,7 @@ def match_bouts(
     return np.array(right, dtype=bool)
 
 
-def segment_average_precision(right: Bools, num_labelled: int) -> float | None:
+def segment_average_precision(right: BoolArray, num_labelled: int) -> float | None:
     """Average precision of bouts from the most probable on; None where none was labelled."""
     if not num_labelled:
         return None

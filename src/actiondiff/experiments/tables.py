@@ -10,7 +10,8 @@ import pandas as pd
 from actiondiff.evaluation.intervals import is_single_label
 from actiondiff.evaluation.options import Metric
 from actiondiff.evaluation.paired import contrast
-from actiondiff.evaluation.results import Metrics, SideScores
+from actiondiff.evaluation.results import Metrics
+from actiondiff.evaluation.scores import SideScores
 from actiondiff.experiments.compare import read_scored
 from actiondiff.experiments.grid import Cell, Published
 from actiondiff.experiments.run import SeedRun

@@ -32,13 +32,8 @@ from actiondiff.evaluation.judge import (
     protocol_classes,
     restrict,
 )
-from actiondiff.evaluation.results import (
-    METRICS_FILE,
-    Calibration,
-    SideScores,
-    TrainingMetrics,
-    read_training_metrics,
-)
+from actiondiff.evaluation.results import METRICS_FILE, TrainingMetrics, read_training_metrics
+from actiondiff.evaluation.scores import Calibration, SideScores
 from actiondiff.experiments.data import Material, Sides
 from actiondiff.experiments.recipe import Recipe, load_recipe
 from actiondiff.experiments.run import (

@@ -21,7 +21,7 @@ from actiondiff.paper.results import ClaimResult, ControlResult, FrameRow, Inter
 from actiondiff.report.card import percent
 from actiondiff.report.html import Item, Notes, Page, Provenance, Section, Text
 from actiondiff.report.sweep_report import heatmaps, test_table
-from actiondiff.report.tables import Grid, Score
+from actiondiff.report.tables import ReportTable, Score
 
 __all__ = ["relation_table", "reproduction_page", "transfer_items"]
 
@@ -67,7 +67,7 @@ def reproduction_page(results: Reproduction) -> Page:
     return Page(f"Reproduction of {results.target}", lead, sections, watermark=results.watermark)
 
 
-def _beside(studies: Sequence[StudyResult]) -> Grid:
+def _beside(studies: Sequence[StudyResult]) -> ReportTable:
     """One row per study, one column per rule by which its epoch was selected."""
     rules = list(dict.fromkeys(study.rule for study in studies))
     by_study: dict[tuple[str, str], dict[str, StudyResult]] = {}
@@ -92,10 +92,10 @@ def _beside(studies: Sequence[StudyResult]) -> Grid:
         "code, the score is not that of an untouched test."
     )
     left = frozenset({"features and metric", "note"})
-    return Grid(titles, tuple(cells), "Every study of this table or figure", note, left=left)
+    return ReportTable(titles, tuple(cells), "Every study of this table or figure", note, left=left)
 
 
-def _others(others: Sequence[Published]) -> list[Grid]:
+def _others(others: Sequence[Published]) -> list[ReportTable]:
     """Numbers of methods that are not run here; nothing if there is none."""
     cells = tuple(
         (
@@ -112,10 +112,10 @@ def _others(others: Sequence[Published]) -> list[Grid]:
         return []
     titles = ("method", "column", "published", "metric", "note")
     left = frozenset({"column", "metric", "note"})
-    return [Grid(titles, cells, "Published by others", "These methods are not run here.", left=left)]
+    return [ReportTable(titles, cells, "Published by others", "These methods are not run here.", left=left)]
 
 
-def _controls(controls: Sequence[ControlResult]) -> Grid:
+def _controls(controls: Sequence[ControlResult]) -> ReportTable:
     cells = tuple(
         (
             control.protocol,
@@ -136,12 +136,12 @@ def _controls(controls: Sequence[ControlResult]) -> Grid:
         "them. It counts as being at the prior unless the whole 95 % interval of its excess over the prior, "
         "over clips and permutations, is above 0."
     )
-    return Grid(
+    return ReportTable(
         titles, cells, "Does it learn, and only from labels?", note, left=frozenset({"study", "metric"})
     )
 
 
-def _claims(claims: Sequence[ClaimResult]) -> Grid:
+def _claims(claims: Sequence[ClaimResult]) -> ReportTable:
     cells = tuple(
         (
             claim.id,
@@ -156,7 +156,7 @@ def _claims(claims: Sequence[ClaimResult]) -> Grid:
     )
     titles = ("claim", "verdict", "published margin", "N", "test", "result", "note")
     note = "holds: the whole 95 % interval of the difference is above 0. contradicted: it is below 0."
-    return Grid(
+    return ReportTable(
         titles, cells, "The paper's claims", note, left=frozenset({"verdict", "test", "result", "note"})
     )
 
@@ -177,7 +177,7 @@ def _panels(results: Reproduction) -> list[Item]:
         )
         caption = f"Panel {panel}: cells that gain most over {best['reference'].iloc[0]}"
         note = f"p is that of the largest of {len(cells)} cells when the signs of whole groups are flipped."
-        items.append(Grid(("cell", "mean gain over clips", "p"), lines, caption, note))
+        items.append(ReportTable(("cell", "mean gain over clips", "p"), lines, caption, note))
     return [*items, test_table(results.tests)] if results.tests else items
 
 
@@ -204,7 +204,7 @@ def _matrices(matrices: Mapping[str, Sequence[FrameRow]]) -> list[Item]:
     return [*items, frequency_bars(tables["frequencies"], title="Actions of each type (figure S14)")]
 
 
-def _costs(studies: Sequence[StudyResult]) -> Grid:
+def _costs(studies: Sequence[StudyResult]) -> ReportTable:
     unique = {(study.backbone, study.feature): study for study in studies}
     cells = tuple(
         (
@@ -221,7 +221,7 @@ def _costs(studies: Sequence[StudyResult]) -> Grid:
         "For video at 25 frames per second, up to the layer that is read; a multiplication with its addition "
         "counts as two operations."
     )
-    return Grid(titles, cells, "What features cost", note, left=frozenset({"pre-training"}))
+    return ReportTable(titles, cells, "What features cost", note, left=frozenset({"pre-training"}))
 
 
 def _cost_plots(studies: Sequence[StudyResult]) -> list[Item]:
@@ -260,9 +260,9 @@ def _distributions(distributions: Mapping[str, Sequence[FrameRow]]) -> list[Item
     ]
 
 
-def _folders(studies: Sequence[StudyResult]) -> Grid:
+def _folders(studies: Sequence[StudyResult]) -> ReportTable:
     cells = tuple((f"{study.label} ({study.rule})", study.folder) for study in studies)
-    return Grid(("study", "run"), cells, "Folder of each run", left=frozenset({"run"}))
+    return ReportTable(("study", "run"), cells, "Folder of each run", left=frozenset({"run"}))
 
 
 def _printed(published: Published | None) -> str:
@@ -336,7 +336,9 @@ def transfer_items(
     return items
 
 
-def relation_table(likenesses: Mapping[str, pd.DataFrame], measures: Mapping[str, pd.DataFrame]) -> Grid:
+def relation_table(
+    likenesses: Mapping[str, pd.DataFrame], measures: Mapping[str, pd.DataFrame]
+) -> ReportTable:
     """Correlation of each measure with each likeness, over ordered pairs of different domains.
 
     Args:
@@ -354,7 +356,7 @@ def relation_table(likenesses: Mapping[str, pd.DataFrame], measures: Mapping[str
             p = mantel(a, b, method="pearson").p, mantel(a, b, method="spearman").p
             r, rho = f"{relation.pearson:.2f}", f"{relation.spearman:.2f}"
             rows.append((f"{measure} against {likeness}", r, f"{p[0]:.2g}", rho, f"{p[1]:.2g}"))
-    return Grid(
+    return ReportTable(
         ("relation", "Pearson r", "Mantel p", "Spearman rho", "Mantel p of rho"),
         tuple(rows),
         "What correlates with accuracy on other domains",

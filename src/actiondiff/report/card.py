@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from actiondiff.evaluation.judge import METRICS
-from actiondiff.evaluation.results import SeedsMetrics, SideScores, TrainingMetrics
+from actiondiff.evaluation.results import SeedsMetrics, TrainingMetrics
+from actiondiff.evaluation.scores import SideScores
 from actiondiff.heads.bundle import ModelConfig
 
 __all__ = ["cautions", "model_card", "percent", "score_rows", "seeds_card"]

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -16,19 +16,21 @@ from actiondiff.report.html import Picture
 from actiondiff.video.decode import iter_video
 
 __all__ = [
-    "Clip",
+    "CaptionedClip",
     "Mistake",
+    "VideoRoots",
     "find_video",
     "label_mistakes",
     "pictures",
     "worst_confusions",
 ]
 
+VideoRoots: TypeAlias = Sequence[str | os.PathLike[str]]
 _LONGEST_SECONDS, _FPS = 20.0, 4.0  # enough for a strip; a long video is not decoded to its end for it
 
 
 @dataclass(frozen=True)
-class Clip:
+class CaptionedClip:
     """A span of a video, and what to say of it.
 
     Attributes:
@@ -56,7 +58,7 @@ class Mistake:
 
     title: str
     count: int
-    clips: tuple[Clip, ...]
+    clips: tuple[CaptionedClip, ...]
 
 
 def worst_confusions(predictions: pd.DataFrame, *, most: int = 5, each: int = 3) -> list[Mistake]:
@@ -116,22 +118,22 @@ def label_mistakes(
     return found
 
 
-def _clip(row: "pd.Series[Any]", caption: str) -> Clip:
+def _clip(row: "pd.Series[Any]", caption: str) -> CaptionedClip:
     start, end = (
         None if name not in row or pd.isna(row[name]) else float(row[name])
         for name in ("start_seconds", "end_seconds")
     )
-    return Clip(str(row["video"]), start, end, caption)
+    return CaptionedClip(str(row["video"]), start, end, caption)
 
 
-def find_video(video: str, roots: Sequence[str | os.PathLike[str]]) -> Path | None:
+def find_video(video: str, roots: VideoRoots) -> Path | None:
     """The video's file, in the first folder that has it."""
     return next((path for root in roots if (path := Path(root) / video).is_file()), None)
 
 
 def pictures(
-    clips: Sequence[Clip],
-    roots: Sequence[str | os.PathLike[str]],
+    clips: Sequence[CaptionedClip],
+    roots: VideoRoots,
     *,
     num_frames: int = 4,
     height_px: int = 96,
@@ -147,7 +149,7 @@ def pictures(
     return tuple(shown), list(dict.fromkeys(absent))
 
 
-def _frames(clip: Clip, roots: Sequence[str | os.PathLike[str]], height_px: int) -> NDArray[np.uint8] | None:
+def _frames(clip: CaptionedClip, roots: VideoRoots, height_px: int) -> NDArray[np.uint8] | None:
     """(T, height_px, w, 3) of the span's beginning, scaled as they are decoded; None without any."""
     path = find_video(clip.video, roots)
     if path is None:

@@ -15,7 +15,7 @@ from actiondiff.errors import UsageError
 from actiondiff.report.card import percent
 from actiondiff.report.drawing import INK, SERIES, Figure, canvas, styled
 from actiondiff.report.figures import heatmap, label_of, legend_name, longest_inches
-from actiondiff.report.tables import Grid
+from actiondiff.report.tables import ReportTable
 from actiondiff.types import Bout
 
 __all__ = [
@@ -28,17 +28,17 @@ __all__ = [
     "transition_matrix",
 ]
 
-Videos = Mapping[str, Sequence[Bout]]
+BoutsByVideo = Mapping[str, Sequence[Bout]]
 _ROWS = 30  # videos drawn; all are in the data
 
 
 @styled()
 def ethogram(
-    videos: Videos,
+    videos: BoutsByVideo,
     durations: Mapping[str, float],
     *,
     labels: Sequence[str],
-    truth: Videos | None = None,
+    truth: BoutsByVideo | None = None,
     title: str = "Ethogram",
     name: str = "ethogram",
 ) -> Figure:
@@ -87,7 +87,7 @@ def ethogram(
     return Figure(name, drawing, title, f"{title}. {caption}", caption, _bout_table(videos, truth))
 
 
-def time_budget(videos: Videos, durations: Mapping[str, float], labels: Sequence[str]) -> pd.DataFrame:
+def time_budget(videos: BoutsByVideo, durations: Mapping[str, float], labels: Sequence[str]) -> pd.DataFrame:
     """What each behaviour takes of the time watched.
 
     Returns:
@@ -122,7 +122,7 @@ def time_budget(videos: Videos, durations: Mapping[str, float], labels: Sequence
     return pd.DataFrame(rows)
 
 
-def budget_table(budget: pd.DataFrame, *, caption: str = "Time budget") -> Grid:
+def budget_table(budget: pd.DataFrame, *, caption: str = "Time budget") -> ReportTable:
     """The rows of `time_budget` for a page."""
     rows = [
         (
@@ -138,7 +138,9 @@ def budget_table(budget: pd.DataFrame, *, caption: str = "Time budget") -> Grid:
     ]
     lengths = ("mean bout (s)", "median bout (s)")
     titles = ("behaviour", "bouts", "seconds", "share of time", *lengths, "bouts a minute")
-    return Grid(titles, tuple(rows), caption, "Shares may exceed 100 % together where behaviours overlap.")
+    return ReportTable(
+        titles, tuple(rows), caption, "Shares may exceed 100 % together where behaviours overlap."
+    )
 
 
 @styled()
@@ -184,7 +186,7 @@ def time_budgets(
     return Figure(name, drawing, title, f"{title}. {said}.", "Share of all the time that was watched.", data)
 
 
-def transition_counts(videos: Videos, labels: Sequence[str]) -> NDArray[np.int64]:
+def transition_counts(videos: BoutsByVideo, labels: Sequence[str]) -> NDArray[np.int64]:
     """(K, K) how often a bout of one behaviour (row) is the next to begin after one of another (column).
 
     Only within a video. Bouts that begin together follow in the order of the labels.
@@ -203,7 +205,11 @@ def transition_counts(videos: Videos, labels: Sequence[str]) -> NDArray[np.int64
 
 
 def transition_matrix(
-    videos: Videos, labels: Sequence[str], *, title: str = "What follows what", name: str = "transitions"
+    videos: BoutsByVideo,
+    labels: Sequence[str],
+    *,
+    title: str = "What follows what",
+    name: str = "transitions",
 ) -> Figure:
     """Transitions as shares of each row, with their number in the data.
 
@@ -275,7 +281,7 @@ def score_lines(
     return Figure(name, drawing, title, f"{title}. {said}.", caption, data)
 
 
-def _check(videos: Videos, labels: Sequence[str]) -> None:
+def _check(videos: BoutsByVideo, labels: Sequence[str]) -> None:
     if not videos:
         raise UsageError("there is no video to draw bouts of.")
     other = sorted({bout.label for bouts in videos.values() for bout in bouts} - set(labels))
@@ -292,7 +298,7 @@ def _short(video: str) -> str:
     return video if len(video) <= 28 else "…" + video[-27:]
 
 
-def _bout_table(videos: Videos, truth: Videos | None) -> pd.DataFrame:
+def _bout_table(videos: BoutsByVideo, truth: BoutsByVideo | None) -> pd.DataFrame:
     rows = [
         (video, source, b.label, b.start_seconds, b.end_seconds, b.probability)
         for source, found in (("predicted", videos), ("labelled", truth or {}))

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 Unit = Literal["percent", "count", "number"]
-Values = NDArray[np.floating]
+Matrix = NDArray[np.floating]
 _LONG = 28  # characters of a label that a figure shows; tables and CSV have it whole
 _MANY = 30  # cells across from which numbers are no longer written into them
 
@@ -52,7 +52,7 @@ def longest_inches(names: Sequence[object]) -> float:
 
 @styled()
 def heatmap(
-    values: Values,
+    values: Matrix,
     *,
     rows: Sequence[object],
     columns: Sequence[object],
@@ -115,7 +115,7 @@ def heatmap(
 
 def draw_cells(
     axes: Axes,
-    values: Values,
+    values: Matrix,
     *,
     rows: Sequence[object],
     columns: Sequence[object],
@@ -158,7 +158,7 @@ def draw_cells(
         )
 
 
-def best_over_rows(values: Values) -> NDArray[np.float64]:
+def best_over_rows(values: Matrix) -> NDArray[np.float64]:
     """(columns,) the highest number of each column; NaN where a column has none."""
     filled = np.where(np.isfinite(values), values, -np.inf).max(axis=0)
     return np.where(np.isfinite(filled), filled, np.nan)
@@ -166,7 +166,7 @@ def best_over_rows(values: Values) -> NDArray[np.float64]:
 
 def draw_best(
     axes: Axes,
-    values: Values,
+    values: Matrix,
     *,
     floor: float | None,
     columns: Sequence[object],
@@ -335,7 +335,7 @@ def scaled(frame: NDArray[np.uint8], height_px: int) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS))
 
 
-def _checked(values: Values, rows: Sequence[object], columns: Sequence[object]) -> NDArray[np.float64]:
+def _checked(values: Matrix, rows: Sequence[object], columns: Sequence[object]) -> NDArray[np.float64]:
     checked: NDArray[np.float64] = np.asarray(values, dtype=np.float64)
     if checked.shape != (len(rows), len(columns)) or not checked.size:
         raise UsageError(
@@ -361,7 +361,7 @@ def _written(value: float, unit: Unit) -> str:
     return f"{value:.0f}" if unit == "count" else f"{value:.2f}"
 
 
-def _extremes(values: Values, rows: Sequence[object], columns: Sequence[object], unit: Unit) -> str:
+def _extremes(values: Matrix, rows: Sequence[object], columns: Sequence[object], unit: Unit) -> str:
     if not np.isfinite(values).any():
         return "No number is known."
     said = []

@@ -14,7 +14,7 @@ from actiondiff.exports.heatmaps import write_heatmap_npz
 from actiondiff.exports.record import add_to_record, read_record
 from actiondiff.inference.localization import Heatmap
 from actiondiff.inference.model import ActionDiff
-from actiondiff.report.clips import Clip
+from actiondiff.report.clips import CaptionedClip
 from actiondiff.report.figures import heat_strip, scaled
 from actiondiff.report.html import Gallery, Item, Notes, Picture, Section, Text
 from actiondiff.report.overlay import colour_limits, write_strip
@@ -109,7 +109,7 @@ def _search(path: Path, model: ActionDiff, example: Surest) -> dict[str, Any]:
     }
 
 
-def _beginning(clip: Clip, sampling: Sampling) -> Frames:
+def _beginning(clip: CaptionedClip, sampling: Sampling) -> Frames:
     """The first sampled frames of a clip, named by its path."""
     reader = iter_video(
         clip.video,

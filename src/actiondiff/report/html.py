@@ -17,7 +17,7 @@ from PIL import Image
 
 from actiondiff.provenance import write_text
 from actiondiff.report.drawing import Figure
-from actiondiff.report.tables import Grid
+from actiondiff.report.tables import ReportTable
 
 __all__ = [
     "Code",
@@ -94,7 +94,7 @@ class Provenance:
     title: str = "Settings"
 
 
-Item: TypeAlias = Text | Code | Notes | Grid | Figure | Gallery | Provenance
+Item: TypeAlias = Text | Code | Notes | ReportTable | Figure | Gallery | Provenance
 
 
 @dataclass(frozen=True)

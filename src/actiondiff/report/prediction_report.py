@@ -12,7 +12,7 @@ import numpy as np
 from actiondiff.errors import RunError
 from actiondiff.exports.record import read_record
 from actiondiff.report.card import percent
-from actiondiff.report.clips import Clip, pictures
+from actiondiff.report.clips import CaptionedClip, VideoRoots, pictures
 from actiondiff.report.ethogram_figures import (
     budget_table,
     ethogram,
@@ -23,16 +23,15 @@ from actiondiff.report.ethogram_figures import (
 from actiondiff.report.heat_strips import heat_section
 from actiondiff.report.html import Gallery, Item, Notes, Page, Provenance, Section, Text
 from actiondiff.report.surest import read_bouts, surest
-from actiondiff.report.tables import Grid
+from actiondiff.report.tables import ReportTable
 
 __all__ = ["prediction_page"]
 
 Facts = Mapping[str, Any]
-Roots = Sequence[str | os.PathLike[str]]
 _LISTED = 25  # videos with trouble; all are in failures.csv
 
 
-def prediction_page(folder: str | os.PathLike[str], *, roots: Roots = ()) -> Page:
+def prediction_page(folder: str | os.PathLike[str], *, roots: VideoRoots = ()) -> Page:
     """The page of what `actiondiff predict` or `evaluate --timeline` wrote.
 
     Args:
@@ -92,7 +91,7 @@ def _videos(facts: Facts, seen: Sequence[Facts]) -> list[Item]:
         "Coverage: share of a video's frames that decoded. Padding: share of the backbone's window slots "
         "that held no frame of the video."
     )
-    items: list[Item] = [Grid(("what", "value"), rows, "Videos", note)]
+    items: list[Item] = [ReportTable(("what", "value"), rows, "Videos", note)]
     if troubled:
         said = tuple(f"{v['video']}: {v['status']}, {v['reason']}" for v in troubled[:_LISTED])
         items.append(Notes(said, "warning"))
@@ -144,7 +143,7 @@ def _scores(scores: Facts) -> list[Item]:
     note = (
         "AP at x: bouts that overlap a labelled one by x or more (shared time over time of both) are right."
     )
-    return [Grid(titles, tuple(rows), "Frame by frame, and bout by bout", note)]
+    return [ReportTable(titles, tuple(rows), "Frame by frame, and bout by bout", note)]
 
 
 def _clips(facts: Facts, seen: Sequence[Facts]) -> list[Section]:
@@ -155,12 +154,12 @@ def _clips(facts: Facts, seen: Sequence[Facts]) -> list[Section]:
     said = [(label, str(named[label]), percent(named[label] / len(tops))) for label in facts["labels"]]
     unsure = len(tops) - named.total()
     said.append(("(not sure)", str(unsure), percent(unsure / len(tops))))
-    grid = Grid(("label", "clips", "share"), tuple(said), "Clips of each label",
+    grid = ReportTable(("label", "clips", "share"), tuple(said), "Clips of each label",
                 f"Not sure: the highest probability is below {limit:g}.")  # fmt: skip
     return [Section("Labels", (grid,))]
 
 
-def _examples(clips: Sequence[Clip], roots: Roots) -> list[Item]:
+def _examples(clips: Sequence[CaptionedClip], roots: VideoRoots) -> list[Item]:
     if not clips:
         return [Text("Nothing was named.")]
     shown, absent = pictures(clips, roots)
@@ -186,13 +185,15 @@ def _sureness(facts: Facts) -> list[Item]:
         before, after = tested["before"]["by_domain"], tested["after"]["by_domain"]
         rows += [(name, percent(before[name]), percent(after[name])) for name in after]
     note = f"Temperature {found['temperature']:.2f}, chosen on {found['num_clips']} validation clips."
-    items: list[Item] = [Grid(("clips", "before", "after"), tuple(rows), "Expected calibration error", note)]
+    items: list[Item] = [
+        ReportTable(("clips", "before", "after"), tuple(rows), "Expected calibration error", note)
+    ]
     curve = tested["after"].get("coverage_accuracy") if tested else None
     if curve:
         shown = tuple(
             (f"{row['threshold']:.2f}", percent(row["coverage"]), percent(row["accuracy"])) for row in curve
         )
-        items.append(Grid(("--abstain-below", "clips named", "of these right"), shown,
+        items.append(ReportTable(("--abstain-below", "clips named", "of these right"), shown,
                           "What abstaining costs and buys, on test clips"))  # fmt: skip
     return items
 

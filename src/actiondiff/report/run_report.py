@@ -17,27 +17,26 @@ from actiondiff.evaluation.results import (
     Leak,
     LeftOutClip,
     SeedsMetrics,
-    SideScores,
     TrainingMetrics,
     read_metrics,
     read_training_metrics,
 )
+from actiondiff.evaluation.scores import SideScores
 from actiondiff.heads.bundle import ModelConfig, read_config
 from actiondiff.report.card import percent
-from actiondiff.report.clips import Mistake, label_mistakes, pictures, worst_confusions
+from actiondiff.report.clips import Mistake, VideoRoots, label_mistakes, pictures, worst_confusions
 from actiondiff.report.figures import bars
 from actiondiff.report.html import Gallery, Item, Notes, Page, Provenance, Section, Text
 from actiondiff.report.run_figures import class_bars, confusion_matrix, learning_curve
 from actiondiff.report.sureness_figures import coverage_curve, reliability_diagram
-from actiondiff.report.tables import Grid, Score, class_table, metric_table, score_table
+from actiondiff.report.tables import ReportTable, Score, class_table, metric_table, score_table
 
 __all__ = ["evaluation_page", "run_page", "seeds_page"]
 
 _MANY_LEAKS, _FEW_MISSING = 25, 5  # how many are listed; all are in metrics.json
-Roots = Sequence[str | os.PathLike[str]]
 
 
-def run_page(folder: str | os.PathLike[str], *, roots: Roots = ()) -> Page:
+def run_page(folder: str | os.PathLike[str], *, roots: VideoRoots = ()) -> Page:
     """Build the page of a training of one seed: what was trained, on which clips, and how well it does.
 
     Args:
@@ -66,7 +65,7 @@ def run_page(folder: str | os.PathLike[str], *, roots: Roots = ()) -> Page:
     return Page(f"Run {folder.resolve().name}", lead, sections)
 
 
-def seeds_page(folder: str | os.PathLike[str], *, roots: Roots = ()) -> Page:
+def seeds_page(folder: str | os.PathLike[str], *, roots: VideoRoots = ()) -> Page:
     """Build the page of a study over several seeds: their spread, then the page of the seed that predicts.
 
     Raises:
@@ -85,7 +84,7 @@ def seeds_page(folder: str | os.PathLike[str], *, roots: Roots = ()) -> Page:
     ]
     rows.append(("mean", *[percent(metrics.mean[name]) for name in names]))
     rows.append(("standard deviation", *[f"{100 * metrics.sd[name]:.1f}" for name in names]))
-    table = Grid(
+    table = ReportTable(
         ("seed", *[METRICS[name] for name in names]),
         tuple(rows),
         "Test scores of each seed",
@@ -100,7 +99,7 @@ def seeds_page(folder: str | os.PathLike[str], *, roots: Roots = ()) -> Page:
     )
 
 
-def evaluation_page(folder: str | os.PathLike[str], *, roots: Roots = ()) -> Page:
+def evaluation_page(folder: str | os.PathLike[str], *, roots: VideoRoots = ()) -> Page:
     """Build the page of a trained model's test on further clips, as `actiondiff evaluate -o` wrote it.
 
     Raises:
@@ -165,7 +164,9 @@ def _what(metrics: TrainingMetrics, config: ModelConfig, recipe: Mapping[str, An
         ("epochs", f"{fit.num_epochs}; epoch {fit.best_epoch} is used: {fit.selection}"),
         ("selection", str(protocol.get("selection", "source-validation"))),
     )
-    table = Grid(("setting", "in this run"), rows, "The run at a glance", left=frozenset({"in this run"}))
+    table = ReportTable(
+        ("setting", "in this run"), rows, "The run at a glance", left=frozenset({"in this run"})
+    )
     described = [Text(recipe["description"])] if recipe.get("description") else []
     return [table, *described]
 
@@ -218,7 +219,7 @@ def _test_sections(
     folder: Path,
     test: SideScores | None,
     labels: Sequence[str],
-    roots: Roots,
+    roots: VideoRoots,
     counts: Mapping[str, int] | None,
 ) -> list[Section]:
     """Sections on classes, mistakes and confidence; the last two need each test clip's probabilities."""
@@ -255,7 +256,7 @@ def _test_sections(
     ]
 
 
-def _mistakes(mistakes: Sequence[Mistake], roots: Roots) -> list[Item]:
+def _mistakes(mistakes: Sequence[Mistake], roots: VideoRoots) -> list[Item]:
     if not mistakes:
         return [Text("No test clip was named wrongly.")]
     items: list[Item] = []
@@ -302,7 +303,7 @@ def _audit(leaks: Sequence[Leak]) -> list[Item]:
     titles = ("name", "kind", "sides", "clips on the second side")
     return [
         Notes((warning,), "warning"),
-        Grid(titles, rows, "What is on two sides of the split", note, left=frozenset(titles[1:3])),
+        ReportTable(titles, rows, "What is on two sides of the split", note, left=frozenset(titles[1:3])),
     ]
 
 

@@ -4,21 +4,19 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from actiondiff.evaluation.calibration import calibration_bins, calibration_error, coverage_accuracy
 from actiondiff.report.card import percent
 from actiondiff.report.drawing import GRID, INK, SERIES, Figure, canvas, styled
 from actiondiff.report.figures import label_of
+from actiondiff.types import BoolArray, DoubleArray
 
 __all__ = ["coverage_curve", "reliability_diagram"]
-
-Float = NDArray[np.float64]
 
 
 @styled()
 def reliability_diagram(
-    confidence: Float, right: NDArray[np.bool_], *, title: str = "Calibration", name: str = "calibration"
+    confidence: DoubleArray, right: BoolArray, *, title: str = "Calibration", name: str = "calibration"
 ) -> Figure:
     """Accuracy against confidence; on the diagonal a model is as sure as it ought to be.
 
@@ -57,7 +55,7 @@ def reliability_diagram(
 
 @styled()
 def coverage_curve(
-    models: Mapping[str, tuple[Float, NDArray[np.bool_]]],
+    models: Mapping[str, tuple[DoubleArray, BoolArray]],
     *,
     title: str = "If it may say nothing",
     name: str = "coverage",

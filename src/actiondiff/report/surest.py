@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actiondiff.report.clips import Clip
+from actiondiff.report.clips import CaptionedClip
 from actiondiff.types import Bout
 
 __all__ = ["Surest", "read_bouts", "surest"]
@@ -23,7 +23,7 @@ class Surest:
 
     label: str
     probability: float
-    clip: Clip
+    clip: CaptionedClip
 
 
 def surest(facts: Mapping[str, Any], *, each: int = 1) -> list[Surest]:
@@ -56,7 +56,7 @@ def _clips(facts: Mapping[str, Any]) -> list[Surest]:
         label, p = max(video["probabilities"].items(), key=lambda item: item[1])
         if p >= facts["abstain_below"]:
             said = f"{label}: p = {p:.2f} in {video['video']}"
-            found.append(Surest(label, p, Clip(video["video"], None, None, said)))
+            found.append(Surest(label, p, CaptionedClip(video["video"], None, None, said)))
     return found
 
 
@@ -66,6 +66,6 @@ def _bouts(facts: Mapping[str, Any]) -> list[Surest]:
         for bout in read_bouts(video.get("bouts", ())):
             times = f"{bout.start_seconds:.1f} to {bout.end_seconds:.1f} s"
             said = f"{bout.label}: p = {bout.probability:.2f} in {Path(video['video']).name}, {times}"
-            clip = Clip(video["video"], bout.start_seconds, bout.end_seconds, said)
+            clip = CaptionedClip(video["video"], bout.start_seconds, bout.end_seconds, said)
             found.append(Surest(bout.label, bout.probability, clip))
     return found

@@ -13,12 +13,12 @@ from actiondiff.report.card import percent
 from actiondiff.report.drawing import Figure
 from actiondiff.report.grid_figures import sweep_panels
 from actiondiff.report.html import Item, Notes, Page, Provenance, Section, Text
-from actiondiff.report.tables import Grid, Score
+from actiondiff.report.tables import ReportTable, Score
 
 __all__ = ["heatmaps", "sweep_page", "test_table"]
 
 _TIMESTEP, _LAYER = "features.timestep", "features.layer"
-Row = Mapping[str, Any]
+SummaryRow = Mapping[str, Any]
 
 
 def sweep_page(folder: Path) -> Page:
@@ -28,7 +28,7 @@ def sweep_page(folder: Path) -> Page:
         folder: Of a finished sweep.
     """
     summary = json.loads((folder / "sweep.json").read_text("utf-8"))
-    points: list[Row] = summary["points"]
+    points: list[SummaryRow] = summary["points"]
     failed = [f"{name}: {reason}" for name, reason in summary["failed"].items()]
     items: list[Item] = [Notes(tuple(failed), "warning")] if failed else []
     items += [study_table(points)]
@@ -49,7 +49,7 @@ def sweep_page(folder: Path) -> Page:
     return Page(f"Sweep {folder.resolve().name}", lead, sections)
 
 
-def study_table(points: Sequence[Row]) -> Grid:
+def study_table(points: Sequence[SummaryRow]) -> ReportTable:
     """A row a study."""
     rows = tuple(
         (
@@ -65,10 +65,10 @@ def study_table(points: Sequence[Row]) -> Grid:
     )
     titles = ("study", "metric", "source, held out", "test", "prior floor", "clips train / test", "seeds")
     note = "Means over seeds; 95 % intervals over groups and seeds. All looks at the test are counted above."
-    return Grid(titles, rows, "Every study", note, left=frozenset({"metric"}))
+    return ReportTable(titles, rows, "Every study", note, left=frozenset({"metric"}))
 
 
-def heatmaps(points: Sequence[Row], *, title: str = "Layers and timesteps") -> list[Figure]:
+def heatmaps(points: Sequence[SummaryRow], *, title: str = "Layers and timesteps") -> list[Figure]:
     """Test scores by layer and timestep, a panel a case; nothing for sweeps that vary other things.
 
     Args:
@@ -92,7 +92,7 @@ def heatmaps(points: Sequence[Row], *, title: str = "Layers and timesteps") -> l
     return [sweep_panels(panels, title=title, floors=floors, chosen=chosen or None)]
 
 
-def test_table(tests: Sequence[Row]) -> Grid:
+def test_table(tests: Sequence[SummaryRow]) -> ReportTable:
     """The best of many cells against chance, and interactions."""
     rows = tuple(
         (
@@ -113,10 +113,10 @@ def test_table(tests: Sequence[Row]) -> Grid:
     )
     titles = ("case", "test", "cell", "against", "points", "p")
     left = frozenset({"test", "cell", "against"})
-    return Grid(titles, rows, "Whether chance would do as much", note, left=left)
+    return ReportTable(titles, rows, "Whether chance would do as much", note, left=left)
 
 
-def _what(summary: Mapping[str, Any]) -> Grid:
+def _what(summary: Mapping[str, Any]) -> ReportTable:
     rows = (
         ("varied", ", ".join(summary["fields"]) or "cases"),
         ("studies", f"{summary['num_studies']} asked for, {len(summary['points'])} tested"),
@@ -124,10 +124,12 @@ def _what(summary: Mapping[str, Any]) -> Grid:
         ("features", summary["store"]["folder"]),
         ("target", f"scored {summary['target_looks']} times"),
     )
-    return Grid(("what", "in this sweep"), rows, "The sweep at a glance", left=frozenset({"in this sweep"}))
+    return ReportTable(
+        ("what", "in this sweep"), rows, "The sweep at a glance", left=frozenset({"in this sweep"})
+    )
 
 
-def _choices(choices: Sequence[Row]) -> Grid:
+def _choices(choices: Sequence[SummaryRow]) -> ReportTable:
     rows = tuple(
         (
             str(row["question"] or "all studies"),
@@ -141,10 +143,12 @@ def _choices(choices: Sequence[Row]) -> Grid:
     )
     titles = ("question", "rule", "chooses", "test", "prior floor", "looks at the target")
     note = "released and oracle look at the target to choose; their test is no test."
-    return Grid(titles, rows, "Rules of selection side by side", note, left=frozenset({"rule", "chooses"}))
+    return ReportTable(
+        titles, rows, "Rules of selection side by side", note, left=frozenset({"rule", "chooses"})
+    )
 
 
-def _rounds(halving: Mapping[str, Any]) -> Grid:
+def _rounds(halving: Mapping[str, Any]) -> ReportTable:
     rows = tuple(
         (
             str(number),
@@ -156,7 +160,7 @@ def _rounds(halving: Mapping[str, Any]) -> Grid:
         for number, entry in enumerate(halving["rounds"], 1)
     )
     titles = ("round", "studies", "clips", "go on", "dropped, perhaps by chance")
-    return Grid(titles, rows, "Rounds", "Clips of the source alone.", left=frozenset({"go on"}))
+    return ReportTable(titles, rows, "Rounds", "Clips of the source alone.", left=frozenset({"go on"}))
 
 
 def _provenance(summary: Mapping[str, Any]) -> tuple[Item, ...]:

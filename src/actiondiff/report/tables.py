@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from actiondiff.evaluation.results import ClassScores, SideScores
+from actiondiff.evaluation.scores import ClassScores, SideScores
 from actiondiff.provenance import csv_text
 from actiondiff.report.card import percent, score_rows
 
-__all__ = ["Grid", "Score", "ablation_table", "class_table", "metric_table", "score_table"]
+__all__ = ["ReportTable", "Score", "ablation_table", "class_table", "metric_table", "score_table"]
 
 
 class Score(NamedTuple):
@@ -25,7 +25,7 @@ class Score(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Grid:
+class ReportTable:
     """A table.
 
     Attributes:
@@ -56,7 +56,7 @@ def score_table(
     corner: str = "",
     floor: Mapping[str, float | None] | None = None,
     note: str = "",
-) -> Grid:
+) -> ReportTable:
     """A row a name, a column a test; means with intervals, and the prior floor as the last row.
 
     Args:
@@ -72,10 +72,10 @@ def score_table(
     ]
     if floor is not None:
         rows.append(("prior floor", *[percent(floor.get(column)) for column in columns]))
-    return Grid((corner, *columns), tuple(rows), caption, note, last_is_floor=floor is not None)
+    return ReportTable((corner, *columns), tuple(rows), caption, note, last_is_floor=floor is not None)
 
 
-def metric_table(side: SideScores, *, caption: str) -> Grid:
+def metric_table(side: SideScores, *, caption: str) -> ReportTable:
     """Each metric's score, interval and floor.
 
     Args:
@@ -89,12 +89,12 @@ def metric_table(side: SideScores, *, caption: str) -> Grid:
     empty = side.scores.num_classes_without_clips
     if empty:
         note += f" {empty} classes have no clip here and are left out of averages over classes."
-    return Grid(("metric", "score", "interval", "prior floor"), tuple(score_rows(side)), caption, note)
+    return ReportTable(("metric", "score", "interval", "prior floor"), tuple(score_rows(side)), caption, note)
 
 
 def class_table(
     per_class: Sequence[ClassScores], train_counts: Mapping[str, int] | None, *, caption: str
-) -> Grid:
+) -> ReportTable:
     """Each class: clips to train and test on, precision, recall, F1, average precision.
 
     Args:
@@ -122,7 +122,9 @@ def class_table(
         "F1",
         "average precision",
     )
-    return Grid(titles, tuple(rows), caption, "A dash: there is no such number, as no clip has the class.")
+    return ReportTable(
+        titles, tuple(rows), caption, "A dash: there is no such number, as no clip has the class."
+    )
 
 
 def ablation_table(
@@ -131,7 +133,7 @@ def ablation_table(
     caption: str,
     metric: str,
     note: str = "",
-) -> Grid:
+) -> ReportTable:
     """Variants of a study against its first: what each sets, ours, and the published number.
 
     Args:
@@ -152,7 +154,7 @@ def ablation_table(
         for settings, score, published in rows
     ]
     titles = (*fields, f"{metric}, ours", "against the first", "published")
-    return Grid(titles, tuple(cells), caption, note, left=frozenset(fields))
+    return ReportTable(titles, tuple(cells), caption, note, left=frozenset(fields))
 
 
 def _worded(value: object) -> str:

@@ -16,7 +16,8 @@ from actiondiff.evaluation.judge import (
     restrict,
     targets_of_counts,
 )
-from actiondiff.evaluation.results import LeftOutClip, Scores
+from actiondiff.evaluation.results import LeftOutClip
+from actiondiff.evaluation.scores import Scores
 from actiondiff.types import Example
 
 LABELS = ("eat", "run")

@@ -8,7 +8,7 @@ from torchmetrics.functional.classification import multilabel_average_precision
 
 from actiondiff.errors import UsageError
 from actiondiff.evaluation.metrics import scores, summary
-from actiondiff.evaluation.results import Scores
+from actiondiff.evaluation.scores import Scores
 
 LABELS = ["walk", "run", "eat", "hop", "fly"]
 

@@ -6,15 +6,13 @@ import pytest
 
 from actiondiff.errors import RunError
 from actiondiff.evaluation.results import (
-    ConfidenceScores,
     EvaluationMetrics,
-    PriorFloor,
-    Scores,
     SeedsMetrics,
     TrainingMetrics,
     read_metrics,
     read_training_metrics,
 )
+from actiondiff.evaluation.scores import ConfidenceScores, PriorFloor, Scores
 
 WRITTEN_BEFORE = Path(__file__).parents[2] / "fixtures" / "written-by-0.1.0" / "run"
 

@@ -5,7 +5,12 @@ import pandas as pd
 import pytest
 
 from actiondiff.errors import UsageError
-from actiondiff.evaluation.results import METRICS_FILE, EpochChoice, FitSummary, TrainingMetrics
+from actiondiff.evaluation.results import (
+    METRICS_FILE,
+    EpochChoice,
+    FitSummary,
+    TrainingMetrics,
+)
 from actiondiff.experiments.grid_tests import (
     IN_DOMAIN,
     ScoredCell,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actiondiff.evaluation.results import PriorFloor, Scores, SideScores
+from actiondiff.evaluation.scores import PriorFloor, Scores, SideScores
 from actiondiff.report.card import cautions, percent, score_rows
 
 

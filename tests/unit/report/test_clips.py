@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from actiondiff.report.clips import (
-    Clip,
+    CaptionedClip,
     find_video,
     label_mistakes,
     pictures,
@@ -56,9 +56,9 @@ def videos(tmp_path):
 
 def test_frames_are_of_the_span_and_absent_videos_are_named(videos):
     clips = [
-        Clip("a.mp4", 1.0, None, "late"),
-        Clip("broken.mp4", None, None, ""),
-        Clip("b.mp4", None, None, ""),
+        CaptionedClip("a.mp4", 1.0, None, "late"),
+        CaptionedClip("broken.mp4", None, None, ""),
+        CaptionedClip("b.mp4", None, None, ""),
     ]
     (shown,), absent = pictures(clips, [videos, videos / "v"], num_frames=2, height_px=32)
     assert absent == ["broken.mp4", "b.mp4"]

@@ -1,7 +1,7 @@
 """Tables of a page."""
 
-from actiondiff.evaluation.results import ClassScores, PriorFloor, Scores, SideScores
-from actiondiff.report.tables import Grid, Score, class_table, metric_table, score_table
+from actiondiff.evaluation.scores import ClassScores, PriorFloor, Scores, SideScores
+from actiondiff.report.tables import ReportTable, Score, class_table, metric_table, score_table
 
 
 def test_score_with_and_without_interval():
@@ -22,7 +22,7 @@ def test_score_table_has_a_row_for_the_floor():
 
 
 def test_csv_of_a_table():
-    grid = Grid(("a", "b"), (("1,5", 'say "x"'),), "c")
+    grid = ReportTable(("a", "b"), (("1,5", 'say "x"'),), "c")
     assert grid.csv() == 'a,b\n"1,5","say ""x"""\n'
 
 
