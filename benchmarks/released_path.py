@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from actiondiff.backbones.base import WindowBatch, find_spec, load_backbone
-from actiondiff.backbones.random_weights import RandomCheckpoint
 from actiondiff.backbones.svd.backbone import ADDED, SVD
 from actiondiff.backbones.svd.inputs import LATENT_SCALE, SVDWeights, clip_input
 from actiondiff.backbones.svd.modules import build_image_encoder, build_unet, build_vae_encoder
+from actiondiff.backbones.svd.random_checkpoint import RandomCheckpoint
 from actiondiff.backbones.svd.schedule import input_scale, noise_condition, sigmas
 from actiondiff.types import FeatureKey
 from actiondiff.video.transforms import scale_and_resize
@@ -190,7 +190,7 @@ def our_path(weights: SVDWeights, **options: Any) -> SVD:
 
     Args:
         weights: Of all networks.
-        **options: Fields of `BackboneOptions`.
+        **options: Fields of `SVDOptions`.
     """
     spec = find_spec("random-svd-xt")
     settled = load_backbone("random-svd-xt", num_steps=NUM_STEPS, **options).options

@@ -11,10 +11,12 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLLTXVideo, LTXVideoTransformer3DModel
+from pydantic import Field
 from torch import Tensor, nn
 
-from actiondiff.backbones.base import KINDS, SPECS, BackboneOptions, BackboneSpec, WindowBatch
+from actiondiff.backbones.base import KINDS, SPECS, BackboneSpec, WindowBatch, resolve
 from actiondiff.backbones.frozen import Frozen
+from actiondiff.backbones.options import OPTIONS, FitOptions
 from actiondiff.backbones.random_weights import RandomTensors
 from actiondiff.checkpoints.identity import Digest
 from actiondiff.types import FeatureKey
@@ -44,16 +46,22 @@ SPEC = BackboneSpec(
 )  # fmt: skip
 
 
+class LTXOptions(FitOptions):
+    """Options that all backbones have, `fit`, and one of its own."""
+
+    caption_length: int = Field(1, ge=1, description="Number of tokens of the empty caption.")
+
+
 class LTX(Frozen):
     """Blocks of the transformer as taps `layer1`, `layer2` ...; one token covers as many frames as a latent.
 
-    Clean latents go in, and the network is told the timestep and an empty caption.
+    The network sees clean latents, the timestep and an empty caption.
     """
 
-    used = Frozen.used | {"fit"}
+    options: LTXOptions
 
     def __init__(
-        self, spec: BackboneSpec, options: BackboneOptions, vae: Any, transformer: Any, weights: Any
+        self, spec: BackboneSpec, options: LTXOptions, vae: Any, transformer: Any, weights: Any
     ) -> None:
         blocks = transformer.transformer_blocks
         taps = [f"layer{number}" for number in range(1, len(blocks) + 1)]
@@ -66,15 +74,15 @@ class LTX(Frozen):
     def maps(self, windows: WindowBatch, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
         """Each (B, S, C, h, w), S = L / tubelet; see `Backbone.maps`."""
         latents = self._encode(windows.pixels.to(self.device, self._dtype))  # (B, c, 1 + S, h, w)
-        found = {}
+        maps = {}
         for timestep in sorted({key.timestep for key in keys}):
             layers = [key.layer for key in keys if key.timestep == timestep]
             for layer, values in self._run(latents, timestep, layers).items():
-                found[FeatureKey(timestep, layer)] = values
-        return found
+                maps[FeatureKey(timestep, layer)] = values
+        return maps
 
     def _encode(self, pixels: Tensor) -> Tensor:
-        """The encoder is causal and its first latent covers one frame: so a copy of the first one leads."""
+        """(B, L, 3, H, W) -> (B, c, 1 + S, h, w). The first frame is doubled: one latent covers it."""
         video = torch.cat([pixels[:, :1], pixels], dim=1).transpose(1, 2)  # (B, 3, 1 + L, H, W)
         vae = self._vae
         mean: Tensor = vae.encode(video).latent_dist.mean
@@ -83,7 +91,7 @@ class LTX(Frozen):
         return (mean - shift) * vae.config.scaling_factor / scale
 
     def _run(self, latents: Tensor, timestep: int, layers: Sequence[str]) -> dict[str, Tensor]:
-        """Layer -> (B, S, C, h, w); blocks behind the deepest asked one are not run."""
+        """Layer -> (B, S, C, h, w); blocks after the deepest requested one are not run."""
         B, _, steps, h, w = latents.shape
         numbers = [int(layer.removeprefix("layer")) for layer in layers]
         seen: dict[str, Tensor] = {}
@@ -93,14 +101,15 @@ class LTX(Frozen):
 
         hooks = [self._blocks[number - 1].register_forward_hook(keep(f"layer{number}")) for number in numbers]
         self._transformer.transformer_blocks = self._blocks[: max(numbers)]
-        told = 1000 * (1 - timestep / self.num_timesteps)  # 1000 is pure noise
-        caption = latents.new_zeros(B, 1, self._transformer.config.caption_channels)
+        noise_level = 1000 * (1 - timestep / self.num_timesteps)  # 1000 is pure noise
+        length = self.options.caption_length
+        caption = latents.new_zeros(B, length, self._transformer.config.caption_channels)
         try:
             self._transformer(
                 latents.flatten(2).transpose(1, 2),  # (B, (1 + S) h w, c)
                 caption,
-                latents.new_full((B,), told),
-                latents.new_ones(B, 1),
+                latents.new_full((B,), noise_level),
+                latents.new_ones(B, length),
                 num_frames=steps, height=h, width=w,
             )  # fmt: skip
         finally:
@@ -113,9 +122,9 @@ class LTX(Frozen):
         }
 
 
-def load(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None) -> LTX:
-    """What `load_backbone` calls: random weights from the seed, or the folder that diffusers loads."""
-    options = LTX.settle(spec, options)
+def load(spec: BackboneSpec, options: LTXOptions, weights: str | Path | None) -> LTX:
+    """Build the backbone with random weights from the seed, or from the folder that diffusers loads."""
+    options = resolve(spec, options)
     if weights is not None:
         vae = AutoencoderKLLTXVideo.from_pretrained(weights, subfolder="vae")
         transformer = LTXVideoTransformer3DModel.from_pretrained(weights, subfolder="transformer")
@@ -130,7 +139,7 @@ def load(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | Non
 
 
 class _Opened:
-    """Weights that were read: all that features need to know of them is which they are."""
+    """Weights that were read already; features need their identity only."""
 
     def __init__(self, modules: Mapping[str, nn.Module]) -> None:
         digest = Digest()
@@ -140,6 +149,7 @@ class _Opened:
         self.identity = digest.hexdigest()
 
 
-# In a package of one's own, entry points do this: see docs/extend.md.
+# In your own package entry points do this: see docs/extend.md.
 KINDS.register("ltx", "ltx_backbone:load")
+OPTIONS.register("ltx", "ltx_backbone:LTXOptions")
 SPECS.register("ltx-small", "ltx_backbone:SPEC")

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from actiondiff.backbones.base import find_spec
-from actiondiff.backbones.random_weights import RandomCheckpoint
+from actiondiff.backbones.svd.random_checkpoint import RandomCheckpoint
 from actiondiff.checkpoints.reader import open_checkpoint
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

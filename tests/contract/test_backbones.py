@@ -13,15 +13,16 @@ from actiondiff.backbones import base
 from actiondiff.backbones.base import (
     KINDS,
     Backbone,
-    BackboneOptions,
     BackboneSpec,
     backbone_from_settings,
     build_backbone,
     find_spec,
+    make_options,
     specs,
 )
 from actiondiff.backbones.engine.run import feature_keys, run
 from actiondiff.backbones.engine.windows import FrameSequence
+from actiondiff.backbones.options import options_class
 from actiondiff.errors import UsageError
 from actiondiff.testing import BACKBONE_CHECKS, check_backbone, check_inputs_matter, sample_video
 from actiondiff.types import Frames
@@ -96,7 +97,8 @@ def small(name: str) -> BackboneSpec:
 
 @functools.cache
 def build(name: str, **options: Any) -> Backbone:
-    return build_backbone(small(name), BackboneOptions(device="cpu", **options))
+    spec = small(name)
+    return build_backbone(spec, make_options(spec, device="cpu", **options))
 
 
 VARIANTS: list[tuple[str, Mapping[str, Any]]] = [
@@ -138,7 +140,7 @@ def test_settings_rebuild_the_same_backbone(name, monkeypatch):
 @pytest.mark.parametrize("name", specs())
 def test_specs_are_sound(name):
     spec = specs()[name]
-    BackboneOptions(**spec.defaults)
+    options_class(spec.kind)(**spec.defaults)
     assert {"height", "width", "window", "padding", "batch"} <= spec.defaults.keys()
     assert 0 <= spec.timestep < spec.num_timesteps
     assert spec.licence

@@ -8,6 +8,7 @@ import pytest
 
 import actiondiff as ad
 from actiondiff.backbones.base import KINDS, SPECS, backbone_from_settings
+from actiondiff.backbones.options import OPTIONS, every_option
 from actiondiff.datasets import DATASETS
 from actiondiff.heads import HEADS
 from actiondiff.testing import BACKBONE_CHECKS, sample_video
@@ -19,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def backbone():
     """The example, registered for as long as these tests last."""
     with pytest.MonkeyPatch.context() as patch:
-        for registry in (KINDS, SPECS):
+        for registry in (KINDS, OPTIONS, SPECS):
             patch.setattr(registry, "_references", dict(registry._references))
         patch.syspath_prepend(ROOT / "examples")
         import ltx_backbone  # noqa: F401  # registers itself
@@ -46,6 +47,19 @@ def test_timestep_and_seed_matter(backbone):
     other = ad.load_backbone("ltx-small", device="cpu", threads=1, seed=1)
     assert not np.array_equal(other.extract(video)[20, 2], features[20, 2])
     assert other.settings["weights"] != backbone.settings["weights"]
+
+
+def test_its_own_option_is_an_option_everywhere(backbone):
+    video = sample_video(4)
+    other = ad.load_backbone("ltx-small", device="cpu", threads=1, caption_length=3)
+    assert (backbone.settings["caption_length"], other.settings["caption_length"]) == (1, 3)
+    assert backbone_from_settings(other.settings, device="cpu").settings == other.settings
+    assert other.extract(video)[20, 2].shape == backbone.extract(video)[20, 2].shape
+    assert "caption_length" in every_option().model_fields  # what the command line and recipes offer
+    with pytest.raises(ad.ActionDiffError, match="caption_length: Input should be greater"):
+        ad.load_backbone("ltx-small", caption_length=0)
+    with pytest.raises(ad.ActionDiffError, match=r"tiny has no option caption_length; got 2\. It has "):
+        ad.load_backbone("tiny", caption_length=2)
 
 
 def test_weights_are_read_from_a_folder_of_diffusers(backbone, tmp_path):
@@ -103,5 +117,5 @@ def test_the_pages_entry_points_are_those_that_are_read():
     text = (ROOT / "docs" / "extend.md").read_text("utf-8")
     named = set(re.findall(r'entry-points\."([\w.]+)"', text))
     assert named | {"actiondiff.datasets"} == {
-        f"actiondiff.{r.kind}s" for r in (KINDS, SPECS, HEADS, DATASETS)
+        f"actiondiff.{r.kind}s" for r in (KINDS, OPTIONS, SPECS, HEADS, DATASETS)
     }

@@ -1,15 +1,16 @@
-"""What a backbone is, the options it is loaded with, and how one is found by name."""
+"""What a backbone is, how it is found by name, and how it is loaded."""
 
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from actiondiff.backbones.options import BackboneOptions, Dtype, every_option, options_class
 from actiondiff.errors import SettingsMismatchError, UnknownNameError, UsageError, explain_validation
 from actiondiff.provenance import differences
 from actiondiff.registry import Registry
@@ -22,21 +23,20 @@ __all__ = [
     "RANDOM",
     "SPECS",
     "Backbone",
-    "BackboneOptions",
     "BackboneSpec",
     "WindowBatch",
     "backbone_from_settings",
     "build_backbone",
-    "check_options",
     "find_spec",
     "load_backbone",
+    "make_options",
     "resolve",
     "specs",
 ]
 
-Device = str
+Options = TypeVar("Options", bound=BackboneOptions)
+
 RANDOM = "random-"  # before a backbone's name: the same network with random weights
-Dtype = Literal["auto", "float32", "float16", "bfloat16"]
 
 KINDS = Registry(
     "backbone",
@@ -53,83 +53,7 @@ KINDS = Registry(
 )
 """Kind of backbone -> `load(spec, options, weights) -> Backbone`."""
 SPECS = Registry("backbone_spec", {})
-"""Name -> `BackboneSpec` of a backbone that is not one of `specs.yaml`: others' plug-ins."""
-
-
-class BackboneOptions(BaseModel):
-    """Everything one may choose about a backbone; None takes the backbone's own value from `specs.yaml`.
-
-    Source: the options and their defaults are those of the released code unless a field says otherwise.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    memory_advice: ClassVar[str] = (
-        "smaller frames (--height, --width), a smaller --vae-chunk or half precision (--dtype)"
-    )
-    """What to use where memory does not suffice, for messages."""
-
-    preset: str | None = Field(
-        None, description="Other defaults under one name, for example economy: a smaller picture."
-    )
-    device: Device = Field("auto", description="cpu, cuda, cuda:1 ...; auto takes CUDA where there is one.")
-    dtype: Dtype = Field("auto", description="Arithmetic; auto: float16 on CUDA, float32 on CPU.")
-    height: int | None = Field(None, ge=8, description="Height in pixels that frames are resized to.")
-    width: int | None = Field(None, ge=8, description="Width in pixels that frames are resized to.")
-    window: int | None = Field(None, ge=1, description="Frames that pass the backbone together.")
-    padding: Literal["black", "repeat", "shift"] | None = Field(
-        None, description="How the last window is filled: black frames, the last frame, or an earlier start."
-    )
-    batch: int | None = Field(None, ge=1, description="Windows a pass; part of the fingerprint (rounding).")
-    threads: int | None = Field(None, ge=1, description="CPU threads; part of the fingerprint (rounding).")
-    seed: int = Field(0, description="Seed of whatever is random in the backbone.")
-    fit: Literal["crop", "squash"] | None = Field(
-        None,
-        description="How frames become the backbone's size: crop keeps the aspect ratio and the centre, "
-        "squash keeps the whole frame.",
-    )
-    tokens: Literal["tubelet", "segment"] | None = Field(
-        None,
-        description="What one token of a video transformer covers: a tubelet of frames, or the whole window.",
-    )
-    num_steps: int | None = Field(
-        None, ge=2, description="Length of the noise schedule that timesteps index."
-    )
-    embedding: Literal["own", "middle", "first", "none", "text"] | None = Field(
-        None,
-        description="What cross-attention sees: each frame's own CLIP vector, the middle or first "
-        "frame's for all, zeros, or the names of the actions.",
-    )
-    latents: Literal["own", "middle", "zero"] | None = Field(
-        None,
-        description="What is concatenated to the latents: each frame's own latent, the middle frame's "
-        "for all, or zeros.",
-    )
-    conditioning: Literal["per-frame", "middle-frame", "none", "text"] | None = Field(
-        None, description="Shorthand that sets embedding and latents together."
-    )
-    text_weights: str | Path | None = Field(
-        None, description="For text: folder or hub id of the CLIP model whose text tower embeds the actions."
-    )
-    actions: str | tuple[str, ...] | None = Field(
-        None, description="For text: names of actions, separated by commas, or a file with one a line."
-    )
-    stochastic: bool = Field(False, description="Draw pixel and posterior noise as released, not their mean.")
-    temporal: bool = Field(True, description="Run the temporal modules; off is the paper's SDv2 baseline.")
-    noise: Literal["none", "forward"] = Field(
-        "none", description="forward adds sigma * noise to the latents, as other diffusion features do."
-    )
-    sigma_scale: int | None = Field(None, ge=0, description="Timestep used for the input scaling only.")
-    sigma_embed: int | None = Field(None, ge=0, description="Timestep used for the time embedding only.")
-    vae_dtype: Literal["float32", "tf32", "float16", "bfloat16"] | None = Field(
-        None,
-        description="Arithmetic of the VAE, where most time goes; less than float32 only if `weights check` "
-        "allows it.",
-    )
-    vae_chunk: int | None = Field(None, ge=1, description="Frames that pass the VAE together.")
-    compile: bool = Field(False, description="Compile the networks first: minutes before hours.")
-    unet_head_dim: int | None = Field(None, ge=1, description="Attention head width of the U-Net.")
-    clip_head_dim: int | None = Field(None, ge=1, description="Attention head width of the image encoder.")
+"""Name -> `BackboneSpec` of a backbone that is not one of `specs.yaml` but of a plug-in."""
 
 
 class BackboneSpec(BaseModel):
@@ -183,10 +107,12 @@ class Backbone(Protocol):
     """
 
     spec: BackboneSpec
-    options: BackboneOptions
     taps: tuple[str, ...]
     num_timesteps: int
     tubelet: int
+
+    @property
+    def options(self) -> BackboneOptions: ...  # noqa: D102  # read-only, so that a family may narrow its type
 
     @property
     def settings(self) -> dict[str, JSON]: ...  # noqa: D102
@@ -223,11 +149,12 @@ def find_spec(name: str) -> BackboneSpec:
 
     Raises:
         UnknownNameError: If there is no such backbone.
+        UsageError: If the backbone has no weights that could be random.
     """
     plain = name.removeprefix(RANDOM)
     if plain not in specs() and plain not in SPECS:
-        known = [*specs(), *SPECS]
-        raise UnknownNameError("backbone", name, known, "random-NAME gives NAME with random weights.")
+        names = [*specs(), *SPECS]
+        raise UnknownNameError("backbone", name, names, "random-NAME gives NAME with random weights.")
     spec: BackboneSpec = specs()[plain] if plain in specs() else SPECS[plain]
     if plain == name:
         return spec
@@ -236,8 +163,50 @@ def find_spec(name: str) -> BackboneSpec:
     return spec.model_copy(update={"name": name, "weights": "random"})
 
 
-def resolve(spec: BackboneSpec, options: BackboneOptions) -> BackboneOptions:
-    """Options with every value filled in: given ones, the preset's, the spec's, what this machine suggests.
+def make_options(
+    spec: BackboneSpec, options: BackboneOptions | None = None, **fields: Any
+) -> BackboneOptions:
+    """Options of the class that the backbone's family has, before defaults are filled in.
+
+    Args:
+        spec: The backbone's spec.
+        options: Options of any class; only those that were set count.
+        **fields: Further options, which take precedence over `options`.
+
+    Raises:
+        UnknownNameError: If no family has an option of a name.
+        UsageError: If this backbone does not have an option that is set, or its value is not allowed.
+    """
+    family = options_class(spec.kind)
+    classes = [every_option(), family] if options is None else [every_option(), type(options), family]
+    available = {name: field for one in classes for name, field in one.model_fields.items()}
+    for name in fields:
+        if name not in available:
+            raise UnknownNameError("option of load_backbone", name, available)
+    values = {**(options.model_dump(exclude_unset=True) if options else {}), **fields}
+    # An option without an effect is refused, because it would only seem to change something.
+    without_effect = family.without_effect - ({"preset"} if spec.presets else set())
+    usable = family.model_fields.keys() - without_effect
+    for name in sorted(values.keys() - usable):
+        if values[name] != available[name].default:
+            raise UsageError(
+                f"{spec.name} has no option {name}; got {values[name]!r}. It has {', '.join(sorted(usable))}."
+            )
+    try:
+        return family(**{name: value for name, value in values.items() if name in family.model_fields})
+    except ValidationError as error:
+        raise UsageError(f"{explain_validation(error)}.") from None
+
+
+def resolve(spec: BackboneSpec, options: Options) -> Options:
+    """Options with every value filled in.
+
+    A value that was set takes precedence over the preset's, that over the spec's, and that over what this
+    machine suggests.
+
+    Args:
+        spec: The backbone's spec.
+        options: Options from `make_options`.
 
     Raises:
         UnknownNameError: If the backbone has no such preset.
@@ -247,16 +216,15 @@ def resolve(spec: BackboneSpec, options: BackboneOptions) -> BackboneOptions:
     if options.preset is not None and options.preset not in spec.presets:
         raise UnknownNameError(f"preset of {spec.name}", options.preset, spec.presets)
     preset = spec.presets.get(options.preset or "", {})
-    given = {name: value for name, value in options.model_dump().items() if value is not None}
-    device = given["device"]
+    chosen = {name: value for name, value in options.model_dump().items() if value is not None}
+    device = chosen["device"]
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = given["dtype"]
+    dtype = chosen["dtype"]
     if dtype == "auto":
         dtype = "float16" if device.startswith("cuda") else "float32"
-    threads = {"threads": torch.get_num_threads()}
-    chosen = {**threads, **spec.defaults, **preset, **given, "device": device, "dtype": dtype}
-    return BackboneOptions(**{**chosen, "preset": None})
+    values = {"threads": torch.get_num_threads(), **spec.defaults, **preset, **chosen}
+    return type(options)(**{**values, "device": device, "dtype": dtype, "preset": None})
 
 
 def load_backbone(
@@ -266,43 +234,40 @@ def load_backbone(
     options: BackboneOptions | None = None,
     **fields: Any,
 ) -> Backbone:
-    """A frozen backbone, ready to extract.
+    """Load a frozen backbone, ready to extract features.
 
     Args:
-        name: A name of `specs.yaml`, for example `"tiny"` or `"svd-xt"`; with `random-` before it, the same
-            network with random weights (drawn from `seed`).
+        name: Name of a backbone in `specs.yaml` or of a plug-in, for example `"tiny"` or `"svd-xt"`. With
+            `random-` before it: the same network with random weights, drawn from `seed`.
         weights: File, folder or hub id of the checkpoint; `tiny` needs none.
-        options: The options as one value; else give them as keyword arguments, for example
+        options: The options as one value. Options may also be given as keyword arguments, for example
             `height=320, width=576`.
-        **fields: Fields of `BackboneOptions`; they win over `options`.
+        **fields: Options that the backbone's family has; they take precedence over `options`.
 
     Raises:
         UnknownNameError: If there is no backbone of that name, or no option of a given name.
-        UsageError: If an option's value is not allowed.
+        UsageError: If the backbone does not have an option, or its value is not allowed.
         WeightsError: If the weights are missing or do not fit.
     """
     spec = find_spec(name)
-    for field in fields:
-        if field not in BackboneOptions.model_fields:
-            raise UnknownNameError("option of load_backbone", field, BackboneOptions.model_fields)
-    given = options.model_dump(exclude_unset=True) if options else {}
-    try:
-        chosen = BackboneOptions(**{**given, **fields})
-    except ValidationError as error:
-        raise UsageError(f"{explain_validation(error)}.") from None
-    return build_backbone(spec, chosen, weights)
+    return build_backbone(spec, make_options(spec, options, **fields), weights)
 
 
 def build_backbone(
-    spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None = None
+    spec: BackboneSpec, options: BackboneOptions | None = None, weights: str | Path | None = None
 ) -> Backbone:
-    """The backbone of a spec, which need not be one of `specs.yaml`.
+    """Build the backbone of a spec, which need not be one of `specs.yaml`.
+
+    Args:
+        spec: The backbone's spec.
+        options: Options; those that are not set take the spec's defaults.
+        weights: File, folder or hub id of the checkpoint.
 
     Raises:
         UsageError: If the backbone has no such option, or its windows cannot be cut as asked.
         WeightsError: If the weights are missing or do not fit.
     """
-    backbone: Backbone = KINDS[spec.kind](spec, options, weights)
+    backbone: Backbone = KINDS[spec.kind](spec, make_options(spec, options), weights)
     chosen, tubelet = backbone.options, backbone.tubelet
     if (chosen.window or 1) % tubelet:
         raise UsageError(
@@ -317,20 +282,6 @@ def build_backbone(
     return backbone
 
 
-def check_options(spec: BackboneSpec, options: BackboneOptions, used: Collection[str]) -> None:
-    """Refuse options that would have no effect.
-
-    Raises:
-        UsageError: If an option is set that is not among the used ones.
-    """
-    for name in sorted(options.model_fields_set - set(used)):
-        value = getattr(options, name)
-        if value != BackboneOptions.model_fields[name].default:
-            raise UsageError(
-                f"{spec.name} has no option {name}; got {value!r}. It has {', '.join(sorted(used))}."
-            )
-
-
 def backbone_from_settings(
     settings: Mapping[str, Any],
     *,
@@ -339,28 +290,32 @@ def backbone_from_settings(
     device: str = "auto",
     dtype: Dtype | None = None,
 ) -> Backbone:
-    """The backbone whose `settings` these are, for example those a store or a trained model recorded.
+    """Load the backbone that has these `settings`, which a store or a trained model recorded.
 
     Args:
         settings: `Backbone.settings` as recorded.
         weights: File, folder or hub id of the checkpoint, where the backbone needs one.
-        text_weights: Folder of the text tower, where it is conditioned on names of actions; settings record
-            its identity, not its place.
-        device: Where it is to run now.
-        dtype: Arithmetic, if not the recorded one; numbers then differ in their last places.
+        text_weights: Folder of the text tower, where the backbone is conditioned on names of actions;
+            settings record its identity, not its path.
+        device: Device that it runs on now.
+        dtype: Arithmetic, if it is not to be the recorded one; results then differ in their last digits.
 
     Raises:
-        SettingsMismatchError: If the weights are others than the recorded ones, or anything else differs.
+        SettingsMismatchError: If the weights or anything else differ from what was recorded.
     """
-    options = {name: value for name, value in settings.items() if name in BackboneOptions.model_fields}
-    options |= {"text_weights": text_weights} | ({"dtype": dtype} if dtype else {})
-    backbone = load_backbone(settings["name"], weights=weights, device=device, **options)
-    found = differences(backbone.settings, settings)
+    fields = options_class(find_spec(settings["name"]).kind).model_fields
+    options = {name: value for name, value in settings.items() if name in fields}
+    if text_weights is not None or "text_weights" in fields:
+        options["text_weights"] = text_weights
     if dtype:
-        found.pop("dtype", None)
-    if found:
-        lost = [name for name in ("weights", "text_weights") if name in found]
+        options["dtype"] = dtype
+    backbone = load_backbone(settings["name"], weights=weights, device=device, **options)
+    mismatches = differences(backbone.settings, settings)
+    if dtype:
+        mismatches.pop("dtype", None)
+    if mismatches:
+        lost = [name for name in ("weights", "text_weights") if name in mismatches]
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in lost)
-        advice = f"Give the weights that were used ({flags})." if lost else "Extract features anew."
-        raise SettingsMismatchError(f"{settings['name']} as loaded is not as recorded", found, advice)
+        advice = f"Give the weights that were used ({flags})." if lost else "Extract the features again."
+        raise SettingsMismatchError(f"{settings['name']} as loaded is not as recorded", mismatches, advice)
     return backbone

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from actiondiff.backbones.base import BackboneOptions, BackboneSpec, WindowBatch, check_options, resolve
+from actiondiff.backbones.base import BackboneSpec, WindowBatch
 from actiondiff.backbones.engine.run import extract
+from actiondiff.backbones.options import BackboneOptions, FitOptions
 from actiondiff.backbones.random_weights import RandomTensors
 from actiondiff.checkpoints.baselines import open_baseline
 from actiondiff.checkpoints.locate import VARIABLE, find_weights
@@ -44,11 +45,6 @@ class Frozen:
         tubelet: Frames that one step of its output covers.
     """
 
-    used: ClassVar[frozenset[str]] = frozenset(
-        {"device", "dtype", "height", "width", "window", "padding", "batch", "threads", "seed"}
-    )
-    """The options that have an effect."""
-
     def __init__(
         self,
         spec: BackboneSpec,
@@ -58,7 +54,7 @@ class Frozen:
         tubelet: int = 1,
     ) -> None:
         self.spec = spec
-        self.options = options
+        self.options: BackboneOptions = options
         self.taps = tuple(taps)
         self.tubelet = tubelet
         self.num_timesteps = spec.num_timesteps
@@ -66,17 +62,11 @@ class Frozen:
         self._weights = weights
         self._dtype: torch.dtype = getattr(torch, options.dtype)
 
-    @classmethod
-    def settle(cls, spec: BackboneSpec, options: BackboneOptions) -> BackboneOptions:
-        """Options with every value filled in; one that would have no effect is refused."""
-        check_options(spec, options, cls.used)
-        return resolve(spec, options)
-
     @property
     def settings(self) -> dict[str, JSON]:
         """Everything that makes a number; see `Backbone.settings`."""
-        named = self.used - {"device"} - (set() if self._random else {"seed"})
-        chosen: dict[str, JSON] = self.options.model_dump(include=set(named), exclude_none=True)
+        ignored = {"device", *self.options.without_effect} | (set() if self._random else {"seed"})
+        chosen: dict[str, JSON] = self.options.model_dump(exclude=ignored, exclude_none=True)
         identity: dict[str, JSON] = {} if self._weights is None else {"weights": self._weights.identity}
         return {"name": self.spec.name, **identity, **chosen}
 
@@ -88,7 +78,8 @@ class Frozen:
     def preprocess(self, pixels: Tensor) -> Tensor:
         """(L, H, W, 3) uint8 -> (L, 3, H', W') float32 in [-1, 1]."""
         options = self.options
-        return fit_to(pixels, options.height or 0, options.width or 0, crop=options.fit == "crop")
+        crop = isinstance(options, FitOptions) and options.fit == "crop"
+        return fit_to(pixels, options.height or 0, options.width or 0, crop=crop)
 
     def maps(self, windows: WindowBatch, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
         """Un-pooled outputs of a batch of windows; see `Backbone.maps`."""

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from transformers import DINOv3ViTConfig, DINOv3ViTModel
 
-from actiondiff.backbones.base import BackboneOptions, BackboneSpec, WindowBatch
+from actiondiff.backbones.base import BackboneSpec, WindowBatch, resolve
 from actiondiff.backbones.frozen import find_tensors
+from actiondiff.backbones.options import FitOptions
 from actiondiff.backbones.vit import VisionTransformer
 from actiondiff.errors import UsageError
 
@@ -56,14 +57,14 @@ def build_dinov3(architecture: Mapping[str, Any]) -> DINOv3ViTModel:
     return model
 
 
-def load(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None) -> DINOv3:
+def load(spec: BackboneSpec, options: FitOptions, weights: str | Path | None) -> DINOv3:
     """DINOv3 from the folder that transformers loads.
 
     Raises:
         UsageError: If an option does not fit.
         WeightsError: If the weights are missing or of another model or size.
     """
-    options = DINOv3.settle(spec, options)
+    options = resolve(spec, options)
     architecture = spec.architecture["encoder"]
     patch = architecture["patch_size"]
     if (options.height or 0) % patch or (options.width or 0) % patch:

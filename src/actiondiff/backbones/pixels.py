@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from actiondiff.backbones.base import BackboneOptions, BackboneSpec, WindowBatch
+from actiondiff.backbones.base import BackboneSpec, WindowBatch, resolve
 from actiondiff.backbones.frozen import Frozen
+from actiondiff.backbones.options import PixelOptions
 from actiondiff.errors import UsageError
 from actiondiff.types import FeatureKey
 
-__all__ = ["Motion", "Pixels", "load_motion", "load_pixels"]
+__all__ = ["PixelChanges", "Pixels", "load_motion", "load_pixels"]
 
 
 class Pixels(Frozen):
@@ -21,9 +22,7 @@ class Pixels(Frozen):
     Its one tap is `layer1`. Anything that this tells apart was told by colour and light alone.
     """
 
-    used = Frozen.used - {"seed"}
-
-    def __init__(self, spec: BackboneSpec, options: BackboneOptions) -> None:
+    def __init__(self, spec: BackboneSpec, options: PixelOptions) -> None:
         super().__init__(spec, options, ["layer1"])
 
     def preprocess(self, pixels: Tensor) -> Tensor:
@@ -42,7 +41,7 @@ class Pixels(Frozen):
         return cells
 
 
-class Motion(Pixels):
+class PixelChanges(Pixels):
     """The change of those colours from the frame before, in [-2, 2].
 
     A window sees its own frames only, so its first frame gets the change *to* the second one; alone in its
@@ -58,24 +57,24 @@ class Motion(Pixels):
         return change
 
 
-def load_pixels(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None) -> Pixels:
+def load_pixels(spec: BackboneSpec, options: PixelOptions, weights: str | Path | None) -> Pixels:
     """Mean colours; there are no weights to give.
 
     Raises:
         UsageError: If weights are given or an option does not fit.
     """
     _refuse(spec, weights)
-    return Pixels(spec, Pixels.settle(spec, options))
+    return Pixels(spec, resolve(spec, options))
 
 
-def load_motion(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None) -> Motion:
+def load_motion(spec: BackboneSpec, options: PixelOptions, weights: str | Path | None) -> PixelChanges:
     """Changes of mean colours; there are no weights to give.
 
     Raises:
         UsageError: If weights are given or an option does not fit.
     """
     _refuse(spec, weights)
-    return Motion(spec, Motion.settle(spec, options))
+    return PixelChanges(spec, resolve(spec, options))
 
 
 def _refuse(spec: BackboneSpec, weights: str | Path | None) -> None:

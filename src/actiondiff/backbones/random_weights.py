@@ -7,10 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from actiondiff.backbones.svd.modules import build_image_encoder, build_unet, build_vae_encoder
 from actiondiff.provenance import fingerprint
 
-__all__ = ["RandomCheckpoint", "RandomTensors"]
+__all__ = ["RandomTensors"]
 
 
 class RandomTensors:
@@ -62,29 +61,6 @@ class RandomTensors:
             module = self._build[component]()
             self._shapes[component] = {name: t.shape for name, t in module.state_dict().items()}
         return self._shapes[component]
-
-
-class RandomCheckpoint(RandomTensors):
-    """The components of SVD: `unet`, `image_encoder` and `vae`.
-
-    Args:
-        architecture: `unet`, `clip` and `vae` configurations, as in `specs.yaml`.
-        seed: Of all draws.
-        shapes_only: See `RandomTensors`.
-    """
-
-    one_vae = True
-
-    def __init__(self, architecture: Mapping[str, Any], seed: int, *, shapes_only: bool = False) -> None:
-        self.unet_config: dict[str, Any] = dict(architecture["unet"])
-        self.clip_config: dict[str, Any] = dict(architecture["clip"])
-        self.vae_config: dict[str, Any] = dict(architecture["vae"])
-        build: dict[str, Callable[[], nn.Module]] = {
-            "unet": lambda: build_unet(self.unet_config),
-            "image_encoder": lambda: build_image_encoder(self.clip_config),
-            "vae": lambda: build_vae_encoder(self.vae_config),
-        }
-        super().__init__(build, architecture, seed, shapes_only=shapes_only)
 
 
 def _draw(identity: str, name: str, shape: torch.Size) -> Tensor:

@@ -15,9 +15,10 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from actiondiff.backbones.base import BackboneOptions, BackboneSpec, WindowBatch
+from actiondiff.backbones.base import BackboneSpec, WindowBatch, resolve
 from actiondiff.backbones.engine.windows import window_generator
 from actiondiff.backbones.frozen import Build, Frozen, Parts, Weights, find_tensors
+from actiondiff.backbones.options import StableDiffusionOptions
 from actiondiff.backbones.svd.modules import build_vae_encoder
 from actiondiff.errors import UsageError
 from actiondiff.types import FeatureKey
@@ -50,9 +51,11 @@ class StableDiffusion(Frozen):
     several); without, they are only scaled as at that timestep, as SVD's are.
     """
 
-    used = Frozen.used | {"noise"}
+    options: StableDiffusionOptions
 
-    def __init__(self, spec: BackboneSpec, options: BackboneOptions, weights: Weights, build: Build) -> None:
+    def __init__(
+        self, spec: BackboneSpec, options: StableDiffusionOptions, weights: Weights, build: Build
+    ) -> None:
         super().__init__(spec, options, _TAPS, weights)
         self._build = build
         self.unet = Parts(build["unet"](), "unet", weights, self.device, self._dtype)
@@ -193,14 +196,14 @@ def build_networks(architecture: Mapping[str, Mapping[str, Any]]) -> Build:
     }
 
 
-def load(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None) -> StableDiffusion:
+def load(spec: BackboneSpec, options: StableDiffusionOptions, weights: str | Path | None) -> StableDiffusion:
     """Stable Diffusion 2.1 from a diffusers folder.
 
     Raises:
         UsageError: If an option does not fit.
         WeightsError: If the weights are missing or of another model.
     """
-    options = StableDiffusion.settle(spec, options)
+    options = resolve(spec, options)
     factor = 2 ** (len(spec.architecture["vae"]["block_out_channels"]) - 1)
     if (options.height or 0) % factor or (options.width or 0) % factor:
         raise UsageError(

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from transformers import VideoMAEConfig, VideoMAEModel
 
-from actiondiff.backbones.base import BackboneOptions, BackboneSpec
+from actiondiff.backbones.base import BackboneSpec, resolve
 from actiondiff.backbones.frozen import find_tensors
+from actiondiff.backbones.options import VideoTransformerOptions
 from actiondiff.backbones.vit import VideoTransformer, check_size
 from actiondiff.errors import UsageError
 
@@ -39,7 +40,7 @@ def build_videomae(architecture: Mapping[str, Any], *, key_bias: bool = False) -
     return model
 
 
-def check_table(spec: BackboneSpec, options: BackboneOptions) -> None:
+def check_table(spec: BackboneSpec, options: VideoTransformerOptions) -> None:
     """A table of positions holds for one number of frames and one size.
 
     Raises:
@@ -54,7 +55,7 @@ def check_table(spec: BackboneSpec, options: BackboneOptions) -> None:
         )
 
 
-def load(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None) -> VideoMAE:
+def load(spec: BackboneSpec, options: VideoTransformerOptions, weights: str | Path | None) -> VideoMAE:
     """VideoMAE v2 from the original pre-training checkpoint or the hub's folder, whose code is not run.
 
     Deviation: the hub's own code pools all tokens of a window before its final norm; here the norm comes
@@ -64,7 +65,7 @@ def load(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | Non
         UsageError: If an option does not fit.
         WeightsError: If the weights are missing, fine-tuned or of another size.
     """
-    options = VideoMAE.settle(spec, options)
+    options = resolve(spec, options)
     check_table(spec, options)
     architecture = spec.architecture["encoder"]
     model = build_videomae(architecture)

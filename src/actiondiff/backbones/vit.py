@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from actiondiff.backbones.base import BackboneOptions, BackboneSpec, WindowBatch
+from actiondiff.backbones.base import BackboneSpec, WindowBatch
 from actiondiff.backbones.frozen import Frozen, Parts, Weights
+from actiondiff.backbones.options import FitOptions, VideoTransformerOptions
 from actiondiff.errors import UsageError
 from actiondiff.types import FeatureKey
 
@@ -40,12 +41,10 @@ class VisionTransformer(Frozen):
     norm = "layernorm"
     """Name of the final norm."""
 
-    used = Frozen.used | {"fit"}
-
     def __init__(
         self,
         spec: BackboneSpec,
-        options: BackboneOptions,
+        options: FitOptions,
         weights: Weights,
         model: Any,
         *,
@@ -103,10 +102,16 @@ class VideoTransformer(VisionTransformer):
     Source: the paper's supplement A.2.2, which can be read both ways.
     """
 
-    used = VisionTransformer.used | {"tokens"}
+    options: VideoTransformerOptions
 
     def __init__(
-        self, spec: BackboneSpec, options: BackboneOptions, weights: Weights, model: Any, *, depth: int
+        self,
+        spec: BackboneSpec,
+        options: VideoTransformerOptions,
+        weights: Weights,
+        model: Any,
+        *,
+        depth: int,
     ) -> None:
         self._step_frames = int(spec.architecture["encoder"]["tubelet_size"])
         tubelet = int(options.window or 1) if options.tokens == "segment" else self._step_frames
@@ -124,7 +129,7 @@ class VideoTransformer(VisionTransformer):
         )
 
 
-def check_size(spec: BackboneSpec, options: BackboneOptions, *, side: int | None = None) -> None:
+def check_size(spec: BackboneSpec, options: VideoTransformerOptions, *, side: int | None = None) -> None:
     """Frames must be squares of whole patches; of one side only where the network's positions are a table.
 
     Raises:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from transformers import VideoMAEModel, VJEPA2Config, VJEPA2Model
 
-from actiondiff.backbones.base import BackboneOptions, BackboneSpec
+from actiondiff.backbones.base import BackboneSpec, resolve
 from actiondiff.backbones.frozen import find_tensors
+from actiondiff.backbones.options import VideoTransformerOptions
 from actiondiff.backbones.random_weights import RandomTensors
 from actiondiff.backbones.videomae import VideoMAE, build_videomae, check_table
 from actiondiff.backbones.vit import VideoTransformer, check_size
@@ -53,14 +54,14 @@ def position_table(architecture: Mapping[str, Any]) -> Tensor:
     return table[None, :, :width].float()
 
 
-def load_vjepa(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None) -> VideoMAE:
+def load_vjepa(spec: BackboneSpec, options: VideoTransformerOptions, weights: str | Path | None) -> VideoMAE:
     """V-JEPA from an original checkpoint: the target encoder.
 
     Raises:
         UsageError: If an option does not fit.
         WeightsError: If the weights are missing or of another model, such as V-JEPA 2.
     """
-    options = VideoMAE.settle(spec, options)
+    options = resolve(spec, options)
     check_table(spec, options)
     architecture = spec.architecture["encoder"]
     model = build_vjepa(architecture)
@@ -97,14 +98,14 @@ def build_vjepa2(architecture: Mapping[str, Any], *, side: int) -> VJEPA2Model:
     return model
 
 
-def load_vjepa2(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None) -> VJEPA2:
+def load_vjepa2(spec: BackboneSpec, options: VideoTransformerOptions, weights: str | Path | None) -> VJEPA2:
     """V-JEPA 2 from the folder that transformers loads.
 
     Raises:
         UsageError: If an option does not fit.
         WeightsError: If the weights are missing or of another model or size.
     """
-    options = VJEPA2.settle(spec, options)
+    options = resolve(spec, options)
     check_size(spec, options)
     architecture = spec.architecture["encoder"]
     model = build_vjepa2(architecture, side=int(options.height or 0))

@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from actiondiff.backbones.base import Backbone, BackboneOptions
+from actiondiff.backbones.base import Backbone
+from actiondiff.backbones.options import BackboneOptions, every_option
 from actiondiff.cli.extract_output import print_price, print_summary, show_progress
 from actiondiff.cli.options import parse_list, parse_timesteps, with_options
 from actiondiff.errors import UsageError
@@ -15,7 +16,7 @@ from actiondiff.errors import UsageError
 __all__ = ["extract"]
 
 
-@with_options(BackboneOptions, skip=("batch",))
+@with_options(every_option(), skip=("batch",))
 def extract(
     paths: Annotated[
         list[Path], typer.Argument(help="Videos, folders that are searched for them, or one table.")
@@ -139,7 +140,7 @@ def _with_batch(options: BackboneOptions, batch: str | None) -> BackboneOptions:
         return options
     if not batch.isdecimal() or not int(batch):
         raise UsageError(f"--batch is a number of windows, or auto; got {batch!r}.")
-    return BackboneOptions(**{**options.model_dump(exclude_unset=True), "batch": int(batch)})
+    return type(options)(**{**options.model_dump(exclude_unset=True), "batch": int(batch)})
 
 
 def _choose_batch(network: Backbone) -> None:

@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from actiondiff.backbones.base import BackboneOptions, find_spec
+from actiondiff.backbones.base import find_spec
+from actiondiff.backbones.options import BackboneOptions, every_option
 from actiondiff.datasets.base import Table
 from actiondiff.errors import UsageError, explain_validation
 from actiondiff.evaluation.options import Metric
@@ -53,7 +54,7 @@ class DataChoice(BaseModel):
     protocol: str = Field(description="Name of one of the dataset's protocols.")
 
 
-class BackboneChoice(BackboneOptions):
+class BackboneChoice(every_option()):  # type: ignore[misc]  # made at run time, from all families
     """The features that a study reads: their backbone, and the options that differ from its defaults."""
 
     backbone: str = Field(description="Name of the backbone.")
@@ -63,8 +64,8 @@ class BackboneChoice(BackboneOptions):
     @property
     def options(self) -> BackboneOptions:
         """The options as `load_backbone` takes them."""
-        fields = self.model_dump(include=set(BackboneOptions.model_fields), exclude_unset=True)
-        return BackboneOptions(**fields)
+        fields = self.model_dump(include=set(every_option().model_fields), exclude_unset=True)
+        return every_option()(**fields)
 
     @property
     def sampling(self) -> Sampling:

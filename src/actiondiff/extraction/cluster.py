@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeAlias
 
-from actiondiff.backbones.base import Backbone, BackboneOptions, load_backbone, specs
+from actiondiff.backbones.base import Backbone, load_backbone, specs
 from actiondiff.errors import StoreError, UsageError
 from actiondiff.extraction.local import Extraction
 from actiondiff.extraction.plan import Item
@@ -215,7 +215,7 @@ def part_from_json(text: str) -> Part:
 def _backbone(job: str) -> Backbone:
     """Loaded once a process, however many parts it does."""
     told = Job(**json.loads(job))
-    return load_backbone(told.backbone, weights=told.weights, options=BackboneOptions(**told.options))
+    return load_backbone(told.backbone, weights=told.weights, **told.options)
 
 
 def _cut(items: Sequence[Item], size: int) -> list[Part]:

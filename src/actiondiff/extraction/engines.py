@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from actiondiff.backbones.base import BackboneOptions
+from actiondiff.backbones.options import BackboneOptions
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.extraction.devices import device_names, on_devices
 from actiondiff.extraction.local import Do
@@ -48,4 +48,4 @@ def on_first_device(options: BackboneOptions, devices: Sequence[str]) -> Backbon
     if "device" in options.model_fields_set:
         raise UsageError(f"give either device or devices; got {options.device} and {','.join(devices)}.")
     given = options.model_dump(exclude_unset=True)
-    return BackboneOptions(**{**given, "device": device_names(devices)[0]})
+    return type(options)(**{**given, "device": device_names(devices)[0]})

@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from actiondiff.backbones.base import Backbone, BackboneOptions, load_backbone
+from actiondiff.backbones.base import Backbone, load_backbone
 from actiondiff.backbones.engine.encoding import TwoStage
 from actiondiff.backbones.engine.run import feature_keys
+from actiondiff.backbones.options import BackboneOptions
 from actiondiff.errors import StoreError, UsageError
 from actiondiff.extraction.plan import (
     Cost,
@@ -337,7 +338,7 @@ def as_recorded(store: StrPath, options: BackboneOptions | None = None) -> Backb
     found = _open(Path(store))
     recorded: Any = found.settings["backbone"] if found else {}
     kept = {name: recorded[name] for name in ("batch", "threads") if name in recorded}
-    return BackboneOptions(**{**kept, **options.model_dump(exclude_unset=True)})
+    return type(options)(**{**kept, **options.model_dump(exclude_unset=True)})
 
 
 def _open(folder: Path) -> FeatureStore | None:

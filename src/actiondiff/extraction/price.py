@@ -8,11 +8,12 @@ from itertools import groupby
 
 import torch
 
-from actiondiff.backbones.base import BackboneOptions, find_spec
+from actiondiff.backbones.base import find_spec
 from actiondiff.backbones.engine.counting import WindowCost, count_window
 from actiondiff.backbones.engine.encoding import TwoStage
 from actiondiff.backbones.engine.run import run
 from actiondiff.backbones.engine.windows import FrameSequence
+from actiondiff.backbones.options import BackboneOptions
 from actiondiff.errors import UsageError
 from actiondiff.extraction.clips import Clip
 from actiondiff.extraction.local import Extraction

@@ -9,8 +9,9 @@ from typing import Self
 
 import numpy as np
 
-from actiondiff.backbones.base import Backbone, Dtype, backbone_from_settings
+from actiondiff.backbones.base import Backbone, backbone_from_settings
 from actiondiff.backbones.engine.run import run
+from actiondiff.backbones.options import Dtype
 from actiondiff.datasets.packing import pack_arrays
 from actiondiff.errors import RunError, UsageError, VideoError
 from actiondiff.heads.bundle import CONFIG, ModelConfig, load_bundle, save_bundle

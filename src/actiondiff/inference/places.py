@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from actiondiff.backbones.base import Backbone
 from actiondiff.backbones.engine.run import run
 from actiondiff.backbones.engine.windows import FrameSequence
+from actiondiff.backbones.options import FitOptions
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.types import (
     Array,
@@ -193,7 +194,7 @@ def _spread(count: int, size: int) -> Shares:
 def _unseen(backbone: Backbone, video: Video) -> tuple[float, float]:
     """Shares of height and width that the backbone cuts off on each side."""
     options = backbone.options
-    if options.fit != "crop":
+    if not isinstance(options, FitOptions) or options.fit != "crop":
         return 0.0, 0.0
     height, width = picture_size(video)
     kept_height, kept_width = int(options.height or height), int(options.width or width)

@@ -8,8 +8,10 @@ from importlib import resources
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from actiondiff.backbones.base import BackboneOptions, BackboneSpec, find_spec, resolve
+from actiondiff.backbones.base import BackboneSpec, find_spec, make_options, resolve
 from actiondiff.backbones.engine.counting import count_window
+from actiondiff.backbones.options import BackboneOptions
+from actiondiff.backbones.svd.options import SVDOptions
 from actiondiff.experiments.grid import BackboneChoice
 from actiondiff.types import FeatureKey
 
@@ -73,7 +75,7 @@ def teraflop_per_frame(choice: BackboneChoice, keys: Sequence[FeatureKey]) -> fl
 @cache
 def _counted(choice: BackboneChoice, keys: tuple[FeatureKey, ...]) -> float | None:
     spec = find_spec(choice.backbone)
-    options = _resolved(spec, choice.options)
+    options = _resolved(spec, make_options(spec, choice.options))
     cost = count_window(spec, options, keys)
     return cost.flop / (options.window or 1) / 1e12 if cost else None
 
@@ -81,7 +83,7 @@ def _counted(choice: BackboneChoice, keys: tuple[FeatureKey, ...]) -> float | No
 def _resolved(spec: BackboneSpec, options: BackboneOptions) -> BackboneOptions:
     """Options with every value filled in, where `conditioning` replaces the defaults that it stands for."""
     resolved = resolve(spec, options)
-    if options.conditioning is None:
+    if not isinstance(options, SVDOptions) or options.conditioning is None:
         return resolved
     if options.conditioning == "text":  # the text tower runs once per action name, not per window
         changes = {"conditioning": None, "embedding": "none", "latents": "own"}

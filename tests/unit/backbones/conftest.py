@@ -10,7 +10,7 @@ from diffusers import UNetSpatioTemporalConditionModel
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
 from actiondiff.backbones.base import find_spec
-from actiondiff.backbones.random_weights import RandomCheckpoint
+from actiondiff.backbones.svd.random_checkpoint import RandomCheckpoint
 from actiondiff.backbones.svd.schedule import input_scale, noise_condition, sigmas
 
 

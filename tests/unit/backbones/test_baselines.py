@@ -22,7 +22,7 @@ from transformers import (
 
 from actiondiff import FeatureStore, Frames, load_backbone, read_video
 from actiondiff.backbones import base
-from actiondiff.backbones.base import BackboneOptions, WindowBatch, build_backbone, find_spec, specs
+from actiondiff.backbones.base import WindowBatch, build_backbone, find_spec, make_options, specs
 from actiondiff.backbones.engine.windows import window_generator
 from actiondiff.backbones.frozen import fit_to
 from actiondiff.backbones.image import build_dinov3
@@ -106,8 +106,8 @@ def load(name: str, weights: Path | None = None, **options: Any) -> Any:
     spec = find_spec(name if weights else f"random-{name}")
     layer = spec.layer if name == "sd21" else f"layer{DEPTH}"
     change = {"architecture": architecture, "layer": layer, "defaults": {**spec.defaults, **defaults}}
-    chosen = BackboneOptions(device="cpu", threads=1, **options)
-    return build_backbone(spec.model_copy(update=change), chosen, weights)
+    spec = spec.model_copy(update=change)
+    return build_backbone(spec, make_options(spec, device="cpu", threads=1, **options), weights)
 
 
 def video(count: int = L, seed: int = 0, height: int = 30, width: int = 44) -> Frames:

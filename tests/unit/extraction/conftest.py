@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from actiondiff.backbones.base import BackboneOptions, BackboneSpec
+from actiondiff.backbones.base import BackboneSpec
 from actiondiff.backbones.engine.run import extract
+from actiondiff.backbones.options import BackboneOptions
 from actiondiff.video.write import write_video
 
 

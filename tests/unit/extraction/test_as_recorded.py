@@ -1,6 +1,7 @@
 """A store that is there decides on what changes rounding only, unless one asks otherwise."""
 
-from actiondiff.backbones.base import BackboneOptions, load_backbone
+from actiondiff.backbones.base import load_backbone
+from actiondiff.backbones.options import BackboneOptions
 from actiondiff.extraction.local import as_recorded
 from actiondiff.features.store import FeatureStore
 

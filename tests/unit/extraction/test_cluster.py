@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actiondiff import FeatureStore, extract_features, load_backbone
-from actiondiff.backbones.base import BackboneOptions
+from actiondiff.backbones.options import BackboneOptions
 from actiondiff.cli.app import run
 from actiondiff.errors import ActionDiffError, StoreError, UnknownNameError, UsageError
 from actiondiff.extraction import devices

@@ -3,7 +3,7 @@
 import pytest
 
 from actiondiff import FeatureStore, extract_features, load_backbone
-from actiondiff.backbones.base import BackboneOptions, find_spec, resolve
+from actiondiff.backbones.base import find_spec, make_options, resolve
 from actiondiff.backbones.engine.counting import count_window
 from actiondiff.cli.extract_output import Meter, span
 from actiondiff.extraction.local import plan_extraction
@@ -15,7 +15,7 @@ TINY = {"height": 32, "width": 32, "window": 4, "batch": 2, "threads": 1, "devic
 
 def count(name, keys, **options):
     spec = find_spec(name)
-    return count_window(spec, resolve(spec, BackboneOptions(**options)), keys)
+    return count_window(spec, resolve(spec, make_options(spec, **options)), keys)
 
 
 def test_full_size_counts_are_those_of_the_cost_model():

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from actiondiff import Frames, load_backbone, read_video
-from actiondiff.backbones.base import BackboneOptions, build_backbone, find_spec
+from actiondiff.backbones.base import build_backbone, find_spec, make_options
 from actiondiff.errors import UnknownNameError, UsageError, VideoError
 from actiondiff.heads import build_head
 from actiondiff.heads.bundle import ModelConfig
@@ -79,7 +79,7 @@ def test_cells_of_a_backbone_that_crops_lie_within_what_it_sees(halves):
     small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     encoder = {**spec.architecture["encoder"], **small}
     spec = spec.model_copy(update={"architecture": {"encoder": encoder}})
-    options = BackboneOptions(height=32, width=32, fit="crop", device="cpu")
+    options = make_options(spec, height=32, width=32, fit="crop", device="cpu")
     backbone = build_backbone(spec, options)
     found = cell_tokens(backbone, [FeatureKey.of(0, "layer1")], halves, Sampling(stride=11), (2, 3))
     assert found.rows.tolist() == [0.25, 0.75]

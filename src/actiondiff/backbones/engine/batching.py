@@ -69,7 +69,8 @@ def _seconds_a_window(backbone: Backbone, keys: Sequence[FeatureKey], size: int)
 
 
 def _set(backbone: Backbone, size: int) -> None:
-    backbone.options = backbone.options.model_copy(update={"batch": size})
+    # `Backbone.options` is read-only for type checkers, so that a family may narrow its type.
+    setattr(backbone, "options", backbone.options.model_copy(update={"batch": size}))  # noqa: B010
 
 
 def _noise(backbone: Backbone) -> WindowInput:

@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from actiondiff.backbones.base import (
     RANDOM,
-    BackboneOptions,
     BackboneSpec,
     WindowBatch,
     build_backbone,
@@ -17,15 +15,12 @@ from actiondiff.backbones.base import (
     specs,
 )
 from actiondiff.backbones.engine.encoding import EncodedWindows, TwoStage
+from actiondiff.backbones.options import BackboneOptions
 from actiondiff.types import FeatureKey
 
 __all__ = ["WindowCost", "count_window"]
 
 _FLOAT32_BYTES = 4
-_ELSEWHERE: dict[str, Any] = {
-    "device": "meta", "dtype": "float32", "vae_dtype": None, "compile": False, "preset": None, "batch": 1,
-    "text_weights": None, "actions": None,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,10 +56,8 @@ def count_window(
     name = spec.name.removeprefix(RANDOM)
     if name not in specs():
         return None
-    changes = _ELSEWHERE | ({"embedding": "none"} if options.embedding == "text" else {})
-    chosen = options.model_copy(update={name: changes[name] for name in changes})
-    known = specs()[name]
-    shapes = find_spec(RANDOM + name) if known.architecture else known
+    chosen = options.on_meta()
+    shapes = find_spec(RANDOM + name) if specs()[name].architecture else specs()[name]
     backbone = build_backbone(shapes, chosen)
     size = (1, chosen.window or 1, 3, chosen.height or 1, chosen.width or 1)
     batch = WindowBatch(torch.empty(size, device="meta"), (size[1],), ("",), (0,))

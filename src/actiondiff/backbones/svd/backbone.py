@@ -5,7 +5,7 @@ U-Net's encoder half sees [c_in z, y], the noise level and e, and its layers' ou
 Nothing is noised by default: the timestep enters through c_in and the time embedding only.
 
 Source: the released code of arXiv 2509.08908, whose random draws are set to their mean unless
-`stochastic=True`; every other choice is a field of `BackboneOptions`.
+`stochastic=True`; every other choice is a field of `SVDOptions`.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,16 +17,13 @@ from torch import Tensor
 
 from actiondiff.backbones.base import (
     RANDOM,
-    BackboneOptions,
     BackboneSpec,
     WindowBatch,
-    check_options,
     resolve,
 )
 from actiondiff.backbones.engine.encoding import EncodedWindows
 from actiondiff.backbones.engine.precision import float32_mode
 from actiondiff.backbones.engine.run import extract
-from actiondiff.backbones.random_weights import RandomCheckpoint
 from actiondiff.backbones.svd.compiling import check_compiler
 from actiondiff.backbones.svd.inputs import (
     FREE_TAPS,
@@ -38,6 +35,8 @@ from actiondiff.backbones.svd.inputs import (
     clip_input,
     default_vae_chunk,
 )
+from actiondiff.backbones.svd.options import SVDOptions
+from actiondiff.backbones.svd.random_checkpoint import RandomCheckpoint
 from actiondiff.backbones.svd.schedule import input_scale, noise_condition, sigmas
 from actiondiff.backbones.svd.taps import NUM_LAYERS, Context, Encoder
 from actiondiff.backbones.svd.text import ActionTexts, action_names
@@ -51,7 +50,6 @@ __all__ = ["ADDED", "LATENT_SCALE", "SVD", "Encoded", "clip_input", "load"]
 ADDED = (6.0, 127.0, PIXEL_NOISE)  # fps_id, motion_bucket_id, cond_aug as embedded by the released code
 _BUILT_IN = Path(__file__).parents[1] / "builtin"  # weights that come with the package, in folders
 _TEXT = "text"  # the text tower's name in the machine's folder of weights
-_OTHERS_OPTIONS = {"fit", "tokens"}  # of video transformers
 _SHORTHAND = {
     "per-frame": ("own", "own"),
     "middle-frame": ("middle", "own"),
@@ -82,7 +80,7 @@ class SVD:
     def __init__(
         self,
         spec: BackboneSpec,
-        options: BackboneOptions,
+        options: SVDOptions,
         checkpoint: SVDWeights,
         texts: ActionTexts | None = None,
     ) -> None:
@@ -237,14 +235,13 @@ def _free_tap(encoded: Encoded, tap: str) -> Tensor:
     return encoded.embeddings[..., None, None]
 
 
-def load(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None) -> SVD:
+def load(spec: BackboneSpec, options: SVDOptions, weights: str | Path | None) -> SVD:
     """An SVD backbone from a checkpoint, or with seeded random weights where the spec has none.
 
     Raises:
         UsageError: If options contradict each other, or this machine cannot do what they ask.
         WeightsError: If the backbone needs weights and none are given, or they do not fit.
     """
-    check_options(spec, options, BackboneOptions.model_fields.keys() - _OTHERS_OPTIONS)
     options = _settled(spec, options)
     if options.compile:
         check_compiler(options.device)
@@ -255,7 +252,7 @@ def load(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | Non
     return SVD(spec, options, checkpoint, texts)
 
 
-def _checkpoint(spec: BackboneSpec, options: BackboneOptions, weights: str | Path | None) -> SVDWeights:
+def _checkpoint(spec: BackboneSpec, options: SVDOptions, weights: str | Path | None) -> SVDWeights:
     if spec.weights == "random" and weights is None:
         return RandomCheckpoint(spec.architecture, options.seed, shapes_only=options.device == "meta")
     if spec.name.startswith(RANDOM):
@@ -272,7 +269,7 @@ def _checkpoint(spec: BackboneSpec, options: BackboneOptions, weights: str | Pat
     )
 
 
-def _settled(spec: BackboneSpec, options: BackboneOptions) -> BackboneOptions:
+def _settled(spec: BackboneSpec, options: SVDOptions) -> SVDOptions:
     """Options with every value filled in, the shorthand `conditioning` replaced by what it stands for."""
     if options.conditioning is not None:
         if options.embedding or options.latents:
@@ -288,7 +285,7 @@ def _settled(spec: BackboneSpec, options: BackboneOptions) -> BackboneOptions:
     return options.model_copy(update={"vae_dtype": vae_dtype, "vae_chunk": chunk})
 
 
-def _texts(options: BackboneOptions, checkpoint: SVDWeights) -> ActionTexts | None:
+def _texts(options: SVDOptions, checkpoint: SVDWeights) -> ActionTexts | None:
     """The names of actions that cross-attention is to see, for `embedding="text"`."""
     given = [name for name in ("actions", "text_weights") if getattr(options, name) is not None]
     if options.embedding != "text":

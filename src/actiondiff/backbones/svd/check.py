@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from actiondiff.backbones.base import Backbone, Dtype, load_backbone
+from actiondiff.backbones.base import Backbone, load_backbone
+from actiondiff.backbones.options import Dtype
 from actiondiff.errors import UsageError
 from actiondiff.types import Array, FeatureKey, Frames
 

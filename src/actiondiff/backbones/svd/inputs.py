@@ -15,11 +15,12 @@ from typing import Any, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from actiondiff.backbones.base import BackboneOptions, WindowBatch
+from actiondiff.backbones.base import WindowBatch
 from actiondiff.backbones.engine.encoding import EncodedWindows
 from actiondiff.backbones.engine.precision import float32_mode
 from actiondiff.backbones.engine.windows import window_generator
 from actiondiff.backbones.svd.modules import VaeEncoder, build_image_encoder, build_vae_encoder
+from actiondiff.backbones.svd.options import SVDOptions
 from actiondiff.backbones.svd.text import ActionTexts
 from actiondiff.errors import UsageError
 from actiondiff.types import FeatureKey
@@ -104,9 +105,7 @@ class InputEncoder:
         texts: The names of actions, for `embedding="text"`.
     """
 
-    def __init__(
-        self, checkpoint: SVDWeights, options: BackboneOptions, texts: ActionTexts | None = None
-    ) -> None:
+    def __init__(self, checkpoint: SVDWeights, options: SVDOptions, texts: ActionTexts | None = None) -> None:
         self._checkpoint = checkpoint
         self._options = options
         self._texts = texts

@@ -8,8 +8,8 @@ from actiondiff import Frames, load_backbone
 from actiondiff.backbones.base import WindowBatch, backbone_from_settings, find_spec
 from actiondiff.backbones.engine.run import feature_keys, run
 from actiondiff.backbones.engine.windows import FrameSequence
-from actiondiff.backbones.random_weights import RandomCheckpoint
 from actiondiff.backbones.svd.backbone import SVD
+from actiondiff.backbones.svd.random_checkpoint import RandomCheckpoint
 from actiondiff.errors import SettingsMismatchError, UnknownNameError, UsageError, WeightsError
 from actiondiff.types import FeatureKey
 

@@ -1,0 +1,71 @@
+"""Options of Stable Video Diffusion."""
+
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field
+
+from actiondiff.backbones.options import BackboneOptions
+
+__all__ = ["SVDOptions"]
+
+
+class SVDOptions(BackboneOptions):
+    """Options of Stable Video Diffusion. None takes the backbone's own value from `specs.yaml`.
+
+    Source: the options and their defaults are those of the released code unless a field says otherwise.
+    """
+
+    without_effect = frozenset()
+    memory_advice: ClassVar[str] = (
+        "smaller frames (--height, --width), a smaller --vae-chunk or half precision (--dtype)"
+    )
+
+    num_steps: int | None = Field(
+        None, ge=2, description="Length of the noise schedule that timesteps index."
+    )
+    embedding: Literal["own", "middle", "first", "none", "text"] | None = Field(
+        None,
+        description="What cross-attention sees: each frame's own CLIP vector, the middle or first "
+        "frame's for all, zeros, or the names of the actions.",
+    )
+    latents: Literal["own", "middle", "zero"] | None = Field(
+        None,
+        description="What is concatenated to the latents: each frame's own latent, the middle frame's "
+        "for all, or zeros.",
+    )
+    conditioning: Literal["per-frame", "middle-frame", "none", "text"] | None = Field(
+        None, description="Shorthand that sets embedding and latents together."
+    )
+    text_weights: str | Path | None = Field(
+        None, description="For text: folder or hub id of the CLIP model whose text tower embeds the actions."
+    )
+    actions: str | tuple[str, ...] | None = Field(
+        None, description="For text: names of actions, separated by commas, or a file with one name per line."
+    )
+    stochastic: bool = Field(
+        False, description="Draw pixel and posterior noise as the released code does, instead of its mean."
+    )
+    temporal: bool = Field(True, description="Run the temporal modules; off is the paper's SDv2 baseline.")
+    noise: Literal["none", "forward"] = Field(
+        "none", description="forward adds sigma * noise to the latents, as other diffusion features do."
+    )
+    sigma_scale: int | None = Field(None, ge=0, description="Timestep used for the input scaling only.")
+    sigma_embed: int | None = Field(None, ge=0, description="Timestep used for the time embedding only.")
+    vae_dtype: Literal["float32", "tf32", "float16", "bfloat16"] | None = Field(
+        None,
+        description="Arithmetic of the VAE, where most time goes; use less than float32 only if "
+        "`weights check` allows it.",
+    )
+    vae_chunk: int | None = Field(None, ge=1, description="Number of frames that pass the VAE together.")
+    compile: bool = Field(
+        False, description="Compile the networks first: takes minutes, and pays for itself over hours."
+    )
+    unet_head_dim: int | None = Field(None, ge=1, description="Attention head width of the U-Net.")
+    clip_head_dim: int | None = Field(None, ge=1, description="Attention head width of the image encoder.")
+
+    def on_meta(self) -> Self:
+        """See `BackboneOptions.on_meta`; counting needs neither text weights nor a compiler."""
+        update = {"vae_dtype": None, "compile": False, "text_weights": None, "actions": None}
+        embedding = {"embedding": "none"} if self.embedding == "text" else {}
+        return super().on_meta().model_copy(update={**update, **embedding})
