@@ -25,7 +25,8 @@ def page(
     Drop a video to see what it shows, when and where, and download the results.
     """
     from actiondiff.app.server import serve
-    from actiondiff.inference.model import CARD, ActionDiff, find_run
+    from actiondiff.inference.folders import CARD, find_run
+    from actiondiff.inference.model import ActionDiff
 
     folder = find_run(run)
     model = ActionDiff.from_pretrained(folder, **loading.model_dump())

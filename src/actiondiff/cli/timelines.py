@@ -19,7 +19,7 @@ def test_timelines(
     from actiondiff.exports.bouts import seen_from, write_bouts
     from actiondiff.exports.record import write_record
     from actiondiff.heads.bundle import load_bundle
-    from actiondiff.inference.model import find_run
+    from actiondiff.inference.folders import find_run
 
     result = evaluate_timelines(run, store, table, root=root)
     if out:

@@ -31,7 +31,7 @@ from actiondiff.features.manifest import Row
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import ModelConfig, load_bundle
 from actiondiff.heads.predict import predict_probabilities
-from actiondiff.inference.model import BEST, CARD, find_run
+from actiondiff.inference.folders import BEST, CARD, find_run
 from actiondiff.provenance import differences, environment, write_text
 from actiondiff.report.card import cautions, seeds_card
 from actiondiff.types import Example

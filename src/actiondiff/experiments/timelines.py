@@ -21,7 +21,7 @@ from actiondiff.experiments.run import Run, check_settings, seen_in_training, st
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import ModelConfig, load_bundle
 from actiondiff.heads.inputs import Head
-from actiondiff.inference.model import find_run
+from actiondiff.inference.folders import find_run
 from actiondiff.inference.timeline import Timeline, TimelineOptions, finish, make_timeline
 from actiondiff.provenance import environment
 from actiondiff.types import Bout, Example

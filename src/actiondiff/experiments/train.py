@@ -55,7 +55,7 @@ from actiondiff.heads import build_head
 from actiondiff.heads.bundle import ModelConfig, load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation, predict_probabilities
-from actiondiff.inference.model import CARD, find_run
+from actiondiff.inference.folders import CARD, find_run
 from actiondiff.provenance import check_own_folder, environment, fingerprint, write_text
 from actiondiff.report.card import cautions, model_card
 from actiondiff.training.batches import by_identity

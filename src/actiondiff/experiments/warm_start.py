@@ -19,7 +19,7 @@ from actiondiff.features.store import FeatureStore
 from actiondiff.heads import build_head
 from actiondiff.heads.bundle import load_bundle
 from actiondiff.heads.inputs import Head
-from actiondiff.inference.model import find_run
+from actiondiff.inference.folders import find_run
 
 __all__ = ["keep_sides", "recipe_of_run", "warm_start"]
 

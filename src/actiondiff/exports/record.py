@@ -10,7 +10,7 @@ from typing import Any
 
 from actiondiff.errors import RunError
 from actiondiff.heads.bundle import ModelConfig
-from actiondiff.inference.model import find_run
+from actiondiff.inference.folders import find_run
 from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import environment, write_text
 from actiondiff.types import JSON, Bout, DecodeReport, Prediction

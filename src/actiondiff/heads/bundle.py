@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
@@ -20,7 +21,7 @@ from actiondiff.heads.inputs import Head
 from actiondiff.heads.options import HeadOptions
 from actiondiff.heads.predict import Activation
 from actiondiff.provenance import atomic_path, write_text
-from actiondiff.types import FeatureKey, Sampling
+from actiondiff.types import Array, FeatureKey, Features, Sampling
 
 __all__ = ["CONFIG", "FORMAT", "WEIGHTS", "ModelConfig", "load_bundle", "read_config", "save_bundle"]
 
@@ -110,6 +111,14 @@ class ModelConfig(BaseModel):
     def train_counts(self) -> dict[str, int]:
         """Label -> number of training clips."""
         return dict(zip(self.labels, self.train_label_counts, strict=True))
+
+    def tokens_of(self, features: Features) -> Array:
+        """The head's input: (T, D) float32 tokens, the model's features side by side and rounded."""
+        return self.rounded(np.concatenate([features.tokens[key] for key in self.feature_keys], axis=1))
+
+    def rounded(self, tokens: Array) -> Array:
+        """Tokens of any shape as float32, rounded as the store rounded those that the head was trained on."""
+        return tokens.astype(self.store_dtype).astype(np.float32)
 
     def replaced(self, **values: Any) -> Self:
         """A copy with other values of some fields."""

@@ -118,7 +118,7 @@ def make_heatmap(
         raise UnknownNameError("action", action, config.labels)
     chosen = options or LocalizationOptions()
     grid = _tokens(backbone, config, video, chosen, resized, progress)
-    tokens = grid.tokens.astype(config.store_dtype).astype(np.float32)
+    tokens = config.rounded(grid.tokens)
     span, step = span_and_step(
         config, head, grid.seconds, span_seconds=chosen.span_seconds, step_seconds=chosen.step_seconds
     )

@@ -1,13 +1,15 @@
-"""The road on one screen: video -> windows -> backbone -> features -> head -> prediction."""
+"""The whole road from a video to a prediction: video -> windows -> backbone -> features -> head -> prediction.
 
-import logging
+Read it from the top. `from_pretrained` puts a trained model together. `predict` then takes two steps:
+`extract` (video -> features) and `classify` (features -> `Prediction`). `predict_many` takes the same steps
+for many files. `timeline` and `localize` ask the same model when, and where, an action happens.
+"""
+
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Self
-
-import numpy as np
 
 from actiondiff.backbones.base import Backbone, backbone_from_settings
 from actiondiff.backbones.engine.run import run
@@ -17,16 +19,13 @@ from actiondiff.errors import RunError, UsageError, VideoError
 from actiondiff.heads.bundle import CONFIG, ModelConfig, load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import predict_probabilities, split_spans
+from actiondiff.inference.folders import CARD, find_run, upload_folder
 from actiondiff.inference.localization import Heatmap, LocalizationOptions, make_heatmap
 from actiondiff.inference.timeline import Timeline, TimelineOptions, make_timeline
 from actiondiff.types import DecodeReport, Features, Frames, Prediction, Progress
 from actiondiff.video.opening import Reading, Video, read_chunks
 
-__all__ = ["BEST", "CARD", "ActionDiff", "find_run"]
-
-BEST = "best-seed.txt"
-CARD = "README.md"
-_log = logging.getLogger(__name__)
+__all__ = ["ActionDiff"]
 
 
 class ActionDiff:
@@ -51,7 +50,6 @@ class ActionDiff:
         self.config = config
         self._card = card
         self._resized = resized
-        self._keys = config.feature_keys
 
     @classmethod
     def from_pretrained(
@@ -63,20 +61,21 @@ class ActionDiff:
         device: str = "auto",
         dtype: Dtype | None = None,
     ) -> Self:
-        """A trained model from a run's folder or the hub.
+        """Load a trained model from the folder of a run or from the hub.
 
         Args:
             path: Folder that `actiondiff train` wrote, or a hub id `owner/name`. Of a run with several
-                seeds, the one that was best on validation clips is taken, and the log says so.
+                seeds, the one that was best on validation clips is used, and the log names it.
             weights: The backbone's checkpoint, where it needs one: the same that made the features.
             text_weights: Folder of the text tower, where the backbone is conditioned on names of actions.
-            device: Where the backbone runs.
-            dtype: Its arithmetic; that of the training's features if None.
+            device: Device that the backbone runs on.
+            dtype: Arithmetic of the backbone; that of the training's features if None.
 
         Raises:
             RunError: If there is no complete model.
-            SettingsMismatchError: If the weights are others than those the head was trained with.
+            SettingsMismatchError: If the weights differ from those the head was trained with.
         """
+        # The head and its config lie in one folder.
         folder = find_run(path)
         head, config = load_bundle(folder)
         lacking = {"sampling", "store_dtype"} - set(config.features)
@@ -86,6 +85,7 @@ class ActionDiff:
                 f"{' and '.join(sorted(lacking))}. Give the folder that `actiondiff train` wrote."
             )
 
+        # The backbone must be set up as it was when it made the training's features.
         def load(**size: int) -> Backbone:
             return backbone_from_settings(
                 {**config.backbone, **size},
@@ -96,92 +96,109 @@ class ActionDiff:
         text = card.read_text("utf-8") if card.is_file() else ""
         return cls(load(), head, config, text, lambda height, width: load(height=height, width=width))
 
-    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write head, config and model card; no backbone weights. `from_pretrained` reads it back."""
-        save_bundle(folder, self.head, self.config)
-        (Path(folder) / CARD).write_text(self._card or "# A head trained with ActionDiff\n", "utf-8")
-
-    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
-        """Upload what `save_pretrained` writes to a model repository, made if need be; returns its page.
-
-        Raises:
-            RunError: If the hub does not take it.
-        """
-        from huggingface_hub import HfApi
-
-        api = HfApi(token=token)
-        with tempfile.TemporaryDirectory() as folder:
-            self.save_pretrained(folder)
-            try:
-                api.create_repo(repo_id, repo_type="model", private=private, exist_ok=True)
-                page = api.upload_folder(
-                    repo_id=repo_id, folder_path=folder, commit_message="ActionDiff head"
-                )
-            except Exception as error:  # of the hub's client, or of the network library under it
-                raise RunError(
-                    f"the hub does not take {repo_id} ({type(error).__name__}: {error}). Check the name, "
-                    "which is owner/name, the connection, and that you are logged in (hf auth login)."
-                ) from error
-        return str(page)
-
     @property
     def labels(self) -> list[str]:
         """The classes, in the order of the head's outputs."""
         return list(self.config.labels)
 
-    def extract(self, video: Video, *, progress: Progress | None = None) -> Features:
-        """What the head sees of a video; `classify` and `make_timeline` go on from it.
+    def predict(self, video: Video, *, progress: Progress | None = None) -> Prediction:
+        """Predict the actions of one video.
 
         Args:
-            video: A file, sampled as the training features were; or frames, taken as they are.
-            progress: Called with the frames that are read.
+            video: A file, sampled as the training videos were; or frames in memory, all of which are used.
+            progress: Called as frames are read.
 
         Raises:
             VideoError: If no frame of the file decodes.
             UsageError: If there are no frames.
         """
-        reading = self._open(video, progress)
-        _, features = next(run(self.backbone, [reading], self._keys))
+        features = self.extract(video, progress=progress)
+        return self.classify(features, _name(video))
+
+    def extract(self, video: Video, *, progress: Progress | None = None) -> Features:
+        """Extract the features of one video; `classify` and `make_timeline` take them as input.
+
+        Args:
+            video: A file, sampled as the training videos were; or frames in memory, all of which are used.
+            progress: Called as frames are read.
+
+        Raises:
+            VideoError: If no frame of the file decodes.
+            UsageError: If there are no frames.
+        """
+        # The reader gives the sampled frames; the engine cuts them into windows for the backbone.
+        reader = read_chunks(video, self.config.sampling, progress=progress)
+        _, features = next(run(self.backbone, [reader], self.config.feature_keys))
         if features is None:
-            raise VideoError(f"{reading.name}: {reading.report.reason if reading.report else 'no frame'}.")
+            raise VideoError(f"{reader.name}: {reader.report.reason if reader.report else 'no frame'}.")
         return features
 
-    def predict(self, video: Video, *, progress: Progress | None = None) -> Prediction:
-        """What a video shows.
+    def classify(self, features: Features, name: str) -> Prediction:
+        """Apply the head to the features of one video.
 
         Args:
-            video: A file, sampled as the training features were; or frames, taken as they are.
-            progress: Called with the frames that are read.
-
-        Raises:
-            VideoError: If no frame of the file decodes.
-            UsageError: If there are no frames.
+            features: What `extract` returned.
+            name: The video's name in the prediction.
         """
-        return self.classify(self.extract(video, progress=progress), _name(video))
+        # Tokens are rounded as the feature store rounded those that the head was trained on.
+        tokens = self.config.tokens_of(features)  # (T, D)
+        # A video longer than the head allows is cut into spans, whose probabilities are averaged.
+        probabilities = predict_probabilities(self.head, pack_arrays([tokens]), self.config.activation)[0]
+        return Prediction(
+            video=name,
+            probabilities=dict(zip(self.labels, map(float, probabilities), strict=True)),
+            activation=self.config.activation,
+            num_tokens=len(tokens),
+            num_spans=len(split_spans(len(tokens), self.head.options.max_tokens)),
+            padding_share=features.padding_share,
+            report=features.report,
+        )
 
     def predict_many(
         self, videos: Iterable[str | os.PathLike[str]]
     ) -> Iterator[tuple[str, Prediction | DecodeReport]]:
-        """Predictions of files, in order; windows of different files share the backbone's batches.
+        """Predict the actions of many files; windows of different files share the backbone's batches.
 
         Yields:
-            The path as given, and a prediction; or, where no frame decodes, the report that says why.
+            For each file, in order, its path as given and its prediction. Where no frame decodes, the report
+            that says why takes the prediction's place.
 
         Raises:
-            UsageError: If given a single path.
+            UsageError: If a single path was given.
         """
-        for name, found in self._features_of_many(videos):
-            yield name, found if isinstance(found, DecodeReport) else self.classify(found, name)
+        for name, features in self.extract_many(videos):
+            yield name, features if isinstance(features, DecodeReport) else self.classify(features, name)
+
+    def extract_many(
+        self, videos: Iterable[str | os.PathLike[str]]
+    ) -> Iterator[tuple[str, Features | DecodeReport]]:
+        """Extract the features of many files; see `extract` and `predict_many`."""
+        if isinstance(videos, str | os.PathLike):
+            raise UsageError(f"several videos are given as a list of paths; got {videos!r}.")
+
+        def readers() -> Iterator[Reading | _Unreadable]:
+            for video in videos:
+                try:
+                    yield read_chunks(video, self.config.sampling)
+                except VideoError as error:  # one bad file must not end the work on the others
+                    yield _Unreadable(os.fspath(video), str(error))
+
+        for reader, features in run(self.backbone, readers(), self.config.feature_keys):
+            if features is None:
+                assert reader.report is not None  # the frames came from a file
+                yield reader.name, reader.report
+            else:
+                yield reader.name, features
 
     def timeline(
         self, video: Video, *, options: TimelineOptions | None = None, progress: Progress | None = None
     ) -> Timeline:
-        """What a video shows, and when.
+        """Predict which actions a video shows, and when.
 
         Args:
-            video: A file, sampled as the training features were; or frames with their times.
-            options: Those that are set count before the model's own.
-            progress: Called with the frames that are read.
+            video: A file, sampled as the training videos were; or frames in memory with their times.
+            options: How scores and bouts are made. Options that are set override the model's own.
+            progress: Called as frames are read.
 
         Raises:
             VideoError: If no frame of the file decodes.
@@ -189,6 +206,16 @@ class ActionDiff:
         """
         features = self.extract(video, progress=progress)
         return make_timeline(self.head, self.config, features, _name(video), options=options)
+
+    def timeline_many(
+        self, videos: Iterable[str | os.PathLike[str]], *, options: TimelineOptions | None = None
+    ) -> Iterator[tuple[str, Timeline | DecodeReport]]:
+        """Make the timelines of many files; see `timeline` and `predict_many`."""
+        for name, features in self.extract_many(videos):
+            if isinstance(features, DecodeReport):
+                yield name, features
+            else:
+                yield name, make_timeline(self.head, self.config, features, name, options=options)
 
     def localize(
         self,
@@ -198,16 +225,16 @@ class ActionDiff:
         options: LocalizationOptions | None = None,
         progress: Progress | None = None,
     ) -> Heatmap:
-        """Where in a video an action is seen.
+        """Search a video for the places where an action is seen.
 
         Args:
-            video: A file, sampled as the training features were; or frames, taken as they are.
+            video: A file, sampled as the training videos were; or frames in memory, all of which are used.
             action: One of the labels.
-            options: How.
-            progress: Called with the frames that are read.
+            options: How the video is searched.
+            progress: Called as frames are read.
 
         Raises:
-            UnknownNameError: If the model does not know the action.
+            UnknownNameError: If the action is not one of the labels.
             VideoError: If no frame of the file decodes.
             UsageError: If there are no frames, or the model's feature has no places.
         """
@@ -216,56 +243,28 @@ class ActionDiff:
             options=options, resized=self._resized, progress=progress,
         )  # fmt: skip
 
-    def timeline_many(
-        self, videos: Iterable[str | os.PathLike[str]], *, options: TimelineOptions | None = None
-    ) -> Iterator[tuple[str, Timeline | DecodeReport]]:
-        """Timelines of files, in order; see `predict_many`."""
-        for name, found in self._features_of_many(videos):
-            yield (
-                name,
-                found
-                if isinstance(found, DecodeReport)
-                else make_timeline(self.head, self.config, found, name, options=options),
-            )
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write head, config and model card, which `from_pretrained` reads; no weights of the backbone."""
+        save_bundle(folder, self.head, self.config)
+        (Path(folder) / CARD).write_text(self._card or "# A head trained with ActionDiff\n", "utf-8")
 
-    def _features_of_many(
-        self, videos: Iterable[str | os.PathLike[str]]
-    ) -> Iterator[tuple[str, Features | DecodeReport]]:
-        if isinstance(videos, str | os.PathLike):
-            raise UsageError(f"several videos are given as a list of paths; got {videos!r}.")
+    def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
+        """Upload what `save_pretrained` writes to a model repository on the hub.
 
-        def readers() -> Iterator[Reading | _Unreadable]:
-            for video in videos:
-                try:
-                    yield self._open(video)
-                except VideoError as error:
-                    yield _Unreadable(os.fspath(video), str(error))
+        Args:
+            repo_id: Name of the repository, `owner/name`; it is created if it does not exist.
+            private: Whether a new repository is private.
+            token: Access token; the one that `hf auth login` stored if None.
 
-        for reader, features in run(self.backbone, readers(), self._keys):
-            if features is None:
-                assert reader.report is not None  # the frames came from a file
-                yield reader.name, reader.report
-            else:
-                yield reader.name, features
+        Returns:
+            The address of the repository's page.
 
-    def classify(self, features: Features, name: str) -> Prediction:
-        """Apply the head to features, rounded as the store rounds them."""
-        tokens = np.concatenate([features.tokens[key] for key in self._keys], axis=1)
-        tokens = tokens.astype(self.config.store_dtype).astype(np.float32)
-        activation = self.config.activation
-        probabilities = predict_probabilities(self.head, pack_arrays([tokens]), activation)[0]
-        return Prediction(
-            video=name,
-            probabilities=dict(zip(self.labels, map(float, probabilities), strict=True)),
-            activation=activation,
-            num_tokens=len(tokens),
-            num_spans=len(split_spans(len(tokens), self.head.options.max_tokens)),
-            padding_share=features.padding_share,
-            report=features.report,
-        )
-
-    def _open(self, video: Video, progress: Progress | None = None) -> Reading:
-        return read_chunks(video, self.config.sampling, progress=progress)
+        Raises:
+            RunError: If the hub refuses the upload.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return upload_folder(Path(folder), repo_id, private=private, token=token)
 
 
 class _Unreadable:
@@ -281,37 +280,3 @@ class _Unreadable:
 
 def _name(video: Video) -> str:
     return video.identity if isinstance(video, Frames) else os.fspath(video)
-
-
-def find_run(path: str | os.PathLike[str]) -> Path:
-    """The folder that holds the model: the given one, its best seed's, or a download from the hub.
-
-    Raises:
-        RunError: If there is none.
-    """
-    folder = Path(path)
-    if not folder.exists():
-        return _download(str(path))
-    best = folder / BEST
-    if best.is_file() and not (folder / CONFIG).exists():
-        name = best.read_text("utf-8").strip()
-        _log.info("%s holds several trainings; %s is taken, as its metrics.json says.", folder, name)
-        return folder / name
-    return folder
-
-
-def _download(repo_id: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    if repo_id.count("/") != 1 or repo_id.startswith((".", "/")):
-        raise RunError(
-            f"there is no folder {repo_id}; give the one that actiondiff train wrote, or a hub id."
-        )
-    try:
-        return Path(snapshot_download(repo_id, allow_patterns=["*.json", "*.safetensors", "*.md"]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise RunError(
-            f"there is no folder {repo_id}, and the hub gives no such model ({type(error).__name__}). Check "
-            "the name and the connection, or give the folder that actiondiff train wrote."
-        ) from None

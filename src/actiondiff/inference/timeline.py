@@ -118,8 +118,7 @@ def make_timeline(
         )
     given = options.model_dump(exclude_unset=True) if options else {}
     chosen = TimelineOptions(**{**config.timeline, **given})
-    tokens = np.concatenate([features.tokens[key] for key in config.feature_keys], axis=1)  # (T, D)
-    tokens = tokens.astype(config.store_dtype).astype(np.float32)
+    tokens = config.tokens_of(features)  # (T, D)
     period = _period(seconds)
     span, step = span_and_step(
         config, head, seconds, span_seconds=chosen.span_seconds, step_seconds=chosen.step_seconds

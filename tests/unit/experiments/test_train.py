@@ -25,7 +25,7 @@ from actiondiff.experiments import train as study
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import load_bundle
-from actiondiff.inference.model import find_run
+from actiondiff.inference.folders import find_run
 from actiondiff.types import DecodeReport, Example, FeatureKey, Features
 
 LABELS = ("eat", "run", "sit")

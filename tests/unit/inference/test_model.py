@@ -60,8 +60,8 @@ def test_features_for_prediction_are_the_stored_ones(world, model):
     store = FeatureStore.open(world / "features")
     for video in store.videos():
         reader = iter_video(world / "clips" / video, stride=2)
-        features = next(run_backbone(model.backbone, [reader], model._keys))[1]
-        (key,) = model._keys
+        features = next(run_backbone(model.backbone, [reader], model.config.feature_keys))[1]
+        (key,) = model.config.feature_keys
         assert np.array_equal(features.tokens[key].astype(np.float16), store.read(video).tokens[key])
 
 
@@ -69,7 +69,7 @@ def test_a_file_is_predicted_as_its_stored_features_are(world, model):
     """Bit for bit: no rounding of a batch, no other order of the labels."""
     store = FeatureStore.open(world / "features")
     for video in store.videos():
-        packed = pack(store, [Example(video)], model._keys, model.labels)
+        packed = pack(store, [Example(video)], model.config.feature_keys, model.labels)
         stored = predict_probabilities(model.head, packed, "softmax")[0]
         found = model.predict(world / "clips" / video).probabilities
         assert list(found) == model.labels
@@ -103,7 +103,7 @@ def test_a_prediction(world, model):
 def test_long_videos_are_predicted_in_spans_and_averaged(world, model):
     """Ten tokens and a head for six: the mean over two spans of five, nothing cut."""
     store = FeatureStore.open(world / "features")
-    tokens = torch.from_numpy(store.read("dark/0.mp4").tokens[model._keys[0]])[None]
+    tokens = torch.from_numpy(store.read("dark/0.mp4").tokens[model.config.feature_keys[0]])[None]
     with torch.inference_mode():
         spans = [
             (model.head(part, torch.ones(part.shape[:2], dtype=torch.bool)) / model.head.temperature).softmax(
@@ -118,7 +118,7 @@ def test_long_videos_are_predicted_in_spans_and_averaged(world, model):
 
 def test_prediction_rounds_as_the_store_does(world, model):
     """Features that are equal in half precision are equal to the model; to one of a float32 store not."""
-    (key,) = model._keys
+    (key,) = model.config.feature_keys
     _, features = next(
         run_backbone(model.backbone, [iter_video(world / "clips/dark/0.mp4", stride=2)], [key])
     )
