@@ -67,8 +67,11 @@ def predict(
     job.check(videos)
     model = ActionDiff.from_pretrained(run, **loading.model_dump())
     found: list[_Result] = []
+    results: Iterator[_Result] = (
+        model.timeline_many(videos, options=options) if timeline else model.predict_many(videos)
+    )
     try:
-        for result in _watched(job.results(model, videos), len(videos), quiet=as_json):
+        for result in _watched(results, len(videos), quiet=as_json):
             found.append(result)  # kept one by one, for the case of an interruption
     finally:
         counts = job.write(model, found)
@@ -109,11 +112,6 @@ class _Job:
                 raise UnknownNameError("format", name, FORMATS, hint)
         for name in sorted(self.options.model_fields_set - {"abstain_below"}):
             raise UsageError(f"--{name.replace('_', '-')} is about bouts: add --timeline.")
-
-    def results(self, model: "ActionDiff", videos: Sequence[Path]) -> "Iterator[_Result]":
-        if self.timeline:
-            return model.timeline_many(videos, options=self.options)
-        return model.predict_many(videos)
 
     def write(self, model: "ActionDiff", found: "Sequence[_Result]") -> dict[str, int]:
         """Write everything; returns how many videos there are of each status."""

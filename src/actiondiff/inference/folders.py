@@ -47,8 +47,8 @@ def _download(repo_id: str) -> Path:
         return Path(snapshot_download(repo_id, allow_patterns=["*.json", "*.safetensors", "*.md"]))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise RunError(
-            f"there is no folder {repo_id}, and the hub has no such model ({type(error).__name__}). Check the "
-            "name and the connection, or give the folder that actiondiff train wrote."
+            f"there is no folder {repo_id}, and the hub has no such model ({type(error).__name__}). Check "
+            "the name and the connection, or give the folder that actiondiff train wrote."
         ) from None
 
 

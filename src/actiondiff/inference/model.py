@@ -1,4 +1,4 @@
-"""The whole road from a video to a prediction: video -> windows -> backbone -> features -> head -> prediction.
+"""The road from a video to a prediction: video -> windows -> backbone -> features -> head -> prediction.
 
 Read it from the top. `from_pretrained` puts a trained model together. `predict` then takes two steps:
 `extract` (video -> features) and `classify` (features -> `Prediction`). `predict_many` takes the same steps
