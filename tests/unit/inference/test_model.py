@@ -247,7 +247,7 @@ def test_of_several_seeds_the_best_is_taken(world, tmp_path, caplog):
     (tmp_path / "run/best-seed.txt").write_text("seed-1\n")
     with caplog.at_level("INFO"):
         model = ActionDiff.from_pretrained(run.folder, device="cpu")
-    assert "seed-1 is taken" in caplog.text
+    assert "seed-1 is used" in caplog.text
     alone = ActionDiff.from_pretrained(run.folder / "seed-1", device="cpu")
     other = ActionDiff.from_pretrained(run.folder / "seed-0", device="cpu")
     path = world / "clips/dark/0.mp4"
