@@ -14,9 +14,9 @@ def test_datasets_check(study_folder, tmp_path, capsys):
     assert run(["datasets", "check", str(tmp_path / "t.csv")]) == 1
     shown = capsys.readouterr()
     assert shown.out.splitlines() == [
-        "row 3: split is 'later'; it may be train, val, test or empty",
-        "row 2: a.mp4 is not there",
-        "row 3: b.mp4 is not there",
+        "row 3: split is 'later'; it must be train, val, test or empty",
+        "row 2: a.mp4 does not exist",
+        "row 3: b.mp4 does not exist",
     ]
     assert "3 problems" in shown.err
     assert run(["datasets", "check", str(tmp_path / "t.csv"), "--json"]) == 1
@@ -47,7 +47,7 @@ def test_a_folder_per_class(tmp_path, capsys):
 
 
 def test_tables_without_clips(tmp_path, capsys):
-    for content, said in (("", "the column video is missing"), ("video,label\n", "it has no rows")):
+    for content, said in (("", "the column video is missing"), ("video,label\n", "the table has no rows")):
         (tmp_path / "t.csv").write_text(content)
         assert run(["datasets", "check", str(tmp_path / "t.csv")]) == 1
         shown = capsys.readouterr()

@@ -1,7 +1,7 @@
-"""Bouts that were coded in BORIS: its projects, and its tabular and aggregated exports, old layouts included.
+"""Bouts annotated in BORIS, from its projects and its tabular and aggregated exports, old layouts included.
 
-Columns are matched by name, every cell is read as text. BORIS counts time from the beginning of the first
-file of player 1, plus the observation's offset, and does not keep which mark is a start: starts and stops
+Columns are matched by name and every cell is read as text. BORIS counts time from the beginning of the first
+file of player 1, plus the observation's offset. It does not store which event is a start: starts and stops
 alternate within subject, behaviour and modifiers.
 """
 
@@ -23,14 +23,14 @@ _NOBODY = ("", "No focal subject")
 _START, _STOP, _POINT = "START", "STOP", "POINT"
 _MEDIA = ("Media file name", "Media file path")
 _LENGTH = ("Media duration (s)", "Total length", "Total duration", "Total length (s)")
-_VARIABLES_FROM = ("FPS (frame/s)", "FPS")  # columns between this and Subject are the user's variables
+_VARIABLES_FROM = ("FPS (frame/s)", "FPS")  # the user's variables are the columns between this and Subject
 
 
 @dataclass(frozen=True)
 class _Mark:
-    """An event. `kind` is empty where the order alone tells starts from stops."""
+    """An event. `kind` is empty where only the order tells starts from stops."""
 
-    place: str  # `row 7`
+    position: str  # position in the file, for messages: `row 7`
     time: float
     label: str
     subject: str
@@ -48,11 +48,15 @@ class _Observation:
 
 
 def read_boris(path: str | Path) -> list[CodedBout]:
-    """Bouts of a `.boris` or `.boris.gz` project, or of a CSV or TSV export; live observations are left out.
+    """Read the bouts of a BORIS project or export; live observations are left out.
+
+    Args:
+        path: A `.boris` or `.boris.gz` project, or events exported as CSV or TSV.
 
     Raises:
-        UsageError: If there is no such file, or it is none of these.
-        TableError: If marks are unpaired, or times lie outside the files; it lists them all.
+        UsageError: If there is no such file.
+        TableError: If the file is none of these, starts and stops are unpaired, or times lie outside the
+            video files; the error lists all problems.
     """
     path = Path(path)
     if not path.is_file():
@@ -79,7 +83,7 @@ def _project(path: Path, problems: list[str]) -> list[_Observation]:
             if entry["type"] == "MEDIA"
         ]
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        problems.append(f"it is no BORIS project ({type(error).__name__}: {error})")
+        problems.append(f"not a BORIS project ({type(error).__name__}: {error})")
         return []
 
 
@@ -103,7 +107,7 @@ def _observation(name: str, entry: Mapping[str, Any], types: Mapping[str, str]) 
 
 
 def _bouts(observation: _Observation, problems: list[str]) -> list[CodedBout]:
-    """Pair starts and stops, and find the file each bout is in."""
+    """Pair starts and stops, and locate each bout in its video file."""
     spans: list[tuple[_Mark, float]] = []
     open_: dict[tuple[str, str, str], _Mark] = {}
     for mark in sorted(observation.marks, key=lambda mark: mark.time):
@@ -114,21 +118,23 @@ def _bouts(observation: _Observation, problems: list[str]) -> list[CodedBout]:
         elif begun and mark.kind != _START:
             spans.append((begun, mark.time))
         elif mark.kind == _STOP or begun:
-            problems.append(f"{mark.place}: {mark.label} {mark.kind.lower()}s without the other before it")
+            problems.append(
+                f"{mark.position}: {mark.label} {mark.kind.lower()}s without the opposite event before it"
+            )
         else:
             open_[key] = mark
-    problems += [f"{mark.place}: {mark.label} starts and never stops" for mark in open_.values()]
-    found = []
+    problems += [f"{mark.position}: {mark.label} starts and never stops" for mark in open_.values()]
+    bouts = []
     for mark, end in spans:
         try:
             parts = locate_in_files(
                 observation.media, mark.time - observation.offset, end - observation.offset
             )
         except ValueError as error:
-            problems.append(f"{mark.place}: {error}")
+            problems.append(f"{mark.position}: {error}")
             continue
-        found += [_coded(observation, part, mark.label, mark.subject) for part in parts]
-    return found
+        bouts += [_coded(observation, part, mark.label, mark.subject) for part in parts]
+    return bouts
 
 
 def _coded(observation: _Observation, part: tuple[str, float, float], label: str, subject: str) -> CodedBout:
@@ -138,11 +144,11 @@ def _coded(observation: _Observation, part: tuple[str, float, float], label: str
 
 
 def _export(path: Path, problems: list[str]) -> list[CodedBout]:
-    """Rows of a text export, whatever its layout."""
+    """Bouts of a text export in any of its layouts."""
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError:
-        problems.append("it is no text in UTF-8: export events as CSV or TSV, or give the .boris project")
+        problems.append("not a text file in UTF-8; export events as CSV or TSV, or give the .boris project")
         return []
     first = text.splitlines()[0] if text else ""
     lines = list(csv.reader(text.splitlines(keepends=True), delimiter="\t" if "\t" in first else ","))
@@ -155,8 +161,8 @@ def _export(path: Path, problems: list[str]) -> list[CodedBout]:
     where = next((i for i, (_, line) in enumerate(numbered) if line[0] == "Time"), None)
     if where is None or header[0] != "Observation id":
         problems.append(
-            "it is neither tabular nor aggregated events of BORIS: no header with Observation id and Time, "
-            "or Start (s). Export events as CSV or TSV, or give the .boris project"
+            "neither tabular nor aggregated events of BORIS: the file has no header with Observation id and "
+            "Time or Start (s). Export events as CSV or TSV, or give the .boris project"
         )
         return []
     return _block(numbered, where, problems)
@@ -203,9 +209,9 @@ def _tabular(
 
 
 def _block(numbered: Sequence[tuple[int, list[str]]], where: int, problems: list[str]) -> list[CodedBout]:
-    """The layout up to 8.9: lines of label and value, then the table; one observation."""
+    """Bouts of the layout up to BORIS 8.9: lines of label and value, then the table; one observation."""
     facts = [(line[0], line[1] if len(line) > 1 else "") for _, line in numbered[:where]]
-    known = dict(facts)
+    header_values = dict(facts)
     names = [label for label, _ in facts]
     own = facts[names.index("variable") + 1 :] if "variable" in names else []
     header = [cell.removesuffix(" (s)") for cell in numbered[where][1]]
@@ -213,17 +219,17 @@ def _block(numbered: Sequence[tuple[int, list[str]]], where: int, problems: list
     marks = []
     for number, line in numbered[where + 1 :]:
         row = _row(header, line)
-        if row.get("Status") not in (_START, _STOP, _POINT):  # an unknown length leaves out a cell
+        if row.get("Status") not in (_START, _STOP, _POINT):  # an unknown length omits a cell
             at = header.index("Subject")
             row = _row(header, [*line[: at - 1], "", *line[at - 1 :]])
         media.setdefault(row["Media file path"], _number(row.get("Total length", "")))
         marks += _mark(row, number, problems)
     player = [value for label, value in facts if label == "Player #1" and value]
     files = tuple((path, media.get(path)) for path in player) or tuple(media.items())
-    if not files or known.get("Live observation") is not None:
+    if not files or header_values.get("Live observation") is not None:
         return []
-    offset = _number(known.get("Time offset (s)", "")) or 0.0
-    name = known.get("Observation id", "")
+    offset = _number(header_values.get("Time offset (s)", "")) or 0.0
+    name = header_values.get("Observation id", "")
     return _bouts(_Observation(name, files, offset, tuple(marks), dict(own)), problems)
 
 
@@ -231,14 +237,16 @@ def _mark(row: Mapping[str, str], number: int, problems: list[str]) -> list[_Mar
     kind = row.get("Behavior type") or row.get("Status", "")
     time = _number(row.get("Time", ""))
     if kind not in (_START, _STOP, _POINT) or time is None:
-        problems.append(f"row {number}: Time {row.get('Time')!r} and type {kind!r} are not those of an event")
+        problems.append(
+            f"row {number}: Time {row.get('Time')!r} and type {kind!r} are not those of a BORIS event"
+        )
         return []
     modifiers = "|".join(value for name, value in row.items() if name.startswith("Modifier"))
     return [_Mark(f"row {number}", time, row["Behavior"], row.get("Subject", ""), modifiers, kind)]
 
 
 def _of_row(header: Sequence[str], row: Mapping[str, str]) -> _Observation:
-    """An observation's media, offset and variables, as each row repeats them; no media if it was live."""
+    """An observation's media, offset and variables, which each row repeats; live ones have no media."""
     players = dict(re.findall(r"player #(\d+):([^|]*)", row.get("Source", "")))
     paths = [part for part in players.get("1", "").split(";") if part]
     if not paths:

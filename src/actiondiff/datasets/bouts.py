@@ -1,4 +1,4 @@
-"""What a person coded in another program: bouts in media files, and the table of labels they become."""
+"""Bouts annotated in another program, and the table of labels that is made of them."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from actiondiff.provenance import write_csv
 
 __all__ = ["CodedBout", "ImportedRows", "locate_in_files", "tabulate", "write_rows"]
 
-_OWN = ("video", "label", "start_seconds", "end_seconds", "group", "subject")
+_COLUMNS = ("video", "label", "start_seconds", "end_seconds", "group", "subject")
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,13 @@ class CodedBout:
     """One behaviour from one time to another, in one media file.
 
     Attributes:
-        media: Path of the file as the program has it.
+        media: Path of the media file, as the program stores it.
         label: The behaviour.
-        start_seconds: In the file.
-        end_seconds: In the file; the start for a point event.
-        group: What belongs together: the observation.
-        subject: Who; empty if nobody in particular.
-        columns: What else is known of the observation.
+        start_seconds: Start in the file.
+        end_seconds: End in the file; equal to the start for a point event.
+        group: The observation, which is kept whole.
+        subject: The individual; empty if none is named.
+        columns: Further values of the observation.
     """
 
     media: str
@@ -38,17 +38,18 @@ class CodedBout:
 
     @property
     def is_point(self) -> bool:
-        """Whether it has no duration."""
+        """Whether the bout has no duration."""
         return self.end_seconds <= self.start_seconds
 
 
 @dataclass(frozen=True)
 class ImportedRows:
-    """Rows of a table of labels, and what did not become one.
+    """Rows of a table of labels, made of bouts.
 
     Attributes:
-        rows: `video`, `label`, `start_seconds`, `end_seconds`, `group`, `subject` and further columns.
-        num_points: Point events that were left out.
+        rows: Rows with `video`, `label`, `start_seconds`, `end_seconds`, `group`, `subject` and further
+            columns.
+        num_points: Number of point events that were left out.
         absent: Videos that are not on disk.
     """
 
@@ -60,28 +61,33 @@ class ImportedRows:
 def locate_in_files(
     media: Sequence[tuple[str, float | None]], start: float, end: float
 ) -> list[tuple[str, float, float]]:
-    """Where a time of several files that run on lies: (file, start, end) in each file's own time.
+    """Locate a span of time in files that follow each other.
 
     Args:
-        media: Path and length of each, in order.
-        start: Seconds from the beginning of the first.
-        end: Likewise.
+        media: Path and length in seconds (None if unknown) of each file, in order.
+        start: Start of the span, in seconds from the beginning of the first file.
+        end: End of the span, likewise.
+
+    Returns:
+        (file, start, end) for each file that the span covers, in the file's own time.
 
     Raises:
-        ValueError: If it lies in no file, or the length of one before it is unknown.
+        ValueError: If the span lies in no file, or the length of a file before it is unknown.
     """
-    found, begin = [], 0.0
+    parts, begin = [], 0.0
     for number, (path, length) in enumerate(media):
         last = number == len(media) - 1
         if length is None and not last:
-            raise ValueError(f"the length of {path} is unknown, so times in the files after it are, too")
+            raise ValueError(
+                f"the length of {path} is unknown, so that times in later files are unknown as well"
+            )
         stop = float("inf") if last or length is None else begin + length
         if start < stop and (end > begin or (start == end and start >= begin)):
-            found.append((path, max(start, begin) - begin, min(end, stop) - begin))
+            parts.append((path, max(start, begin) - begin, min(end, stop) - begin))
         begin = stop
-    if not found or start < 0:
-        raise ValueError(f"{start:g} to {end:g} s lies in none of its {len(media)} files")
-    return found
+    if not parts or start < 0:
+        raise ValueError(f"{start:g} to {end:g} s lies in none of the observation's {len(media)} files")
+    return parts
 
 
 def tabulate(
@@ -92,22 +98,23 @@ def tabulate(
     source: str | os.PathLike[str],
     point_seconds: float | None = None,
 ) -> ImportedRows:
-    """Bouts as rows of a table: paths relative to it, no span twice.
+    """Make the rows of a table of labels from bouts.
 
-    Bouts of a label that overlap, as those of two animals may, become one. Labels with the very same span
-    share a row.
+    Overlapping bouts of one label, as those of two animals may be, are merged. Labels with exactly the same
+    span share a row.
 
     Args:
-        bouts: Of any number of files.
+        bouts: Bouts of any number of files.
         files: Finds the videos.
-        out: Where the table will lie.
-        source: What was read, for messages.
-        point_seconds: Time that point events are given, around them; None leaves them out.
+        out: Path of the table that will be written; the rows' paths are relative to its folder.
+        source: File that was read, for messages.
+        point_seconds: Duration to give to point events, centred on them; None leaves them out.
 
     Raises:
-        TableError: If videos are not to be found, or nothing is left.
+        TableError: If videos cannot be found, or no bout is left.
     """
     base = Path(out).resolve().parent
+    # All videos that cannot be found are listed at once.
     names: dict[str, str] = {}
     problems, absent = [], []
     for media in dict.fromkeys(bout.media for bout in bouts):
@@ -124,8 +131,9 @@ def tabulate(
         if bout.media in names and (not bout.is_point or point_seconds):
             spans.setdefault((names[bout.media], bout.label), []).append(_widened(bout, point_seconds))
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
-    for (video, label), found in spans.items():
-        for start, end, own in _merged(found):
+    for (video, label), own_spans in spans.items():
+        for start, end, own in _merged(own_spans):
+            # Spans are the same if their times are, as they will be written.
             key = (video, f"{start:.3f}", f"{end:.3f}")
             subjects = dict.fromkeys(bout.subject for bout in own if bout.subject)
             if key in rows:
@@ -134,12 +142,12 @@ def tabulate(
                 rows[key]["subject"] = ";".join(name for name in subjects if name)
                 continue
             values = (video, label, key[1], key[2], own[0].group, ";".join(subjects))
-            extra = {name if name not in (*_OWN, "split") else f"coded_{name}": value
+            extra = {name if name not in (*_COLUMNS, "split") else f"coded_{name}": value
                      for name, value in own[0].columns.items()}  # fmt: skip
-            rows[key] = {**dict(zip(_OWN, values, strict=True)), **extra}
+            rows[key] = {**dict(zip(_COLUMNS, values, strict=True)), **extra}
     if not rows and not problems:
         left = f"; {len(points)} point events were left out (give them a duration)" if points else ""
-        problems.append(f"no bout with a duration was coded{left}")
+        problems.append(f"no bout has a duration{left}")
     if problems:
         raise TableError(source, problems)
     ordered = sorted(rows.values(), key=lambda row: (row["video"], float(row["start_seconds"]), row["label"]))
@@ -147,7 +155,7 @@ def tabulate(
 
 
 def write_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, str]]) -> None:
-    """Write rows as a table; columns in the order in which they are met."""
+    """Write rows as a CSV; columns have the order in which they first occur."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     write_csv(path, columns, rows)
 
@@ -162,7 +170,7 @@ def _widened(bout: CodedBout, point_seconds: float | None) -> tuple[float, float
 def _merged(
     spans: Sequence[tuple[float, float, CodedBout]],
 ) -> list[tuple[float, float, list[CodedBout]]]:
-    """Spans of one label in one video; those that overlap are one."""
+    """Merge overlapping spans of one label in one video."""
     merged: list[tuple[float, float, list[CodedBout]]] = []
     for start, end, bout in sorted(spans, key=lambda span: span[:2]):
         if merged and start < merged[-1][1]:

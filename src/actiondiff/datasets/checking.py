@@ -1,4 +1,4 @@
-"""What of a published dataset is on disk, what is missing, and how to get it."""
+"""Check of a published dataset on disk: which files and videos exist, and which are missing."""
 
 import os
 import re
@@ -20,8 +20,8 @@ class FileCheck:
     """Annotation files of one kind.
 
     Attributes:
-        file: What they are.
-        paths: Those that were found.
+        file: The kind of file.
+        paths: The files on disk.
     """
 
     file: AnnotationFile
@@ -29,19 +29,19 @@ class FileCheck:
 
     @property
     def complete(self) -> bool:
-        """Whether all are there."""
+        """Whether all files of this kind exist."""
         return len(self.paths) >= self.file.count
 
 
 @dataclass(frozen=True)
 class ProtocolCheck:
-    """One protocol as the files at hand give it.
+    """One protocol, as read from the files on disk.
 
     Attributes:
-        counts: Side, or domain, -> clips.
-        sizes: The same as it should be.
-        num_videos: Videos it needs.
-        missing: Those that are not on disk, as paths of the official packaging.
+        counts: Side (or domain) -> number of clips.
+        sizes: The numbers that are expected.
+        num_videos: Number of videos that it needs.
+        missing: Videos that are not on disk, as paths of the official packaging.
     """
 
     counts: Mapping[str, int]
@@ -51,23 +51,23 @@ class ProtocolCheck:
 
     @property
     def as_published(self) -> bool:
-        """Whether every side has as many clips as it should."""
+        """Whether every side has the expected number of clips."""
         return dict(self.counts) == dict(self.sizes)
 
 
 @dataclass(frozen=True)
 class DatasetCheck:
-    """What of a dataset is there.
+    """State of a dataset on disk.
 
     Attributes:
-        dataset: Which.
+        dataset: The dataset.
         root: Folder of the videos.
         files: Its annotation files.
         problem: Why the annotations cannot be read; empty if they can.
-        protocols: Name -> check, where they can.
-        num_videos: Videos below the root, of this dataset or not.
-        repeated: Videos of the dataset that lie in several places: the paths; the first is used.
-        is_stand_in: Whether its videos are stand-ins.
+        protocols: Name -> check of the protocol; empty if the annotations cannot be read.
+        num_videos: Number of videos below the root, of this dataset or not.
+        repeated: Paths of each video that exists several times; the first path is used.
+        is_stand_in: Whether its videos are drawn stand-ins.
     """
 
     dataset: PublishedDataset
@@ -81,7 +81,7 @@ class DatasetCheck:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Videos that some protocol needs and that are not on disk."""
+        """Videos that any protocol needs and that are not on disk."""
         return tuple(sorted({name for check in self.protocols.values() for name in check.missing}))
 
     @property
@@ -93,12 +93,12 @@ class DatasetCheck:
 def check_dataset(
     name: str, data: str | os.PathLike[str], *, annotations: str | os.PathLike[str] | None = None
 ) -> DatasetCheck:
-    """Look at a folder for a published dataset; nothing in it is changed.
+    """Check a folder for the files of a published dataset; nothing is changed.
 
     Args:
-        name: Of `DATASETS`.
-        data: Folder with the videos, and with the annotation files if these are not elsewhere.
-        annotations: Folder with the annotation files.
+        name: Name of the dataset in `DATASETS`.
+        data: Folder with the videos.
+        annotations: Folder with the annotation files; by default `data`.
 
     Raises:
         UnknownNameError: If the dataset is unknown.
@@ -109,9 +109,9 @@ def check_dataset(
     if not root.is_dir():
         raise UsageError(f"there is no folder {root} with {name}. Get it from {dataset.home}.")
     folder = root if annotations is None else Path(annotations)
-    found = find_annotations(folder, dataset.files, dataset=name)
+    paths = find_annotations(folder, dataset.files, dataset=name)
     files = tuple(
-        FileCheck(file, tuple(path for key, path in sorted(found.items()) if re.fullmatch(file.pattern, key)))
+        FileCheck(file, tuple(path for key, path in sorted(paths.items()) if re.fullmatch(file.pattern, key)))
         for file in dataset.files
     )
     index = VideoIndex(root)

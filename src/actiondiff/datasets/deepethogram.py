@@ -1,7 +1,7 @@
-"""Frame-by-frame labels of DeepEthogram as bouts.
+"""Bouts from the frame-by-frame labels of DeepEthogram.
 
-A file has a row a frame and a column a behaviour: 1 present, 0 absent, -1 not labelled. Times are not in it;
-they are those of the video's own frames.
+A file has one row per frame and one column per behaviour: 1 present, 0 absent, -1 not labelled. It holds no
+times; they are those of the video's own frames.
 """
 
 from pathlib import Path
@@ -22,15 +22,15 @@ _ENDING = "_labels"
 
 
 def read_deepethogram(path: str | Path, *, fps: float | None = None) -> list[CodedBout]:
-    """Bouts of a label file, or of all `*_labels.csv` below a folder; runs of `background` are bouts, too.
+    """Read the bouts of a label file or a folder; runs of `background` are bouts as well.
 
     Args:
-        path: The file or folder.
-        fps: Frames a second; None for the times of the video's own frames, which is found beside its labels.
+        path: A label file, or a folder that is searched for `*_labels.csv`.
+        fps: Frames per second; None for the times of the frames of the video beside each label file.
 
     Raises:
         UsageError: If there is no label file, or no video to take times from.
-        TableError: If a file is no such matrix, or does not fit its video.
+        TableError: If a file is not such a matrix, or does not fit its video.
     """
     path = Path(path)
     files = sorted(path.rglob(f"*{_ENDING}.csv")) if path.is_dir() else [path]
@@ -46,13 +46,14 @@ def _bouts(file: Path, fps: float | None) -> list[CodedBout]:
     values = labels.to_numpy()
     if not len(labels) or values.dtype.kind not in "if" or not np.isin(values, (-1, 0, 1)).all():
         raise TableError(
-            file, ["it must hold a row a frame, and 1, 0 or -1 in every cell below the behaviours' names"]
+            file,
+            ["the file needs one row per frame, and 1, 0 or -1 in every cell below the behaviours' names"],
         )
     name = file.stem.removesuffix(_ENDING)
     video = next((p for p in sorted(file.parent.iterdir()) if _is_video(p, name)), None)
     if video is None and fps is None:
         raise UsageError(
-            f"there is no video {name} beside {file} to take times from; give the frames a second."
+            f"there is no video {name} beside {file} to take times from; give the frames per second (--fps)."
         )
     media = str((video or file.with_name(name)).resolve())
     edges = np.arange(len(labels) + 1) / fps if fps is not None else _edges(video or file, len(labels), file)
@@ -69,11 +70,13 @@ def _bouts(file: Path, fps: float | None) -> list[CodedBout]:
 
 
 def _edges(video: Path, count: int, file: Path) -> NDArray[np.float64]:
-    """(count + 1,) when each frame begins, and when the last ends."""
+    """(count + 1,) seconds at which each frame begins, and at which the last one ends."""
     chunks = [chunk.seconds for chunk in iter_video(video, stride=1)]
     times = np.concatenate([chunk for chunk in chunks if chunk is not None] or [np.zeros(0)])
     if len(times) != count:
-        raise TableError(file, [f"it has {count} rows; {video.name} has {len(times)} frames with times"])
+        raise TableError(
+            file, [f"the file has {count} rows, but {video.name} has {len(times)} frames with times"]
+        )
     step = float(np.median(np.diff(times))) if count > 1 else 1.0
     return np.append(times, times[-1] + step)
 

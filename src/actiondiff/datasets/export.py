@@ -1,4 +1,4 @@
-"""A table back to a CSV, as `read_table` reads it."""
+"""Writing a table of clips as a CSV that `read_table` reads."""
 
 import os
 from pathlib import Path
@@ -11,17 +11,17 @@ __all__ = ["write_table"]
 
 
 def write_table(table: Table, path: str | os.PathLike[str]) -> None:
-    """Write a CSV with a row a clip; videos are relative to the CSV's folder.
+    """Write a CSV with one row per clip; videos are relative to the CSV's folder.
 
-    Columns that no clip has a value for are left out. A CSV cannot say that labels are complete: clips
-    without labels are read back as clips whose labels are unknown.
+    Columns without any value are left out. A CSV cannot say that labels are complete: clips without labels
+    are read back as clips whose labels are unknown.
 
     Args:
         table: The clips.
-        path: Where to; the name ends with .csv.
+        path: File to write, with the suffix .csv.
 
     Raises:
-        UsageError: If the name ends otherwise.
+        UsageError: If the path has another suffix.
         TableError: If a label holds `;`, which separates labels.
     """
     path = Path(path)
@@ -29,7 +29,9 @@ def write_table(table: Table, path: str | os.PathLike[str]) -> None:
         raise UsageError(f"a table is written as .csv; got {path}.")
     wrong = [name for name in table.label_names if ";" in name or name != name.strip()]
     if wrong:
-        raise TableError(path, [f"the label {name!r} holds ; or outer blanks" for name in wrong])
+        raise TableError(
+            path, [f"the label {name!r} contains ; or begins or ends with a blank" for name in wrong]
+        )
     rows = [
         {
             "video": Path(os.path.relpath(table.root / example.video, path.parent)).as_posix(),

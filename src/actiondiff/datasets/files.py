@@ -27,14 +27,14 @@ _DEPTH = 4  # folders below the one given that are searched for annotation files
 
 @dataclass(frozen=True)
 class AnnotationFile:
-    """An annotation file that a dataset needs.
+    """A kind of annotation file of a dataset.
 
     Attributes:
         pattern: Regular expression of its name, in lower case.
         example: Its name, for people.
-        purpose: What it says.
-        count: How many such files there are.
-        needed: Whether reading fails without it.
+        purpose: What the file contains.
+        count: Number of files of this kind.
+        needed: Whether the dataset cannot be read without it.
     """
 
     pattern: str
@@ -45,29 +45,29 @@ class AnnotationFile:
 
 
 class VideoIndex:
-    """The videos below a folder, found by their names whatever the folders and suffixes.
+    """Index of the videos below a folder, by their names without folders and suffixes.
 
     Args:
-        root: The folder; one that does not exist has no videos.
+        root: The folder; a folder that does not exist has no videos.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        found = find_videos([root]) if root.is_dir() else []
+        paths = find_videos([root]) if root.is_dir() else []
         self._exact: dict[str, list[str]] = {}
         self._plain: dict[str, list[str]] = {}
-        for path in sorted(found, key=lambda path: (len(path.parts), path.as_posix())):
+        for path in sorted(paths, key=lambda path: (len(path.parts), path.as_posix())):
             name = path.relative_to(root).as_posix()
             self._exact.setdefault(path.stem, []).append(name)
             self._plain.setdefault(_plain(path.stem), []).append(name)
-        self.num_videos = len(found)
+        self.num_videos = len(paths)
 
     def find(self, stem: str) -> str | None:
-        """Path of a video relative to the root, by its name without suffix; None if it is not there.
+        """Path of a video relative to the root, by its name without suffix; None if there is none.
 
-        The very name goes first; else one that differs in case and in characters other than letters and
-        digits (unpackers drop brackets and the like), if there is one only. Of several places, the one in
-        the fewest folders.
+        An exact match counts first; else a name that differs only in case and in characters other than
+        letters and digits (programs that unpack archives drop brackets), if it is unique. Of several paths,
+        the one in the fewest folders is returned.
         """
         exact = self._exact.get(stem)
         if exact:
@@ -76,26 +76,26 @@ class VideoIndex:
         return alike[0] if len({PurePosixPath(name).stem for name in alike}) == 1 else None
 
     def place(self, official: str) -> str:
-        """Where a video is; if it is not on disk, the path it has in the official packaging."""
+        """Path of a video relative to the root; if it is not on disk, its path in the official packaging."""
         return self.find(PurePosixPath(official).stem) or official
 
     def repeated(self) -> dict[str, list[str]]:
-        """Names that are in several places: name without suffix -> paths."""
+        """Videos that exist several times: name without suffix -> paths."""
         return {stem: names for stem, names in self._exact.items() if len(names) > 1}
 
 
 def find_annotations(
     folder: str | os.PathLike[str], files: Sequence[AnnotationFile], *, dataset: str
 ) -> dict[str, Path]:
-    """Annotation files by name, wherever they lie up to four folders below the one given.
+    """Find annotation files by their names, at most four folders below a folder.
 
     Args:
         folder: The folder, or one of the files in it.
-        files: What to look for.
-        dataset: For messages.
+        files: Kinds of files to look for.
+        dataset: Name of the dataset, for messages.
 
     Returns:
-        Name in lower case -> path. Of several files of one name, the one in the fewest folders.
+        Name in lower case -> path. Of several files with one name, the one in the fewest folders counts.
 
     Raises:
         UsageError: If the folder does not exist.
@@ -108,7 +108,7 @@ def find_annotations(
             f"How to get it: actiondiff datasets check {dataset} --data FOLDER."
         )
     patterns = [re.compile(file.pattern) for file in files]
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     level = [folder]
     for _ in range(_DEPTH + 1):
         below: list[Path] = []
@@ -118,29 +118,35 @@ def find_annotations(
                     continue
                 name = entry.name.lower()
                 if any(pattern.fullmatch(name) for pattern in patterns) and entry.is_file():
-                    found.setdefault(name, Path(entry.path))
+                    paths.setdefault(name, Path(entry.path))
                 elif entry.is_dir():
                     below.append(Path(entry.path))
         level = below
-    return found
+    return paths
 
 
-def require(found: Mapping[str, Path], file: AnnotationFile, folder: object, dataset: str) -> list[Path]:
-    """The found files of a kind.
+def require(files: Mapping[str, Path], file: AnnotationFile, folder: object, dataset: str) -> list[Path]:
+    """Paths of the files of one kind.
+
+    Args:
+        files: Annotation files that were found, by name.
+        file: The kind.
+        folder: Folder that was searched, for messages.
+        dataset: Name of the dataset, for messages.
 
     Raises:
         TableError: If there is none.
     """
-    paths = [path for name, path in sorted(found.items()) if re.fullmatch(file.pattern, name)]
+    paths = [path for name, path in sorted(files.items()) if re.fullmatch(file.pattern, name)]
     if not paths:
-        what = f"{file.example} ({file.purpose}) is not there, nor in its folders"
+        what = f"{file.example} ({file.purpose}) is missing in this folder and below it"
         advice = f"how to get it: actiondiff datasets check {dataset} --data {folder}"
         raise TableError(folder, [f"{what}; {advice}"])
     return paths
 
 
 class MediaFinder:
-    """Finds the file that a coded path stands for.
+    """Finds the media file that a path in another program's annotations stands for.
 
     Args:
         near: Folder that relative paths start from.
@@ -149,18 +155,18 @@ class MediaFinder:
 
     def __init__(self, near: Path, videos: Path | None = None) -> None:
         self.near, self.folder = near, videos
-        self._found: dict[str, list[Path]] = {}
+        self._by_name: dict[str, list[Path]] = {}
         for path in find_videos([videos]) if videos else ():
-            self._found.setdefault(path.name, []).append(path)
+            self._by_name.setdefault(path.name, []).append(path)
 
     def find(self, media: str) -> Path | str:
-        """The file, or, in words, why there is none to name."""
+        """The file; or, as text, the reason why none is found."""
         windows = "\\" in media or (len(media) > 1 and media[1] == ":")
         parts = PureWindowsPath(media).parts if windows else PurePosixPath(media).parts
         if self.folder is None:
             return self.near / Path(*parts) if windows and ":" not in media else self.near / media
-        same = self._found.get(parts[-1], []) if parts else []
-        if len(same) > 1:  # the one whose folders are alike for longest
+        same = self._by_name.get(parts[-1], []) if parts else []
+        if len(same) > 1:  # the one that shares most of its innermost folders
 
             def alike(path: Path) -> int:
                 pairs = zip(reversed(path.parts), reversed(parts), strict=False)
@@ -170,12 +176,12 @@ class MediaFinder:
             same = [path for path in same if alike(path) == best]
         if len(same) == 1:
             return same[0]
-        several = f"{len(same)} files in {self.folder} are named so"
-        return f"{media}: {several if same else f'no file in {self.folder} is named so'}"
+        several = f"{len(same)} files in {self.folder} have this name"
+        return f"{media}: {several if same else f'no file in {self.folder} has this name'}"
 
 
 def is_stand_in(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder's videos are stand-ins; numbers got with them must say so."""
+    """Whether a folder's videos are drawn stand-ins; results on them must say so."""
     return (Path(folder) / STAND_IN_MARKER).is_file()
 
 

@@ -12,16 +12,19 @@ __all__ = ["read_folder"]
 
 
 def read_folder(folder: str | os.PathLike[str]) -> Table:
-    """A folder with a sub-folder a class: the first sub-folder's name is the label.
+    """Read a folder with one sub-folder per class, whose name is the label.
+
+    Args:
+        folder: The folder; videos may lie at any depth in the sub-folders.
 
     Raises:
-        TableError: If a sub-folder holds no video, there is none, or videos lie beside them.
+        TableError: If a sub-folder holds no video, there is no sub-folder, or videos lie beside them.
     """
     folder = Path(folder)
     names = [PurePosixPath(video.relative_to(folder).as_posix()) for video in find_videos([folder])]
     classes = {item.name for item in folder.iterdir() if item.is_dir() and not item.name.startswith(".")}
     problems = [
-        f"{name} lies in no class's sub-folder; move it, or use a CSV"
+        f"{name} lies in no sub-folder of a class; move it into one, or use a CSV"
         for name in names
         if len(name.parts) == 1
     ]
@@ -30,7 +33,7 @@ def read_folder(folder: str | os.PathLike[str]) -> Table:
         for name in sorted(classes - {name.parts[0] for name in names})
     ]
     if not names:
-        problems.append("no videos in sub-folders; each class needs one, or use a CSV")
+        problems.append("there are no videos in sub-folders; make one sub-folder per class, or use a CSV")
     if problems:
         raise TableError(folder, problems)
     return Table(folder, folder, tuple(Example(str(name), (name.parts[0],)) for name in names))

@@ -1,4 +1,4 @@
-"""Several tables of labels as one, and examples as a table on disk."""
+"""Joining several tables of labels, and writing examples as a table."""
 
 import os
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from actiondiff.types import Example
 
 __all__ = ["JoinedExamples", "join_tables", "write_examples"]
 
-_NOT_KEPT = ("suggestion", "probability", "certainty")  # a model's words in a queue, which are no labels
+_DROPPED = ("suggestion", "probability", "certainty")  # a model's suggestions in a queue are not labels
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class JoinedExamples:
     """Examples of several tables.
 
     Attributes:
-        examples: In the order in which their clips are first met.
-        num_replaced: How many gave way to a later row of the same clip.
-        num_without_label: How many were left out because nobody had labelled them.
+        examples: The examples, in the order in which their clips first occur.
+        num_replaced: Number of rows that a later row of the same clip replaced.
+        num_without_label: Number of rows that were left out because they have no label.
     """
 
     examples: tuple[Example, ...]
@@ -30,13 +30,13 @@ class JoinedExamples:
 
 
 def join_tables(tables: Sequence[Table], *, root: str | os.PathLike[str]) -> JoinedExamples:
-    """Put tables together; of rows about the same span of the same file the last counts.
+    """Join tables; of several rows about the same span of the same file, the last one counts.
 
-    What a later row leaves empty (`split`, `group`, further columns) stays as the earlier one has it.
+    Values that a later row leaves empty (`split`, `group`, further columns) are taken from the earlier row.
 
     Args:
-        tables: The later ones win.
-        root: Folder that paths are to be relative to.
+        tables: The tables; later ones override earlier ones.
+        root: Folder that the examples' paths will be relative to.
     """
     base = Path(root).resolve()
     joined: dict[tuple[str, float | None, float | None], Example] = {}
@@ -47,7 +47,7 @@ def join_tables(tables: Sequence[Table], *, root: str | os.PathLike[str]) -> Joi
                 without += 1
                 continue
             video = Path(os.path.relpath((table.root / example.video).resolve(), base)).as_posix()
-            own = {name: value for name, value in example.columns.items() if name not in _NOT_KEPT}
+            own = {name: value for name, value in example.columns.items() if name not in _DROPPED}
             moved = replace(example, video=video, columns=own)
             key = (moved.video, moved.start_seconds, moved.end_seconds)
             if key in joined:
@@ -63,8 +63,8 @@ def write_examples(
     """Write examples as a table.
 
     Args:
-        path: The table; its paths will be relative to its folder.
-        examples: The rows.
+        path: File to write; its paths are relative to its folder.
+        examples: The rows of the table.
         root: Folder that the examples' paths are relative to.
     """
     base = Path(path).resolve().parent
@@ -72,9 +72,9 @@ def write_examples(
 
 
 def _over(old: Example, new: Example) -> Example:
-    kept = {name: value for name, value in old.columns.items() if not new.columns.get(name)}
+    older = {name: value for name, value in old.columns.items() if not new.columns.get(name)}
     return replace(
-        new, split=new.split or old.split, group=new.group or old.group, columns={**new.columns, **kept}
+        new, split=new.split or old.split, group=new.group or old.group, columns={**new.columns, **older}
     )
 
 

@@ -1,7 +1,7 @@
-"""From a feature store and examples to tensors: clips of any length, packed one after the other.
+"""Packing the features of examples into tensors: clips of any length, one after the other.
 
-Examples meet their features by the video's path, never by order. What has no features is left out and listed;
-nothing is put in its place.
+Examples are matched to their features by the video's path, never by order. Examples without features are left
+out and listed; nothing replaces them.
 """
 
 import os
@@ -21,7 +21,7 @@ __all__ = ["Batch", "MissingClip", "PackedFeatures", "encode_labels", "pack", "p
 
 
 class Batch(NamedTuple):
-    """Clips side by side, padded with zeros to the longest.
+    """Clips as one batch, padded with zeros to the longest.
 
     Attributes:
         tokens: (B, T, D) float32.
@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 
 
 class MissingClip(NamedTuple):
-    """An example without features, and why."""
+    """An example without features, and the reason."""
 
     example: Example
     reason: str
@@ -46,12 +46,12 @@ class PackedFeatures:
     """The tokens of N clips in one tensor, without padding.
 
     Attributes:
-        tokens: (sum of T, D) float32, clip after clip; on any device.
-        offsets: (N + 1,) int64 on the CPU; clip i has the tokens offsets[i] to offsets[i + 1].
+        tokens: (sum of T, D) float32, clip after clip, on any device.
+        offsets: (N + 1,) int64 on the CPU; clip i has the tokens from offsets[i] up to offsets[i + 1].
         targets: (N, K) float32, 1 for the clip's classes; on the tokens' device.
-        examples: What the clips are, N of them.
+        examples: The N clips.
         label_names: The K classes.
-        missing: Examples that were left out because there are no features of them.
+        missing: Examples that were left out because they have no features.
     """
 
     tokens: torch.Tensor
@@ -66,19 +66,19 @@ class PackedFeatures:
 
     @property
     def token_width(self) -> int:
-        """D."""
+        """Width D of a token."""
         return self.tokens.shape[1]
 
     @property
     def lengths(self) -> torch.Tensor:
-        """(N,) int64, tokens a clip."""
+        """(N,) int64, number of tokens of each clip."""
         return self.offsets.diff()
 
     def gather(self, starts: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Stretches of the packed tokens side by side.
+        """Gather stretches of the packed tokens into a padded batch.
 
         Args:
-            starts: (B,) int64, row of `tokens` each stretch begins with.
+            starts: (B,) int64, row of `tokens` that each stretch begins with.
             lengths: (B,) int64, at least 1 each.
 
         Returns:
@@ -91,13 +91,13 @@ class PackedFeatures:
         return self.tokens[rows].masked_fill(~mask[..., None], 0), mask
 
     def batch(self, indices: Sequence[int] | torch.Tensor, *, max_tokens: int) -> Batch:
-        """The clips of these indices; of longer ones the first `max_tokens` tokens."""
+        """Batch of the clips with these indices; longer clips are cut to their first `max_tokens` tokens."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
         tokens, mask = self.gather(self.offsets[chosen], self.lengths[chosen].clamp(max=max_tokens))
         return Batch(tokens, mask, self.targets[chosen.to(self.targets.device)])
 
     def subset(self, indices: Sequence[int]) -> "PackedFeatures":
-        """The clips of these indices, in this order; `missing` stays behind."""
+        """The clips with these indices, in this order; the result has no `missing`."""
         chosen = torch.as_tensor(indices, dtype=torch.int64)
         spans = [torch.arange(int(self.offsets[i]), int(self.offsets[i + 1])) for i in chosen.tolist()]
         rows = torch.cat([torch.zeros(0, dtype=torch.int64), *spans])
@@ -110,12 +110,12 @@ class PackedFeatures:
         )
 
     def to(self, device: str | torch.device) -> "PackedFeatures":
-        """The same with tokens and targets on a device."""
+        """A copy with tokens and targets on a device."""
         return replace(self, tokens=self.tokens.to(device), targets=self.targets.to(device))
 
 
 def encode_labels(examples: Sequence[Example], label_names: Sequence[str]) -> Array:
-    """(N, K) float32, 1 where an example has the class; a row of zeros for one without labels.
+    """Encode labels as (N, K) float32, 1 where an example has the class; all zeros without labels.
 
     Raises:
         UnknownNameError: If an example has a label that is not among `label_names`.
@@ -125,7 +125,7 @@ def encode_labels(examples: Sequence[Example], label_names: Sequence[str]) -> Ar
     for row, example in enumerate(examples):
         for label in example.labels:
             if label not in column:
-                hint = f"It is a label of {example.video}; leave such clips out, or train with it."
+                hint = f"It is a label of {example.video}; leave out such clips, or train with this label."
                 raise UnknownNameError("label", label, label_names, hint)
             targets[row, column[label]] = 1
     return targets
@@ -141,24 +141,26 @@ def pack_arrays(
     """Pack features that are in memory.
 
     Args:
-        arrays: (T, D) float32 a clip, T at least 1.
-        examples: What the clips are and their labels; nameless and without labels if not given.
+        arrays: One array (T, D) float32 per clip, with T at least 1.
+        examples: The clips with their labels; by default clips without name and labels.
         label_names: The K classes.
         missing: Clips to list as left out.
 
     Raises:
-        UsageError: If there is no clip, one is empty or of another width, or the numbers differ.
+        UsageError: If there is no clip, a clip is empty or has another width, or the numbers differ.
         UnknownNameError: If an example has a label that is not among `label_names`.
     """
     examples = [Example("")] * len(arrays) if examples is None else examples
     shapes = sorted({array.shape[1:] for array in arrays})
     if len(shapes) != 1 or len(shapes[0]) != 1 or any(len(array) == 0 for array in arrays):
         raise UsageError(
-            f"features to pack are (T, D) arrays of one width D with T at least 1; got {len(arrays)} arrays, "
+            f"features must be (T, D) arrays of one width D with T at least 1; got {len(arrays)} arrays, "
             f"widths {shapes}, shortest T {min(map(len, arrays), default=0)}."
         )
     if len(examples) != len(arrays):
-        raise UsageError(f"{len(arrays)} arrays need as many examples; got {len(examples)}.")
+        raise UsageError(
+            f"packing needs as many examples as arrays; got {len(examples)} for {len(arrays)} arrays."
+        )
     return PackedFeatures(
         tokens=torch.from_numpy(np.concatenate(arrays).astype(np.float32, copy=False)),
         offsets=_offsets([len(array) for array in arrays]),
@@ -180,18 +182,19 @@ def pack(
     """Read the features of examples from a store.
 
     Args:
-        store: Where they are.
-        examples: Clips; a span takes the tokens with start <= seconds < end.
-        key: Which feature; several stand side by side in each token (see `HeadOptions.fusion`).
+        store: The feature store.
+        examples: The clips; a clip with a span gets the tokens with start <= seconds < end.
+        key: The feature; several are concatenated in each token (see `HeadOptions.fusion`).
         label_names: The K classes.
-        root: Folder the examples' paths are relative to; None if they are names as in the store's index.
+        root: Folder that the examples' paths are relative to; None if they are names in the store's index.
 
     Raises:
         StoreError: If no example has features, or features are not finite.
-        TableError: If spans hold no token, or times are unknown; it lists them all.
+        TableError: If spans hold no token, or times are unknown; the error lists all such rows.
         UnknownNameError: If a feature was not extracted, or a label is not among `label_names`.
     """
     keys = [key] if isinstance(key, FeatureKey) else list(key)
+    # What has no features is listed, not replaced.
     identities, missing = _join(store, examples, root)
     if not identities:
         raise StoreError(
@@ -217,7 +220,7 @@ def pack(
                 problems[position] = f"{examples[position].video}: {error}"
     if problems:
         raise TableError(
-            "rows that hold no sampled frame (correct their times, leave them out, or extract with a smaller "
+            "rows without a sampled frame (correct their times, leave them out, or extract with a smaller "
             "stride)",
             [problems[position] for position in sorted(problems)],
         )
@@ -228,7 +231,7 @@ def pack(
 def _join(
     store: FeatureStore, examples: Sequence[Example], root: str | os.PathLike[str] | None
 ) -> tuple[dict[int, str], list[MissingClip]]:
-    """Position of an example -> identity of its video's content; and the examples that have none."""
+    """Position of an example -> identity of its video's content; and the examples without features."""
     identities: dict[int, str] = {}
     missing: list[MissingClip] = []
     failures = store.failures
@@ -258,7 +261,7 @@ def _span(features: Features, example: Example) -> slice:
     """The tokens of an example's span.
 
     Raises:
-        UsageError: If it holds none, or the tokens' times are unknown.
+        UsageError: If the span holds no token, or the tokens' times are unknown.
     """
     start, end = example.start_seconds, example.end_seconds
     if start is None and end is None:
@@ -269,9 +272,9 @@ def _span(features: Features, example: Example) -> slice:
     first = 0 if start is None else int(np.searchsorted(seconds, start))
     stop = len(seconds) if end is None else int(np.searchsorted(seconds, end))
     if first >= stop:
-        shown = f"{'the beginning' if start is None else start} to {'the end' if end is None else end}"
+        span = f"{'the beginning' if start is None else start} to {'the end' if end is None else end}"
         raise UsageError(
-            f"no token lies in {shown} (seconds); its {len(seconds)} tokens are at {seconds[0]:.2f} to "
+            f"no token lies in {span} (seconds); its {len(seconds)} tokens are at {seconds[0]:.2f} to "
             f"{seconds[-1]:.2f}"
         )
     return slice(first, stop)

@@ -1,4 +1,4 @@
-"""Published datasets: what they consist of, where they are to be had, and finding their files on a disk."""
+"""Published datasets: what they consist of, where to get them, and reading one as a table."""
 
 import os
 from collections import Counter
@@ -26,10 +26,10 @@ class DatasetProtocol:
     """A way to divide a dataset.
 
     Attributes:
-        description: What trains and what tests, in a sentence.
-        sizes: Side (`train`, `val`, `test`), or value of `domain`, -> clips it has in the literature, or by
-            our rule where the protocol is ours.
-        metric: What its numbers are in the literature.
+        description: Which clips train and which test, in a sentence.
+        sizes: Side (`train`, `val`, `test`) or value of `domain` -> number of its clips in the literature,
+            or by our rule where the protocol is ours.
+        metric: Metric that the literature reports.
         domain: Column whose values are the domains, where the protocol marks no split.
     """
 
@@ -41,18 +41,18 @@ class DatasetProtocol:
 
 @dataclass(frozen=True)
 class PublishedDataset:
-    """A dataset that others published.
+    """A dataset that others have published.
 
     Attributes:
-        name: In commands, for example `animal-kingdom`.
-        title: For people.
-        home: Its official page.
-        licence: Terms, as far as known, in a sentence.
+        name: Name in commands, for example `animal-kingdom`.
+        title: Name for people.
+        home: Address of its official page.
+        licence: Terms of use, as far as known, in a sentence.
         steps: How to get it, step by step.
-        layout: Where its videos lie in the official packaging, for people.
+        layout: Example of a video's path in the official packaging.
         files: Its annotation files.
         protocols: Name -> protocol; the first is the default.
-        reader: Called with (annotations, videos, protocol=name), gives the table.
+        reader: Function that is called with (annotations, videos, protocol=name) and returns the table.
     """
 
     name: str
@@ -66,10 +66,10 @@ class PublishedDataset:
     reader: Reader = field(repr=False)
 
     def protocol(self, name: str) -> DatasetProtocol:
-        """A protocol by name.
+        """Look up a protocol by its name.
 
         Raises:
-            UnknownNameError: If there is none of that name.
+            UnknownNameError: If there is no protocol of that name.
         """
         if name not in self.protocols:
             raise UnknownNameError(f"protocol of {self.name}", name, self.protocols)
@@ -83,13 +83,13 @@ def read_dataset(
     protocol: str | None = None,
     annotations: str | os.PathLike[str] | None = None,
 ) -> Table:
-    """A published dataset as a table, by name.
+    """Read a published dataset as a table.
 
     Args:
-        name: Of `DATASETS`.
-        data: Folder with the videos, and with the annotation files if these are not elsewhere.
-        protocol: One of the dataset's; its first if not given.
-        annotations: Folder with the annotation files.
+        name: Name of the dataset in `DATASETS`.
+        data: Folder with the videos.
+        protocol: Name of a protocol; by default the dataset's first.
+        annotations: Folder with the annotation files; by default `data`.
 
     Raises:
         UnknownNameError: If the dataset or the protocol is unknown.
@@ -103,7 +103,7 @@ def read_dataset(
 
 
 def count_sides(table: Table, protocol: DatasetProtocol) -> dict[str, int]:
-    """Clips a side (train, val, test), or a domain where the protocol marks no split."""
+    """Number of clips per side (train, val, test), or per domain where the protocol marks no split."""
     counts: Counter[str] = table.counts(protocol.domain or "split")
     order = [*protocol.sizes, *sorted(set(counts) - set(protocol.sizes))]
     return {name: counts[name] for name in order if counts[name] or name in protocol.sizes}

@@ -1,7 +1,7 @@
-"""Videos cut into spans of one length, each with the labels of what is to be seen in it.
+"""Cutting videos into spans of one length, each with the labels of the behaviours in it.
 
-Training on spans shows a head what a timeline will show it: stretches of one length, wherever they lie, with
-several behaviours, or none.
+A head that is trained on spans sees what a timeline will show it: stretches of one length at any position,
+with several behaviours or none.
 """
 
 import math
@@ -17,7 +17,10 @@ from actiondiff.video.probe import length_seconds
 
 __all__ = ["cut_spans"]
 
-_BEYOND_SECONDS, _BEYOND_SHARE = 1.0, 0.02  # by the larger, labels may end after the video: clocks differ
+_BEYOND_SECONDS, _BEYOND_SHARE = (
+    1.0,
+    0.02,
+)  # labels may end after the video by the larger of the two, as clocks differ
 
 
 def cut_spans(
@@ -29,34 +32,36 @@ def cut_spans(
     min_share: float = 0.5,
     root: str | os.PathLike[str] | None = None,
 ) -> list[Example]:
-    """Spans of every video of a table.
+    """Cut every video of a table into spans.
 
-    A span has the labels whose bouts cover `min_share` of it, and is background if none does; where no two
-    bouts of the table are at one time, it has the one that covers most. Where the table itself has
+    A span gets the labels whose bouts cover `min_share` of it, and is background if none does. If no two
+    bouts of the table overlap, it gets only the label that covers most of it. If the table itself has rows of
     background, the rest of a video counts as not labelled: spans of which bouts, background included, cover
-    less than `min_share` are left out. So does the time of rows whose label is empty.
+    less than `min_share` are left out. The time of rows with an empty label counts as not labelled as well.
 
     Args:
-        table: Rows with times; one without is there for the whole video.
+        table: Rows with times; a row without times stands for the whole video.
         span_seconds: Length of a span.
-        step_seconds: From one to the next; as the length if None.
-        background: Label for none of the behaviours; empty to leave such spans out.
-        min_share: Of a span, in (0, 1].
-        root: Folder that the table's paths are relative to, if not its own.
+        step_seconds: Time from one span's start to the next; the length of a span if None.
+        background: Label of spans without any behaviour; empty to leave out such spans.
+        min_share: Share of a span that a label must cover, in (0, 1].
+        root: Folder that the table's paths are relative to, if it is not the table's own.
 
     Raises:
         UsageError: If a number is out of its range.
         TableError: If no row has a label, the length of a video cannot be read, or labels lie beyond its end;
-            it lists them all.
+            the error lists all problems.
     """
     step = span_seconds if step_seconds is None else step_seconds
     if not (span_seconds > 0 and step > 0 and 0 < min_share <= 1):
         raise UsageError(
-            f"spans need a length and a step above 0 and a share above 0 and up to 1; got {span_seconds}, "
+            f"spans need a length and a step above 0, and a share above 0 and at most 1; got {span_seconds}, "
             f"{step} and {min_share}."
         )
     if not table.label_names:
-        raise TableError(table.source, ["no row has a label, so there is nothing to cut; fill in label"])
+        raise TableError(
+            table.source, ["no row has a label, so that there is nothing to cut; fill in the column label"]
+        )
     complete = background not in table.label_names
     by_video: dict[str, list[Example]] = {}
     for example in table.examples:
@@ -73,10 +78,10 @@ def cut_spans(
         unknown = [] if table.labels_are_complete else [bout for bout in own if not bout.labels]
         for number in range(max(1, math.ceil((length - span_seconds) / step + 1e-9))):
             start = number * step
-            found = _labels(own, start, min(start + span_seconds, length), min_share)
-            seen = [label for label in found if label != background]
+            covering = _labels(own, start, min(start + span_seconds, length), min_share)
+            seen = [label for label in covering if label != background]
             labels = seen[:1] if one_at_a_time else sorted(seen)
-            none = background in found or (complete and not _touched(unknown, start, start + span_seconds))
+            none = background in covering or (complete and not _touched(unknown, start, start + span_seconds))
             if not labels and background and none:
                 labels = [background]
             if labels:
@@ -98,7 +103,7 @@ def cut_spans(
 
 
 def _labels(bouts: Sequence[Example], start: float, end: float, min_share: float) -> list[str]:
-    """Labels whose bouts cover enough of a span, from the one that covers most."""
+    """Labels whose bouts cover enough of a span, the one that covers most first."""
     shared: dict[str, float] = {}
     for bout in bouts:
         begin, stop = bout.start_seconds or 0.0, math.inf if bout.end_seconds is None else bout.end_seconds
@@ -109,7 +114,7 @@ def _labels(bouts: Sequence[Example], start: float, end: float, min_share: float
 
 
 def _overlap(bouts: Sequence[Example]) -> bool:
-    """Whether several labels hold at one time of a video."""
+    """Whether a video has several labels at the same time."""
     ordered = sorted(bouts, key=lambda bout: bout.start_seconds or 0.0)
     ends = accumulate((math.inf if b.end_seconds is None else b.end_seconds for b in ordered), max)
     return any(len(bout.labels) > 1 for bout in bouts) or any(
@@ -118,7 +123,7 @@ def _overlap(bouts: Sequence[Example]) -> bool:
 
 
 def _touched(bouts: Sequence[Example], start: float, end: float) -> bool:
-    """Whether any of them shares time with a span."""
+    """Whether any bout overlaps with a span."""
     return any(
         (bout.start_seconds or 0.0) < end and (bout.end_seconds is None or bout.end_seconds > start)
         for bout in bouts
@@ -126,12 +131,12 @@ def _touched(bouts: Sequence[Example], start: float, end: float) -> bool:
 
 
 def _beyond(bouts: Sequence[Example], length: float) -> list[str]:
-    """What is labelled where a video has no pictures."""
+    """Problems of labels that lie where a video has no frames."""
     limit = length + max(_BEYOND_SECONDS, _BEYOND_SHARE * length)
     return [
         f"{bout.video}: {'; '.join(bout.labels) or 'a row'} from {bout.start_seconds or 0:g} s to "
-        f"{'the end' if bout.end_seconds is None else f'{bout.end_seconds:g} s'}, but its pictures end at "
-        f"{length:.2f} s; are the times of another file, or of another frame rate?"
+        f"{'the end' if bout.end_seconds is None else f'{bout.end_seconds:g} s'}, but its frames end at "
+        f"{length:.2f} s; check whether the times are those of another file or frame rate"
         for bout in bouts
         if (bout.start_seconds or 0.0) >= length or (bout.end_seconds or 0.0) > limit
     ]
@@ -140,5 +145,7 @@ def _beyond(bouts: Sequence[Example], length: float) -> list[str]:
 def _length(path: Path) -> float:
     seconds = length_seconds(path)
     if seconds is None:
-        raise VideoError(f"{path}: it has neither times nor a frame rate; convert it, for example to .mp4")
+        raise VideoError(
+            f"{path}: the file has neither times nor a frame rate; convert it, for example to .mp4"
+        )
     return seconds

@@ -1,4 +1,4 @@
-"""The paper's figures, from plain tables: 4, S6 to S10 and S12 to S16, and accuracy against cost."""
+"""The paper's figures, drawn from data frames: 4, S6 to S10 and S12 to S16, and score against cost."""
 
 from collections.abc import Mapping
 
@@ -34,23 +34,23 @@ def transfer_matrix(
     held_out: Mapping[str, float] | None = None,
     caption: str = "",
 ) -> Figure:
-    """Accuracy from each domain to each (figures 4 and S15).
+    """Heatmap of the accuracy from each domain to each (figures 4 and S15).
 
     Args:
-        scores: Index: the domain trained on; columns: the domain tested on; in [0, 1].
-        title: Heading.
-        name: Stem of its files.
-        held_out: Domain -> accuracy on clips of its own that were held out, shown in a last column: the
-            diagonal is, as the paper's, scored on the training clips themselves.
-        caption: What it shows and on what.
+        scores: Accuracy in [0, 1]; index: the domain trained on; columns: the domain tested on.
+        title: Heading of the figure.
+        name: File name without suffix.
+        held_out: Domain -> accuracy on held-out clips of its own, drawn as a last column. The diagonal itself
+            is scored on the training clips, as in the paper.
+        caption: Text below the figure: what it shows, on what data.
     """
-    shown = scores if held_out is None else scores.assign(**{"own, held out": pd.Series(held_out)})
-    said = "On the diagonal (outlined) the training clips themselves are scored, as in the paper."
+    table = scores if held_out is None else scores.assign(**{"own, held out": pd.Series(held_out)})
+    note = "The diagonal (outlined) is scored on the training clips themselves, as in the paper."
     if held_out is not None:
-        said += " The last column is each domain on clips of its own that were held out."
+        note += " The last column scores each domain on held-out clips of its own."
     figure = heatmap(
-        shown.to_numpy(dtype=np.float64), rows=list(shown.index), columns=list(shown.columns), title=title,
-        name=name, row_title="trained on", column_title="tested on", caption=f"{caption} {said}".strip(),
+        table.to_numpy(dtype=np.float64), rows=list(table.index), columns=list(table.columns), title=title,
+        name=name, row_title="trained on", column_title="tested on", caption=f"{caption} {note}".strip(),
     )  # fmt: skip
     for i in range(len(scores)):
         figure.drawing.axes[0].add_patch(
@@ -62,33 +62,40 @@ def transfer_matrix(
 def gain_matrix(
     scores: pd.DataFrame, prior: pd.DataFrame, *, title: str, name: str = "gain", caption: str = ""
 ) -> Figure:
-    """What a model has over guessing the source's most frequent class (figure S16).
+    """Heatmap of the gain over guessing the source's most frequent class (figure S16).
 
     Args:
-        scores: As `transfer_matrix`.
-        prior: The same of the guess.
-        title: Heading.
-        name: Stem of its files.
-        caption: What it shows and on what.
+        scores: Accuracy in [0, 1], as for `transfer_matrix`.
+        prior: Accuracy of the guess, likewise.
+        title: Heading of the figure.
+        name: File name without suffix.
+        caption: Text below the figure: what it shows, on what data.
 
     Raises:
         UsageError: If the two are over different domains.
     """
     if list(scores.index) != list(prior.index) or list(scores.columns) != list(prior.columns):
-        raise UsageError("the scores and the prior's are over different domains, or in another order.")
+        raise UsageError("scores and prior need the same domains in the same order, in rows and columns.")
     gain = scores.to_numpy(dtype=np.float64) - prior.to_numpy(dtype=np.float64)
     outside = float(off_diagonal(gain).mean())
-    said = f"Mean off the diagonal: {100 * outside:+.1f} points. Below 0 it is worse than the guess."
+    note = f"Mean off the diagonal: {100 * outside:+.1f} points. Below 0 the model is worse than the guess."
     return heatmap(
         gain, rows=list(scores.index), columns=list(scores.columns), title=title, name=name,
-        row_title="trained on", column_title="tested on", caption=f"{caption} {said}".strip(), centre=0.0,
+        row_title="trained on", column_title="tested on", caption=f"{caption} {note}".strip(), centre=0.0,
     )  # fmt: skip
 
 
 def correlation_matrix(
     values: pd.DataFrame, *, title: str, name: str = "correlation", caption: str = ""
 ) -> Figure:
-    """Correlations between domains, for example of their actions' frequencies (figure S12)."""
+    """Heatmap of correlations between domains, for example of their action frequencies (figure S12).
+
+    Args:
+        values: Correlations in [-1, 1]; the domains are index and columns.
+        title: Heading of the figure.
+        name: File name without suffix.
+        caption: Text below the figure: what it shows, on what data.
+    """
     return heatmap(
         values.to_numpy(dtype=np.float64), rows=list(values.index), columns=list(values.columns),
         title=title, name=name, caption=caption, limits=(-1.0, 1.0), centre=0.0, unit="number",
@@ -104,59 +111,62 @@ def distribution(
     value_title: str = "clips",
     caption: str = "",
 ) -> Figure:
-    """Clips a class or a species, most frequent first, stacked by side (figures S6 to S10).
+    """Bar chart of clips per class or species, most frequent first, stacked by side (figures S6 to S10).
 
     Args:
-        counts: Index: the classes in order. A column a side, or `clips` alone; `share` is left out.
-        title: Heading.
-        name: Stem of its files.
-        value_title: The axis.
-        caption: What it shows and on what.
+        counts: Number of clips; index: the classes in order; one column per side, or `clips` alone. A column
+            `share` is not drawn.
+        title: Heading of the figure.
+        name: File name without suffix.
+        value_title: Title of the vertical axis.
+        caption: Text below the figure: what it shows, on what data.
     """
     sides = [column for column in counts.columns if column not in ("clips", "share")] or ["clips"]
     drawing, axes = canvas(float(np.clip(1.2 + 0.2 * len(counts), 4.0, 11.0)), 3.8)
-    place, floor = np.arange(len(counts)), np.zeros(len(counts))
+    positions, floor = np.arange(len(counts)), np.zeros(len(counts))
     for i, side in enumerate(sides):
         heights = counts[side].to_numpy(dtype=np.float64)
-        axes.bar(place, heights, 0.82, bottom=floor, color=SERIES[i % len(SERIES)], label=legend_name(side))
+        axes.bar(
+            positions, heights, 0.82, bottom=floor, color=SERIES[i % len(SERIES)], label=legend_name(side)
+        )
         floor = floor + heights
     size = float(np.clip(72 * 10.0 / max(1, len(counts)) * 0.85, 3.2, 8.5))
-    axes.set_xticks(place, [label_of(item) for item in counts.index], rotation=90, fontsize=size)
+    axes.set_xticks(positions, [label_of(item) for item in counts.index], rotation=90, fontsize=size)
     axes.set_xlim(-0.7, len(counts) - 0.3)
     axes.set_ylabel(value_title)
     axes.grid(axis="y")
     axes.tick_params(axis="x", length=0)
     if len(sides) > 1:
         axes.legend()
-    said = f"{len(counts)} in all"
+    note = f"{len(counts)} in all"
     if floor.any():
         top = int(floor.argmax())
         share = f" ({percent(counts['share'].iloc[top])} of all clips)" if "share" in counts else ""
-        said += f"; most frequent: {counts.index[top]}, {floor[top]:.0f}{share}"
+        note += f"; most frequent: {counts.index[top]}, {floor[top]:.0f}{share}"
     data = counts[sides].rename_axis("name").reset_index()
-    return Figure(name, drawing, title, f"{title}. {said}.", f"{caption} {said}.".strip(), data)
+    return Figure(name, drawing, title, f"{title}. {note}.", f"{caption} {note}.".strip(), data)
 
 
 @styled()
 def frequency_bars(
     shares: pd.DataFrame, *, title: str, name: str = "frequencies", caption: str = ""
 ) -> Figure:
-    """Shares of each class in each domain, as one bar a domain (figure S14).
+    """Shares of the classes in each domain, with one bar per domain (figure S14).
 
     Args:
-        shares: Index: domains; columns: classes; in [0, 1].
-        title: Heading.
-        name: Stem of its files.
-        caption: What it shows and on what.
+        shares: Shares in [0, 1]; index: domains; columns: classes.
+        title: Heading of the figure.
+        name: File name without suffix.
+        caption: Text below the figure: what it shows, on what data.
     """
     drawing, axes = canvas(8.6, 1.0 + 0.36 * len(shares))
-    place, start = np.arange(len(shares)), np.zeros(len(shares))
+    positions, start = np.arange(len(shares)), np.zeros(len(shares))
     for i, column in enumerate(shares.columns):
         widths = 100 * shares[column].to_numpy(dtype=np.float64)
         colour = SERIES[i % len(SERIES)]
         hatch = "" if i < len(SERIES) else "///"
         axes.barh(
-            place, widths, 0.78, left=start, color=colour, hatch=hatch, edgecolor="white", linewidth=0.6,
+            positions, widths, 0.78, left=start, color=colour, hatch=hatch, edgecolor="white", linewidth=0.6,
             label=legend_name(column),
         )  # fmt: skip
         for y, (x, width) in enumerate(zip(start, widths, strict=True)):
@@ -165,7 +175,7 @@ def frequency_bars(
                     x + width / 2, y, f"{width:.0f}", ha="center", va="center", fontsize=7.5, color="#000000"
                 )
         start = start + widths
-    axes.set_yticks(place, [label_of(item) for item in shares.index])
+    axes.set_yticks(positions, [label_of(item) for item in shares.index])
     axes.invert_yaxis()
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, max(100.0, float(start.max())))
@@ -191,18 +201,18 @@ def pair_scatter(
     num_permutations: int = 9999,
     caption: str = "",
 ) -> Figure:
-    """A dot a pair of different domains, with correlations and Mantel's p (figure S13).
+    """Scatter plot with one dot per pair of different domains, and the p of Mantel's test (figure S13).
 
     Args:
-        first: Index and columns: the domains; along the axis, for example similarity.
-        second: The same domains in the same order; for example accuracy.
-        title: Heading.
-        first_title: What the first is.
-        second_title: What the second is.
-        name: Stem of its files.
-        second_is_share: Whether the second is drawn in %.
-        num_permutations: Of Mantel's test.
-        caption: What it shows and on what.
+        first: Values of the horizontal axis, for example similarity; the domains are index and columns.
+        second: Values of the vertical axis, for example accuracy; the same domains in the same order.
+        title: Heading of the figure.
+        first_title: Title of the horizontal axis.
+        second_title: Title of the vertical axis.
+        name: File name without suffix.
+        second_is_share: Whether the vertical axis is in per cent.
+        num_permutations: Number of permutations of Mantel's test.
+        caption: Text below the figure: what it shows, on what data.
 
     Raises:
         UsageError: If the two are over different domains, or lack a number off the diagonal.
@@ -211,7 +221,7 @@ def pair_scatter(
     if any(list(axis) != names for axis in (first.columns, second.index, second.columns)):
         raise UsageError("both matrices need the same domains in the same order, in rows and columns.")
     a, b = first.to_numpy(dtype=np.float64), second.to_numpy(dtype=np.float64)
-    found = correlate(a, b)
+    relation = correlate(a, b)
     linear = mantel(a, b, method="pearson", num_permutations=num_permutations)
     ranked = mantel(a, b, method="spearman", num_permutations=num_permutations)
     x, y = off_diagonal(a), off_diagonal(b) * (100 if second_is_share else 1)
@@ -224,14 +234,14 @@ def pair_scatter(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel=first_title, ylabel=second_title + (" (%)" if second_is_share else ""))
     axes.grid()
-    said = (
-        f"{found.num_pairs} ordered pairs of {len(names)} domains. Pearson r = {found.pearson:.2f} (Mantel "
-        f"p = {linear.p:.2g}), Spearman rho = {found.spearman:.2f} (p = {ranked.p:.2g}); "
+    note = (
+        f"{relation.num_pairs} ordered pairs of {len(names)} domains. Pearson r = {relation.pearson:.2f} "
+        f"(Mantel p = {linear.p:.2g}), Spearman rho = {relation.spearman:.2f} (p = {ranked.p:.2g}); "
         f"p by {linear.num_permutations} permutations of the domains, as pairs are not independent."
     )
     rows = [(s, t, a[i, j], b[i, j]) for i, s in enumerate(names) for j, t in enumerate(names) if i != j]
     data = pd.DataFrame(rows, columns=["source", "target", first_title, second_title])
-    return Figure(name, drawing, title, f"{title}. {said}", f"{caption} {said}".strip(), data)
+    return Figure(name, drawing, title, f"{title}. {note}", f"{caption} {note}".strip(), data)
 
 
 @styled()
@@ -244,16 +254,16 @@ def cost_plot(
     floor: float | None = None,
     caption: str = "",
 ) -> Figure:
-    """Score against the arithmetic that a second of video takes.
+    """Scatter plot of score against the number of operations per second of video.
 
     Args:
-        rows: A row a backbone with `name`, `teraflop` (10^12 operations per second of video) and `score` in
-            [0, 1]; `low` and `high` where an interval is known.
-        title: Heading.
+        rows: One row per backbone with `name`, `teraflop` (10^12 operations per second of video) and `score`
+            in [0, 1]; `low` and `high` where an interval is known.
+        title: Heading of the figure.
         value_title: What the score is.
-        name: Stem of its files.
+        name: File name without suffix.
         floor: What a guess scores.
-        caption: What it shows and on what.
+        caption: Text below the figure: what it shows, on what data.
 
     Raises:
         UsageError: If a cost is not above 0.
@@ -282,8 +292,12 @@ def cost_plot(
     axes.set(xlabel="TFLOP per second of video", ylabel=f"{value_title} (%)")
     axes.grid()
     drawing.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
-    said = "; ".join(
+    note = "; ".join(
         f"{r['name']}: {percent(r['score'])} at {r['teraflop']:.3g}" for r in rows.to_dict("records")
     )
-    text = f"{caption} Dashed: what guessing by class frequencies scores." if floor is not None else caption
-    return Figure(name, drawing, title, f"{title}. {said}.", text.strip(), rows.assign(floor=floor))
+    text = (
+        f"{caption} The dashed line is the score of guessing by class frequencies."
+        if floor is not None
+        else caption
+    )
+    return Figure(name, drawing, title, f"{title}. {note}.", text.strip(), rows.assign(floor=floor))

@@ -133,7 +133,7 @@ def test_a_project_alternates_and_knows_points(tmp_path):
 def test_what_is_none_of_these_is_said(tmp_path):
     with pytest.raises(TableError, match="neither tabular nor aggregated"):
         read(tmp_path, "video,label\na.mp4,walk\n")
-    with pytest.raises(TableError, match="no BORIS project"):
+    with pytest.raises(TableError, match="not a BORIS project"):
         read(tmp_path, "[]", "p.boris")
     with pytest.raises(UsageError, match="there is no file"):
         read_boris(tmp_path / "gone.boris")

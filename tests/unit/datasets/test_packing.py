@@ -228,5 +228,5 @@ def test_encoded_labels():
 def test_arrays_that_do_not_fit(arrays):
     with pytest.raises(UsageError, match=r"\(T, D\) arrays of one width"):
         pack_arrays(arrays)
-    with pytest.raises(UsageError, match="1 arrays need as many examples; got 2"):
+    with pytest.raises(UsageError, match="as many examples as arrays; got 2 for 1"):
         pack_arrays([np.zeros((1, 2))], [Example("a"), Example("b")])

@@ -71,7 +71,7 @@ def test_labels_beyond_the_end_of_a_video_are_refused(root):
     with pytest.raises(TableError) as caught:
         cut_spans(table(root, (("walk",), 0, 3), (("eat",), 3, 12), (("eat",), 10, None)), span_seconds=2)
     first, second = caught.value.problems
-    assert first.startswith("a.mp4: eat from 3 s to 12 s, but its pictures end at 10.00 s")
+    assert first.startswith("a.mp4: eat from 3 s to 12 s, but its frames end at 10.00 s")
     assert second.startswith("a.mp4: eat from 10 s to the end, but")
 
 

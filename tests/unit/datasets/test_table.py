@@ -108,13 +108,13 @@ def test_a_table_without_labels_can_be_extracted(write):
 def test_columns_that_are_called_otherwise_are_not_passed_over(write):
     """Bouts under `start` and `stop (s)` would become labels of whole videos, `Label` would be no label."""
     found = problems(write("video,Label,start,stop (s),Group\na.mp4,eat,0,1,x\n"))
-    assert [problem.split(": ")[0] for problem in found] == [
-        "there is no column label, but 'Label'",
-        "there is no column start_seconds, but 'start'",
-        "there is no column end_seconds, but 'stop (s)'",
-        "there is no column group, but 'Group'",
+    assert [problem.split(";")[0] for problem in found] == [
+        "there is a column 'Label', but no column label",
+        "there is a column 'start', but no column start_seconds",
+        "there is a column 'stop (s)', but no column end_seconds",
+        "there is a column 'Group', but no column group",
     ]
-    assert "call it start_seconds, or name it otherwise" in found[1]
+    assert "rename it to start_seconds, or to something else" in found[1]
     table = read_table(write("video,label,start_seconds,end_seconds,start,class\na.mp4,eat,0,1,den 3,Aves\n"))
     assert dict(table.examples[0].columns) == {"start": "den 3", "class": "Aves"}
 
@@ -168,10 +168,10 @@ def test_labels_that_differ_in_case_or_blanks_are_one_misspelt(write):
     ("content", "said"),
     [
         ("file,label\na.mp4,eat\n", "column video is missing; the header has: file, label"),
-        ("video,label,label\na.mp4,eat,run\n", "column label stands 2 times"),
-        ("video,label\na.mp4,eat,run\n", "row 2: 3 cells, 2 columns"),
-        ('video,label\n"a.mp4,eat\nb.mp4,run\n', "row 2: it is no CSV"),  # else two clips would be one
-        ('video,label\na.mp4,eat\n"b.mp4"x,run\n', "row 3: it is no CSV"),
+        ("video,label,label\na.mp4,eat,run\n", "column label occurs 2 times"),
+        ("video,label\na.mp4,eat,run\n", "row 2: 3 cells for 2 columns"),
+        ('video,label\n"a.mp4,eat\nb.mp4,run\n', "row 2: not valid CSV"),  # else two clips would be one
+        ('video,label\na.mp4,eat\n"b.mp4"x,run\n', "row 3: not valid CSV"),
         ("video,label\n", "no rows"),
         ("", "video is missing"),
         ("video,label\nä.mp4,eat\n".encode("utf-16"), "UTF-8"),
@@ -189,8 +189,8 @@ def test_files_are_looked_for_on_request(write, tmp_path):
     path = write(f"video,label\nsub/a.mp4,eat\nsub\\gone.mp4,eat\n{tmp_path / 'b.mp4'},run\nno.mp4,run\n")
     assert len(read_table(path)) == 4
     assert problems(path, check_files=True) == [
-        "row 3: sub/gone.mp4 is not there",
-        "row 5: no.mp4 is not there",
+        "row 3: sub/gone.mp4 does not exist",
+        "row 5: no.mp4 does not exist",
     ]
 
 
@@ -200,7 +200,7 @@ def test_a_table_in_another_folder_than_its_videos(write, tmp_path):
     path = write("video,label\na.mp4,eat\n")
     assert read_table(path).root == tmp_path
     assert read_table(path, root=tmp_path / "videos", check_files=True).root == tmp_path / "videos"
-    assert problems(path, check_files=True) == ["row 2: a.mp4 is not there"]
+    assert problems(path, check_files=True) == ["row 2: a.mp4 does not exist"]
 
 
 def test_stray_separators_are_no_labels(write):

@@ -48,7 +48,7 @@ def test_gain_is_a_difference_and_its_mean_leaves_out_the_diagonal():
     figure = gain_matrix(scores, prior, title="t")
     assert "Mean off the diagonal: +25.0 points" in figure.caption
     assert texts(figure).count("75.0") == 5
-    with pytest.raises(UsageError, match="different domains"):
+    with pytest.raises(UsageError, match="need the same domains"):
         gain_matrix(scores, prior.iloc[::-1], title="t")
 
 

@@ -1,4 +1,4 @@
-"""Animal Kingdom's spreadsheet `AR_metadata.xlsx`: four sheets with their quirks, as plain values."""
+"""Reader of Animal Kingdom's spreadsheet `AR_metadata.xlsx`: its four sheets, with their quirks."""
 
 import ast
 from collections import Counter
@@ -21,12 +21,12 @@ _COLUMNS = {
     "Animal": ("Animal", "Parent Class", "Class", "Sub-Class"),
 }
 _ALIASES = {"common quail": "common quail bird", "cuckoo bird": "common cuckoo bird"}
-"""Animals of the AR sheet whose name on the Animal sheet is another."""
-_SHOWN = 20  # problems listed; a wrong file has thousands
+"""Name of an animal on the AR sheet -> its name on the Animal sheet, where the two differ."""
+_MAX_PROBLEMS = 20  # number of problems that are listed; a wrong file has thousands
 
 
 class Animal(NamedTuple):
-    """A row of the Animal sheet."""
+    """One row of the Animal sheet."""
 
     name: str
     parent_class: str
@@ -35,16 +35,16 @@ class Animal(NamedTuple):
 
 
 class WorkbookClip(NamedTuple):
-    """A row of the AR sheet: one clip."""
+    """One row of the AR sheet: one clip."""
 
     video_id: str
     split: str
     labels: tuple[int, ...]
-    pairs: tuple[tuple[str, str], ...]  # animal, action
+    pairs: tuple[tuple[str, str], ...]  # (animal, action)
 
 
 class CareRow(NamedTuple):
-    """A clip of the CARe sheet."""
+    """One clip of the CARe sheet."""
 
     video_id: str
     split: str
@@ -56,12 +56,12 @@ class CareRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Workbook:
-    """What the spreadsheet says.
+    """Contents of the spreadsheet.
 
     Attributes:
-        clips: Of the AR sheet, in its order.
-        care: Of the CARe sheet, each clip once.
-        actions: Names of the actions by label number.
+        clips: Clips of the AR sheet, in its order.
+        care: Clips of the CARe sheet, each once.
+        actions: Names of the actions, by label number.
         animals: Name in lower case -> animal.
     """
 
@@ -71,16 +71,17 @@ class Workbook:
     animals: Mapping[str, Animal]
 
     def animal(self, name: str) -> Animal:
-        """An animal by the name it has on the AR sheet, in any case; one that is unknown has no classes."""
+        """Look up an animal by its name on the AR sheet, in any case; an unknown animal has no classes."""
         key = name.strip().lower()
         return self.animals.get(_ALIASES.get(key, key), Animal(name, "", "", ""))
 
 
 def read_workbook(path: Path) -> Workbook:
-    """Read the spreadsheet; a second reading of an unchanged file is free.
+    """Read the spreadsheet; the contents of an unchanged file are cached.
 
     Raises:
-        TableError: If it is no such spreadsheet, or rows are not as published; it lists the first twenty.
+        TableError: If the file is not that spreadsheet, or rows are not as published; the error lists the
+            first twenty problems.
     """
     return _read(path, path.stat().st_mtime_ns)
 
@@ -94,25 +95,27 @@ def _read(path: Path, changed: int) -> Workbook:
     repeated = [
         name for name, count in Counter(row["video_id"] for _, row in sheets["AR"]).items() if count > 1
     ]
-    problems += [f"AR: the clip {name} stands there several times" for name in repeated]
+    problems += [f"AR: the clip {name} is listed several times" for name in repeated]
     care = _care(sheets["CARe"], problems)
     if problems:
-        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-        raise TableError(path, [*problems[:_SHOWN], *more])
+        more = [f"and {len(problems) - _MAX_PROBLEMS} more"] if len(problems) > _MAX_PROBLEMS else []
+        raise TableError(path, [*problems[:_MAX_PROBLEMS], *more])
     animals = {row["Animal"].strip().lower(): _animal(row) for _, row in sheets["Animal"]}
     return Workbook(tuple(clip for clip in clips if clip), tuple(care), actions, animals)
 
 
 def _sheets(path: Path) -> dict[str, list[tuple[int, dict[str, Any]]]]:
-    """Sheet -> numbered rows as column -> cell; empty rows are left out."""
+    """Sheet -> rows as (number, column -> cell); empty rows are left out."""
     try:
         book = openpyxl.load_workbook(path, read_only=True)
     except Exception as error:  # openpyxl raises whatever its zip and XML readers do
-        raise TableError(path, [f"it cannot be read as a spreadsheet ({error}); download it again"]) from None
+        raise TableError(
+            path, [f"the file cannot be read as a spreadsheet ({error}); download it again"]
+        ) from None
     try:
         missing = [name for name in _COLUMNS if name not in book.sheetnames]
         if missing:
-            what = f"the sheets {', '.join(missing)} are missing; it has {', '.join(book.sheetnames)}"
+            what = f"the sheets {', '.join(missing)} are missing; the file has {', '.join(book.sheetnames)}"
             raise TableError(path, [f"{what}. Use the AR_metadata.xlsx of the official page"])
         return {name: _rows(path, name, book[name].iter_rows(values_only=True)) for name in _COLUMNS}
     finally:
@@ -124,9 +127,9 @@ def _rows(path: Path, sheet: str, rows: Iterable[tuple[Any, ...]]) -> list[tuple
     header = next((list(row) for _, row in numbered), [])
     missing = [name for name in _COLUMNS[sheet] if name not in header]
     if missing:
-        found = ", ".join(str(name) for name in header if name) or "nothing"
+        columns = ", ".join(str(name) for name in header if name) or "none"
         raise TableError(
-            path, [f"sheet {sheet}: the columns {', '.join(missing)} are missing; it has {found}"]
+            path, [f"sheet {sheet}: the columns {', '.join(missing)} are missing; the columns are: {columns}"]
         )
     return [
         (number, dict(zip(header, row, strict=False)))
@@ -136,7 +139,7 @@ def _rows(path: Path, sheet: str, rows: Iterable[tuple[Any, ...]]) -> list[tuple
 
 
 def _actions(rows: list[tuple[int, dict[str, Any]]], problems: list[str]) -> tuple[str, ...]:
-    """Names by label number; the row without a number (a formula gone wrong) has the one that is left."""
+    """Names by label number; the row without a number (a broken formula) gets the one that is left."""
     names = {row["Label"]: str(row["Action"]).strip() for _, row in rows if isinstance(row["Label"], int)}
     unnumbered = [str(row["Action"]).strip() for _, row in rows if not isinstance(row["Label"], int)]
     left = sorted(set(range(len(rows))) - set(names))
@@ -152,22 +155,26 @@ def _actions(rows: list[tuple[int, dict[str, Any]]], problems: list[str]) -> tup
 
 def _clip(row: dict[str, Any], number: int, num_actions: int, problems: list[str]) -> WorkbookClip | None:
     try:
-        labels = tuple(int(label) for label in str(row["labels"]).split(","))  # one label may be a number
+        labels = tuple(
+            int(label) for label in str(row["labels"]).split(",")
+        )  # a single label may be stored as a number
         pairs = tuple(_pairs(str(row["list_animal_action"])))
     except (ValueError, SyntaxError) as error:
         problems.append(f"AR row {number}: labels {row['labels']!r} or animals cannot be read ({error})")
         return None
     if row["type"] not in ("train", "test") or not row["video_id"]:
-        problems.append(f"AR row {number}: a clip needs an id and train or test; got {row['type']!r}")
+        problems.append(
+            f"AR row {number}: a clip needs an id and the type train or test; got {row['type']!r}"
+        )
         return None
     if not all(0 <= label < num_actions for label in labels):
-        problems.append(f"AR row {number}: labels are 0 to {num_actions - 1}; got {row['labels']}")
+        problems.append(f"AR row {number}: labels must be 0 to {num_actions - 1}; got {row['labels']}")
         return None
     return WorkbookClip(str(row["video_id"]), row["type"], tuple(dict.fromkeys(labels)), pairs)
 
 
 def _pairs(text: str) -> Iterable[tuple[str, str]]:
-    """`[('Fox', 'Eating')]`, or the same once more as text in a list: `['[("Fox", "Eating")]']`."""
+    """Pairs of animal and action from `[('Fox', 'Eating')]`, or from that text in a list."""
     for item in ast.literal_eval(text):
         if isinstance(item, str):
             yield from _pairs(item)
@@ -177,8 +184,8 @@ def _pairs(text: str) -> Iterable[tuple[str, str]]:
 
 
 def _care(rows: list[tuple[int, dict[str, Any]]], problems: list[str]) -> list[CareRow]:
-    """Clips of the CARe sheet; training clips stand there twice, as `baseline` and as `train_bird` or so."""
-    found: dict[str, CareRow] = {}
+    """Clips of the CARe sheet; it lists training clips twice, as `baseline` and as `train_bird` or so."""
+    clips: dict[str, CareRow] = {}
     for number, row in rows:
         name = str(row["train_test"]).strip()
         split = "train" if name == "baseline" or name.startswith("train") else name
@@ -187,10 +194,12 @@ def _care(rows: list[tuple[int, dict[str, Any]]], problems: list[str]) -> list[C
         animal, animal_class, sub_class = (str(row[column]).strip() for column in columns)
         clip = CareRow(video, split, animal, animal_class, sub_class, row["action"])
         if split not in ("train", "val", "test") or not isinstance(row["action"], int):
-            problems.append(f"CARe row {number}: {name!r} and {row['action']!r} are no split and action")
-        elif found.setdefault(video, clip)[:2] != (video, split) or found[video].action != clip.action:
-            problems.append(f"CARe row {number}: {video} is on two sides or has two actions")
-    return list(found.values())
+            problems.append(
+                f"CARe row {number}: {name!r} and {row['action']!r} are not a split and an action number"
+            )
+        elif clips.setdefault(video, clip)[:2] != (video, split) or clips[video].action != clip.action:
+            problems.append(f"CARe row {number}: {video} is in two splits or has two actions")
+    return list(clips.values())
 
 
 def _animal(row: dict[str, Any]) -> Animal:

@@ -1,4 +1,4 @@
-"""Animal Kingdom (Ng et al., CVPR 2022): action recognition, from `AR_metadata.xlsx`."""
+"""Animal Kingdom (Ng et al., CVPR 2022): the action recognition task, read from `AR_metadata.xlsx`."""
 
 import os
 from collections import Counter
@@ -37,12 +37,12 @@ ANIMAL_TYPES = MappingProxyType(
         "water_birds": "Water bird / Duck / Swan / Goose",
     }
 )
-"""The nine animal types of the paper's figure 4 -> sub-class on the Animal sheet, as it is spelt there."""
+"""Animal type of the paper's figure 4 -> its sub-class, as the Animal sheet spells it."""
 SOURCE_TYPES = ("birds", "fish", "frogs", "snakes")
 TARGET_TYPES = ("lizards", "primates", "spiders", "orthopterans", "water_birds")
 UNSEEN_ACTIONS = ("Attending", "Eating", "Keeping still", "Moving", "Sensing", "Swimming")
 _TYPE_OF = {sub_class: name for name, sub_class in ANIMAL_TYPES.items()}
-_PLACE = "action_recognition/dataset/video/{}.mp4"
+_OFFICIAL_PATH = "action_recognition/dataset/video/{}.mp4"
 _KEY_LENGTH = 4
 _BOOK = AnnotationFile(r"ar_metadata\.xlsx", "AR_metadata.xlsx", "clips, labels, animals, official split")
 
@@ -53,18 +53,19 @@ def read_animal_kingdom(
     *,
     protocol: str = "full",
 ) -> Table:
-    """Clips of a protocol (see `ANIMAL_KINGDOM.protocols`).
+    """Read the clips of a protocol (see `ANIMAL_KINGDOM.protocols`).
 
-    `group` is the last four letters of the clip's id, which behave as a key of the source video. Columns:
-    `animal` (the first one named), `animals` (all, with ;), `parent_class`, `animal_class`, `sub_class` (of
-    the first), `animal_type` (of the nine of figure 4, else empty) and `official_split`. `classes` are all
-    140 actions in the order of their labels; eight, known by number only, for `care`.
+    The table's `group` is the last four letters of the clip's id, which behave like a key of the source
+    video. Its further columns are `animal` (the first one named), `animals` (all, separated by ;),
+    `parent_class`, `animal_class` and `sub_class` (of the first animal), `animal_type` (one of the nine of
+    figure 4, else empty) and `official_split`. Its `classes` are all 140 actions in the order of their
+    numbers; for the protocol `care` eight actions, which are known by number only.
 
     Args:
-        annotations: Folder that holds `AR_metadata.xlsx`, at any depth down to four, or that file.
-        videos: Folder that holds the clips at any depth, under their ids; that of the annotations if not
-            given. A clip that is not there keeps the path of the official packaging.
-        protocol: Which clips and sides.
+        annotations: Folder with `AR_metadata.xlsx`, at most four folders deep, or that file.
+        videos: Folder with the clips at any depth, named by their ids; by default that of the annotations.
+            A clip that is not on disk keeps the path of the official packaging.
+        protocol: Name of the protocol, which says which clips train and which test.
 
     Raises:
         UnknownNameError: If the protocol is unknown.
@@ -72,8 +73,8 @@ def read_animal_kingdom(
         TableError: If the spreadsheet is missing or not as published.
     """
     ANIMAL_KINGDOM.protocol(protocol)
-    found = find_annotations(annotations, (_BOOK,), dataset="animal-kingdom")
-    path = require(found, _BOOK, annotations, "animal-kingdom")[0]
+    files = find_annotations(annotations, (_BOOK,), dataset="animal-kingdom")
+    path = require(files, _BOOK, annotations, "animal-kingdom")[0]
     book = read_workbook(path)
     root = Path(annotations if videos is None else videos)
     index = VideoIndex(root.parent if root.is_file() else root)
@@ -87,12 +88,12 @@ def read_animal_kingdom(
 
 
 def taxonomic_distances(table: Table) -> dict[tuple[str, str], int]:
-    """How far apart two of the nine types are on the Animal sheet.
+    """Distances between pairs of the nine types, by their classes on the Animal sheet.
 
-    0: the same type; 1: the same class; 2: the same parent class; 3: neither.
+    The distance is 0 for the same type, 1 for the same class, 2 for the same parent class, else 3.
 
     Args:
-        table: Of the protocol `animal-types`; types without clips are left out.
+        table: Clips of the protocol `animal-types`; types without clips are left out.
     """
     ranks = {
         clip.columns["animal_type"]: (clip.columns["parent_class"], clip.columns["animal_class"])
@@ -109,7 +110,7 @@ def _distance(same: bool, one: tuple[str, str], other: tuple[str, str]) -> int:
 
 
 def _has_one_of_six(clip: WorkbookClip, book: Workbook) -> bool:
-    """The rule of the released code: one label, an action that all nine types show, and a known animal."""
+    """Rule of the released code: a single label, one of the six actions, and a known animal."""
     return len(clip.labels) == 1 and book.actions[clip.labels[0]] in UNSEEN_ACTIONS and bool(clip.pairs)
 
 
@@ -117,7 +118,7 @@ def _example(clip: WorkbookClip, book: Workbook, index: VideoIndex) -> Example:
     names = list(dict.fromkeys(book.animal(animal).name for animal, _ in clip.pairs))
     first = book.animal(clip.pairs[0][0] if clip.pairs else "")
     return Example(
-        video=index.place(_PLACE.format(clip.video_id)),
+        video=index.place(_OFFICIAL_PATH.format(clip.video_id)),
         labels=tuple(book.actions[label] for label in clip.labels),
         split=clip.split,
         group=clip.video_id[-_KEY_LENGTH:],
@@ -138,7 +139,7 @@ def _official(examples: Sequence[Example], _actions: Sequence[str]) -> Iterable[
 
 
 def _full_disjoint(examples: Sequence[Example], actions: Sequence[str]) -> Iterable[Example]:
-    """Whole groups test, with nearly as many clips of each class as in the official test split."""
+    """Test on whole groups, with nearly as many clips of each class as the official test split has."""
     official = [example for example in examples if example.split == "test"]
     wanted = Counter(label for example in official for label in example.labels)
     test = choose_groups(examples, wanted=wanted, num_clips=len(official), classes=actions)
@@ -146,7 +147,7 @@ def _full_disjoint(examples: Sequence[Example], actions: Sequence[str]) -> Itera
 
 
 def _types(examples: Sequence[Example], _actions: Sequence[str]) -> Iterable[Example]:
-    """The nine types, official splits pooled."""
+    """The clips of the nine types, with the official splits pooled."""
     return (replace(example, split="") for example in examples if example.columns["animal_type"])
 
 
@@ -157,7 +158,7 @@ def _unseen(examples: Sequence[Example], actions: Sequence[str]) -> Iterable[Exa
 
 
 def _unseen_disjoint(examples: Sequence[Example], actions: Sequence[str]) -> Iterable[Example]:
-    """The same test clips; training clips of a source that is also in the test are left out."""
+    """The same test clips, without training clips whose source video is also in the test."""
     clips = list(_unseen(examples, actions))
     tested = {example.group for example in clips if example.split == "test"}
     return (example for example in clips if example.split == "test" or example.group not in tested)
@@ -176,7 +177,7 @@ def _care(book: Workbook, index: VideoIndex) -> Iterable[Example]:
     for row in book.care:
         animal = book.animal(row.animal)
         yield Example(
-            video=index.place(_PLACE.format(row.video_id)),
+            video=index.place(_OFFICIAL_PATH.format(row.video_id)),
             labels=(f"CARe action {row.action}",),
             split=row.split,
             group=row.video_id[-_KEY_LENGTH:],
@@ -196,7 +197,7 @@ ANIMAL_KINGDOM = PublishedDataset(
     name="animal-kingdom",
     title="Animal Kingdom, action recognition (Ng et al., CVPR 2022)",
     home="https://sutdcv.github.io/Animal-Kingdom/",
-    licence="no licence file is published; access is by a request form, for research",
+    licence="no licence file is published; access is granted for research, by a request form",
     steps=(
         "ask for access with the form that the official page links to",
         "download action_recognition/dataset/video.tar.gz (15.6 GB) and unpack it below your folder; the "
@@ -204,16 +205,16 @@ ANIMAL_KINGDOM = PublishedDataset(
         "put AR_metadata.xlsx (folder action_recognition of the project's repository, or of the download) "
         "below the same folder",
     ),
-    layout=_PLACE.format("AAACXZTV"),
+    layout=_OFFICIAL_PATH.format("AAACXZTV"),
     files=(_BOOK,),
     protocols={
         "full": DatasetProtocol(
-            "all clips, official split, 140 classes, several a clip",
+            "all clips, official split, 140 classes, several per clip",
             {"train": 24004, "test": 6096},
             "micro_map",
         ),
         "unseen-species": DatasetProtocol(
-            "six actions, one a clip: birds, fish, frogs and snakes train, five other types test",
+            "six actions, one per clip: birds, fish, frogs and snakes train, five other types test",
             {"train": 4710, "test": 1039},
             "accuracy",
         ),
@@ -226,21 +227,21 @@ ANIMAL_KINGDOM = PublishedDataset(
         ),
         "care": DatasetProtocol(
             "the dataset's own unseen-species split (CARe sheet), eight actions known by number only; its "
-            "ids are others than those of all other protocols",
+            "clip ids differ from those of all other protocols",
             {"train": 4436, "val": 490, "test": 1164},
             "accuracy",
         ),
         "full-source-disjoint": DatasetProtocol(
-            "as full, with no source video on both sides; near the official sizes and class balance",
+            "like full, with no source video on both sides; near the official sizes and class balance",
             {"train": 24043, "test": 6057},
             "micro_map",
         ),
         "unseen-species-source-disjoint": DatasetProtocol(
-            "as unseen-species, without the training clips whose source video is also in the test",
+            "like unseen-species, without the training clips whose source video is also in the test",
             {"train": 4435, "test": 1039},
             "accuracy",
         ),
     },
     reader=read_animal_kingdom,
 )  # fmt: skip
-"""What it is and where to get it."""
+"""The dataset: what it consists of and where to get it."""

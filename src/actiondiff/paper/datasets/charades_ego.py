@@ -1,4 +1,4 @@
-"""Charades-Ego, version 1 (Sigurdsson et al., CVPR 2018): the same scripts acted before two cameras."""
+"""Charades-Ego, version 1 (Sigurdsson et al., CVPR 2018): scripts filmed in first and third person."""
 
 import csv
 import hashlib
@@ -23,23 +23,23 @@ _CLASSES = AnnotationFile(
 _ROWS = AnnotationFile(
     r"charadesego_v1_(train|test)(_only(1st|3rd))?\.csv",
     "CharadesEgo_v1_train.csv and CharadesEgo_v1_test.csv",
-    "videos and their actions; or the four files that end with _only1st or _only3rd",
+    "videos and their actions; the four files that end with _only1st or _only3rd are read as well",
     count=2,
 )
 _COLUMNS = ("id", "subject", "script", "actions", "length", "egocentric")
-_PLACE = "CharadesEgo_v1_480/{}.mp4"
+_OFFICIAL_PATH = "CharadesEgo_v1_480/{}.mp4"
 _VIEWPOINTS = {"Yes": "first", "No": "third"}
 _FILE_ENDS = {"first": "only1st", "third": "only3rd"}
 _KEY_LENGTH = 10
 
 
 class _AnnotatedVideo(NamedTuple):
-    """A row of the annotation files."""
+    """One row of the annotation files."""
 
     name: str
     split: str
     row: Mapping[str, str]
-    actions: tuple[tuple[str, float, float], ...]  # label, start, end in seconds, as written
+    actions: tuple[tuple[str, float, float], ...]  # (label, start, end), in seconds as written
 
     @property
     def viewpoint(self) -> str:
@@ -53,20 +53,21 @@ def read_charades_ego(
     protocol: str = "first-to-first",
     timed: bool = False,
 ) -> Table:
-    """Videos of a protocol (see `CHARADES_EGO.protocols`), whole, with every class they show.
+    """Read the whole videos of a protocol (see `CHARADES_EGO.protocols`), with every class they show.
 
-    Labels are as in the list of classes, `c000 Holding some clothes`, and complete: a video without actions
-    shows none of them. `group` is the subject. Columns: `viewpoint` (first, third), `subject`, `scene`,
-    `script` (a key: videos of one script have the same), `length_seconds`, `official_split`.
+    Labels are written as in the list of classes, like `c000 Holding some clothes`. They are complete: a
+    video without actions shows none of the classes. The table's `group` is the subject. Its further columns
+    are `viewpoint` (first or third), `subject`, `scene`, `script` (a key that videos of one script share),
+    `length_seconds` and `official_split`.
 
     Args:
-        annotations: Folder that holds the annotation files at any depth down to four, or one of them.
-        videos: Folder that holds the videos at any depth, under their ids; that of the annotations if not
-            given. A video that is not there keeps the path of the official packaging.
-        protocol: Which videos and sides.
-        timed: One example an action with its start and end, instead of one a video: cut at the video's
-            ends, those that end before they start or lie outside left out, overlapping ones of a class made
-            one. The paper's task is the whole video.
+        annotations: Folder with the annotation files, at most four folders deep, or one of the files.
+        videos: Folder with the videos at any depth, named by their ids; by default that of the annotations.
+            A video that is not on disk keeps the path of the official packaging.
+        protocol: Name of the protocol, which says which videos train and which test.
+        timed: Give one example per action with its start and end, instead of one per video. Actions are
+            clipped to the video, those that are then empty are left out, and overlapping ones of a class
+            are merged. The paper's task is the whole video.
 
     Raises:
         UnknownNameError: If the protocol is unknown.
@@ -74,12 +75,12 @@ def read_charades_ego(
         TableError: If a file is missing or not as published.
     """
     CHARADES_EGO.protocol(protocol)
-    found = find_annotations(annotations, (_CLASSES, _ROWS), dataset="charades-ego")
-    classes = _classes(require(found, _CLASSES, annotations, "charades-ego")[0])
-    require(found, _ROWS, annotations, "charades-ego")
+    files = find_annotations(annotations, (_CLASSES, _ROWS), dataset="charades-ego")
+    classes = _classes(require(files, _CLASSES, annotations, "charades-ego")[0])
+    require(files, _ROWS, annotations, "charades-ego")
     root = Path(annotations if videos is None else videos)
     index = VideoIndex(root.parent if root.is_file() else root)
-    chosen = [video for part in _PARTS[protocol] for video in _read(found, *part, classes, annotations)]
+    chosen = [video for part in _PARTS[protocol] for video in _read(files, *part, classes, annotations)]
     examples = [example for video in chosen for example in _examples(video, index, timed)]
     return Table(
         Path(annotations), index.root, tuple(examples), tuple(classes.values()), labels_are_complete=not timed
@@ -93,7 +94,7 @@ _PARTS = {
     "third-to-third": (("train", "third"), ("test", "third")),
     "all": tuple((split, viewpoint) for split in ("train", "test") for viewpoint in ("first", "third")),
 }
-"""Protocol -> which split of which viewpoint it consists of."""
+"""Protocol -> (split, viewpoint) of the videos that it consists of."""
 
 
 def _classes(path: Path) -> dict[str, str]:
@@ -102,23 +103,25 @@ def _classes(path: Path) -> dict[str, str]:
     wrong = [line for line in lines if not re.fullmatch(r"c\d{3} .+", line)]
     if wrong or not lines:
         what = (
-            f"a line should be like 'c000 Holding some clothes'; got {wrong[0]!r}" if wrong else "it is empty"
+            f"a line should be like 'c000 Holding some clothes'; got {wrong[0]!r}"
+            if wrong
+            else "the file is empty"
         )
         raise TableError(path, [what])
     return {line[:4]: line for line in lines}
 
 
 def _read(
-    found: Mapping[str, Path], split: str, viewpoint: str, classes: Mapping[str, str], folder: object
+    files: Mapping[str, Path], split: str, viewpoint: str, classes: Mapping[str, str], folder: object
 ) -> list[_AnnotatedVideo]:
-    """Videos of a split and viewpoint: from their own file, or from the one of both viewpoints."""
+    """Videos of a split and viewpoint: from their own file, or from the file with both viewpoints."""
     own, both = f"charadesego_v1_{split}_{_FILE_ENDS[viewpoint]}.csv", f"charadesego_v1_{split}.csv"
-    if own not in found and both not in found:
+    if own not in files and both not in files:
         name = f"CharadesEgo_v1_{split}.csv"
         raise TableError(
             folder, [f"neither {name} nor CharadesEgo_v1_{split}_{_FILE_ENDS[viewpoint]}.csv is there"]
         )
-    path = found[own] if own in found else found[both]
+    path = files[own] if own in files else files[both]
     return [video for video in _videos(path, split, classes) if video.viewpoint == viewpoint]
 
 
@@ -127,12 +130,12 @@ def _videos(path: Path, split: str, classes: Mapping[str, str]) -> list[_Annotat
         rows = list(csv.DictReader(file))
     missing = [name for name in _COLUMNS if rows and name not in rows[0]]
     if missing or not rows:
-        what = f"the columns {', '.join(missing)} are missing" if missing else "it has no rows"
+        what = f"the columns {', '.join(missing)} are missing" if missing else "the file has no rows"
         raise TableError(path, [f"{what}; use the files of version 1 (CharadesEgo_v1)"])
     problems: list[str] = []
     videos = [_video(row, split, number, classes, problems) for number, row in enumerate(rows, start=2)]
     repeated = [name for name, count in Counter(row["id"] for row in rows).items() if count > 1]
-    problems += [f"the video {name} stands there several times" for name in repeated]
+    problems += [f"the video {name} is listed several times" for name in repeated]
     if problems:
         raise TableError(path, problems[:20])
     return [video for video in videos if video]
@@ -146,21 +149,25 @@ def _video(
         actions = tuple((classes[name], float(start), float(end)) for name, start, end in parts)
         float(row["length"])
     except (KeyError, ValueError) as error:
-        problems.append(f"row {number} ({row['id']}): actions are like 'c092 11.90 21.20'; not so: {error}")
+        problems.append(f"row {number} ({row['id']}): actions should be like 'c092 11.90 21.20' ({error})")
         return None
     if row["egocentric"] not in _VIEWPOINTS or not row["id"]:
-        problems.append(f"row {number}: it needs an id, and egocentric Yes or No; got {row['egocentric']!r}")
+        problems.append(
+            f"row {number}: a video needs an id, and Yes or No in egocentric; got {row['egocentric']!r}"
+        )
         return None
     return _AnnotatedVideo(row["id"], split, row, actions)
 
 
 def _examples(video: _AnnotatedVideo, index: VideoIndex, timed: bool) -> Iterator[Example]:
-    labels = tuple(sorted({label for label, _, _ in video.actions}))  # several bouts of a class are one label
+    labels = tuple(
+        sorted({label for label, _, _ in video.actions})
+    )  # several actions of one class give one label
     length = float(video.row["length"])
     spans = _spans(video.actions, length) if timed else [(labels, None, None)]
     for names, start, end in spans:
         yield Example(
-            video=index.place(_PLACE.format(video.name)),
+            video=index.place(_OFFICIAL_PATH.format(video.name)),
             labels=names,
             start_seconds=start,
             end_seconds=end,
@@ -180,7 +187,7 @@ def _examples(video: _AnnotatedVideo, index: VideoIndex, timed: bool) -> Iterato
 def _spans(
     actions: Sequence[tuple[str, float, float]], length: float
 ) -> Iterable[tuple[tuple[str, ...], float, float]]:
-    """Bouts within the video, by start; those of one class that touch or overlap are one."""
+    """Actions within the video, by their start; those of one class that touch or overlap are merged."""
     merged: dict[str, list[tuple[float, float]]] = {}
     for label, start, end in sorted(actions):
         start, end = max(0.0, start), min(end, length)
@@ -201,7 +208,7 @@ def _key(script: str) -> str:
 
 def _protocol(source: str, target: str, train: int, test: int) -> DatasetProtocol:
     return DatasetProtocol(
-        f"trained on {source}-person videos, tested on {target}-person ones; 157 classes, several a video",
+        f"trained on {source}-person videos, tested on {target}-person ones; 157 classes, several per video",
         {"train": train, "test": test},
         "micro_map",
     )
@@ -216,9 +223,9 @@ CHARADES_EGO = PublishedDataset(
         "download the annotations and CharadesEgo_v1_480.tar (videos in 480p; or CharadesEgo_v1.tar, of the "
         "original size) from the official page",
         "unpack both below one folder; CharadesEgo_v1_train.csv, CharadesEgo_v1_test.csv and "
-        "Charades_v1_classes.txt are enough: files for one viewpoint are read where they exist",
+        "Charades_v1_classes.txt are enough; files for a single viewpoint are read where they exist",
     ),
-    layout=_PLACE.format("0A8CFEGO"),
+    layout=_OFFICIAL_PATH.format("0A8CFEGO"),
     files=(_CLASSES, _ROWS),
     protocols={
         "first-to-first": _protocol("first", "first", 3084, 846),
@@ -231,4 +238,4 @@ CHARADES_EGO = PublishedDataset(
     },
     reader=read_charades_ego,
 )
-"""What it is and where to get it."""
+"""The dataset: what it consists of and where to get it."""

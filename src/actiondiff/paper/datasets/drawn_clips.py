@@ -1,7 +1,7 @@
-"""Stand-ins for datasets that are not at hand: menagerie clips under the datasets' own names.
+"""Stand-ins for published datasets: drawn clips under the datasets' own file names.
 
-They show nothing of the real clips. A class looks like one creature with one action in one place, much the
-same in every clip, so that labels can be learnt from a few; numbers got with them say that the road works,
+They show nothing of the real clips. Every class is drawn as one creature with one action in one scene, nearly
+the same in every clip, so that it can be learnt from a few clips. Scores on them show that every step runs,
 and nothing else.
 """
 
@@ -29,30 +29,30 @@ from actiondiff.video.write import write_video
 __all__ = ["choose_clips", "write_stand_in"]
 
 
-_LABEL_FRAMES = 32  # what each class of a clip is shown for
-_DOMAINS = ("viewpoint", "dataset", "animal_type")  # columns that change what a clip looks like
+_LABEL_FRAMES = 32  # frames for which each class of a clip is classes_shown
+_DOMAINS = ("viewpoint", "dataset", "animal_type")  # columns whose value changes what a clip looks like
 _CONTEXT, _VIEW = "meadow", "side"
-_TINT = 0.1  # largest change of a colour channel by the domain, and again by the clip
-_SPEED = 0.1  # largest change of a clip's speed
+_TINT = 0.1  # largest relative change of a colour channel by the domain, and again by the clip
+_SPEED = 0.1  # largest relative change of a clip's speed
 
 
 def choose_clips(table: Table, *, per_class: int = 4, seed: int = 0) -> Table:
-    """A few clips of a table: of each side, as many of every class as wanted, where there are.
+    """Choose a few clips of a table: of each side, the wanted number per class as far as there are clips.
 
-    Sides are train, val and test; of a table without them, its domains. Clips come in an order of chance that
-    follows from the seed and their names. A clip is taken if any of its classes still lacks one on its side;
-    one clip without labels is taken a side.
+    The sides are train, val and test; for a table without splits, its domains. Clips are visited in a random
+    order that depends on the seed and their names only. A clip is taken if any of its classes still needs
+    one on its side. One clip without labels is taken per side.
 
     Args:
         table: The clips.
-        per_class: Clips a class and side.
-        seed: Of the choice.
+        per_class: Number of clips per class and side.
+        seed: Seed of the random order.
 
     Raises:
         UsageError: If `per_class` is below 1.
     """
     if per_class < 1:
-        raise UsageError(f"a stand-in needs at least one clip a class; got {per_class}.")
+        raise UsageError(f"a stand-in needs at least one clip per class; got {per_class}.")
     domain = _domain_of(table)
     stems = [PurePosixPath(example.video).stem for example in table.examples]  # wherever a video lies
     order = sorted(range(len(table)), key=lambda i: _number(f"{seed}/{stems[i]}"))
@@ -61,9 +61,9 @@ def choose_clips(table: Table, *, per_class: int = 4, seed: int = 0) -> Table:
     for i in order:
         example = table.examples[i]
         side = example.split or (value_of(example, domain) if domain else "")
-        shown = [(side, label) for label in example.labels or ("",)]
-        if any(have[key] < (per_class if key[1] else 1) for key in shown):
-            have.update(shown)
+        classes_shown = [(side, label) for label in example.labels or ("",)]
+        if any(have[key] < (per_class if key[1] else 1) for key in classes_shown):
+            have.update(classes_shown)
             taken.append(i)
     return replace(table, examples=tuple(table.examples[i] for i in sorted(taken)))
 
@@ -71,19 +71,20 @@ def choose_clips(table: Table, *, per_class: int = 4, seed: int = 0) -> Table:
 def write_stand_in(
     table: Table, folder: str | os.PathLike[str], *, seed: int = 0, progress: Progress | None = None
 ) -> Table:
-    """Write a clip for every video of a table, and return the table of the written ones.
+    """Draw a clip for every video of a table, and return the table of the drawn clips.
 
-    Videos get the places that the table names, with the suffix .mp4, so that the dataset's own reader finds
-    them. A clip shows its classes one after the other, each for 32 frames: each class has one creature, one
-    action and one place, whatever the table. The dataset's domain (viewpoint, dataset or animal type) tints
-    the picture, a shift that a few clips suffice to bridge; the clip's name gives it a tint and speed of its
-    own. A clip is the same in all tables. Videos that are there are not made again.
+    The files get the paths of the table, with the suffix .mp4, so that the dataset's own reader finds them.
+    A clip shows its classes one after the other, each for 32 frames. Each class has one creature, one action
+    and one scene, whatever the table. The dataset's domain (viewpoint, dataset or animal type) tints the
+    picture, a shift that a few clips suffice to bridge; the clip's name gives it another tint and a speed of
+    its own. A clip is the same in all tables. Existing files are not drawn again.
 
     Args:
-        table: What to stand in for; choose a few clips first (`choose_clips`).
-        folder: A new folder, an empty one but for annotation files, or an earlier stand-in of the same seed.
-        seed: Of everything.
-        progress: Told after each video.
+        table: Clips to stand in for; choose a few first (`choose_clips`).
+        folder: Folder to write to: a new one, one with annotation files only, or an earlier stand-in with
+            the same seed.
+        seed: Seed of the drawn clips.
+        progress: Called after each video.
 
     Raises:
         UsageError: If the folder holds videos that are not stand-ins of this seed.
@@ -91,11 +92,11 @@ def write_stand_in(
     folder = Path(folder)
     names = [str(PurePosixPath(example.video).with_suffix(".mp4")) for example in table.examples]
     _claim(folder, names, seed)
-    domain = _domain_of(table)
+    column = _domain_of(table)
     for done, (name, example) in enumerate(zip(names, table.examples, strict=True), start=1):
         if not (folder / name).is_file():
-            place = value_of(example, domain) if domain else ""
-            pixels = _draw(example, PurePosixPath(name).stem, table.label_names, place, seed)
+            value = value_of(example, column) if column else ""
+            pixels = _draw(example, PurePosixPath(name).stem, table.label_names, value, seed)
             write_video(folder / name, pixels, fps=FPS)
         if progress:
             progress(done, len(names), name)
@@ -104,26 +105,28 @@ def write_stand_in(
 
 
 def _claim(folder: Path, names: Sequence[str], seed: int) -> None:
-    """Mark a folder; never one with videos of another origin."""
+    """Mark a folder as a stand-in; a folder with videos of another origin is refused."""
     marker = folder / STAND_IN_MARKER
-    facts = {"stand_in": True, "seed": seed, "label_frames": _LABEL_FRAMES}
+    settings = {"stand_in": True, "seed": seed, "label_frames": _LABEL_FRAMES}
     if marker.is_file():
-        if json.loads(marker.read_text("utf-8")) != facts:
-            raise UsageError(f"{folder} holds stand-ins made otherwise; give another folder, or remove it.")
+        if json.loads(marker.read_text("utf-8")) != settings:
+            raise UsageError(
+                f"{folder} holds stand-ins that were made with other settings; give another folder."
+            )
         return
-    there = [name for name in names if (folder / name).exists()]
-    if there:
-        raise UsageError(f"{folder} holds {there[0]}, which is no stand-in; give a folder of its own.")
-    write_text(marker, json.dumps(facts, indent=2) + "\n")
+    existing = [name for name in names if (folder / name).exists()]
+    if existing:
+        raise UsageError(f"{folder} holds {existing[0]}, which is not a stand-in; give a new folder.")
+    write_text(marker, json.dumps(settings, indent=2) + "\n")
 
 
 def _domain_of(table: Table) -> str:
     return next((column for column in _DOMAINS if column in table.columns), "")
 
 
-def _draw(example: Example, stem: str, classes: Sequence[str], place: str, seed: int) -> NDArray[np.uint8]:
-    """(T, 64, 64, 3): the clip's classes one after the other; without any, someone standing still."""
-    shown = [classes.index(label) for label in example.labels]
+def _draw(example: Example, stem: str, classes: Sequence[str], domain: str, seed: int) -> NDArray[np.uint8]:
+    """Draw a clip, (T, 64, 64, 3): its classes in turn; without any, a creature standing still."""
+    classes_shown = [classes.index(label) for label in example.labels]
     specs = [
         ClipSpec(
             body=tuple(BODIES)[(number + number // len(ACTIONS)) % len(BODIES)],
@@ -133,15 +136,15 @@ def _draw(example: Example, stem: str, classes: Sequence[str], place: str, seed:
             seed=_number(f"{seed}/{number}"),
             individual=number,
         )
-        for number in shown
+        for number in classes_shown
     ] or [ClipSpec(RANDOM, "still", _CONTEXT, _VIEW, _number(f"{seed}/{stem}"), _number(stem))]
     random = generator(_number(f"{seed}/{stem}"), "stand-in")
     fps = FPS * (1 + _SPEED * float(random.uniform(-1, 1)))  # the file plays at FPS
     pixels = np.concatenate([render_clip(spec, num_frames=_LABEL_FRAMES, fps=fps).pixels for spec in specs])
-    tint = 1 + _TINT * (random.uniform(-1, 1, 3) + generator(_number(place), "stand-in").uniform(-1, 1, 3))
+    tint = 1 + _TINT * (random.uniform(-1, 1, 3) + generator(_number(domain), "stand-in").uniform(-1, 1, 3))
     return (pixels * tint).clip(0, 255).round().astype(np.uint8)
 
 
 def _number(text: str) -> int:
-    """A number of 48 bits that follows from a text."""
+    """A 48-bit number from the hash of a text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")

@@ -1,4 +1,4 @@
-"""UCF101 and HMDB51: the twelve classes they share, from official split files or circulating lists."""
+"""UCF101 and HMDB51: their twelve shared classes, read from official split files or circulating lists."""
 
 import os
 import re
@@ -34,7 +34,7 @@ SHARED_CLASSES = MappingProxyType(
         "walk": ("WalkingWithDog",),
     }
 )
-"""The twelve classes by HMDB51's names, in the lists' order -> UCF101's (fifteen)."""
+"""Name of a shared class in HMDB51 -> its names in UCF101 (fifteen in all), in the order of the lists."""
 _OF_UCF = {ucf: name for name, several in SHARED_CLASSES.items() for ucf in several}
 
 _OFFICIAL_UCF = AnnotationFile(
@@ -47,32 +47,32 @@ _OFFICIAL_UCF = AnnotationFile(
 _OFFICIAL_HMDB = AnnotationFile(
     r"(" + "|".join(SHARED_CLASSES) + r")_test_split1\.txt",
     "climb_test_split1.txt and so on",
-    "HMDB51's split 1, a file a class; needed unless there are CoMix or TA3N lists",
+    "HMDB51's split 1, one file per class; needed unless there are CoMix or TA3N lists",
     count=len(SHARED_CLASSES),
     needed=False,
 )
 _CIRCULATING = AnnotationFile(
     r"(ucf101|hmdb51)_(train|val)_hmdb_ucf.*\.csv|list_(train|val)_(ucf101-hmdb51|hmdb51-ucf101).*\.txt",
-    "ucf101_train_hmdb_ucf.csv or list_train_hmdb51-ucf101_resnet101.txt and their like",
+    "ucf101_train_hmdb_ucf.csv or list_train_hmdb51-ucf101_resnet101.txt and similar names",
     "CoMix's or TA3N's lists, read where official ones are missing",
     count=4,
     needed=False,
 )
 _UCF_NAME = re.compile(r"(v_(\w+?)_g(\d+))_c\d+", re.ASCII)
 _HMDB_NAME = r"(.+)_{}_[fuhl]_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:bad|med|goo)_\d+"
-_MARKS = {"1": "train", "2": "test"}  # 0: the clip is in neither
+_MARKS = {"1": "train", "2": "test"}  # 0: the clip is in neither split
 
 
 class ListedClip(NamedTuple):
-    """A clip as a list names it.
+    """A clip as it is named in a list.
 
     Attributes:
-        dataset: Of which of the two.
+        dataset: The dataset that it belongs to.
         stem: File name without suffix.
-        label: One of the twelve; empty for other classes of UCF101.
+        label: One of the twelve classes; empty for other classes of UCF101.
         split: `train` or `test`.
-        group: What it was cut from: UCF101's g-number within its class, HMDB51's film.
-        folder: Of its class, as official folders are named.
+        group: Video that it was cut from: UCF101's g-number within its class, or HMDB51's film.
+        folder: Folder of its class in the official packaging.
     """
 
     dataset: SourceDataset
@@ -89,19 +89,19 @@ def read_ucf_hmdb(
     *,
     protocol: str = "ucf-to-hmdb",
 ) -> Table:
-    """Clips of a protocol (see `UCF_HMDB.protocols`).
+    """Read the clips of a protocol (see `UCF_HMDB.protocols`).
 
-    From one dataset to the other, the source's training list trains, its test list validates, and all clips
-    of the target test. `group` is UCF101's g-number within its class, HMDB51's film. Columns: `dataset`
-    (ucf101, hmdb51), `original_class`, `official_split`.
+    Between datasets, the source's training list trains, its test list validates, and all clips of the target
+    test. The table's `group` is UCF101's g-number within its class, or HMDB51's film. Its further columns
+    are `dataset` (ucf101 or hmdb51), `original_class` and `official_split`.
 
     Args:
-        annotations: Folder that holds split files of both datasets at any depth down to four: the official
-            ones of split 1, or CoMix's or TA3N's lists.
-        videos: Folder that holds the clips at any depth; that of the annotations if not given. Names may
-            lack brackets and the like, as unpacked by some programs. A clip that is not there keeps the path
-            of the official packaging.
-        protocol: Which clips and sides.
+        annotations: Folder with split files of both datasets, at most four folders deep: the official ones
+            of split 1, or the lists of CoMix or TA3N.
+        videos: Folder with the clips at any depth; by default that of the annotations. Names may lack
+            brackets and similar characters, which some programs drop when they unpack. A clip that is not
+            on disk keeps the path of the official packaging.
+        protocol: Name of the protocol, which says which clips train and which test.
 
     Raises:
         UnknownNameError: If the protocol is unknown.
@@ -109,7 +109,7 @@ def read_ucf_hmdb(
         TableError: If files are missing or not as published.
     """
     UCF_HMDB.protocol(protocol)
-    found = find_annotations(annotations, UCF_HMDB.files, dataset="ucf-hmdb")
+    files = find_annotations(annotations, UCF_HMDB.files, dataset="ucf-hmdb")
     root = Path(annotations if videos is None else videos)
     index = VideoIndex(root.parent if root.is_file() else root)
     sides = _SIDES[protocol]
@@ -117,7 +117,7 @@ def read_ucf_hmdb(
         replace(example, split=sides[clip.dataset].get(clip.split, ""))
         for dataset in ("ucf101", "hmdb51")
         if dataset in sides
-        for clip in _shared(found, dataset, annotations)
+        for clip in _shared(files, dataset, annotations)
         for example in [_example(clip, index)]
     ]
     return Table(Path(annotations), index.root, tuple(examples), tuple(SHARED_CLASSES))
@@ -130,28 +130,28 @@ _SIDES: Mapping[str, Mapping[str, Mapping[str, str]]] = {
     "ucf-to-ucf": {"ucf101": {"train": "train", "test": "test"}},
     "all": {name: {"train": "train", "test": "test"} for name in ("ucf101", "hmdb51")},
 }
-"""Protocol -> dataset -> what its official splits are for."""
+"""Protocol -> dataset -> official split -> the side that its clips are on."""
 
 
-def _shared(found: Mapping[str, Path], dataset: SourceDataset, folder: object) -> list[ListedClip]:
-    """Clips of the twelve classes: from the official files if all are there, else from circulating lists."""
+def _shared(files: Mapping[str, Path], dataset: SourceDataset, folder: object) -> list[ListedClip]:
+    """Clips of the twelve classes, from the official files if all exist, else from circulating lists."""
     file = _OFFICIAL_UCF if dataset == "ucf101" else _OFFICIAL_HMDB
-    official = [path for name, path in sorted(found.items()) if re.fullmatch(file.pattern, name)]
+    official = [path for name, path in sorted(files.items()) if re.fullmatch(file.pattern, name)]
     if len(official) == file.count:
         clips = [clip for path in official for clip in read_list(path)]
     else:
-        lists = [path for name, path in sorted(found.items()) if re.fullmatch(_CIRCULATING.pattern, name)]
+        lists = [path for name, path in sorted(files.items()) if re.fullmatch(_CIRCULATING.pattern, name)]
         clips = [clip for path in lists for clip in read_list(path) if clip.dataset == dataset]
         if {clip.split for clip in clips} != {"train", "test"}:
-            what = f"{dataset}: {len(official)} of {file.count} split files ({file.example}) are there"
+            what = f"{dataset}: {len(official)} of {file.count} split files ({file.example}) exist"
             advice = f"how to get them: actiondiff datasets check ucf-hmdb --data {folder}"
-            raise TableError(folder, [f"{what}, nor CoMix's or TA3N's lists; {advice}"])
+            raise TableError(folder, [f"{what}, and there are no lists of CoMix or TA3N; {advice}"])
     unique = {re.sub(r"\W", "", clip.stem): clip for clip in clips if clip.label}
     return sorted(unique.values(), key=lambda clip: (clip.split != "train", clip.folder, clip.stem))
 
 
 def read_list(path: Path) -> list[ListedClip]:
-    """Clips of one split file or list, of whatever kind its name says; HMDB51's unused clips are left out.
+    """Read the clips of one split file or list, whose name says its kind; unused HMDB51 clips are left out.
 
     Raises:
         TableError: If lines are not as published.
@@ -166,7 +166,7 @@ def read_list(path: Path) -> list[ListedClip]:
         except (ValueError, IndexError, KeyError):
             problems.append(f"line {number} is not as published: {line.strip()!r}")
     if problems or not clips:
-        raise TableError(path, problems[:20] or ["it lists no clip"])
+        raise TableError(path, problems[:20] or ["the file lists no clip"])
     return clips
 
 
@@ -199,7 +199,7 @@ def _hmdb(stem: str, split: str, label: str) -> ListedClip:
     match = re.fullmatch(_HMDB_NAME.format(re.escape(label)), stem)
     if not match:
         raise ValueError(stem)
-    film = match[1].removesuffix("_avi")  # some titles are file names
+    film = match[1].removesuffix("_avi")  # some film titles are file names
     return ListedClip("hmdb51", stem, label if label in SHARED_CLASSES else "", split, film, label)
 
 
@@ -226,8 +226,8 @@ UCF_HMDB = PublishedDataset(
     steps=(
         "download UCF101.rar (6.5 GB) and UCF101TrainTestSplits-RecognitionTask.zip from UCF's page",
         "download hmdb51_org.rar (2.1 GB) and test_train_splits.rar from HMDB51's page; inside the first are "
-        "archives, one a class: unpack those too",
-        "unpack all below one folder; lists of CoMix (video_splits) or TA3N do in place of split files",
+        "archives, one per class; unpack those too",
+        "unpack everything below one folder; lists of CoMix (video_splits) or TA3N can replace split files",
     ),
     layout="UCF-101/Archery/v_Archery_g01_c01.avi, hmdb51_org/shoot_bow/NAME.avi",
     files=(_OFFICIAL_UCF, _OFFICIAL_HMDB, _CIRCULATING),
@@ -250,4 +250,4 @@ UCF_HMDB = PublishedDataset(
     },
     reader=read_ucf_hmdb,
 )
-"""What it is and where to get it."""
+"""The datasets: what they consist of and where to get them."""

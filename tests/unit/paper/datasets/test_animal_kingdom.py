@@ -157,7 +157,7 @@ def test_unknown_protocols_and_folders(excerpts, tmp_path):
         read_animal_kingdom(excerpts["animal-kingdom"], protocol="unseen_species")
     with pytest.raises(UsageError, match="there is no folder"):
         read_animal_kingdom(tmp_path / "gone")
-    with pytest.raises(TableError, match=r"AR_metadata\.xlsx .* is not there.*datasets check"):
+    with pytest.raises(TableError, match=r"AR_metadata\.xlsx .* is missing.*datasets check"):
         read_animal_kingdom(tmp_path)
 
 

@@ -120,7 +120,7 @@ def test_problems_are_listed_by_row(files):
     said = "\n".join(error.value.problems)
     assert "(MMW4JEGO)" in said
     assert "(QDC7DEGO)" in said
-    assert "5O1VEEGO stands there several times" in said
+    assert "5O1VEEGO is listed several times" in said
 
 
 def test_other_mistakes(files, tmp_path):

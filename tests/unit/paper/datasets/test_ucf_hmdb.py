@@ -138,7 +138,7 @@ def test_missing_and_wrong_lists(excerpts, tmp_path):
         read_ucf_hmdb(tmp_path)
     assert [problem.split(" is")[0] for problem in error.value.problems] == ["line 1", "line 2", "line 4"]
     path.write_text("\n")
-    with pytest.raises(TableError, match="it lists no clip"):
+    with pytest.raises(TableError, match="the file lists no clip"):
         read_list(path)
     with pytest.raises(UnknownNameError):
         read_ucf_hmdb(tmp_path, protocol="ucf-to-kinetics")

@@ -1,7 +1,7 @@
-"""A few rows of each dataset's annotation files, with the quirks of the whole.
+"""Excerpts of each dataset's annotation files: a few rows with the quirks of the whole files.
 
 Ids, labels, times and animals are the published ones. Descriptions of actions, and the scripts and
-descriptions of Charades-Ego's videos, are left out: a script is replaced by its number here.
+descriptions of Charades-Ego's videos, are left out; a script is replaced by a number.
 """
 
 import csv
@@ -24,16 +24,20 @@ EXCERPTS = {
     "charades-ego": ("charades_ego",),
     "ucf-hmdb": ("ucf101", "hmdb51"),
 }
-"""Dataset -> folders here."""
-_NUMBERS = ("S/N", "Label", "action")  # labels of clips are text, even a single one
-_EMPTY_ROWS = 3  # the published sheet of animals ends with a thousand
+"""Dataset -> folders of this package that hold its excerpt."""
+_NUMBERS = ("S/N", "Label", "action")  # columns of numbers; the labels of clips are text, even a single one
+_EMPTY_ROWS = 3  # the published sheet of animals ends with a thousand empty rows
 
 
 def write_excerpt(dataset: str, folder: str | os.PathLike[str]) -> Path:
     """Write the excerpt in the dataset's own file formats, and return the folder.
 
+    Args:
+        dataset: Name of the dataset.
+        folder: Folder to write to; created if it does not exist.
+
     Raises:
-        UnknownNameError: If there is no excerpt of such a dataset.
+        UnknownNameError: If there is no excerpt of this dataset.
     """
     if dataset not in EXCERPTS:
         raise UnknownNameError("excerpt", dataset, [name for name in DATASETS if name in EXCERPTS])
