@@ -1,1 +1,1 @@
-"""What a prediction is worth: scores, the floor a guess reaches, and intervals."""
+"""Evaluation: splits of a table, scores of predictions, their floors and intervals, and comparisons."""

@@ -1,7 +1,8 @@
-"""How sure a model may be: temperature and thresholds from validation clips, and what confidence is worth.
+"""Calibration of a head on validation clips, and how well its confidence agrees with its accuracy.
 
-Confidence is the probability of the predicted class and is right if that class is; for multi-label tasks
-every (clip, class) pair counts, with its probability, and is right if the clip has the class.
+In single-label tasks, the confidence of a clip is the probability of the predicted class, and it is right if
+the clip has that class. In multi-label tasks, every (clip, class) pair counts: its confidence is the
+probability of the class, and it is right if the clip has the class.
 """
 
 from collections.abc import Sequence
@@ -34,10 +35,15 @@ _TINY = 1e-7
 
 
 def calibrate(head: Head, validation: PackedFeatures, activation: Activation) -> Calibration:
-    """Choose a head's temperature, which it keeps, and thresholds, from clips that it was not trained on.
+    """Set a head's temperature, and choose thresholds, on clips that the head was not trained on.
 
-    The temperature minimises the log loss plus log(temperature)^2 / 2 over all clips, so that a few clips, or
-    clips that are all named rightly, do not make it extreme.
+    The temperature minimises the summed log loss of the clips plus log(temperature)^2 / 2. The second term
+    keeps the temperature moderate where there are few clips, or where all of them are predicted correctly.
+
+    Args:
+        head: Head to calibrate; its temperature is set.
+        validation: Validation clips.
+        activation: `sigmoid` for multi-label tasks.
     """
     starts, lengths, owners = clip_spans(validation, head.options.max_tokens)
     logits = span_logits(head, validation, starts, lengths)
@@ -45,15 +51,15 @@ def calibrate(head: Head, validation: PackedFeatures, activation: Activation) ->
 
     def probabilities(temperature: float) -> Array:
         values = activate(logits, activation, temperature)
-        found: Array = average_spans(values, owners, len(validation)).numpy()
-        return found
+        averaged: Array = average_spans(values, owners, len(validation)).numpy()
+        return averaged
 
     def cost(log_temperature: float) -> float:
         values = probabilities(float(np.exp(log_temperature)))
         return len(targets) * _log_loss(values, targets, activation) + log_temperature**2 / 2
 
-    found = minimize_scalar(cost, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
-    temperature = float(np.exp(found.x))
+    minimum = minimize_scalar(cost, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
+    temperature = float(np.exp(minimum.x))
     head.temperature = temperature
     multi = activation == "sigmoid"
     before, after = (
@@ -78,36 +84,43 @@ def calibrate(head: Head, validation: PackedFeatures, activation: Activation) ->
 def choose_thresholds(
     probabilities: Array, truth: BoolArray, labels: Sequence[str], *, activation: Activation
 ) -> dict[str, float]:
-    """For each class the probability from which saying it gives the highest F1.
+    """Choose, for each class, the probability from which predicting it gives the highest F1.
 
     Args:
-        probabilities: (N, K) of clips or of frames.
-        truth: (N, K).
-        labels: The K classes.
-        activation: With `softmax` a class is said only where it is the most probable, usually whatever its
-            probability; with `sigmoid` usually from 0.5 on. Of thresholds as good the one nearest to usual is
-            taken, and the usual one for classes that do not occur.
+        probabilities: (N, K) of clips or of frames, in [0, 1].
+        truth: (N, K), whether a clip or frame has a class.
+        labels: Names of the K classes.
+        activation: With `softmax`, a class can only be predicted where it is the most probable one, and its
+            default threshold is 0. With `sigmoid`, the default threshold is 0.5.
+
+    Returns:
+        Label -> threshold. Among equally good thresholds it is the one nearest to the default, and for
+        classes that do not occur it is the default.
     """
-    usual = 0.0 if activation == "softmax" else 0.5
+    default = 0.0 if activation == "softmax" else 0.5
     grid = np.round(np.arange(0 if activation == "softmax" else 0.02, 0.99, 0.02), 2)
     top = probabilities.argmax(1)
     chosen = {}
     for k, label in enumerate(labels):
         column = probabilities[:, k]
-        said = column[None] >= grid[:, None]  # (thresholds, N)
+        predicted = column[None] >= grid[:, None]  # (thresholds, N)
         if activation == "softmax":
-            said &= top == k
-        hits, count, support = (said & truth[:, k]).sum(1), said.sum(1), truth[:, k].sum()
+            predicted &= top == k
+        hits, count, support = (predicted & truth[:, k]).sum(1), predicted.sum(1), truth[:, k].sum()
         f1 = 2 * hits / np.maximum(count + support, 1)
         best = grid[f1 >= f1.max() - 1e-12]
-        chosen[label] = float(best[np.abs(best - usual).argmin()]) if support else usual
+        chosen[label] = float(best[np.abs(best - default).argmin()]) if support else default
     return chosen
 
 
 def confidence_of(
     probabilities: Array, truth: BoolArray, *, multi_label: bool
 ) -> tuple[DoubleArray, BoolArray]:
-    """Confidence and whether it is right: (N,) each, or (N K,) for multi-label tasks."""
+    """Confidence, and whether it is right, as defined in the docstring of the module.
+
+    Returns:
+        Confidence float64 and rightness bool: (N,) each, or (N K,) each for multi-label tasks.
+    """
     truth = np.asarray(truth, dtype=bool)
     if multi_label:
         return probabilities.reshape(-1).astype(np.float64), truth.reshape(-1)
@@ -117,19 +130,22 @@ def confidence_of(
 
 
 def calibration_bins(confidence: DoubleArray, right: BoolArray, *, num_bins: int = _BINS) -> pd.DataFrame:
-    """What confidence is worth, in equal steps from 0 to 1.
+    """Group clips into equally wide bins of confidence, from 0 to 1.
 
     Returns:
-        A row a step: `low`, `high`, `clips`, `confidence` and `accuracy` (their means; NaN without clips).
+        One row per bin: its bounds `low` and `high`, the number of `clips` in it, and the mean `confidence`
+        and `accuracy` of these (NaN where a bin has no clips).
 
     Raises:
-        UsageError: If there is no clip, or the two differ in length.
+        UsageError: If there is no clip, or the two arrays differ in length.
     """
     confidence, right = _checked(confidence, right)
-    step = np.clip((confidence * num_bins).astype(int), 0, num_bins - 1)
-    clips = np.bincount(step, minlength=num_bins)
+    bin_of = np.clip((confidence * num_bins).astype(int), 0, num_bins - 1)
+    clips = np.bincount(bin_of, minlength=num_bins)
     means = [
-        np.divide(np.bincount(step, values, num_bins), clips, out=np.full(num_bins, np.nan), where=clips > 0)
+        np.divide(
+            np.bincount(bin_of, values, num_bins), clips, out=np.full(num_bins, np.nan), where=clips > 0
+        )
         for values in (confidence, right.astype(np.float64))
     ]
     edges = np.arange(num_bins + 1) / num_bins
@@ -139,25 +155,27 @@ def calibration_bins(confidence: DoubleArray, right: BoolArray, *, num_bins: int
 
 
 def calibration_error(confidence: DoubleArray, right: BoolArray, *, num_bins: int = _BINS) -> float:
-    """Expected calibration error: mean distance of confidence from accuracy over the bins' clips."""
+    """Expected calibration error: distance of confidence from accuracy, averaged over bins by clips."""
     bins = calibration_bins(confidence, right, num_bins=num_bins)
-    known = bins[bins["clips"] > 0]
-    return float((known["clips"] * (known["accuracy"] - known["confidence"]).abs()).sum() / len(confidence))
+    filled = bins[bins["clips"] > 0]
+    gaps = (filled["accuracy"] - filled["confidence"]).abs()
+    return float((filled["clips"] * gaps).sum() / len(confidence))
 
 
 def coverage_accuracy(confidence: DoubleArray, right: BoolArray) -> pd.DataFrame:
-    """How many of the surest share are right, for every share; those of equal confidence go together.
+    """Accuracy of the most confident clips, at every coverage; clips of equal confidence count together.
 
     Returns:
-        A row a threshold, from the highest: `threshold`, `coverage`, `accuracy`.
+        One row per threshold, from the highest: `threshold`, `coverage` (share of the clips at or above the
+        threshold) and `accuracy` (share of these that are right).
 
     Raises:
-        UsageError: If there is no clip, or the two differ in length.
+        UsageError: If there is no clip, or the two arrays differ in length.
     """
     confidence, right = _checked(confidence, right)
     order = np.argsort(-confidence, kind="stable")
     counts, hits = np.arange(1, len(order) + 1), np.cumsum(right[order])
-    last = np.append(confidence[order][1:] != confidence[order][:-1], True)  # of its confidence
+    last = np.append(confidence[order][1:] != confidence[order][:-1], True)  # the last clip of its confidence
     return pd.DataFrame(
         {
             "threshold": confidence[order][last],
@@ -218,7 +236,7 @@ def judge_calibration(
 
 
 def _log_loss(probabilities: Array, truth: BoolArray, activation: Activation) -> float:
-    """Mean over clips (softmax), or over clips and summed over classes (sigmoid)."""
+    """Log loss, averaged over clips; with `sigmoid` it is summed over classes."""
     values = np.clip(probabilities.astype(np.float64), _TINY, 1 - _TINY)
     if activation == "softmax":
         return float(-np.log(values[truth]).sum() / len(truth))
@@ -229,6 +247,7 @@ def _checked(confidence: DoubleArray, right: BoolArray | Sequence[bool]) -> tupl
     values, hits = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=bool)
     if values.ndim != 1 or values.shape != hits.shape or not len(values):
         raise UsageError(
-            f"confidence and rightness are one number a clip each; got {values.shape} and {hits.shape}."
+            f"confidence and rightness must be arrays of one shape (clips,), with at least one clip; got "
+            f"{values.shape} and {hits.shape}."
         )
     return values, hits

@@ -1,4 +1,4 @@
-"""How often each action is shown, from labels alone: numbers behind figures S6 to S10, S12, S14 and S15."""
+"""How often each class occurs, from labels alone: the numbers of figures S6 to S10, S12, S14 and S15."""
 
 from collections.abc import Sequence
 
@@ -22,15 +22,17 @@ __all__ = [
 
 
 def class_distribution(table: Table, *, by: Sequence[str] = ("split",)) -> pd.DataFrame:
-    """Clips a class, most frequent first: the bars of figures S6 to S10.
+    """Count the clips of each class, most frequent first: the bars of figures S6 to S10.
 
     Args:
-        table: The clips.
-        by: Columns to count apart, for example `split`, or `dataset` and `split`; none: all together.
+        table: Labelled clips.
+        by: Columns whose values are counted separately, for example `split`, or `dataset` and `split`; empty
+            to count all clips together.
 
     Returns:
-        A row a class of the task, those without clips included: `clips` in all, `share` of all clips, and a
-        column a combination of values that occurs, named like `train` or `ucf101 train`.
+        One row per class of the task, including classes without clips: the number of `clips`, their `share`
+        of all clips, and one column per combination of values that occurs, named like `train` or `ucf101
+        train`.
 
     Raises:
         UnknownNameError: If there is no such column.
@@ -39,19 +41,19 @@ def class_distribution(table: Table, *, by: Sequence[str] = ("split",)) -> pd.Da
 
 
 def value_distribution(table: Table, column: str, *, by: Sequence[str] = ("split",)) -> pd.DataFrame:
-    """Clips a value of a column, most frequent first, for example a species: as `class_distribution`.
+    """Count the clips of each value of a column, for example of each species; see `class_distribution`.
 
-    Clips without a value are left out of the rows, and counted in the shares.
+    Clips without a value have no row, but they count in the shares.
 
     Raises:
         UnknownNameError: If there is no such column.
     """
     values = [(value,) if value else () for value in table.values(column)]
-    return _distribution(table, values, sorted({value for found in values for value in found}), by)
+    return _distribution(table, values, sorted({name for names in values for name in names}), by)
 
 
 def domain_names(table: Table, domain: str) -> list[str]:
-    """Values of a column in the order in which the table has them, the empty one left out.
+    """Values of a column, without the empty one, in the order of the table.
 
     Raises:
         UnknownNameError: If there is no such column.
@@ -65,17 +67,17 @@ def frequencies(
     """Share of each domain's clips that show each class: figure S14.
 
     Args:
-        table: The clips.
-        domain: Column.
-        domains: Its values, in the order of the rows; as in the table if not given.
-        classes: In the order of the columns; those that any clip shows if not given.
+        table: Labelled clips.
+        domain: Column whose values are the domains.
+        domains: Domains in the order of the rows; None for the order of the table.
+        classes: Classes in the order of the columns; None for all classes that occur.
 
     Raises:
         UnknownNameError: If the column or a value does not exist.
     """
     parts = _parts(table, domain, domains)
-    shown = {label for examples in parts.values() for example in examples for label in example.labels}
-    names = [name for name in table.label_names if name in shown] if classes is None else list(classes)
+    occurring = {label for examples in parts.values() for example in examples for label in example.labels}
+    names = [name for name in table.label_names if name in occurring] if classes is None else list(classes)
     rows = {
         name: [sum(label in example.labels for example in examples) / len(examples) for label in names]
         for name, examples in parts.items()
@@ -86,13 +88,15 @@ def frequencies(
 def frequency_correlation(
     table: Table, domain: str, *, domains: Sequence[str] | None = None, classes: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Pearson correlation of the classes' frequencies between domains: figure S12. NaN where all are equal.
+    """Pearson correlation of the classes' frequencies between domains: figure S12.
+
+    A correlation is NaN where all frequencies of a domain are equal.
 
     Args:
-        table: The clips.
-        domain: Column.
-        domains: Its values, in order; as in the table if not given.
-        classes: Over which to correlate; those that any clip shows if not given.
+        table: Labelled clips.
+        domain: Column whose values are the domains.
+        domains: Domains in order; None for the order of the table.
+        classes: Classes whose frequencies are correlated; None for all classes that occur.
 
     Raises:
         UnknownNameError: If the column or a value does not exist.
@@ -103,13 +107,13 @@ def frequency_correlation(
 def prior_matrix(table: Table, domain: str, *, domains: Sequence[str] | None = None) -> pd.DataFrame:
     """Accuracy on each domain (columns) of guessing the most frequent class of another (rows): figure S15.
 
-    The diagonal is scored on the clips it was learnt from, as the paper's is. Where classes are tied, it is
-    the expectation over them.
+    As in the paper, the diagonal is scored on the clips that the frequencies were counted on. Where several
+    classes are the most frequent, the accuracy is the expectation over them.
 
     Args:
         table: Clips with one label each.
-        domain: Column.
-        domains: Its values, in order; as in the table if not given.
+        domain: Column whose values are the domains.
+        domains: Domains in order; None for the order of the table.
 
     Raises:
         UnknownNameError: If the column or a value does not exist.
@@ -127,11 +131,11 @@ def _accuracy(source: Array, target: Array) -> float | None:
 
 
 def _parts(table: Table, domain: str, domains: Sequence[str] | None) -> dict[str, list[Example]]:
-    known = domain_names(table, domain)
-    parts: dict[str, list[Example]] = {name: [] for name in (known if domains is None else domains)}
+    names = domain_names(table, domain)
+    parts: dict[str, list[Example]] = {name: [] for name in (names if domains is None else domains)}
     for name in parts:
-        if name not in known:
-            raise UnknownNameError(f"value of {domain}", name, known)
+        if name not in names:
+            raise UnknownNameError(f"value of {domain}", name, names)
     for example in table.examples:
         if value_of(example, domain) in parts:
             parts[value_of(example, domain)].append(example)
@@ -146,8 +150,8 @@ def _distribution(
     order = list(dict.fromkeys(side for side in sides if side))
     row = {name: index for index, name in enumerate(names)}
     counts = np.zeros((len(names), 1 + len(order)), dtype=np.int64)
-    for found, side in zip(values, sides, strict=True):
-        for value in found:
+    for own, side in zip(values, sides, strict=True):
+        for value in own:
             counts[row[value], 0] += 1
             if side:
                 counts[row[value], 1 + order.index(side)] += 1

@@ -1,4 +1,4 @@
-"""Intervals by bootstrap over groups: recordings or individuals are drawn again, never parts of one."""
+"""Intervals by bootstrap over groups: whole recordings or individuals are resampled, never parts of one."""
 
 from collections.abc import Callable, Sequence
 
@@ -24,19 +24,21 @@ def interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Interval of a score, by percentiles over resamples of the groups.
+    """Interval of a score, from percentiles over resamples of the groups.
 
     Args:
-        metric: Which score; as in `actiondiff.evaluation.metrics`. The accuracies need single-label targets.
+        metric: Name of the score; see `actiondiff.evaluation.metrics`. The accuracies need single-label
+            targets.
         probabilities: (N, K) in [0, 1].
         targets: (N, K), 0 or 1.
-        groups: N names; clips of one name are drawn together, a clip without one is its own group.
-        num_resamples: How often the groups are drawn.
-        seed: Of the draws.
-        level: Share of the resamples inside.
+        groups: Group of each of the N clips. Clips of one group are drawn together; a clip with an empty name
+            is a group of its own.
+        num_resamples: Number of resamples.
+        seed: Seed of the random generator.
+        level: Share of the resamples that lie within the interval.
 
     Returns:
-        Lower and upper bound; NaN for fewer than two groups.
+        Lower and upper bound; both NaN for fewer than two groups.
 
     Raises:
         UsageError: If shapes or values do not fit.
@@ -47,21 +49,21 @@ def interval(
 
 
 def is_single_label(metric: Metric) -> bool:
-    """Whether a score needs exactly one class a clip."""
+    """Whether a score needs exactly one class per clip."""
     return metric in ("accuracy", "balanced_accuracy")
 
 
 def statistic(metric: Metric, probabilities: Array, truth: BoolArray, weights: DoubleArray) -> DoubleArray:
-    """A score under several weightings of the clips at once.
+    """Compute a score under several weightings of the clips at once.
 
     Args:
-        metric: Which.
+        metric: Name of the score.
         probabilities: (N, K) float32.
-        truth: (N, K).
-        weights: (R, N), how often each clip counts.
+        truth: (N, K), whether a clip has a class.
+        weights: (R, N), how often each clip counts in each weighting.
 
     Returns:
-        (R,), NaN where a weighting leaves nothing to score.
+        (R,) scores; NaN where a weighting leaves nothing to score.
     """
     return _STATISTICS[metric](probabilities, truth, weights)
 
@@ -74,16 +76,20 @@ def mean_interval(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Interval of the mean of one number a clip; see `interval`.
+    """Interval of the mean of one number per clip; see `interval`.
 
-    With differences of two models on the same clips this is the paired bootstrap.
+    For differences of two models on the same clips, this is the paired bootstrap.
     """
     weights = _weights(groups, len(values), num_resamples, seed)
     return percentiles(weights @ values / weights.sum(1), level)
 
 
 def resample(groups: Sequence[str], num_resamples: int, *, seed: int) -> DoubleArray:
-    """(num_resamples, N): how often each clip is in each resample of the groups."""
+    """Draw groups with replacement.
+
+    Returns:
+        (num_resamples, N) float64, how often each clip is in each resample.
+    """
     names = [group or f"\0{index}" for index, group in enumerate(groups)]
     _, member = np.unique(names, return_inverse=True)
     num_groups = int(member.max()) + 1
@@ -95,19 +101,19 @@ def resample(groups: Sequence[str], num_resamples: int, *, seed: int) -> DoubleA
 
 
 def _weights(groups: Sequence[str], num_clips: int, num_resamples: int, seed: int) -> DoubleArray:
-    """See `resample`; without any resample where there are fewer than two groups."""
+    """Weights as `resample` draws them; no resample at all where there are fewer than two groups."""
     if len(groups) != num_clips:
-        raise UsageError(f"{num_clips} clips need as many group names; got {len(groups)}.")
+        raise UsageError(f"{num_clips} clips need one group name each; got {len(groups)} names.")
     num_groups = len(set(groups) - {""}) + sum(not group for group in groups)
     return resample(groups, num_resamples, seed=seed) if num_groups > 1 else np.zeros((0, num_clips))
 
 
 def percentiles(values: DoubleArray, level: float = 0.95) -> tuple[float, float]:
-    """The bounds that hold this share of the values between them; NaN where there is none."""
-    known = values[~np.isnan(values)]
-    if not len(known):
+    """Bounds between which this share of the values lies, without NaN; both NaN where no value is left."""
+    numbers = values[~np.isnan(values)]
+    if not len(numbers):
         return float("nan"), float("nan")
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(numbers, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
@@ -119,7 +125,7 @@ def _accuracy(probabilities: Array, truth: BoolArray, weights: DoubleArray) -> D
 def _balanced_accuracy(probabilities: Array, truth: BoolArray, weights: DoubleArray) -> DoubleArray:
     right = probabilities.argmax(1) == truth.argmax(1)
     support = weights @ truth.astype(np.float64)  # (R, K)
-    return _mean_known(_ratio(weights @ (right[:, None] & truth).astype(np.float64), support))
+    return _nan_mean(_ratio(weights @ (right[:, None] & truth).astype(np.float64), support))
 
 
 def _micro_map(probabilities: Array, truth: BoolArray, weights: DoubleArray) -> DoubleArray:
@@ -129,7 +135,7 @@ def _micro_map(probabilities: Array, truth: BoolArray, weights: DoubleArray) -> 
 def _macro_map(probabilities: Array, truth: BoolArray, weights: DoubleArray) -> DoubleArray:
     columns = [[index] for index in range(truth.shape[1])]
     each = [_average_precision(probabilities[:, c], truth[:, c], weights) for c in columns]
-    return _mean_known(np.stack(each, axis=1))
+    return _nan_mean(np.stack(each, axis=1))
 
 
 def _charades_map(probabilities: Array, truth: BoolArray, weights: DoubleArray) -> DoubleArray:
@@ -144,27 +150,27 @@ _STATISTICS: dict[Metric, Callable[[Array, BoolArray, DoubleArray], DoubleArray]
     "macro_map": _macro_map,
     "charades_map": _charades_map,
 }
-"""Score -> function of probabilities (N, K), truth (N, K) and the clips' weights (R, N), giving (R,)."""
+"""Metric -> function of probabilities (N, K), truth (N, K) and weights (R, N) that returns scores (R,)."""
 
 
 def _average_precision(values: Array, truth: BoolArray, weights: DoubleArray) -> DoubleArray:
     """Average precision over N clips with M scored items each, for R weightings of the clips.
 
-    Only at the values of true items does it gain, so only these are thresholds.
+    Recall rises only at the values of true items, so only these values serve as thresholds.
 
     Args:
-        values: (N, M), higher for more probable.
-        truth: (N, M).
-        weights: (R, N).
+        values: (N, M), higher for more probable items.
+        truth: (N, M), whether an item is true.
+        weights: (R, N), how often each clip counts in each weighting.
 
     Returns:
-        (R,), NaN where no true item has weight.
+        (R,) average precisions; NaN where no true item has weight.
     """
     thresholds = np.unique(-values[truth])  # (P,), highest value first
     first = np.searchsorted(thresholds, -values)  # (N, M): the first threshold that an item reaches
 
     def counted(chosen: BoolArray) -> DoubleArray:
-        """(P, R): weight of the chosen items that reach each threshold."""
+        """(P, R), the total weight of the chosen items that reach each threshold."""
         clips, _ = np.nonzero(chosen)
         shape = (len(thresholds), len(values))
         table = coo_array((np.ones(len(clips)), (first[chosen], clips)), shape=shape).tocsr()
@@ -179,12 +185,12 @@ def _average_precision(values: Array, truth: BoolArray, weights: DoubleArray) ->
     )
 
 
-def _ratio(above: DoubleArray, below: DoubleArray) -> DoubleArray:
-    """The quotient, NaN where below is 0."""
-    return np.divide(above, below, out=np.full_like(below, np.nan), where=below > 0)
+def _ratio(numerator: DoubleArray, denominator: DoubleArray) -> DoubleArray:
+    """Quotient; NaN where the denominator is 0."""
+    return np.divide(numerator, denominator, out=np.full_like(denominator, np.nan), where=denominator > 0)
 
 
-def _mean_known(values: DoubleArray) -> DoubleArray:
-    """Mean over the last axis of what is not NaN; NaN where nothing is."""
-    known = ~np.isnan(values)
-    return _ratio(np.where(known, values, 0).sum(-1), known.sum(-1).astype(np.float64))
+def _nan_mean(values: DoubleArray) -> DoubleArray:
+    """Mean over the last axis without NaN; NaN where only NaN is left."""
+    is_number = ~np.isnan(values)
+    return _ratio(np.where(is_number, values, 0).sum(-1), is_number.sum(-1).astype(np.float64))

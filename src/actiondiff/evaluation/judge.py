@@ -1,4 +1,4 @@
-"""A model's probabilities on labelled clips: scores, floor and intervals side by side, and a row a clip."""
+"""Scores of a model on labelled clips, with their floor and intervals, and its predictions as a table."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,7 +39,7 @@ METRICS: dict[Metric, str] = {
     "macro_map": "macro mAP",
     "charades_map": "Charades mAP",
 }
-"""Scores that are reported, and what they are called."""
+"""Scores that are reported -> how they are called in tables and reports."""
 
 
 def judge(packed: PackedFeatures, probabilities: Array, activation: Activation, source: Array) -> SideScores:
@@ -81,7 +81,7 @@ def judge_by_value(
 
 
 def protocol_classes(sides: Sequence[PackedFeatures | None]) -> list[str]:
-    """Classes that any clip of a protocol has, in the task's order."""
+    """Classes that occur in the clips of a protocol, in the order of the task."""
     packed = [side for side in sides if side is not None]
     counts = np.sum([side.targets.sum(0).numpy() for side in packed], axis=0)
     return [label for label, count in zip(packed[0].label_names, counts, strict=True) if count]
@@ -90,19 +90,26 @@ def protocol_classes(sides: Sequence[PackedFeatures | None]) -> list[str]:
 def restrict(
     packed: PackedFeatures, probabilities: Array, activation: Activation, labels: Sequence[str]
 ) -> tuple[PackedFeatures, Array]:
-    """Clips and probabilities of some of the classes; where they are to sum to 1, they do so again."""
+    """Restrict clips and probabilities to some classes; with `softmax` the rest is scaled to sum to 1 again.
+
+    Args:
+        packed: The clips, N of them.
+        probabilities: (N, K) in [0, 1].
+        activation: `sigmoid` for multi-label tasks.
+        labels: Names of the classes to keep, in order.
+    """
     if tuple(labels) == packed.label_names:
         return packed, probabilities
     columns = [packed.label_names.index(label) for label in labels]
     chosen = replace(packed, targets=packed.targets[:, columns], label_names=tuple(labels))
-    kept = probabilities[:, columns]
+    restricted = probabilities[:, columns]
     if activation == "softmax":
-        kept = kept / kept.sum(1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
-    return chosen, kept.clip(0, 1)
+        restricted = restricted / restricted.sum(1, keepdims=True).clip(min=np.finfo(np.float32).tiny)
+    return chosen, restricted.clip(0, 1)
 
 
 def prediction_table(packed: PackedFeatures, probabilities: Array) -> pd.DataFrame:
-    """A row a clip: what it is, what was predicted, and every label's probability."""
+    """One row per clip: its video and times, its labels, the prediction and the probability of each label."""
     frame = pd.DataFrame(
         {
             "video": [example.video for example in packed.examples],
@@ -123,18 +130,18 @@ def missing_clips(packed: PackedFeatures) -> list[LeftOutClip]:
 
 
 def check_classes(train: PackedFeatures) -> None:
-    """Every class that is to be told needs training clips that have features.
+    """Check that every class has training clips with features.
 
     Raises:
-        UsageError: If one has none.
+        UsageError: If a class has none.
     """
     counts = train.targets.sum(0).tolist()
     empty = [label for label, count in zip(train.label_names, counts, strict=True) if not count]
     if empty:
-        shown = ", ".join(map(repr, empty[:5])) + (" ..." if len(empty) > 5 else "")
+        listed = ", ".join(map(repr, empty[:5])) + (" ..." if len(empty) > 5 else "")
         raise UsageError(
-            f"{len(empty)} of {len(train.label_names)} classes have no training clip with features: {shown}. "
-            "Label training clips with them, or leave their clips out of the table."
+            f"{len(empty)} of {len(train.label_names)} classes have no training clip with features: "
+            f"{listed}. Label training clips with these classes, or leave their clips out of the table."
         )
 
 
@@ -149,5 +156,5 @@ def mean_and_sd(tested: Sequence[Scores]) -> tuple[dict[str, float], dict[str, f
 
 
 def targets_of_counts(counts: Array) -> Array:
-    """Targets (sum of counts, K) with these class frequencies."""
+    """Make (sum of counts, K) float32 targets that have these class counts."""
     return np.repeat(np.eye(len(counts), dtype=np.float32), counts.astype(int), axis=0)

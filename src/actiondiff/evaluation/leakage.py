@@ -1,4 +1,4 @@
-"""What ought not to be on both sides of a split: a group, a script, a file, or clips as good as the same."""
+"""Leakage audit: groups, files, scripts or nearly identical clips that are on two sides of a split."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,7 +20,7 @@ _PAIRS = (
     ("validation", "in_domain"),
 )
 _ALIKE = 0.999
-_MIN_WIDTH = 16  # channels; of fewer, two clips are alike by chance
+_MIN_WIDTH = 16  # channels; with fewer, two clips can be alike by chance
 _BLOCK = 1024
 
 
@@ -31,38 +31,38 @@ def audit(
     *,
     columns: Sequence[str] = (),
 ) -> list[Leak]:
-    """Groups, contents and values of columns that two sides share.
+    """List groups, file contents and values of columns that are on two sides of a split.
 
     Args:
-        examples: The table's clips.
-        split: Positions.
-        identities: Video -> hash of its content, as far as known.
-        columns: Further columns whose values ought to be on one side only, for example a film or a script.
+        examples: Clips of the table.
+        split: Positions of the clips on each side.
+        identities: Video -> hash of its content; videos may be missing.
+        columns: Further columns whose values should be on one side only, for example a film or a script.
     """
     leaks = []
     for first, second in _PAIRS:
         for kind in ("group", "content", *columns):
-            known = {_name(examples[i], kind, identities) for i in getattr(split, first)} - {""}
+            names = {_name(examples[i], kind, identities) for i in getattr(split, first)} - {""}
             shared: dict[str, list[int]] = {}
             for i in getattr(split, second):
                 name = _name(examples[i], kind, identities)
-                if name in known:
+                if name in names:
                     shared.setdefault(name, []).append(i)
             for name, clips in sorted(shared.items()):
-                shown = examples[clips[0]].video if kind == "content" else name
+                leak = examples[clips[0]].video if kind == "content" else name
                 sides = f"{first}/{second}"
-                leaks.append(Leak(kind=kind, name=shown, sides=sides, num_clips=len(clips)))
+                leaks.append(Leak(kind=kind, name=leak, sides=sides, num_clips=len(clips)))
     return leaks
 
 
 def near_duplicates(sides: Mapping[str, PackedFeatures | None]) -> list[Leak]:
-    """Clips whose features are nearly those of a clip on another side: copies, cuts that overlap.
+    """List clips with nearly the features of a clip on another side, such as copies or overlapping cuts.
 
-    Two clips are alike if the cosine between their mean tokens exceeds 0.999, once channels are brought to
-    mean 0 and deviation 1 over the first side. Features of fewer than 16 channels are not compared.
+    Two clips are near duplicates if the cosine between their mean tokens exceeds 0.999, after each channel
+    was standardised over the first side. Features of fewer than 16 channels are not compared.
 
     Args:
-        sides: `train`, `validation`, `test`, `in_domain` -> clips.
+        sides: `train`, `validation`, `test` and `in_domain` -> clips of that side; None for none.
     """
     leaks = []
     for first, second in _PAIRS:
@@ -71,22 +71,21 @@ def near_duplicates(sides: Mapping[str, PackedFeatures | None]) -> list[Leak]:
             continue
         means = _means(ours)
         deviation, centre = torch.std_mean(means, dim=0, correction=0)
-        scale = torch.where(
-            deviation > 1e-6 * centre.abs(), deviation, torch.inf
-        )  # constant channels tell nothing
-        known = torch.nn.functional.normalize((means - centre) / scale, dim=1)
-        asked = torch.nn.functional.normalize((_means(theirs) - centre) / scale, dim=1)
-        alike = [(block @ known.T).amax(1) > _ALIKE for block in asked.split(_BLOCK)]
-        found = torch.cat(alike).nonzero().flatten().tolist()
+        # A constant channel says nothing about a clip, so it is scaled to 0.
+        scale = torch.where(deviation > 1e-6 * centre.abs(), deviation, torch.inf)
+        own = torch.nn.functional.normalize((means - centre) / scale, dim=1)
+        others = torch.nn.functional.normalize((_means(theirs) - centre) / scale, dim=1)
+        alike = [(block @ own.T).amax(1) > _ALIKE for block in others.split(_BLOCK)]
+        positions = torch.cat(alike).nonzero().flatten().tolist()
         leaks += [
             Leak(kind="features", name=theirs.examples[i].video, sides=f"{first}/{second}", num_clips=1)
-            for i in found
+            for i in positions
         ]
     return leaks
 
 
 def _means(clips: PackedFeatures) -> torch.Tensor:
-    """(N, D) float32, each clip's mean token."""
+    """(N, D) float32, the mean token of each clip."""
     owner = torch.arange(len(clips)).repeat_interleave(clips.lengths)
     total = torch.zeros(len(clips), clips.token_width).index_add_(0, owner, clips.tokens)
     return total / clips.lengths[:, None]

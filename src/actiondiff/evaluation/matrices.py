@@ -1,7 +1,8 @@
-"""Relations between square matrices over the same domains, such as accuracy from type to type and similarity.
+"""Correlation of square matrices over the same domains, such as transfer accuracy and similarity.
 
-Cells of such a matrix are not independent: all that begin or end at one domain share it. Significance is
-therefore by permuting whole domains (Mantel's test), never by a test for independent pairs.
+The cells of such a matrix are not independent, because all cells of one row or column share a domain. Their
+significance is therefore tested by permuting whole domains (Mantel's test), never by a test for independent
+pairs.
 """
 
 import itertools
@@ -25,12 +26,12 @@ _CHUNK = 4096  # permutations handled at once
 
 @dataclass(frozen=True)
 class Correlation:
-    """How two matrices go together over their off-diagonal cells; NaN where one of them is constant.
+    """Correlation of two matrices over their off-diagonal cells; NaN where one of them is constant.
 
     Attributes:
-        pearson: Of the numbers.
-        spearman: Of their ranks.
-        num_pairs: Cells.
+        pearson: Correlation of the numbers.
+        spearman: Correlation of their ranks.
+        num_pairs: Number of cells.
     """
 
     pearson: float
@@ -40,14 +41,14 @@ class Correlation:
 
 @dataclass(frozen=True)
 class Mantel:
-    """Mantel's test.
+    """Result of Mantel's test.
 
     Attributes:
         statistic: Correlation over the off-diagonal cells.
-        p: Share of the permutations that are at least as extreme, in either direction; NaN where there is no
-            correlation.
-        num_permutations: How many were made.
-        exact: Whether these are all there are.
+        p: Share of the permutations whose correlation is at least as extreme, in either direction; NaN where
+            the correlation does not exist.
+        num_permutations: Number of permutations that were tried.
+        exact: Whether these are all permutations.
     """
 
     statistic: float
@@ -57,23 +58,25 @@ class Mantel:
 
 
 def off_diagonal(matrix: NDArray[np.floating]) -> DoubleArray:
-    """(n (n - 1),) cells off the diagonal, row by row.
+    """(n (n - 1),) float64, the off-diagonal cells of a matrix, row by row.
 
     Raises:
         UsageError: If the matrix is not square, has fewer than two rows, or lacks a number off its diagonal.
     """
     cells: DoubleArray = np.asarray(matrix, dtype=np.float64)
     if cells.ndim != 2 or cells.shape[0] != cells.shape[1] or len(cells) < 2:
-        raise UsageError(f"a matrix over domains is square, two rows at least; got {cells.shape}.")
+        raise UsageError(
+            f"a matrix over domains must be square, with at least two rows; got shape {cells.shape}."
+        )
     outside = cells[~np.eye(len(cells), dtype=bool)]
     if not np.isfinite(outside).all():
         missing = int((~np.isfinite(outside)).sum())
-        raise UsageError(f"{missing} cells off the diagonal have no number; leave out their domains.")
+        raise UsageError(f"{missing} off-diagonal cells have no number; leave out their domains.")
     return outside
 
 
 def correlate(first: NDArray[np.floating], second: NDArray[np.floating]) -> Correlation:
-    """Correlations of two matrices (n, n) over the off-diagonal cells.
+    """Correlate two matrices (n, n) over their off-diagonal cells.
 
     Raises:
         UsageError: See `off_diagonal`; or if the matrices differ in size.
@@ -90,17 +93,17 @@ def mantel(
     num_permutations: int = 9999,
     seed: int = 0,
 ) -> Mantel:
-    """Whether two matrices over the same domains go together more than by chance.
+    """Test whether two matrices over the same domains are correlated more than by chance.
 
-    The domains of the second are permuted, its rows and columns alike, so that what cells share stays. All
-    permutations are tried where there are no more than `num_permutations`.
+    The domains of the second matrix are permuted, its rows and columns in the same way, so that cells of one
+    domain stay together. If there are at most `num_permutations` permutations, all of them are tried.
 
     Args:
-        first: (n, n); need not be symmetric. Diagonals are not looked at.
-        second: (n, n).
-        method: Of correlating.
-        num_permutations: How many to draw where trying all would take more.
-        seed: Of the draws.
+        first: (n, n) matrix; it need not be symmetric, and its diagonal is ignored.
+        second: (n, n) matrix, likewise.
+        method: Kind of correlation.
+        num_permutations: Number of permutations to draw where there are more than that.
+        seed: Seed of the random generator.
 
     Raises:
         UsageError: See `correlate`.
@@ -132,19 +135,21 @@ def mantel(
 def _pair(first: NDArray[np.floating], second: NDArray[np.floating]) -> tuple[DoubleArray, DoubleArray]:
     a, b = off_diagonal(first), off_diagonal(second)
     if a.shape != b.shape:
-        raise UsageError(f"the matrices are over different domains; got {len(first)} and {len(second)}.")
+        raise UsageError(
+            f"the matrices must be over the same domains; got {len(first)} and {len(second)} rows."
+        )
     return a, b
 
 
 def _pearson(a: DoubleArray, b: DoubleArray) -> float:
-    """NaN where either is constant."""
+    """Pearson correlation; NaN where either is constant."""
     a, b = a - a.mean(), b - b.mean()
     scale = math.sqrt(float(a @ a) * float(b @ b))
     return float(a @ b) / scale if scale > 0 else math.nan
 
 
 def _permutations(num_domains: int, count: int, seed: int, *, exact: bool) -> Iterator[NDArray[np.int64]]:
-    """Chunks (R, n) of orders: every one, or as many as asked for by chance."""
+    """Chunks (R, n) of permutations: all of them, or `count` random ones."""
     if exact:
         every = np.array(list(itertools.permutations(range(num_domains))))
         yield from np.array_split(every, math.ceil(len(every) / _CHUNK))

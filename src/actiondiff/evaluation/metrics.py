@@ -1,11 +1,11 @@
 """Scores of predictions, each under a name that says how it is averaged.
 
-accuracy           share of clips whose most probable class is theirs (single-label tasks)
-balanced_accuracy  the same per class, averaged over the classes that have clips
+accuracy           share of clips whose most probable class is the true one (single-label tasks)
+balanced_accuracy  accuracy of each class, averaged over the classes that have clips
 micro_map          average precision over all (clip, class) pairs at once, as in the released code
 macro_map          average precision per class, averaged over the classes that have clips
-charades_map       macro_map over the clips that have labels: Charades' rule, which sets the scores of
-                   the others to minus infinity (multi-label tasks)
+charades_map       macro_map over the clips that have labels: the rule of Charades, which sets the scores of
+                   clips without labels to minus infinity (multi-label tasks)
 """
 
 from collections.abc import Sequence
@@ -34,17 +34,17 @@ def scores(
     Args:
         probabilities: (N, K) in [0, 1].
         targets: (N, K), 1 for the clip's classes, else 0.
-        label_names: The K classes.
-        multi_label: Whether a clip may have several classes, or none. If not, the most probable class is
-            the prediction (the first of equals), and every clip has exactly one.
-        threshold: From which probability on a class counts as predicted, in multi-label tasks.
+        label_names: Names of the K classes.
+        multi_label: Whether a clip may have several classes, or none. If not, every clip has exactly one
+            class, and the most probable class (the first one among equals) is the prediction.
+        threshold: Probability from which a class counts as predicted in multi-label tasks.
 
     Raises:
         UsageError: If shapes or values do not fit.
     """
     probabilities, truth = check_scored(probabilities, targets, multi_label=multi_label)
     if truth.shape[1] != len(label_names):
-        raise UsageError(f"{truth.shape[1]} classes were scored, but {len(label_names)} labels were given.")
+        raise UsageError(f"{truth.shape[1]} classes need one label name each; got {len(label_names)} names.")
     predicted = probabilities >= threshold if multi_label else _one_hot(probabilities)
     confusion = None if multi_label else truth.T.astype(np.int64) @ predicted.astype(np.int64)
     precisions = average_precisions(probabilities, truth)
@@ -61,10 +61,10 @@ def scores(
 
 
 def summary(probabilities: Array, targets: Array, *, multi_label: bool) -> dict[str, float | None]:
-    """The totals `accuracy`, `balanced_accuracy`, `micro_map`, `macro_map`, `charades_map`; see `scores`.
+    """Compute `accuracy`, `balanced_accuracy`, `micro_map`, `macro_map` and `charades_map`; see `scores`.
 
-    The accuracies are None for multi-label tasks, Charades' rule for the others, every total where no clip
-    has a class.
+    A score that does not apply is None: the accuracies in multi-label tasks, `charades_map` in single-label
+    tasks, and every score where no clip has a class.
     """
     probabilities, truth = check_scored(probabilities, targets, multi_label=multi_label)
     accuracy = balanced = charades = None
@@ -85,11 +85,11 @@ def summary(probabilities: Array, targets: Array, *, multi_label: bool) -> dict[
 
 
 def average_precisions(probabilities: Array, truth: BoolArray) -> DoubleArray:
-    """(K,) average precision of each class; NaN for a class that no clip has.
+    """(K,) float64, the average precision of each class; NaN for a class that no clip has.
 
     Args:
         probabilities: (N, K) in [0, 1].
-        truth: (N, K).
+        truth: (N, K), whether a clip has a class.
     """
     values = np.full(truth.shape[1], np.nan)
     for index in np.flatnonzero(truth.any(0)):
@@ -100,7 +100,7 @@ def average_precisions(probabilities: Array, truth: BoolArray) -> DoubleArray:
 
 
 def check_scored(probabilities: Array, targets: Array, *, multi_label: bool) -> tuple[Array, BoolArray]:
-    """Probabilities as float32 and targets as bool, once they are known to fit.
+    """Check probabilities and targets, and convert them to float32 and bool.
 
     Raises:
         UsageError: If shapes or values do not fit.
@@ -108,21 +108,21 @@ def check_scored(probabilities: Array, targets: Array, *, multi_label: bool) -> 
     probabilities, targets = np.asarray(probabilities, dtype=np.float32), np.asarray(targets)
     if probabilities.shape != targets.shape or targets.ndim != 2 or not targets.size:
         raise UsageError(
-            f"probabilities and targets are both (clips, classes), at least one of each; got "
+            f"probabilities and targets must both be (clips, classes), with at least one of each; got "
             f"{probabilities.shape} and {targets.shape}."
         )
     if not ((probabilities >= 0) & (probabilities <= 1)).all():  # also not for NaN
         raise UsageError(
-            "probabilities lie between 0 and 1; apply softmax or sigmoid to a head's outputs first."
+            "probabilities must lie between 0 and 1; apply softmax or sigmoid to the head's outputs first."
         )
     if not np.isin(targets, (0, 1)).all():
-        raise UsageError("targets are 0 or 1.")
+        raise UsageError("targets must be 0 or 1.")
     truth = targets.astype(bool)
     counts = truth.sum(1)
     if not multi_label and (counts != 1).any():
         row = int(np.flatnonzero(counts != 1)[0])
         raise UsageError(
-            f"a single-label task has one class a clip; clip {row + 1} has {counts[row]}. Use "
+            f"a single-label task needs one class per clip; clip {row + 1} has {counts[row]}. Use "
             "multi_label=True, or leave such clips out."
         )
     return probabilities, truth
@@ -144,12 +144,12 @@ def _class_scores(
 
 
 def _one_hot(probabilities: Array) -> BoolArray:
-    """(N, K), True for the most probable class, the first of equals."""
+    """(N, K), True for the most probable class of each clip (the first one among equals)."""
     hot: BoolArray = probabilities.argmax(1)[:, None] == np.arange(probabilities.shape[1])
     return hot
 
 
 def _mean(values: DoubleArray) -> float | None:
-    """Mean of the values that exist; None if there are none."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else None
+    """Mean of the values without NaN; None if no value is left."""
+    numbers = values[~np.isnan(values)]
+    return float(numbers.mean()) if len(numbers) else None

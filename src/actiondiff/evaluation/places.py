@@ -1,10 +1,12 @@
-"""Scores of heatmaps where it is known in which box something happens, and maps that know nothing of it.
+"""Scores of heatmaps against boxes in which the action happens, and simple maps to compare them with.
 
-pointing game   share of the frames whose highest pixel lies in the box (of equals: the share that does)
-energy inside   share of a map that lies in the box, after its lowest value over the video was taken off, so
-                that a level which is the same everywhere counts for nothing; mean over frames
+pointing game   share of the frames whose highest pixel lies in the box; where several pixels are the highest,
+                the share of these that do
+energy inside   share of a map's sum that lies in the box, averaged over frames; the lowest value of the video
+is
+                subtracted first, so that a constant level does not count
 
-A map that is the same everywhere, which is chance, scores the box's share of the frame in both.
+A constant map, which is chance level, scores the box's share of the frame in both.
 """
 
 from collections.abc import Mapping
@@ -22,21 +24,23 @@ Boxes = NDArray[np.floating]
 
 
 def score_places(maps: Array, boxes: Boxes) -> Mapping[str, float]:
-    """Both scores of one video.
+    """Score the maps of one video.
 
     Args:
-        maps: (T, H, W), higher where the action is.
-        boxes: (T, 4) x0, y0, x1, y1 in pixels; pixel i covers [i, i + 1).
+        maps: (T, H, W), higher where the action is more probable.
+        boxes: (T, 4), x0, y0, x1, y1 in pixels; pixel i covers [i, i + 1).
 
     Returns:
-        `pointing_game`, `energy_inside`, and `box_share` of the picture, which is what chance scores.
+        `pointing_game`, `energy_inside`, and `box_share`, the box's share of the frame, which is chance
+        level.
 
     Raises:
-        UsageError: If the two differ in length, or there is no frame.
+        UsageError: If maps and boxes differ in length, or there is no frame.
     """
     if maps.ndim != 3 or boxes.shape != (len(maps), 4) or not len(maps):
         raise UsageError(
-            f"maps (T, H, W) need as many boxes (T, 4), one at least; got {maps.shape} and {boxes.shape}."
+            f"maps (T, H, W) need boxes (T, 4) of the same length, at least one; got {maps.shape} and "
+            f"{boxes.shape}."
         )
     inside = box_masks(boxes, *maps.shape[1:])
     flat, boxed = maps.reshape(len(maps), -1), inside.reshape(len(maps), -1)
@@ -54,20 +58,20 @@ def score_places(maps: Array, boxes: Boxes) -> Mapping[str, float]:
 
 
 def box_masks(boxes: Boxes, height: int, width: int) -> NDArray[np.bool_]:
-    """(T, height, width), which pixels' centres lie in the box of each frame."""
+    """(T, height, width) bool, whether the centre of a pixel lies in the box of its frame."""
     y, x = np.arange(height) + 0.5, np.arange(width) + 0.5
     x0, y0, x1, y1 = (boxes[:, k, None] for k in range(4))
     return ((y >= y0) & (y < y1))[:, :, None] & ((x >= x0) & (x < x1))[:, None, :]
 
 
 def centre_prior(count: int, height: int, width: int, *, spread: float = 0.25) -> Array:
-    """(count, height, width), the same for all: highest in the middle.
+    """(count, height, width) float32, a Gaussian in the middle of every frame.
 
     Args:
-        count: T.
-        height: H.
-        width: W.
-        spread: Standard deviation of the bell, as a share of each side.
+        count: Number of frames.
+        height: Height of the maps.
+        width: Width of the maps.
+        spread: Standard deviation of the Gaussian, as a share of each side.
     """
     down, across = (
         np.exp(-(((np.arange(n) + 0.5) / n - 0.5) ** 2) / (2 * spread**2)) for n in (height, width)
@@ -76,11 +80,11 @@ def centre_prior(count: int, height: int, width: int, *, spread: float = 0.25) -
 
 
 def change_energy(pixels: NDArray[np.uint8], *, blur: float = 0.03) -> Array:
-    """(T, H, W) squared change from frame to frame, blurred: what a motion detector sees.
+    """(T, H, W) float32, the blurred squared change from frame to frame, as a motion detector sees it.
 
     Args:
-        pixels: (T, H, W, 3) uint8; the first frame gets the change to the second.
-        blur: Standard deviation as a share of the height.
+        pixels: (T, H, W, 3) uint8; the map of the first frame is that of the second.
+        blur: Standard deviation of the blur, as a share of the height.
     """
     grey = pixels.mean(axis=-1, dtype=np.float32)
     change = np.square(np.diff(grey, axis=0))

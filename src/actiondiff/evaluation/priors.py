@@ -1,4 +1,4 @@
-"""The floor: what a guess scores that knows nothing of a clip but how frequent each class was in training."""
+"""Prior floor: the scores of guessing by the class frequencies of the training clips, without any video."""
 
 import numpy as np
 
@@ -11,14 +11,14 @@ __all__ = ["prior_floor"]
 
 
 def prior_floor(source_targets: Array, targets: Array, *, multi_label: bool) -> PriorFloor:
-    """Score every clip by the class frequencies of the source.
+    """Score a guess that gives every clip the class frequencies of the training clips.
 
-    Where classes are equally frequent there, one of them is guessed at random for all clips: accuracies are
+    Where several classes are the most frequent, one of them is guessed for all clips, and the accuracies are
     the expectation over these guesses.
 
     Args:
-        source_targets: (M, K) of the training clips, 0 or 1.
-        targets: (N, K) of the clips to score, 0 or 1.
+        source_targets: (M, K) targets of the training clips, 0 or 1.
+        targets: (N, K) targets of the clips to score, 0 or 1.
         multi_label: Whether clips may have several classes, or none.
 
     Raises:
@@ -26,8 +26,8 @@ def prior_floor(source_targets: Array, targets: Array, *, multi_label: bool) -> 
     """
     if source_targets.ndim != 2 or not len(source_targets) or source_targets.shape[1:] != targets.shape[1:]:
         raise UsageError(
-            f"the floor needs training clips of the same classes; got {source_targets.shape} against "
-            f"{targets.shape}."
+            f"the prior floor needs targets of at least one training clip with the same classes; got "
+            f"{source_targets.shape} and {targets.shape}."
         )
     counts = source_targets.sum(0, dtype=np.float64)
     frequencies = np.tile((counts / len(source_targets)).astype(np.float32), (len(targets), 1))

@@ -1,7 +1,7 @@
-"""Which clips train, which select and which test: a pure function of the clips and the options.
+"""Splits of a table into training, validation and test clips: a pure function of the clips and the options.
 
-Groups are kept whole. Chance enters through a hash of the seed and the group's own name, so the order of the
-table, or further clips in it, move no group from one side to the other by themselves.
+Groups stay whole. Random choices follow from a hash of the seed and the group's own name, so that neither the
+order of the table nor further clips move a group from one side to the other.
 """
 
 import hashlib
@@ -18,21 +18,20 @@ from actiondiff.types import Example
 __all__ = ["Split", "group_of", "leave_one_out", "regroup", "split_examples"]
 
 DomainValues: TypeAlias = Sequence[str] | str
-_NO_LABEL = "\0"
+_NO_LABEL = "\0"  # stands for a class where a clip has no label
 _LAST_GROUPS = "every group is the last one of some class; with two or more a class, some can be kept"
-"""Stands for a class where a clip shows none of them."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Positions of clips in the table, and how they were chosen.
+    """Positions in the table of the clips on each side of a split.
 
     Attributes:
-        train: Clips to learn from.
-        validation: Clips to choose the epoch by; may be empty.
-        test: Clips that give the numbers; may be empty.
-        description: In words.
-        in_domain: Clips of the source, held out, that are scored beside the target's.
+        train: Clips to train on.
+        validation: Clips to choose the epoch on; may be empty.
+        test: Clips to test on; may be empty.
+        description: How the clips were split, in words.
+        in_domain: Held-out clips of the source that are scored beside the test clips; may be empty.
     """
 
     train: tuple[int, ...]
@@ -43,12 +42,12 @@ class Split:
 
 
 def group_of(example: Example) -> str:
-    """What a clip must not be separated from: its group; its video where the table names no group."""
+    """Group of a clip, which a split keeps whole: the table's group, or else the video."""
     return example.group or example.video
 
 
 def regroup(table: Table, column: str) -> Table:
-    """The same clips with the values of a column as their groups.
+    """Copy of the table with the values of a column as groups.
 
     Raises:
         UnknownNameError: If there is no such column.
@@ -71,39 +70,40 @@ def split_examples(
     train_clips: int | None = None,
     seed: int = 0,
 ) -> Split:
-    """Divide labelled clips.
+    """Split the labelled clips of a table.
 
-    With a `domain`, its `source` values train and its `target` values test; the source's clips marked `test`
-    in the table's `split` column are left out, and its `val` ones validate. Without one, the `split` column
-    decides if it marks any clip: clips without a mark train if none is marked `train`, else they are left
-    out. Where it marks none, groups are drawn. Validation clips are held-out groups of the training side
-    where the table marks none.
+    With a `domain`, clips of the `source` values are for training and clips of the `target` values for
+    testing. Clips of the source that the table's `split` column marks `test` are left out, and those marked
+    `val` are for validation. Without a domain, the `split` column decides if it marks any clip: clips without
+    a mark are for training if no clip is marked `train`, and are left out otherwise. If it marks no clip,
+    groups are drawn. Where the table marks no validation clips, groups of the training side are held out.
 
     Args:
-        table: The clips; those without a label are left out, unless the table's labels are complete.
-        domain: Column whose values are the domains.
-        source: DomainValues that train; `rest` for all that do not test.
-        target: DomainValues that test; `rest` for all others.
-        validation: Whether to hold out clips to choose by where the table marks none.
-        validation_share: Share of the training side's groups to hold out, at least one a class where it has
-            one to spare.
-        test_share: Share of all groups that test, where nothing else says which.
-        score_source: With `held-out`, clips of the source are scored, too: those marked `test`, or else a
-            `test_share` of its groups, which then do not train.
-        train_clips: Training clips at most, drawn class by class in turn, so that sources of unlike size can
-            be compared.
-        seed: Of what is drawn.
+        table: Clips; those without a label are left out, unless the table's labels are complete.
+        domain: Column whose values are the domains; None for no domain shift.
+        source: Values to train on; `rest` for all values that are not tested on.
+        target: Values to test on; `rest` for all other values.
+        validation: Whether to hold out validation clips where the table marks none.
+        validation_share: Share of the training side's groups to hold out; at least one group per class, where
+            the class keeps another one.
+        test_share: Share of all groups to test on where nothing else decides it.
+        score_source: With `held-out`, clips of the source are scored as well: those marked `test`, or else a
+            `test_share` of its groups, which are then not trained on.
+        train_clips: Maximum number of training clips, drawn from each class in turn, to compare sources of
+            different sizes.
+        seed: Seed of the random choices.
 
     Raises:
         UnknownNameError: If the column or a value does not exist.
-        UsageError: If a side ends up without clips, or only one class is left to learn.
+        UsageError: If a side has no clips, or fewer than two classes are left to train on.
     """
     complete = table.labels_are_complete
     labelled = [i for i, example in enumerate(table.examples) if example.labels or complete]
     if not any(table.examples[i].labels for i in labelled):
-        raise UsageError(f"{table.source} has no labels; training needs a column label.")
+        raise UsageError(f"{table.source} has no labels; training needs the column label.")
     splits = [example.split for example in table.examples]
     own: list[int] = []
+    # The training side and the test clips: by domain, by the table's marks, or drawn.
     if domain is not None:
         side, test, text = _by_domain(table, labelled, domain, source, target)
         own = [i for i in side if splits[i] == "test"]
@@ -112,8 +112,8 @@ def split_examples(
             text += f"; {len(own)} clips of the source held out to be scored, too"
         side = _without(side, own)
     elif any(splits[i] for i in labelled):
-        learnt = ("train", "val") if "train" in splits else ("", "val")
-        side = [i for i in labelled if splits[i] in learnt]
+        marks = ("train", "val") if "train" in splits else ("", "val")
+        side = [i for i in labelled if splits[i] in marks]
         test = [i for i in labelled if splits[i] == "test"]
         unmarked = len(labelled) - len(side) - len(test)
         text = f"the table's split column{f' ({unmarked} clips have no mark)' if unmarked else ''}"
@@ -121,6 +121,7 @@ def split_examples(
         test = _hold_out(table, labelled, test_share, f"{seed}/test")
         side = _without(labelled, test)
         text = f"{test_share:.0%} of the groups drawn for testing" if test else f"no test: {_LAST_GROUPS}"
+    # Validation clips come from the training side.
     marked = [i for i in side if splits[i] == "val"]
     share = validation_share if validation else 0.0
     held = marked or _hold_out(table, side, share, f"{seed}/validation")
@@ -139,28 +140,29 @@ def split_examples(
 
 
 def leave_one_out(table: Table, split: Split, domain: str) -> dict[str, Split]:
-    """A split for each of the source's domains, which plays the target while the others train.
+    """Make one split per domain of the source, in which this domain plays the target.
 
     Args:
-        table: The clips.
-        split: Of the whole study; its test clips have no part in these.
+        table: Clips.
+        split: Split of the whole study; its test clips are not used.
         domain: Column whose values are the domains.
 
     Returns:
-        Value of the domain -> split with its clips as validation, and without test clips.
+        Value of the domain -> split that trains on the other domains and validates on this one, without test
+        clips.
 
     Raises:
-        UsageError: If the source has one domain only.
+        UsageError: If the source has only one domain.
     """
     values = table.values(domain)
-    found = sorted({values[i] for i in split.train})
-    if len(found) < 2:
+    names = sorted({values[i] for i in split.train})
+    if len(names) < 2:
         raise UsageError(
-            f"selection=leave-one-source-domain-out needs a source of two values of {domain} at least; got "
-            f"{', '.join(found)}. Name more in source, or choose source-validation."
+            f"selection=leave-one-source-domain-out needs a source with at least two values of {domain}; got "
+            f"{', '.join(names)}. Name more values as source, or choose selection=source-validation."
         )
     splits = {}
-    for value in found:
+    for value in names:
         train = tuple(i for i in split.train if values[i] != value)
         _check(table, train)
         held = tuple(i for i in split.train if values[i] == value)
@@ -172,32 +174,36 @@ def _by_domain(
     table: Table, labelled: Sequence[int], domain: str, source: DomainValues, target: DomainValues
 ) -> tuple[list[int], list[int], str]:
     values = table.values(domain)
-    known = sorted({values[i] for i in labelled} - {""})
-    learnt, tested = _listed(source), _listed(target)
-    for value in (*learnt, *tested):
-        if value not in known:
-            raise UnknownNameError(f"value of {domain}", value, known)
-    both = set(learnt) & set(tested)
+    names = sorted({values[i] for i in labelled} - {""})
+    sources, targets = _listed(source), _listed(target)
+    for value in (*sources, *targets):
+        if value not in names:
+            raise UnknownNameError(f"value of {domain}", value, names)
+    both = set(sources) & set(targets)
     if both:
         raise UsageError(f"{domain} {sorted(both)[0]!r} is both source and target; choose one side for it.")
-    tested = tested or [value for value in known if value not in learnt]
-    learnt = learnt or [value for value in known if value not in tested]
-    if not tested:
-        raise UsageError(f"every value of {domain} trains, so none is left to test on; name fewer as source.")
-    if not learnt:
-        raise UsageError(f"every value of {domain} tests, so none is left to train on; name fewer as target.")
-    side = [i for i in labelled if values[i] in learnt]
-    test = [i for i in labelled if values[i] in tested]
-    return side, test, f"{domain}: {', '.join(learnt)} -> {', '.join(tested)}"
+    targets = targets or [value for value in names if value not in sources]
+    sources = sources or [value for value in names if value not in targets]
+    if not targets:
+        raise UsageError(
+            f"every value of {domain} is a source, so none is left to test on; name fewer sources."
+        )
+    if not sources:
+        raise UsageError(
+            f"every value of {domain} is a target, so none is left to train on; name fewer targets."
+        )
+    side = [i for i in labelled if values[i] in sources]
+    test = [i for i in labelled if values[i] in targets]
+    return side, test, f"{domain}: {', '.join(sources)} -> {', '.join(targets)}"
 
 
 def _listed(values: DomainValues) -> list[str]:
-    """The values that are named; none for `rest`."""
+    """The values that are named; an empty list for `rest`."""
     return [] if values == "rest" else [values] if isinstance(values, str) else list(values)
 
 
 def _draw(table: Table, indices: Sequence[int], count: int, salt: str) -> list[int]:
-    """So many clips, of each class in turn; which of a class follows from a hash of the clip's name."""
+    """Draw `count` clips, from each class in turn, in the order of a hash of each clip's name."""
 
     def chance(index: int) -> str:
         example = table.examples[index]
@@ -215,20 +221,22 @@ def _draw(table: Table, indices: Sequence[int], count: int, salt: str) -> list[i
 def _hold_out(table: Table, indices: Sequence[int], share: float, salt: str) -> list[int]:
     """Clips of a share of the groups, drawn within each class so that classes stay in proportion.
 
-    A group counts for the rarest class of its clips. The last group of any class stays.
+    A group counts for the rarest class of its clips. The last group of a class is never held out.
     """
     if not share:
         return []
+    # Classes from the rarest to the most frequent one.
     frequency = Counter(label for i in indices for label in table.examples[i].labels)
     rarity = {label: rank for rank, label in enumerate(sorted(frequency, key=lambda x: (frequency[x], x)))}
     rarity[_NO_LABEL] = len(rarity)
     labels: defaultdict[str, set[str]] = defaultdict(set)  # of each group
     for i in indices:
         labels[group_of(table.examples[i])].update(table.examples[i].labels or (_NO_LABEL,))
-    left = Counter(label for found in labels.values() for label in found)  # groups a class
+    left = Counter(label for names in labels.values() for label in names)  # groups of each class
     by_class = defaultdict(list)
     for group in sorted(labels, key=lambda group: hashlib.sha256(f"{salt}/{group}".encode()).hexdigest()):
         by_class[min(labels[group], key=rarity.__getitem__)].append(group)
+    # Hold out groups class by class, as long as every class of a group keeps another group.
     held: set[str] = set()
     for label in sorted(by_class, key=rarity.__getitem__):
         wanted = max(1, round(share * len(by_class[label])))
@@ -246,11 +254,11 @@ def _without(indices: Sequence[int], taken: Sequence[int]) -> list[int]:
 
 
 def _check(table: Table, train: Sequence[int]) -> None:
-    found = Counter(label for i in train for label in table.examples[i].labels)
-    if len(found) < 2:
-        what = f"only the class {next(iter(found))!r}" if found else "no clip"
+    counts = Counter(label for i in train for label in table.examples[i].labels)
+    if len(counts) < 2:
+        what = f"only the class {next(iter(counts))!r}" if counts else "no clip"
         raise UsageError(
             f"training needs clips of at least two classes; got {what}. The table has "
-            f"{len(table.label_names)}: look at split, domain and source, or label clips of something else, "
-            "too, such as background (actiondiff table spans adds it between bouts)."
+            f"{len(table.label_names)} classes: check split, domain and source, or label clips of another "
+            "class as well, such as background (actiondiff table spans adds it between bouts)."
         )

@@ -1,12 +1,13 @@
-"""Scores of timelines: frame by frame, and bout by bout.
+"""Scores of timelines, frame by frame and bout by bout.
 
-frame F1, frame AP   each class over all sampled frames of all videos; macro: the mean over classes that occur
-segment AP at IoU x  a predicted bout is right if it overlaps a labelled one of its class, in the same video,
-                     by x or more (shared time over time of both together) and no bout that is more probable
-                     has taken that one; bouts are ranked by probability, precision at a recall is the highest
-                     at that recall or a higher one, and AP is the area below
-segment F1 at x      right bouts, twice, over predicted and labelled ones together
-segment mAP at x     the mean over classes that occur; `mean_map` is that over the thresholds
+frame F1, frame AP   of each class over all sampled frames of all videos; macro: the mean over classes that
+occur segment AP at IoU x  A predicted bout is right if its IoU (shared time over the time of both together)
+with a
+                     labelled bout of its class in the same video is x or more, and no more probable bout was
+                     matched with that one. Bouts are ranked by probability; the precision at a recall is the
+                     highest at this or a higher recall, and AP is the area under precision over recall.
+segment F1 at x      twice the number of right bouts, over the number of predicted and labelled bouts together
+segment mAP at x     mean of segment AP over classes that occur; `mean_map` is the mean over all x
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ IOUS = (0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 def frame_truth(bouts: Sequence[Bout], seconds: DoubleArray, labels: Sequence[str]) -> BoolArray:
-    """(T, K), whether a class holds at each time: from a bout's start on, until before its end.
+    """(T, K) bool, whether a class holds at each time: from a bout's start until just before its end.
 
     Raises:
         UsageError: If a bout has another label.
@@ -41,7 +42,7 @@ def frame_truth(bouts: Sequence[Bout], seconds: DoubleArray, labels: Sequence[st
     held = np.zeros((len(seconds), len(labels)), dtype=bool)
     for bout in bouts:
         if bout.label not in column:
-            raise UsageError(f"a bout is labelled {bout.label!r}; the classes are {', '.join(labels)}.")
+            raise UsageError(f"a bout has the label {bout.label!r}; expected one of {', '.join(labels)}.")
         held[(seconds >= bout.start_seconds) & (seconds < bout.end_seconds), column[bout.label]] = True
     return held
 
@@ -49,38 +50,38 @@ def frame_truth(bouts: Sequence[Bout], seconds: DoubleArray, labels: Sequence[st
 def frame_scores(
     probabilities: Array, predicted: BoolArray, truth: BoolArray, labels: Sequence[str]
 ) -> dict[str, Any]:
-    """Frame-wise scores.
+    """Compute frame-wise scores.
 
     Args:
-        probabilities: (T, K) in [0, 1], all videos one after the other.
-        predicted: (T, K), whether a bout of a class holds.
-        truth: (T, K).
-        labels: The K classes.
+        probabilities: (T, K) in [0, 1], of the frames of all videos one after the other.
+        predicted: (T, K), whether a predicted bout of a class holds.
+        truth: (T, K), whether a labelled bout of a class holds.
+        labels: Names of the K classes.
 
     Returns:
-        `num_frames`, `macro_f1`, `macro_ap`, `per_class` (label, support, precision, recall, f1,
-        average_precision). None where a number does not exist.
+        `num_frames`, `macro_f1`, `macro_ap` and `per_class` (label, support, precision, recall, f1,
+        average_precision). A number that does not exist is None.
     """
     precisions = average_precisions(probabilities, truth)
     per_class: list[dict[str, Any]] = []
     for k, label in enumerate(labels):
         hits = int((predicted[:, k] & truth[:, k]).sum())
-        said, support = int(predicted[:, k].sum()), int(truth[:, k].sum())
+        count, support = int(predicted[:, k].sum()), int(truth[:, k].sum())
         per_class.append(
             {
                 "label": label,
                 "support": support,
-                "precision": hits / said if said else None,
+                "precision": hits / count if count else None,
                 "recall": hits / support if support else None,
-                "f1": 2 * hits / (said + support) if said + support else None,
+                "f1": 2 * hits / (count + support) if count + support else None,
                 "average_precision": float(precisions[k]) if support else None,
             }
         )
-    shown = [entry for entry in per_class if entry["support"]]
+    occurring = [entry for entry in per_class if entry["support"]]
     return {
         "num_frames": len(truth),
-        "macro_f1": _mean([entry["f1"] for entry in shown]),
-        "macro_ap": _mean([entry["average_precision"] for entry in shown]),
+        "macro_f1": _mean([entry["f1"] for entry in occurring]),
+        "macro_ap": _mean([entry["average_precision"] for entry in occurring]),
         "per_class": per_class,
     }
 
@@ -92,39 +93,40 @@ def segment_scores(
     *,
     ious: Sequence[float] = IOUS,
 ) -> dict[str, Any]:
-    """Bout-wise scores.
+    """Compute bout-wise scores.
 
     Args:
-        predicted: Video -> bouts that a model found.
-        truth: Video -> bouts that were labelled.
-        labels: The K classes; those without a labelled bout are left out of means.
-        ious: Overlaps that are asked for.
+        predicted: Video -> predicted bouts.
+        truth: Video -> labelled bouts.
+        labels: Names of the K classes; those without a labelled bout are left out of means.
+        ious: IoU from which a predicted bout counts as right.
 
     Returns:
-        `map` and `f1`: IoU, as text, -> mean over classes; `mean_map` and `mean_f1` over these; `per_class`
-        (label, num_labelled, num_predicted, `ap` and `f1` by IoU). None where a number does not exist.
+        `map` and `f1` (IoU, as text -> mean over classes), `mean_map` and `mean_f1` (the means of these over
+        all IoU), and `per_class` (label, num_labelled, num_predicted, `ap` and `f1` by IoU). A number that
+        does not exist is None.
     """
     per_class: list[dict[str, Any]] = []
     for label in labels:
-        said = [(v, bout) for v, bouts in predicted.items() for bout in bouts if bout.label == label]
+        own = [(v, bout) for v, bouts in predicted.items() for bout in bouts if bout.label == label]
         true = [(v, bout) for v, bouts in truth.items() for bout in bouts if bout.label == label]
-        right = {f"{iou:g}": match_bouts(said, true, iou) for iou in ious}
+        right = {f"{iou:g}": match_bouts(own, true, iou) for iou in ious}
         per_class.append(
             {
                 "label": label,
                 "num_labelled": len(true),
-                "num_predicted": len(said),
-                "ap": {iou: segment_average_precision(found, len(true)) for iou, found in right.items()},
+                "num_predicted": len(own),
+                "ap": {iou: segment_average_precision(hits, len(true)) for iou, hits in right.items()},
                 "f1": {
-                    iou: 2 * int(found.sum()) / (len(said) + len(true)) if said or true else None
-                    for iou, found in right.items()
+                    iou: 2 * int(hits.sum()) / (len(own) + len(true)) if own or true else None
+                    for iou, hits in right.items()
                 },
             }
         )
-    shown = [entry for entry in per_class if entry["num_labelled"]]
+    occurring = [entry for entry in per_class if entry["num_labelled"]]
     totals = {
-        name: {f"{iou:g}": _mean([entry[own][f"{iou:g}"] for entry in shown]) for iou in ious}
-        for name, own in (("map", "ap"), ("f1", "f1"))
+        name: {f"{iou:g}": _mean([entry[key][f"{iou:g}"] for entry in occurring]) for iou in ious}
+        for name, key in (("map", "ap"), ("f1", "f1"))
     }
     means = {f"mean_{name}": _mean(list(values.values())) for name, values in totals.items()}
     return {**totals, **means, "per_class": per_class}
@@ -133,22 +135,33 @@ def segment_scores(
 def match_bouts(
     predicted: Sequence[tuple[str, Bout]], truth: Sequence[tuple[str, Bout]], iou: float
 ) -> BoolArray:
-    """Which bouts of a class, each with its video and from the most probable on, are right at an overlap."""
+    """Whether each predicted bout of a class is right at an IoU, from the most probable bout on.
+
+    Args:
+        predicted: Video and bout of each prediction of the class.
+        truth: Video and bout of each label of the class.
+        iou: IoU from which a predicted bout counts as right.
+    """
     free: dict[str, list[Bout]] = {}
     for video, bout in truth:
         free.setdefault(video, []).append(bout)
     right = []
     for video, bout in sorted(predicted, key=lambda item: -item[1].probability):
-        rivals = free.get(video, [])
-        best = max(rivals, key=lambda rival: overlap(bout, rival), default=None)
+        unmatched = free.get(video, [])
+        best = max(unmatched, key=lambda labelled: overlap(bout, labelled), default=None)
         right.append(best is not None and overlap(bout, best) >= iou)
         if right[-1] and best is not None:
-            rivals.remove(best)
+            unmatched.remove(best)
     return np.array(right, dtype=bool)
 
 
 def segment_average_precision(right: BoolArray, num_labelled: int) -> float | None:
-    """Average precision of bouts from the most probable on; None where none was labelled."""
+    """Average precision of bouts, the most probable first; None where there is no labelled bout.
+
+    Args:
+        right: Whether each predicted bout is right, from the most probable bout on.
+        num_labelled: Number of labelled bouts.
+    """
     if not num_labelled:
         return None
     precision = np.cumsum(right) / np.arange(1, len(right) + 1)
@@ -157,12 +170,12 @@ def segment_average_precision(right: BoolArray, num_labelled: int) -> float | No
 
 
 def overlap(a: Bout, b: Bout) -> float:
-    """Shared time over the time of both together, in [0, 1]."""
+    """IoU of two bouts: shared time over the time of both together, in [0, 1]."""
     shared = min(a.end_seconds, b.end_seconds) - max(a.start_seconds, b.start_seconds)
     total = max(a.end_seconds, b.end_seconds) - min(a.start_seconds, b.start_seconds)
     return max(0.0, shared) / total if total > 0 else 0.0
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+    numbers = [value for value in values if value is not None]
+    return float(np.mean(numbers)) if numbers else None

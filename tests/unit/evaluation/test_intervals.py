@@ -82,5 +82,5 @@ def test_a_single_clip_has_no_interval():
 
 
 def test_as_many_groups_as_clips():
-    with pytest.raises(UsageError, match="3 clips need as many group names; got 2"):
+    with pytest.raises(UsageError, match="3 clips need one group name each; got 2"):
         mean_interval(np.ones(3), ["a", "b"])

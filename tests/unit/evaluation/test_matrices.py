@@ -24,7 +24,7 @@ def test_off_diagonal_row_by_row():
     [
         (np.zeros((2, 3)), r"square.*\(2, 3\)"),
         (np.zeros((1, 1)), "two rows"),
-        (np.array([[0, np.nan], [1, 0]]), "1 cells"),
+        (np.array([[0, np.nan], [1, 0]]), "1 off-diagonal cells"),
     ],
 )
 def test_what_is_no_matrix_over_domains(matrix, said):

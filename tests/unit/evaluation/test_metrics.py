@@ -138,10 +138,10 @@ def test_result_is_json(single):
         (np.ones((0, 2)), np.ones((0, 2)), "at least one of each"),
         (np.full((1, 2), 1.5), np.eye(2)[:1], "between 0 and 1"),
         (np.full((1, 2), np.nan), np.eye(2)[:1], "between 0 and 1"),
-        (np.ones((1, 2)), np.full((1, 2), 0.5), "targets are 0 or 1"),
+        (np.ones((1, 2)), np.full((1, 2), 0.5), "targets must be 0 or 1"),
         (np.ones((2, 2)), np.array([[1, 0], [1, 1]]), "clip 2 has 2"),
         (np.ones((2, 2)), np.array([[0, 0], [1, 0]]), "clip 1 has 0"),
-        (np.ones((1, 3)), np.eye(3)[:1], "3 classes were scored, but 2 labels"),
+        (np.ones((1, 3)), np.eye(3)[:1], "3 classes need one label name each; got 2"),
     ],
 )
 def test_what_does_not_fit_is_refused(probabilities, targets, told):

@@ -207,9 +207,9 @@ def test_what_does_not_fit_is_refused():
     side = scored(0.6, seed=1)
     with pytest.raises(UsageError, match="seeds, clips, classes"):
         contrast("accuracy", [(1, Scored(side.probabilities[0], side.targets, side.groups))])
-    with pytest.raises(UsageError, match="240 clips need as many groups"):
+    with pytest.raises(UsageError, match="240 clips need one group name each"):
         contrast("accuracy", [(1, Scored(side.probabilities, side.targets, side.groups[:3]))])
-    with pytest.raises(UsageError, match="cells are"):
+    with pytest.raises(UsageError, match="cells must be"):
         max_statistic(np.zeros((2, 3)), np.zeros(4), [""] * 4)
     alone = Scored(side.probabilities, side.targets, ["one"] * N)
     assert np.isnan(difference("accuracy", alone, alone).p)

@@ -47,5 +47,5 @@ def test_baselines():
 
 
 def test_shapes_must_fit():
-    with pytest.raises(UsageError, match="as many boxes"):
+    with pytest.raises(UsageError, match="of the same length"):
         score_places(np.zeros((3, 4, 4)), BOXES)

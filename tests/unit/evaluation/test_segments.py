@@ -23,7 +23,7 @@ def test_frames_are_half_open_and_bouts_may_overlap():
     seconds = np.array([0.0, 1.0, 2.0, 3.0])
     truth = frame_truth([bout(1, 3), bout(0, 2, label="run")], seconds, ["eat", "run"])
     assert truth.T.tolist() == [[False, True, True, False], [True, True, False, False]]
-    with pytest.raises(UsageError, match="labelled 'fly'; the classes are eat, run"):
+    with pytest.raises(UsageError, match="label 'fly'; expected one of eat, run"):
         frame_truth([bout(0, 1, label="fly")], seconds, ["eat", "run"])
 
 
