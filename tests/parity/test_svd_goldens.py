@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from actiondiff.backbones.base import WindowBatch
 from actiondiff.backbones.svd.backbone import Encoded
 from actiondiff.backbones.svd.schedule import input_scale, noise_condition, sigmas
-from actiondiff.backbones.svd.taps import Context, Encoder
+from actiondiff.backbones.svd.taps import Encoder, UNetContext
 from actiondiff.checkpoints.convert import convert_weights
 from actiondiff.checkpoints.reader import open_checkpoint
 from actiondiff.types import FeatureKey
@@ -111,7 +111,7 @@ def test_64_channel_unet_through_the_encoder_loop(parity, goldens, stored):
         checkpoint.unet_config, lambda names: checkpoint.tensors("unet", names, dtype=torch.float32)
     )
     spatial = stored["w0.crossattn"]
-    context = Context(spatial, spatial[:1], num_frames=5)
+    context = UNetContext(spatial, spatial[:1], num_frames=5)
     for t in (0, 20, 29):
         sigma = sigmas(30)[t]
         sample = torch.cat([stored["w0.z"] * input_scale(sigma), stored["w0.concat"]], dim=1)

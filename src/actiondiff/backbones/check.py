@@ -1,19 +1,41 @@
-"""What half precision does to the weights of the backbones beside SVD."""
+"""Compares half precision with float32 on a backbone's own weights; for SVD `svd/check.py` does it."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from actiondiff.backbones.base import find_spec, load_backbone
-from actiondiff.backbones.svd.check import Comparison, Half, formula_video
 from actiondiff.errors import UsageError
-from actiondiff.types import Array
+from actiondiff.types import Array, Frames
 
-__all__ = ["check_baseline"]
+__all__ = ["USABLE_ERROR", "Half", "PrecisionCheck", "check_baseline", "formula_video", "relative_error"]
 
-_USABLE = 1e-2  # relative error up to which half precision may stand for float32, as for SVD
+Half = Literal["float16", "bfloat16"]
+
+USABLE_ERROR = 1e-2  # relative L2 error up to which half precision may replace float32
 _SMALLER: dict[str, dict[str, Any]] = {"sd": {"height": 128, "width": 192}}  # kinds that take any size
+
+
+@dataclass(frozen=True)
+class PrecisionCheck:
+    """One line of a check: how far two computations of the same outputs are apart.
+
+    Attributes:
+        name: What was compared, for example `t20.layer9`.
+        error: Relative L2 error; NaN or infinite if the values are.
+        expected: Largest error with which the check passes.
+    """
+
+    name: str
+    error: float
+    expected: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the error is finite and at most the expected one."""
+        return bool(np.isfinite(self.error) and self.error <= self.expected)
 
 
 def check_baseline(
@@ -24,16 +46,16 @@ def check_baseline(
     device: str = "auto",
     unet_head_dim: int | None = None,
     clip_head_dim: int | None = None,
-) -> list[Comparison]:
-    """Compare half precision with float32 on one window drawn by formula, at four depths.
+) -> list[PrecisionCheck]:
+    """Compare half precision with float32 on one window of a video drawn by formula, at four depths.
 
     Args:
-        name: Backbone.
-        weights: File, folder or hub id of its checkpoint; None: what the machine's folder of weights holds.
+        name: Name of the backbone.
+        weights: File, folder or hub id of its checkpoint; None: the machine's folder of weights is searched.
         dtype: The half precision in question.
-        device: Where to compute. float16 on a CPU takes hundreds of times as long as float32.
-        unet_head_dim: Of SVD alone; refused where it would have no effect.
-        clip_head_dim: As above.
+        device: Device to compute on. float16 on a CPU takes hundreds of times as long as float32.
+        unet_head_dim: Option of SVD only; refused for backbones that do not have it.
+        clip_head_dim: Option of SVD only; refused for backbones that do not have it.
 
     Raises:
         UsageError: If the backbone has no network, or an option does not fit.
@@ -45,20 +67,29 @@ def check_baseline(
             f"{name} has no network whose precision could be checked. Leave --backbone out to check this "
             "device alone."
         )
-    given: dict[str, Any] = {"unet_head_dim": unet_head_dim, "clip_head_dim": clip_head_dim}
-    options = {option: value for option, value in given.items() if value is not None}
+    head_dims = {"unet_head_dim": unet_head_dim, "clip_head_dim": clip_head_dim}
+    options: dict[str, Any] = {option: value for option, value in head_dims.items() if value is not None}
     options |= {"device": device, **_SMALLER.get(spec.kind, {})}
+    # The same network twice, at full and at half precision.
     full, half = (load_backbone(name, weights=weights, dtype=kind, **options) for kind in ("float32", dtype))
     video = formula_video(int(full.options.window or 1))
+    # A quarter, half, three quarters of the depth, and the last layer.
     depths = [tap for tap in full.taps if tap.startswith("layer")]
     wanted = list(dict.fromkeys(depths[-1 - len(depths) * part // 4] for part in (3, 2, 1, 0)))
     reference, other = (backbone.extract(video, layers=wanted) for backbone in (full, half))
-    at = full.spec.timestep
-    return [
-        Comparison(f"network, {tap}", _error(other[at, tap], reference[at, tap]), _USABLE) for tap in wanted
-    ]
+    timestep = full.spec.timestep
+    errors = {tap: relative_error(other[timestep, tap], reference[timestep, tap]) for tap in wanted}
+    return [PrecisionCheck(f"network, {tap}", error, USABLE_ERROR) for tap, error in errors.items()]
 
 
-def _error(ours: Array, theirs: Array) -> float:
-    difference = ours.astype(np.float64) - theirs
-    return float(np.linalg.norm(difference) / np.linalg.norm(theirs))
+def formula_video(num_frames: int = 8, height: int = 48, width: int = 64) -> Frames:
+    """Moving waves that are the same on every machine: frames (T, H, W, 3) uint8."""
+    t, y, x, c = np.meshgrid(*(np.arange(n) for n in (num_frames, height, width, 3)), indexing="ij")
+    waves = np.sin(0.21 * x + 0.13 * (c + 1) * y + 0.7 * t) * np.cos(0.05 * (x - y) * (c + 1) - 0.3 * t)
+    return Frames(np.round(127.5 + 120 * waves).astype(np.uint8), identity="formula")
+
+
+def relative_error(values: Array, reference: Array) -> float:
+    """Relative L2 error of values against a reference, computed in float64."""
+    difference = np.asarray(values, dtype=np.float64) - reference
+    return float(np.linalg.norm(difference) / np.linalg.norm(reference))

@@ -20,6 +20,7 @@ from actiondiff.errors import WeightsError
 __all__ = [
     "CLIP_HEAD_DIM",
     "COMPONENTS",
+    "LATENT_SCALE",
     "UNET_HEAD_DIM",
     "attention_heads",
     "attention_widths",
@@ -36,7 +37,7 @@ Config = dict[str, Any]
 COMPONENTS = ("unet", "image_encoder", "vae", "latent_encoder")
 UNET_HEAD_DIM = 64  # of SVD's published configuration
 CLIP_HEAD_DIM = 80  # of OpenCLIP ViT-H/14
-LATENT_SCALE = 0.18215  # of SVD's published configuration
+LATENT_SCALE = 0.18215  # scaling factor of the VAE in SVD's published configuration
 
 _ADDED_VALUES = 3  # frame rate, motion bucket, noise augmentation: embedded and concatenated
 _NUM_LEVELS = 4  # SVD's; a file may hold fewer of them

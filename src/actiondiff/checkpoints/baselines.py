@@ -26,7 +26,7 @@ import yaml
 from torch import Tensor
 
 from actiondiff.checkpoints.architecture import Shape
-from actiondiff.checkpoints.contents import Entry
+from actiondiff.checkpoints.contents import StoredTensor
 from actiondiff.checkpoints.folders import read_json, weight_files
 from actiondiff.checkpoints.hub import locate
 from actiondiff.checkpoints.identity import Digest, combined, recall, remember
@@ -84,7 +84,7 @@ class BaselineCheckpoint:
     def __init__(
         self,
         source: Path,
-        entries: Mapping[str, Mapping[str, Entry]],
+        entries: Mapping[str, Mapping[str, StoredTensor]],
         architecture: Mapping[str, Mapping[str, Any]],
     ) -> None:
         self._source = source
@@ -201,7 +201,7 @@ def _field(values: Any, name: str) -> Any:
 
 def _mapped(
     source: Path, files: list[tuple[str, TensorFile]], layout: Mapping[str, Any], keymap: KeyMap
-) -> dict[str, dict[str, Entry]]:
+) -> dict[str, dict[str, StoredTensor]]:
     """Component -> name -> where it is, of all names that stand behind the right prefix."""
     names = {behind + key: (file, key) for behind, file in files for key in file.tensors}
     prefix = next((p for p in layout["prefixes"] if p + layout["anchor"] in names), None)
@@ -210,7 +210,7 @@ def _mapped(
             f"{source} holds no tensor {layout['anchor']}; it has {', '.join(list(names)[:3]) or 'none'} ... "
             f"{layout['advice']}"
         )
-    mapped: dict[str, dict[str, Entry]] = {}
+    mapped: dict[str, dict[str, StoredTensor]] = {}
     unknown = []
     for name, (file, key) in names.items():
         if not name.startswith(prefix):
@@ -223,7 +223,7 @@ def _mapped(
         if targets is None:
             unknown.append(name)
         for target in targets or ():
-            mapped.setdefault(target.component, {})[target.name] = Entry(file, key, target)
+            mapped.setdefault(target.component, {})[target.name] = StoredTensor(file, key, target)
     if unknown:
         raise WeightsError(
             f"{source} holds {len(unknown)} tensors that this network does not have: "
@@ -235,7 +235,7 @@ def _mapped(
 def _check(
     source: Path,
     layout: Mapping[str, Any],
-    mapped: Mapping[str, Mapping[str, Entry]],
+    mapped: Mapping[str, Mapping[str, StoredTensor]],
     expected: Mapping[str, Mapping[str, Shape]],
 ) -> None:
     """Every tensor of the modules is there, in its shape, and no other."""

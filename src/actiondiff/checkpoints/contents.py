@@ -23,7 +23,7 @@ from actiondiff.checkpoints.keymap import KeyMap, Target
 from actiondiff.checkpoints.tensorfile import TensorFile
 from actiondiff.errors import WeightsError
 
-__all__ = ["Contents", "Entry", "contents_of_file", "contents_of_folder"]
+__all__ = ["Contents", "StoredTensor", "contents_of_file", "contents_of_folder"]
 
 _FOLDERS = {
     "unet": ("unet",),
@@ -34,7 +34,7 @@ _FOLDERS = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class StoredTensor:
     """Where one tensor under our names comes from."""
 
     file: TensorFile
@@ -78,7 +78,7 @@ class Contents:
     """
 
     source: Path
-    entries: Mapping[str, Mapping[str, Entry]]
+    entries: Mapping[str, Mapping[str, StoredTensor]]
     configs: Mapping[str, dict[str, Any]]
     expected: Mapping[str, Mapping[str, Shape]]
     files: tuple[Path, ...]
@@ -93,7 +93,7 @@ def contents_of_file(path: Path, *, unet_head_dim: int | None, clip_head_dim: in
         WeightsError: If the file is not of SVD's kind, damaged, or has one VAE encoder without the other.
     """
     file = TensorFile(path)
-    mapped: dict[str, dict[str, Entry]] = {}
+    mapped: dict[str, dict[str, StoredTensor]] = {}
     not_needed, unknown = [], []
     for key in file.tensors:
         targets = KeyMap.svd().match(key)
@@ -102,7 +102,7 @@ def contents_of_file(path: Path, *, unet_head_dim: int | None, clip_head_dim: in
         elif not targets:
             not_needed.append(key)
         for target in targets or ():
-            mapped.setdefault(target.component, {})[target.name] = Entry(file, key, target)
+            mapped.setdefault(target.component, {})[target.name] = StoredTensor(file, key, target)
     if "unet" not in mapped:
         raise WeightsError(
             f"{path} holds none of the tensors of Stable Video Diffusion's original file; it has "
@@ -139,7 +139,7 @@ def contents_of_folder(folder: Path, *, unet_head_dim: int | None, clip_head_dim
             f"{folder} is no folder of weights: it has no unet/, as converted and diffusers folders have; "
             f"{advice}."
         )
-    mapped: dict[str, dict[str, Entry]] = {}
+    mapped: dict[str, dict[str, StoredTensor]] = {}
     configs: dict[str, dict[str, Any]] = {}
     for component in COMPONENTS:
         part = next((folder / name for name in _FOLDERS[component] if (folder / name).is_dir()), None)
@@ -147,7 +147,7 @@ def contents_of_folder(folder: Path, *, unet_head_dim: int | None, clip_head_dim
             continue
         configs[component] = config_from_json(component, read_json(part / "config.json"), source=part)
         mapped[component] = {
-            name: Entry(file, name, Target(component, name))
+            name: StoredTensor(file, name, Target(component, name))
             for file in map(TensorFile, weight_files(part))
             for name in file.tensors
         }
@@ -158,11 +158,11 @@ def contents_of_folder(folder: Path, *, unet_head_dim: int | None, clip_head_dim
 
 
 def _checked(
-    source: Path, mapped: Mapping[str, Mapping[str, Entry]], configs: Mapping[str, Mapping[str, Any]]
-) -> tuple[dict[str, dict[str, Entry]], dict[str, Mapping[str, Shape]], list[str]]:
+    source: Path, mapped: Mapping[str, Mapping[str, StoredTensor]], configs: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, dict[str, StoredTensor]], dict[str, Mapping[str, Shape]], list[str]]:
     """Entries that the architecture has, what it has, and the source's names that it has not."""
     expected = {component: expected_shapes(component, configs[component]) for component in mapped}
-    kept: dict[str, dict[str, Entry]] = {component: {} for component in mapped}
+    kept: dict[str, dict[str, StoredTensor]] = {component: {} for component in mapped}
     left_over: dict[str, None] = {}
     for component, entries in mapped.items():
         for name, entry in entries.items():

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from actiondiff.checkpoints.architecture import is_needed
-from actiondiff.checkpoints.contents import Contents, Entry, contents_of_file
+from actiondiff.checkpoints.contents import Contents, StoredTensor, contents_of_file
 from actiondiff.checkpoints.identity import DIGEST_FIELD, Digest, combined
 from actiondiff.checkpoints.reader import Checkpoint
 from actiondiff.checkpoints.tensorfile import write_tensors
@@ -180,7 +180,7 @@ def _check_complete(contents: Contents) -> bool:
     return not absent
 
 
-def _check_space(folder: Path, kept: Mapping[str, Mapping[str, Entry]], dtype: str) -> None:
+def _check_space(folder: Path, kept: Mapping[str, Mapping[str, StoredTensor]], dtype: str) -> None:
     itemsize = getattr(torch, dtype).itemsize
     needed = sum(math.prod(entry.shape) * itemsize for entries in kept.values() for entry in entries.values())
     there = next(parent for parent in folder.absolute().parents if parent.exists())
@@ -208,7 +208,7 @@ def _whole_or_not(folder: Path) -> Iterator[Path]:
 
 def _write(
     folder: Path,
-    kept: Mapping[str, Mapping[str, Entry]],
+    kept: Mapping[str, Mapping[str, StoredTensor]],
     configs: Mapping[str, Mapping[str, Any]],
     dtype: torch.dtype,
     progress: Progress | None,
@@ -232,7 +232,11 @@ def _write(
 
 
 def _write_component(
-    file: Path, component: str, entries: Mapping[str, Entry], dtype: torch.dtype, tick: Callable[[], None]
+    file: Path,
+    component: str,
+    entries: Mapping[str, StoredTensor],
+    dtype: torch.dtype,
+    tick: Callable[[], None],
 ) -> tuple[str, int]:
     """Write one component's file; returns its digest and size in bytes."""
     digest = Digest()
@@ -249,7 +253,7 @@ def _write_component(
     return metadata[DIGEST_FIELD], size
 
 
-def _convert(component: str, name: str, entry: Entry, dtype: torch.dtype, digest: Digest) -> Tensor:
+def _convert(component: str, name: str, entry: StoredTensor, dtype: torch.dtype, digest: Digest) -> Tensor:
     source = entry.read()
     tensor = source.to(dtype).contiguous()
     if not torch.isfinite(tensor).all():

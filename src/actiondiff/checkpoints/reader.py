@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from actiondiff.checkpoints.architecture import is_needed
-from actiondiff.checkpoints.contents import Contents, Entry, contents_of_file, contents_of_folder
+from actiondiff.checkpoints.contents import Contents, StoredTensor, contents_of_file, contents_of_folder
 from actiondiff.checkpoints.encoders import are_one
 from actiondiff.checkpoints.hub import locate
 from actiondiff.checkpoints.identity import DIGEST_FIELD, Digest, combined, recall, remember
@@ -121,7 +121,7 @@ class Checkpoint:
             )
         return {name: _cast(entries[name].read(), dtype) for name in wanted}
 
-    def _entries(self, component: str) -> Mapping[str, Entry]:
+    def _entries(self, component: str) -> Mapping[str, StoredTensor]:
         entries = self.contents.entries.get(component)
         if entries is None or (component == "latent_encoder" and self.one_vae):
             raise UnknownNameError("component of the weights", component, self.components)

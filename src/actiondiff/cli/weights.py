@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from actiondiff.backbones.svd.check import Comparison, Half
+    from actiondiff.backbones.check import Half, PrecisionCheck
     from actiondiff.checkpoints.convert import ConversionReport
 
 __all__ = ["check", "convert"]
@@ -129,7 +129,7 @@ def _half_precision(device: str, dtype: str) -> "Half":
 
 
 def _print_checks(
-    golden: "list[Comparison]", own: "list[Comparison]", half: str, advice: dict[str, str]
+    golden: "list[PrecisionCheck]", own: "list[PrecisionCheck]", half: str, advice: dict[str, str]
 ) -> None:
     from rich.console import Console
     from rich.table import Table

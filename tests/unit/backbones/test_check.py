@@ -31,7 +31,7 @@ def test_half_precision_is_near_but_not_equal():
 
 @pytest.mark.parametrize("error", [float("nan"), float("inf"), 1.0])
 def test_not_finite_or_far_fails(error):
-    assert not check.Comparison("x", error, 0.1).passed
+    assert not check.PrecisionCheck("x", error, 0.1).passed
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_not_finite_or_far_fails(error):
     ],
 )
 def test_what_is_near_enough_becomes_an_option(network, vae, expected):
-    lines = [check.Comparison("U-Net", network, 1e-2), check.Comparison("VAE encoder", vae, 1e-2)]
+    lines = [check.PrecisionCheck("U-Net", network, 1e-2), check.PrecisionCheck("VAE encoder", vae, 1e-2)]
     assert check.suggested_options(lines, "float16") == expected
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from actiondiff.backbones.engine.windows import (
     EncodedVideo,
     FrameReader,
     FrameSequence,
+    Source,
     VideoSource,
     WindowInput,
 )
@@ -33,8 +34,6 @@ __all__ = ["Arrival", "read_ahead", "read_in_turn"]
 
 _LARGE = 2 * 2**30  # bytes of frames that all threads together may hold, unless one video needs more
 _POLL_SECONDS = 0.1  # how soon a waiting thread notices that its windows are no longer wanted
-
-Source = TypeVar("Source", bound=VideoSource)
 
 
 @dataclass(frozen=True)

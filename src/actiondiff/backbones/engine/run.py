@@ -9,20 +9,19 @@ where memory does not suffice for a batch do fewer windows pass together from th
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias
 
 import numpy as np
 
 from actiondiff.backbones.base import Backbone
 from actiondiff.backbones.engine.network import Network, Outputs
 from actiondiff.backbones.engine.reading import read_ahead, read_in_turn
-from actiondiff.backbones.engine.windows import FrameSequence, VideoSource, WindowInput
+from actiondiff.backbones.engine.windows import FrameSequence, Source, WindowInput
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.types import Array, FeatureKey, Features, Frames
 
 __all__ = ["Keep", "extract", "feature_keys", "run", "run_as_completed"]
 
-Source = TypeVar("Source", bound=VideoSource)
 Keep: TypeAlias = Callable[[Source, WindowInput], None]
 """`keep(reader, window)` is called for every window, in order within a video. In place of its pixels the
 window has what the backbone's first stage made of it, on the CPU, with B = 1."""
@@ -167,7 +166,7 @@ def _completed_videos(
     """Position, reader and features of each video, as soon as they are complete."""
     network = Network(backbone, keys, keep_maps=maps, keep_encoded=keep is not None)
     videos: dict[int, _VideoInProgress[Source]] = {}
-    pending: list[_Row] = []
+    pending: list[_PendingWindow] = []
     batches: list[_RunningBatch] = []  # a GPU computes one while the next is put together
     if decode_threads:
         arrivals = read_ahead(backbone, readers, threads=decode_threads, compute_threads=network.threads)
@@ -206,18 +205,18 @@ def _take_completed(
         yield position, video.reader, video.features(keys)
 
 
-_Row: TypeAlias = tuple[int, WindowInput]  # position of its video, and the window
+_PendingWindow: TypeAlias = tuple[int, WindowInput]  # position of its video, and the window
 
 
 @dataclass(frozen=True)
 class _RunningBatch:
     """A batch that was started."""
 
-    rows: Sequence[_Row]
+    rows: Sequence[_PendingWindow]
     outputs: Outputs
 
     @classmethod
-    def start(cls, network: Network, rows: Sequence[_Row]) -> "_RunningBatch":
+    def start(cls, network: Network, rows: Sequence[_PendingWindow]) -> "_RunningBatch":
         """Start a batch of windows."""
         return cls(rows, network.launch([item for _, item in rows]))
 

@@ -4,7 +4,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -14,7 +14,15 @@ from torch import Tensor
 from actiondiff.backbones.engine.encoding import EncodedWindows
 from actiondiff.types import DecodeReport, Frames, Window
 
-__all__ = ["EncodedVideo", "FrameReader", "FrameSequence", "VideoSource", "WindowInput", "window_generator"]
+__all__ = [
+    "EncodedVideo",
+    "FrameReader",
+    "FrameSequence",
+    "Source",
+    "VideoSource",
+    "WindowInput",
+    "window_generator",
+]
 
 
 class FrameReader(Protocol):
@@ -83,6 +91,8 @@ class EncodedVideo(ABC):
 
 VideoSource: TypeAlias = FrameReader | EncodedVideo
 """What a video's windows are made from."""
+Source = TypeVar("Source", bound=VideoSource)
+"""Type of the readers that are given to the engine, and that it returns with their features."""
 
 
 def window_generator(seed: int, identity: str, first_frame: int, purpose: str) -> torch.Generator:

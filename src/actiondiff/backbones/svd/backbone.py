@@ -38,7 +38,7 @@ from actiondiff.backbones.svd.inputs import (
 from actiondiff.backbones.svd.options import SVDOptions
 from actiondiff.backbones.svd.random_checkpoint import RandomCheckpoint
 from actiondiff.backbones.svd.schedule import input_scale, noise_condition, sigmas
-from actiondiff.backbones.svd.taps import NUM_LAYERS, Context, Encoder
+from actiondiff.backbones.svd.taps import NUM_LAYERS, Encoder, UNetContext
 from actiondiff.backbones.svd.text import ActionTexts, action_names
 from actiondiff.checkpoints.locate import VARIABLE, find_weights
 from actiondiff.checkpoints.reader import open_checkpoint
@@ -205,10 +205,10 @@ class SVD:
             outputs = self.encoder(sample, embedding, self._context(encoded), layers)
         return {layer: value.unflatten(0, latents.shape[:2]) for layer, value in outputs.items()}
 
-    def _context(self, encoded: Encoded) -> Context:
+    def _context(self, encoded: Encoded) -> UNetContext:
         assert encoded.spatial is not None
         assert encoded.temporal is not None
-        return Context(
+        return UNetContext(
             encoded.spatial.flatten(0, 1).to(self._dtype),
             encoded.temporal.to(self._dtype),
             encoded.spatial.shape[1],

@@ -1,70 +1,48 @@
-"""Are my features right? A built-in golden recomputed here, and what half precision does to real weights."""
+"""Checks of features: recomputes built-in reference features, and compares precisions on real weights."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from actiondiff.backbones.base import Backbone, load_backbone
+from actiondiff.backbones.check import USABLE_ERROR, Half, PrecisionCheck, formula_video, relative_error
 from actiondiff.backbones.options import Dtype
 from actiondiff.errors import UsageError
 from actiondiff.types import Array, FeatureKey, Frames
 
 __all__ = [
     "EXPECTED",
-    "Comparison",
-    "Half",
     "check_device",
     "check_weights",
-    "formula_video",
     "suggested_options",
     "write_golden",
 ]
-
-Half = Literal["float16", "bfloat16"]
 
 _GOLDEN = "builtin/golden.safetensors"
 _TIMESTEPS = (0, 20)
 _LAYERS = tuple(range(1, 14))
 
-# Relative L2 errors that are in order, by dtype. float32: rounding of other kernels and thread counts. Half
-# precision: three times what was measured on the built-in golden on a CPU (1.9e-3 and 1.7e-2 at layer 13).
+# Largest relative L2 errors with which the check passes, by dtype. float32: rounding of other kernels and
+# thread counts. Half precision: three times what was measured on a CPU (1.9e-3 and 1.7e-2 at layer 13).
 EXPECTED = {"float32": 1e-5, "float16": 6e-3, "bfloat16": 5e-2}
-_USABLE = 1e-2  # nearness asked of a network's half-precision outputs before it may be used so
 _VAE = "VAE encoder"
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One line of a check.
+def check_device(device: str = "auto", dtype: Dtype = "auto") -> list[PrecisionCheck]:
+    """Recompute the built-in reference features on a device.
 
-    Attributes:
-        name: What was compared, for example `t20.layer9`.
-        error: Relative L2 error; NaN or infinite if the values are.
-        expected: What is in order.
-    """
+    Their weights and their video are drawn by formula; they were computed on a CPU in float32.
 
-    name: str
-    error: float
-    expected: float
-
-    @property
-    def passed(self) -> bool:
-        """Whether the error is finite and in order."""
-        return bool(np.isfinite(self.error) and self.error <= self.expected)
-
-
-def check_device(device: str = "auto", dtype: Dtype = "auto") -> list[Comparison]:
-    """Recompute the built-in golden on a device.
-
-    Its weights and its video are drawn by formula, its features were computed on a CPU in float32.
+    Args:
+        device: Device to compute on.
+        dtype: Arithmetic.
 
     Returns:
-        One comparison a timestep and layer.
+        One line per timestep and layer.
     """
     backbone = load_backbone("random-tiny", device=device, dtype=dtype)
     with resources.as_file(resources.files("actiondiff.backbones").joinpath(_GOLDEN)) as path:
@@ -72,7 +50,7 @@ def check_device(device: str = "auto", dtype: Dtype = "auto") -> list[Comparison
     features = backbone.extract(formula_video(), timesteps=_TIMESTEPS, layers=_LAYERS)
     limit = EXPECTED[backbone.options.dtype]
     return [
-        Comparison(str(key), _error(tokens, golden[str(key)]), limit)
+        PrecisionCheck(str(key), relative_error(tokens, golden[str(key)]), limit)
         for key, tokens in sorted(features.tokens.items(), key=_in_order)
     ]
 
@@ -89,20 +67,20 @@ def check_weights(
     layer: int = 9,
     unet_head_dim: int | None = None,
     clip_head_dim: int | None = None,
-) -> list[Comparison]:
-    """Compare half precision with float32 on one's own weights: U-Net with image encoder, and VAE apart.
+) -> list[PrecisionCheck]:
+    """Compare half precision with float32 on real weights, for the U-Net with image encoder and for the VAE.
 
     Args:
-        name: Backbone.
-        weights: Its checkpoint.
+        name: Name of the backbone.
+        weights: File, folder or hub id of its checkpoint.
         dtype: The half precision in question.
-        device: Where to compute. float16 on a CPU takes hundreds of times as long as float32.
-        height: Of the small formula-drawn window, in pixels.
-        width: As above.
-        frames: Frames in the window.
+        device: Device to compute on. float16 on a CPU takes hundreds of times as long as float32.
+        height: Height in pixels of the small window that is drawn by formula.
+        width: Width in pixels of that window.
+        frames: Number of frames in that window.
         layer: Deepest layer to compare.
         unet_head_dim: Attention head width of the U-Net, for networks of other sizes.
-        clip_head_dim: As above, of the image encoder.
+        clip_head_dim: Attention head width of the image encoder, for networks of other sizes.
     """
     size: dict[str, Any] = {"height": height, "width": width, "window": frames, "device": device}
     size |= {"unet_head_dim": unet_head_dim, "clip_head_dim": clip_head_dim}
@@ -113,17 +91,21 @@ def check_weights(
     )
     wanted = [number for number in (3, 6, 9, 13) if number <= layer]
     reference, other = (b.extract(video, layers=wanted) for b in (full, half))
-    at = full.spec.timestep
+    timestep = full.spec.timestep
     lines = [
-        Comparison(f"U-Net and image encoder, layer {n}", _error(other[at, n], reference[at, n]), _USABLE)
+        PrecisionCheck(
+            f"U-Net and image encoder, layer {n}",
+            relative_error(other[timestep, n], reference[timestep, n]),
+            USABLE_ERROR,
+        )
         for n in wanted
     ]
     latents, other_latents = (_latents(backbone, video) for backbone in (full, half_vae))
-    return [*lines, Comparison(_VAE, _error(other_latents, latents), _USABLE)]
+    return [*lines, PrecisionCheck(_VAE, relative_error(other_latents, latents), USABLE_ERROR)]
 
 
-def suggested_options(lines: Iterable[Comparison], dtype: Half) -> dict[str, str]:
-    """`dtype` and `vae_dtype` for `load_backbone`, by what `check_weights` found of a half precision."""
+def suggested_options(lines: Iterable[PrecisionCheck], dtype: Half) -> dict[str, str]:
+    """`dtype` and `vae_dtype` for `load_backbone`, according to the lines of `check_weights`."""
     lines = list(lines)
     networks = all(line.passed for line in lines if line.name != _VAE)
     vae = all(line.passed for line in lines if line.name == _VAE)
@@ -131,7 +113,7 @@ def suggested_options(lines: Iterable[Comparison], dtype: Half) -> dict[str, str
 
 
 def _latents(backbone: Backbone, video: Frames) -> Array:
-    """The posterior's mean for each frame, (T, 4, h, w); infinite if it is not finite."""
+    """Mean of the posterior for each frame, (T, 4, h, w); one infinite value if it is not finite."""
     key = FeatureKey.of(backbone.spec.timestep, "vae")
     try:
         return backbone.extract(video, layers=["vae"], maps=True).maps[key]
@@ -139,15 +121,8 @@ def _latents(backbone: Backbone, video: Frames) -> Array:
         return np.full(1, np.inf, dtype=np.float32)
 
 
-def formula_video(num_frames: int = 8, height: int = 48, width: int = 64) -> Frames:
-    """Moving waves, the same everywhere: (T, H, W, 3) uint8."""
-    t, y, x, c = np.meshgrid(*(np.arange(n) for n in (num_frames, height, width, 3)), indexing="ij")
-    waves = np.sin(0.21 * x + 0.13 * (c + 1) * y + 0.7 * t) * np.cos(0.05 * (x - y) * (c + 1) - 0.3 * t)
-    return Frames(np.round(127.5 + 120 * waves).astype(np.uint8), identity="formula")
-
-
 def write_golden(path: Path) -> None:
-    """Compute the built-in golden here, on the CPU in float32, and write it."""
+    """Compute the built-in reference features on this CPU in float32, and write them to a file."""
     features = load_backbone("random-tiny", device="cpu", dtype="float32", threads=1).extract(
         formula_video(), timesteps=_TIMESTEPS, layers=_LAYERS
     )
@@ -156,8 +131,3 @@ def write_golden(path: Path) -> None:
 
 def _in_order(item: tuple[FeatureKey, Array]) -> tuple[int, int]:
     return item[0].timestep, int(item[0].layer.removeprefix("layer"))
-
-
-def _error(ours: Array, theirs: Array) -> float:
-    difference = np.asarray(ours, dtype=np.float64) - theirs
-    return float(np.linalg.norm(difference) / np.linalg.norm(theirs))

@@ -22,6 +22,7 @@ from actiondiff.backbones.engine.windows import window_generator
 from actiondiff.backbones.svd.modules import VaeEncoder, build_image_encoder, build_vae_encoder
 from actiondiff.backbones.svd.options import SVDOptions
 from actiondiff.backbones.svd.text import ActionTexts
+from actiondiff.checkpoints.architecture import LATENT_SCALE
 from actiondiff.errors import UsageError
 from actiondiff.types import FeatureKey
 from actiondiff.video.transforms import blur_and_resize, scale_and_resize
@@ -37,7 +38,6 @@ __all__ = [
     "default_vae_chunk",
 ]
 
-LATENT_SCALE = 0.18215  # the autoencoder's scaling factor, in the released configuration
 PIXEL_NOISE = 0.02  # cond_aug of the released configuration
 FREE_TAPS = ("clip", "vae")
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # OpenCLIP's preprocessing constants

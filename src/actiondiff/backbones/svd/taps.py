@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from actiondiff.backbones.svd.modules import build_unet
 
-__all__ = ["GROUP_NORM_EPS", "NUM_LAYERS", "Context", "Encoder", "apply_module", "stages_of"]
+__all__ = ["GROUP_NORM_EPS", "NUM_LAYERS", "Encoder", "UNetContext", "apply_module", "stages_of"]
 
 NUM_LAYERS = 13
 GROUP_NORM_EPS = 1e-5  # of the original code; diffusers builds the cross-attention blocks' resnets with 1e-6
 
 
 @dataclass(frozen=True)
-class Context:
+class UNetContext:
     """What conditions the U-Net, the same at every stage.
 
     Attributes:
@@ -90,7 +90,7 @@ class Encoder(nn.Module):
     def deepen(self, depth: int) -> None:
         """Load stages 1 .. depth, as far as they are not loaded yet."""
         while len(self.stages) < depth:
-            stage = Stage(self._load(module, name) for name, module in self._pending.pop(0))
+            stage = EncoderStage(self._load(module, name) for name, module in self._pending.pop(0))
             if self._compiled:
                 stage.compile(dynamic=False)
             self.stages.append(stage)
@@ -110,7 +110,7 @@ class Encoder(nn.Module):
         return embedded
 
     def forward(
-        self, sample: Tensor, embedding: Tensor, context: Context, layers: Collection[int]
+        self, sample: Tensor, embedding: Tensor, context: UNetContext, layers: Collection[int]
     ) -> dict[int, Tensor]:
         """Outputs of the asked layers.
 
@@ -133,10 +133,10 @@ class Encoder(nn.Module):
         return outputs
 
 
-class Stage(nn.ModuleList):
+class EncoderStage(nn.ModuleList):
     """What one layer adds to those before it: one to three of diffusers' modules, one after the other."""
 
-    def forward(self, sample: Tensor, embedding: Tensor, context: Context) -> Tensor:
+    def forward(self, sample: Tensor, embedding: Tensor, context: UNetContext) -> Tensor:
         """(B L, C, h, w) -> (B L, C', h', w'); arguments as of `apply_module`."""
         for module in self:
             sample = apply_module(module, sample, embedding, context)
@@ -166,7 +166,7 @@ def stages_of(unet: UNetSpatioTemporalConditionModel) -> list[list[tuple[str, nn
     return stages
 
 
-def apply_module(module: nn.Module, sample: Tensor, embedding: Tensor, context: Context) -> Tensor:
+def apply_module(module: nn.Module, sample: Tensor, embedding: Tensor, context: UNetContext) -> Tensor:
     """One of diffusers' modules on (B L, C, h, w), with an embedding (B L, E) of each frame's noise level."""
     if isinstance(module, SpatioTemporalResBlock):
         return _resnet(module, sample, embedding, context)
@@ -176,7 +176,7 @@ def apply_module(module: nn.Module, sample: Tensor, embedding: Tensor, context: 
     return plain
 
 
-def _resnet(block: SpatioTemporalResBlock, sample: Tensor, embedding: Tensor, context: Context) -> Tensor:
+def _resnet(block: SpatioTemporalResBlock, sample: Tensor, embedding: Tensor, context: UNetContext) -> Tensor:
     """Spatial residual block, then the temporal one blended in."""
     spatial: Tensor = block.spatial_res_block(sample, embedding)
     if not context.run_temporal:
@@ -188,7 +188,7 @@ def _resnet(block: SpatioTemporalResBlock, sample: Tensor, embedding: Tensor, co
     return (alpha * video + (1 - alpha) * temporal).transpose(1, 2).flatten(0, 1)
 
 
-def _transformer(model: TransformerSpatioTemporalModel, sample: Tensor, context: Context) -> Tensor:
+def _transformer(model: TransformerSpatioTemporalModel, sample: Tensor, context: UNetContext) -> Tensor:
     """Spatial transformer block over h w tokens, then the temporal one over L tokens blended in."""
     N, C, h, w = sample.shape
     tokens = model.norm(sample).permute(0, 2, 3, 1).reshape(N, h * w, C)
@@ -207,7 +207,9 @@ def _transformer(model: TransformerSpatioTemporalModel, sample: Tensor, context:
     return tokens.reshape(N, h, w, C).permute(0, 3, 1, 2).contiguous() + sample
 
 
-def _temporal(model: TransformerSpatioTemporalModel, block: Any, tokens: Tensor, context: Context) -> Tensor:
+def _temporal(
+    model: TransformerSpatioTemporalModel, block: Any, tokens: Tensor, context: UNetContext
+) -> Tensor:
     """The temporal transformer block: (B L, P, C) -> (B L, P, C), attention over L at each of P places."""
     L = context.num_frames
     positions = model.time_proj(torch.arange(L, device=tokens.device)).to(tokens.dtype)

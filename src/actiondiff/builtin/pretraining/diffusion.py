@@ -16,7 +16,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from actiondiff.backbones.svd.backbone import ADDED, LATENT_SCALE, clip_input
 from actiondiff.backbones.svd.schedule import input_scale, noise_condition
-from actiondiff.backbones.svd.taps import GROUP_NORM_EPS, Context, apply_module, stages_of
+from actiondiff.backbones.svd.taps import GROUP_NORM_EPS, UNetContext, apply_module, stages_of
 from actiondiff.builtin.pretraining.options import PretrainingOptions
 
 __all__ = ["Conditioning", "Denoiser", "choose_conditioning", "denoising_loss"]
@@ -104,7 +104,7 @@ class Denoiser(nn.Module):
         scaled = noised * input_scale(sigma)[:, None, None, None, None]
         sample = torch.cat([scaled, latents], dim=2).flatten(0, 1)
         embedding = self._embed_noise(sigma).repeat_interleave(L, 0)
-        context = Context(embeddings.flatten(0, 1)[:, None], embeddings[:, :1], L)
+        context = UNetContext(embeddings.flatten(0, 1)[:, None], embeddings[:, :1], L)
         skipped = []
         for stage in stages_of(self.unet):
             for _, module in stage:
