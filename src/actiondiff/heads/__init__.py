@@ -1,4 +1,4 @@
-"""Heads: the small networks that name the action from a clip's tokens."""
+"""Heads: the small trained networks that predict actions from the tokens of a clip."""
 
 from typing import TYPE_CHECKING
 
@@ -21,22 +21,22 @@ HEADS = Registry(
         "attentive": "actiondiff.heads.attentive:AttentiveHead",
     },
 )
-"""Name -> subclass of `Head`, called with (options, token_width, num_classes)."""
+"""Name of a head -> subclass of `Head`, called with (options, token_width, num_classes)."""
 
 
 def build_head(options: "HeadOptions", token_width: int, num_classes: int, *, seed: int = 0) -> "Head":
-    """A new head with random weights; the global random state is left as it was.
+    """Build a head with random weights; the global random state is left as it was.
 
     Args:
-        options: Which head and how large.
-        token_width: D of the tokens it will see.
-        num_classes: K.
-        seed: Of the weights.
+        options: Name and size of the head.
+        token_width: D, the width of the tokens that the head will be given.
+        num_classes: K, the number of classes.
+        seed: Seed of the random weights.
 
     Raises:
-        UsageError: If the options do not fit the width, or there is no class.
+        UsageError: If the options do not fit the token width, or there is no class.
     """
-    import torch  # not at module level: recipes read the names above, and need no torch
+    import torch  # not at module level: recipes need the names above, but no torch
 
     if num_classes < 1:
         raise UsageError(f"a head needs at least one class; got {num_classes}.")

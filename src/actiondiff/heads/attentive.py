@@ -1,4 +1,4 @@
-"""A head that asks the tokens one learned question."""
+"""A head that pools the tokens by attention from one learned query."""
 
 import torch
 from torch import nn
@@ -12,11 +12,11 @@ __all__ = ["AttentiveHead"]
 class AttentiveHead(Head):
     """Cross-attention from a learned query to the tokens, a feed-forward layer, a linear layer.
 
-    Knows no positions: the tokens' order reaches it only through differences (`input="centred"`), and
-    un-pooled space-time tokens may be passed as they are.
+    The head has no positional encoding: the order of tokens matters only through their differences
+    (`input="centred"`). Un-pooled space-time tokens may therefore be passed as they are.
 
     Source: the attentive probe of V-JEPA (Bardes et al. 2024), with one block.
-    Deviation: hidden width by `ff_mult` (4 there), and attention has an output projection.
+    Deviation: the hidden width is set by `ff_mult` (4 in V-JEPA), and attention has an output projection.
     """
 
     def __init__(self, options: HeadOptions, token_width: int, num_classes: int) -> None:

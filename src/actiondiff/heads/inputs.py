@@ -1,4 +1,4 @@
-"""What every head begins with: the tokens made ready, and the frame that subclasses fill."""
+"""The base class of all heads, and the preparation of tokens that all heads begin with."""
 
 import torch
 from torch import nn
@@ -10,18 +10,18 @@ __all__ = ["Head", "TokenInput", "check_divisible"]
 
 
 class TokenInput(nn.Module):
-    """Tokens as stored -> tokens as a head sees them.
+    """Turns tokens as they are stored into tokens as the layers of a head see them.
 
-    In this order, each where asked for: the clip's mean subtracted and first differences added, channels
-    standardised, several features mixed (softmax-weighted sum), projection to another width. Has no
-    parameters, and changes nothing, with the default options.
+    The steps, each of which the options can ask for, are in this order: subtract the clip's mean and add
+    first differences; standardise the channels; mix several features (a softmax-weighted sum); project to
+    another width. With the default options there are no parameters and tokens do not change.
 
     Args:
-        options: Of the head.
-        token_width: D of the stored tokens: `fusion` times the width of one feature.
+        options: Options of the head.
+        token_width: D, the width of the stored tokens: `fusion` times the width of one feature.
 
     Raises:
-        UsageError: If `token_width` is no multiple of `fusion`.
+        UsageError: If `token_width` is not a multiple of `fusion`.
     """
 
     mean: torch.Tensor
@@ -31,8 +31,8 @@ class TokenInput(nn.Module):
         super().__init__()
         if token_width % options.fusion:
             raise UsageError(
-                f"fusion={options.fusion} needs tokens of that many features of equal width; got width "
-                f"{token_width}. Pass that many keys of layers of one width."
+                f"fusion={options.fusion} needs tokens of that many features of equal width; got a token "
+                f"width of {token_width}. Give that many feature keys whose layers have the same width."
             )
         self.num_features = options.fusion
         self.is_plain = options.input == "plain"
@@ -40,7 +40,7 @@ class TokenInput(nn.Module):
         self.is_standardised = options.input in ("standardised", "centred-standardised")
         parts = 2 if self.is_centred else 1
         if self.is_standardised:
-            # Not a number until measured: a head that was never shown its training data cannot look trained.
+            # NaN until measured, so that a head without statistics of training data cannot pass for trained.
             self.register_buffer("mean", torch.full((parts * token_width,), torch.nan))
             self.register_buffer("deviation", torch.full((parts * token_width,), torch.nan))
         if options.fusion > 1:
@@ -50,28 +50,30 @@ class TokenInput(nn.Module):
         self.width = options.project or width
 
     def measure(self, tokens: torch.Tensor, offsets: torch.Tensor) -> None:
-        """Take the channels' statistics from training data; does nothing unless standardised.
+        """Measure mean and deviation of each channel on training data, if the input is standardised.
 
         Args:
-            tokens: (N, D), of all clips.
-            offsets: (clips + 1,), where each clip's begin and the last one's end.
+            tokens: (N, D), the tokens of all clips.
+            offsets: (clips + 1,), the row at which each clip begins, then N.
         """
         if not self.is_standardised:
             return
         size = tokens.mean(0).abs()
         if self.is_centred:
             clips = tokens.tensor_split(offsets[1:-1].tolist())
-            every = [torch.ones(1, len(clip), dtype=torch.bool) for clip in clips]
+            masks = [torch.ones(1, len(clip), dtype=torch.bool) for clip in clips]
             tokens = torch.cat(
-                [_centred(clip[None], real)[0] for clip, real in zip(clips, every, strict=True)]
+                [_centred(clip[None], mask)[0] for clip, mask in zip(clips, masks, strict=True)]
             )
             size = size.repeat(2)
         deviation, mean = torch.std_mean(tokens, dim=0, correction=0)
         self.mean.copy_(mean)
-        self.deviation.copy_(torch.where(deviation > 1e-6 * size, deviation, 1.0))  # constant channels stay
+        self.deviation.copy_(
+            torch.where(deviation > 1e-6 * size, deviation, 1.0)
+        )  # constant channels are not scaled
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(B, T, D) float32 and (B, T) bool -> (B, T, width), zero where masked unless input is plain."""
+        """(B, T, D) float32, (B, T) bool -> (B, T, width). Padding becomes zero unless nothing is changed."""
         if self.is_centred:
             tokens = _centred(tokens, mask)
         if self.is_standardised:
@@ -86,7 +88,7 @@ class TokenInput(nn.Module):
 
 
 def _centred(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Tokens minus their clip's mean, and differences to the token before: (B, T, D) -> (B, T, 2D)."""
+    """Tokens minus their clip's mean, and differences from the previous token: (B, T, D) -> (B, T, 2D)."""
     real = mask[..., None]
     total = tokens.masked_fill(~real, 0).sum(1, keepdim=True)
     mean = total / real.sum(1, keepdim=True).clamp(min=1)
@@ -95,15 +97,15 @@ def _centred(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 class Head(nn.Module):
-    """A classifier of clips. Subclasses build their layers for `self.width` and define `classify`.
+    """A classifier of clips. Subclasses build layers for tokens of `self.width` and define `classify`.
 
     Args:
-        options: Name and size.
-        token_width: D of the tokens as stored.
-        num_classes: K.
+        options: Name and size of the head.
+        token_width: D, the width of the tokens as they are stored.
+        num_classes: K, the number of classes.
 
     Attributes:
-        temperature: Logits are divided by it wherever the head predicts; 1 while it is trained.
+        temperature: Prediction divides the logits by this number; it is 1 during training.
     """
 
     temperature: float = 1.0
@@ -117,17 +119,18 @@ class Head(nn.Module):
         self.width = self.inputs.width
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Logits of clips.
+        """Compute the logits of clips.
 
         Args:
-            tokens: (B, T, D) float32, T at most `options.max_tokens`.
-            mask: (B, T) bool, True where a token is real. Real tokens come first, at least one a clip.
+            tokens: (B, T, D) float32, with T at most `options.max_tokens`.
+            mask: (B, T) bool, True where a token is not padding. Padding comes last; each clip has at least
+                one token.
 
         Returns:
             (B, K) float32.
 
         Raises:
-            UsageError: If there are more tokens than `max_tokens`, or of another width.
+            UsageError: If there are more tokens than `max_tokens`, or they have another width.
         """
         if tokens.shape[1] > self.options.max_tokens or tokens.shape[2] != self.token_width:
             raise UsageError(
@@ -141,12 +144,12 @@ class Head(nn.Module):
         raise NotImplementedError
 
     def pad(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(B, T, width) -> (B, max_tokens * width), filled up with zeros."""
+        """Concatenate each clip's tokens and append zeros: (B, T, width) -> (B, max_tokens * width)."""
         return nn.functional.pad(tokens, (0, 0, 0, self.options.max_tokens - tokens.shape[1])).flatten(1)
 
 
 def check_divisible(width: int, heads: int) -> None:
-    """Raise a UsageError unless tokens of this width can be shared out among attention heads."""
+    """Raise a UsageError unless the width is a multiple of the number of attention heads."""
     if width % heads:
         allowed = ", ".join(str(n) for n in range(1, min(width, 64) + 1) if width % n == 0)
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Heads of one linear layer."""
+"""Heads that consist of one linear layer."""
 
 import torch
 from torch import nn
@@ -11,7 +11,7 @@ __all__ = ["LinearHead", "MeanLinearHead"]
 
 
 class LinearHead(Head):
-    """One linear layer on all tokens in a row, padded with zeros to `max_tokens`; the mask is not used.
+    """One linear layer on the concatenated tokens, padded with zeros to `max_tokens`; the mask is not used.
 
     Source: paper, Table 4; the released code calls it MLP.
     """
@@ -26,10 +26,10 @@ class LinearHead(Head):
 
 
 class MeanLinearHead(Head):
-    """One linear layer on the mean of the tokens: the plainest probe, blind to order.
+    """One linear layer on the mean of the tokens: the simplest probe, which ignores the order of tokens.
 
     Raises:
-        UsageError: If the input is to be centred, since the mean of centred tokens is zero.
+        UsageError: If the options ask for centred input, since the mean of centred tokens is zero.
     """
 
     def __init__(self, options: HeadOptions, token_width: int, num_classes: int) -> None:

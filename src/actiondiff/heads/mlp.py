@@ -1,4 +1,4 @@
-"""A head of three linear layers."""
+"""A head with three linear layers."""
 
 import torch
 from torch import nn
@@ -12,10 +12,10 @@ _HIDDEN = (512, 256)
 
 
 class MLPHead(Head):
-    """All tokens in a row, padded with zeros to `max_tokens`, -> 512 -> 256 -> K; the mask is not used.
+    """Concatenated tokens, padded with zeros to `max_tokens`, -> 512 -> 256 -> K; the mask is not used.
 
     Source: our reading of a network that the released code mentions but never runs; the paper names an MLP
-    without its size.
+    but not its size.
     """
 
     def __init__(self, options: HeadOptions, token_width: int, num_classes: int) -> None:

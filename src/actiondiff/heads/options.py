@@ -1,4 +1,4 @@
-"""What may be chosen about a head."""
+"""Options of heads."""
 
 from typing import Literal
 
@@ -10,43 +10,56 @@ __all__ = ["HeadOptions"]
 
 
 class HeadOptions(BaseModel):
-    """A head and its size.
+    """Name and size of a head.
 
-    Source: defaults are those of the released code for Animal Kingdom (paper, A.1.3).
+    Source: the defaults are those of the released code for Animal Kingdom (paper, A.1.3).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field("transformer", description="Which head; see `actiondiff.heads.HEADS`.")
+    name: str = Field("transformer", description="Name of the head; see `actiondiff.heads.HEADS`.")
     input: Literal["plain", "standardised", "centred", "centred-standardised"] = Field(
         "plain",
-        description="What is done to tokens first: nothing; every channel to mean 0 and deviation 1 over the "
-        "training data; the clip's mean token subtracted and first differences added (twice the width); or "
-        "that, and then every channel standardised.",
+        description="How tokens are prepared. plain: not at all. standardised: each channel has mean 0 and "
+        "standard deviation 1 over the training data. centred: the clip's mean token is subtracted and first "
+        "differences are added, which doubles the width. centred-standardised: centred, then standardised.",
     )
     project: int | None = Field(
-        None, ge=1, description="Width that tokens are brought to by a linear layer first; none if not given."
+        None,
+        ge=1,
+        description="Width to which a first linear layer projects the tokens; no such layer if not given.",
     )
     fusion: int = Field(
         1,
         ge=1,
-        description="How many features of equal width stand in each token, to be mixed by learned weights.",
+        description="Number of features of equal width in each token, which learned weights mix.",
     )
-    layers: int = Field(6, ge=1, description="Encoder layers (transformer).")
+    layers: int = Field(6, ge=1, description="Number of encoder layers (transformer).")
     heads: int = Field(
-        8, ge=1, description="Attention heads; the width is a multiple (transformer, attentive)."
+        8,
+        ge=1,
+        description="Number of attention heads; must divide the token width (transformer, attentive).",
     )
-    ff_mult: int = Field(3, ge=1, description="Hidden width by token width (transformer, attentive).")
+    ff_mult: int = Field(
+        3,
+        ge=1,
+        description="Hidden width of feed-forward layers, in token widths (transformer, attentive).",
+    )
     dropout: float = Field(
-        0.1, ge=0, lt=1, description="Share of values dropped in training (transformer, mlp)."
+        0.1,
+        ge=0,
+        lt=1,
+        description="Share of values that are set to zero during training (transformer, mlp).",
     )
     max_tokens: int = Field(
-        150, ge=1, description="Tokens a clip at most: longer ones are cut in training, predicted in spans."
+        150,
+        ge=1,
+        description="Most tokens per clip. Longer clips are cut in training, and predicted in spans.",
     )
 
     @field_validator("name")
     @classmethod
-    def _known(cls, name: str) -> str:
+    def _check_name(cls, name: str) -> str:
         if name not in HEADS:
-            HEADS[name]  # says which names there are
+            HEADS[name]  # raises the error that lists the names
         return name

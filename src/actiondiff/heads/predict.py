@@ -1,4 +1,4 @@
-"""From a head and clips to probabilities: the one place where a head is applied outside training."""
+"""Apply a head to clips: from packed tokens to probabilities. All prediction after training is done here."""
 
 from itertools import pairwise
 from typing import Literal, TypeAlias
@@ -20,11 +20,11 @@ __all__ = [
 ]
 
 Activation: TypeAlias = Literal["softmax", "sigmoid"]
-"""`softmax` for single-label tasks, `sigmoid` for multi-label ones, whatever the loss was."""
+"""`softmax` for single-label tasks and `sigmoid` for multi-label tasks, whatever the loss was."""
 
 
 def split_spans(num_tokens: int, max_tokens: int) -> list[slice]:
-    """Cut a clip into as few spans of at most `max_tokens` as hold it, as equal in length as can be.
+    """Cut a clip into the fewest spans of at most `max_tokens`, of lengths as equal as possible.
 
     >>> split_spans(7, 3)
     [slice(0, 2, None), slice(2, 4, None), slice(4, 7, None)]
@@ -37,10 +37,10 @@ def split_spans(num_tokens: int, max_tokens: int) -> list[slice]:
 def clip_spans(
     packed: PackedFeatures, max_tokens: int, *, long_clips: Literal["spans", "cut"] = "spans"
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What a head sees of clips that may be longer than it takes; see `predict_probabilities`.
+    """Cut clips into spans that are short enough for a head; see `predict_probabilities`.
 
     Returns:
-        (S,) int64 each: the row of `packed.tokens` a span begins with, its length, and its clip.
+        For each span, (S,) int64 each: its first row of `packed.tokens`, its length, and its clip's number.
     """
     starts, lengths, owners = [], [], []
     for clip, (offset, length) in enumerate(
@@ -59,14 +59,14 @@ def clip_spans(
 def span_logits(
     head: Head, packed: PackedFeatures, starts: torch.Tensor, lengths: torch.Tensor, *, batch: int = 64
 ) -> torch.Tensor:
-    """Logits of stretches of packed tokens; those of like length share a batch.
+    """Compute the logits of spans of packed tokens; spans of similar length share a batch.
 
     Args:
-        head: Any; it is left in the mode (training or not) it was in.
-        packed: Tokens; moved to the head's device batch by batch.
-        starts: (S,) int64, row of `packed.tokens` each begins with.
-        lengths: (S,) int64, 1 to the head's `max_tokens`.
-        batch: Stretches a batch; a matter of memory.
+        head: The head. Its mode (training or evaluation) is the same afterwards.
+        packed: Tokens, which are moved to the head's device batch by batch.
+        starts: (S,) int64, the first row of `packed.tokens` of each span.
+        lengths: (S,) int64, the length of each span, from 1 to the head's `max_tokens`.
+        batch: Number of spans per batch, which affects memory and speed only.
 
     Returns:
         (S, K) float32 on the CPU, before temperature and activation.
@@ -86,13 +86,19 @@ def span_logits(
 
 
 def activate(logits: torch.Tensor, activation: Activation, temperature: float) -> torch.Tensor:
-    """From logits (..., K) to probabilities."""
+    """Turn logits (..., K) into probabilities."""
     scaled = logits / temperature
     return scaled.softmax(-1) if activation == "softmax" else scaled.sigmoid()
 
 
 def average_spans(values: torch.Tensor, owners: torch.Tensor, count: int) -> torch.Tensor:
-    """Mean over the spans (S, K) of each of `count` clips: (count, K)."""
+    """Average the values of each clip's spans: (S, K) -> (count, K).
+
+    Args:
+        values: (S, K), one row per span.
+        owners: (S,) int64, the number of the clip that each span belongs to.
+        count: Number of clips.
+    """
     totals = torch.zeros(count, values.shape[1]).index_add_(0, owners, values)
     return totals / owners.bincount(minlength=count)[:, None]
 
@@ -105,17 +111,17 @@ def predict_probabilities(
     long_clips: Literal["spans", "cut"] = "spans",
     batch_clips: int = 64,
 ) -> Array:
-    """Probabilities of clips, with the head's temperature.
+    """Predict the probabilities of clips, with the head's temperature.
 
-    Clips of like length share a batch; what else is in a batch changes a result by rounding only (1e-6).
+    Clips of similar length share a batch. The other clips of a batch change a result by rounding only (1e-6).
 
     Args:
-        head: Any; it is left in the mode (training or not) it was in.
-        packed: The clips; moved to the head's device batch by batch.
-        activation: From logits to probabilities.
-        long_clips: Clips longer than the head's `max_tokens`: `spans` averages over spans of the whole clip,
-            `cut` sees the first `max_tokens` only, as the released code does.
-        batch_clips: Spans a batch; a matter of memory.
+        head: The head. Its mode (training or evaluation) is the same afterwards.
+        packed: The clips, which are moved to the head's device batch by batch.
+        activation: How logits become probabilities.
+        long_clips: How clips longer than the head's `max_tokens` are treated. `spans` averages over spans of
+            the whole clip; `cut` uses the first `max_tokens` only, as the released code does.
+        batch_clips: Number of spans per batch, which affects memory and speed only.
 
     Returns:
         (N, K) float32, in [0, 1].

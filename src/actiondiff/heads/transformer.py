@@ -10,10 +10,10 @@ __all__ = ["TransformerHead", "sinusoids"]
 
 
 class TransformerHead(Head):
-    """Class token and tokens, sinusoidal positions, post-norm encoder layers; the class token is classified.
+    """A transformer encoder (post-norm, sinusoidal positions) whose class token a linear layer classifies.
 
-    Source: paper, section 3.3; layer sizes, order of norms and positions as in the released code. The names
-    of its parameters are the released ones, so that its weights load here.
+    Source: paper, section 3.3; layer sizes, the order of norms and the positions are as in the released code.
+    Parameters have the released names, so that released weights load here.
     """
 
     positions: torch.Tensor
@@ -37,19 +37,19 @@ class TransformerHead(Head):
         self.register_buffer("positions", sinusoids(options.max_tokens + 1, self.width), persistent=False)
 
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(B, T, width) -> (B, 1 + T, width): class token first, positions added."""
+        """Put the class token first and add positions: (B, T, width) -> (B, 1 + T, width)."""
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
         return self.dropout(tokens + self.positions[: tokens.shape[1]])
 
     def classify(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """See `Head.classify`."""
-        hidden = nn.functional.pad(~mask, (1, 0), value=False)  # the class token is never hidden
+        hidden = nn.functional.pad(~mask, (1, 0), value=False)  # the class token is never masked
         encoded = self.encoder(self.embed(tokens), src_key_padding_mask=hidden)
         return self.classifier(encoded[:, 0])
 
 
 def sinusoids(num_positions: int, width: int) -> torch.Tensor:
-    """Positions as (num_positions, width) float32: column 2i holds sin(p / 10000^(2i / width)), 2i+1 cos."""
+    """(num_positions, width) float32; column 2i is sin(p / 10000^(2i / width)), column 2i + 1 the cosine."""
     rates = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
     angles = torch.arange(num_positions, dtype=torch.float64)[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width].float()

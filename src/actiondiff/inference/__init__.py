@@ -1,1 +1,1 @@
-"""A trained model at work: predictions, timelines and heatmaps of a video."""
+"""Inference with a trained model: predictions, timelines and heatmaps of videos."""

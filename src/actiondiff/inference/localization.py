@@ -1,9 +1,10 @@
-"""Where: the probability of an action at each place of a video, and how it changes.
+"""Where an action is seen: its probability at each place of the picture, over time.
 
-`cells` takes one pass of the backbone: its layer's map is sampled at a grid of places, and what one place
-shows over time takes the stead of the frames' tokens. `crops` cuts the video into patches and gives each to
-the whole model as a video of its own. Either way the head, which has only ever seen whole pictures, is
-asked about parts; what it says of them is to be measured (`evaluation.places`), not taken on trust.
+A place is a point of a grid over the picture. There are two methods. `cells` takes one pass of the backbone:
+the layer's map is sampled at the grid, and the features of one place over time become the tokens of that
+place. `crops` cuts the video into patches and gives each patch to the whole model as a video of its own.
+With both, the head is asked about parts of pictures although it was trained on whole ones. Its answers must
+therefore be measured (`evaluation.places`), not trusted.
 
 Source: supplement A.3 (crops), and the released code (cells: bilinear, corners aligned, 3 x 5).
 """
@@ -19,15 +20,14 @@ from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.inputs import Head
 from actiondiff.inference.options import LocalizationOptions
-from actiondiff.inference.places import PlaceTokens, cell_tokens, patch_pixels, patch_tokens
+from actiondiff.inference.places import PlaceTokens, Shares, cell_tokens, patch_pixels, patch_tokens
 from actiondiff.inference.timeline import span_and_step, span_scores
 from actiondiff.types import Array, DecodeReport, Progress
 from actiondiff.video.opening import Video, picture_size
 
 __all__ = ["Heatmap", "LocalizationOptions", "make_heatmap"]
 
-Shares = NDArray[np.float64]
-_MULTIPLE = 64  # patches in their own size are rounded up to it; a layer of SVD halves pictures six times
+_MULTIPLE = 64  # sizes of native patches are rounded up to it, since SVD halves pictures six times
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,14 +36,14 @@ class Heatmap:
 
     Attributes:
         video: The video's path as given, or its identity for frames in memory.
-        action: Which.
-        seconds: (T,) float64, when each sampled frame is shown; None if unknown.
-        frame_index: (T,) int64, its number among the video's raw frames.
+        action: The action that was searched for.
+        seconds: (T,) float64, presentation time of each sampled frame; None if unknown.
+        frame_index: (T,) int64, number of each sampled frame among the video's raw frames.
         probabilities: (T, gh, gw) float32 in [0, 1].
         prior: Share of the training clips that show the action.
-        rows: (gh,) where the places lie, as shares of the picture's height, top to bottom.
-        columns: (gw,) the same for its width, left to right.
-        options: How it was made.
+        rows: (gh,) vertical positions of the places, as shares of the picture's height, top to bottom.
+        columns: (gw,) horizontal positions of the places, as shares of its width, left to right.
+        options: Options that the heatmap was made with.
         padding_share: Share of the backbone's window slots that held padding.
         report: How decoding went; None for frames in memory.
     """
@@ -62,21 +62,21 @@ class Heatmap:
 
     @property
     def above_prior(self) -> Array:
-        """(T, gh, gw) probability minus the prior: above 0 the place speaks for the action."""
+        """(T, gh, gw) probability minus the prior; values above 0 are evidence for the action."""
         return self.probabilities - np.float32(self.prior)
 
     def at(self, height: int, width: int) -> Array:
-        """(T, height, width) probabilities of pixels: linear between places, constant outside them."""
+        """(T, height, width) probabilities of pixels, linear between places and constant outside the grid."""
         down, across = _weights(self.rows, height), _weights(self.columns, width)
         return np.einsum("yr,trc,xc->tyx", down, self.probabilities, across, optimize=True)
 
     def highest(self) -> tuple[int, int, int]:
-        """Step, row and column of the highest probability; the first of equals."""
+        """Step, row and column of the highest probability; the first of equal ones."""
         step, row, column = np.unravel_index(int(self.probabilities.argmax()), self.probabilities.shape)
         return int(step), int(row), int(column)
 
     def __getitem__(self, steps: slice) -> "Heatmap":
-        """The heatmap of some of its times."""
+        """The same heatmap for a slice of its time steps."""
         seconds = None if self.seconds is None else self.seconds[steps]
         return replace(
             self,
@@ -100,33 +100,36 @@ def make_heatmap(
     """Search a video for an action.
 
     Args:
-        backbone: The one whose features the head was trained on.
+        backbone: The backbone whose features the head was trained on.
         head: The trained head.
         config: The head's config.
-        video: A file; or frames, taken as they are.
+        video: A file, sampled as the training videos were; or frames in memory, all of which are used.
         action: One of the labels.
-        options: How.
-        resized: Gives the backbone for pictures of another height and width, for patches in their own size.
+        options: How the video is searched.
+        resized: Function that loads the backbone for pictures of another height and width, which `native`
+            patches need.
         progress: Called as the video is read.
 
     Raises:
-        UnknownNameError: If the model does not know the action.
+        UnknownNameError: If the action is not one of the labels.
         VideoError: If no frame of the file decodes.
-        UsageError: If the layer has no places, or options do not fit.
+        UsageError: If the model's feature has no places, or the options do not fit the video.
     """
     if action not in config.labels:
         raise UnknownNameError("action", action, config.labels)
     chosen = options or LocalizationOptions()
+    # The backbone gives tokens (T, gh, gw, D), which are rounded as those of the training were.
     grid = _tokens(backbone, config, video, chosen, resized, progress)
     tokens = config.rounded(grid.tokens)
+    # At each place the head slides over time, as it does over the frames of a whole video.
     span, step = span_and_step(
         config, head, grid.seconds, span_seconds=chosen.span_seconds, step_seconds=chosen.step_seconds
     )
     scores = np.zeros(tokens.shape[:3], dtype=np.float32)
     for place in np.ndindex(scores.shape[1:]):
-        here = tokens[(slice(None), *place)]
-        found = span_scores(head, here, span=span, step=step, activation=config.activation)
-        scores[(slice(None), *place)] = found[:, config.labels.index(action)]
+        own = tokens[(slice(None), *place)]  # (T, D)
+        probabilities = span_scores(head, own, span=span, step=step, activation=config.activation)
+        scores[(slice(None), *place)] = probabilities[:, config.labels.index(action)]
     return Heatmap(
         video=grid.video,
         action=action,
@@ -150,18 +153,21 @@ def _tokens(
     resized: Callable[[int, int], Backbone] | None,
     progress: Progress | None,
 ) -> PlaceTokens:
+    """Tokens of a grid of places, by the method that the options name."""
     keys, sampling, grid = config.feature_keys, config.sampling, (options.rows, options.columns)
     if options.method == "cells":
         return cell_tokens(backbone, keys, video, sampling, grid, progress=progress)
     if options.patch == "native":
         if resized is None:
-            raise UsageError("patch=native needs a way to load the backbone for another size (resized=).")
+            raise UsageError(
+                "patch=native needs a function that loads the backbone for another size (resized=)."
+            )
         backbone = resized(*_patch_size(video, options))
     return patch_tokens(backbone, keys, video, sampling, grid, overlap=options.overlap, progress=progress)
 
 
 def _patch_size(video: Video, options: LocalizationOptions) -> tuple[int, int]:
-    """Height and width of patches in pixels, rounded up."""
+    """Height and width of native patches in pixels, rounded up."""
     sides = zip((options.rows, options.columns), picture_size(video), strict=True)
     largest = [patch_pixels(0, count, options.overlap, length).stop for count, length in sides]
     height, width = (-(-side // _MULTIPLE) * _MULTIPLE for side in largest)
@@ -169,12 +175,13 @@ def _patch_size(video: Video, options: LocalizationOptions) -> tuple[int, int]:
 
 
 def _prior(config: ModelConfig, action: str) -> float:
+    """Share of the training clips that show the action."""
     counts = config.train_counts
     num_clips = sum(counts.values()) if config.num_train_clips is None else config.num_train_clips
     return float(counts[action] / num_clips)
 
 
 def _weights(places: Shares, count: int) -> Shares:
-    """(count, places) linear weights of places for each pixel's centre along a side."""
+    """(count, places) weights that interpolate linearly from places to pixel centres along one side."""
     centres = (np.arange(count) + 0.5) / count
     return np.stack([np.interp(centres, places, unit) for unit in np.eye(len(places))], axis=1)

@@ -1,4 +1,4 @@
-"""How a trained model looks at a video: options that commands and pages show, and that need nothing heavy."""
+"""Options of inference, in a module that imports nothing heavy, since commands and the page show them."""
 
 from typing import Literal
 
@@ -8,66 +8,87 @@ __all__ = ["LoadingOptions", "LocalizationOptions", "TimelineOptions"]
 
 
 class LoadingOptions(BaseModel):
-    """How a trained model's backbone is loaded; everything else is as the features for training had it."""
+    """How the backbone of a trained model is loaded; all else is as it was for the training's features."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     weights: str | None = Field(
-        None, description="The backbone's checkpoint, where it needs one: a file, folder or hub id."
+        None, description="Checkpoint of the backbone, if it needs one: a file, a folder or a hub id."
     )
     text_weights: str | None = Field(
-        None, description="Folder of its text tower, where it is conditioned on the names of actions."
+        None, description="Folder of the text tower, if the backbone is conditioned on the names of actions."
     )
-    device: str = Field("auto", description="cpu, cuda, cuda:1 ...; auto takes CUDA where there is one.")
+    device: str = Field(
+        "auto", description="Device: cpu, cuda, cuda:1 and so on; auto uses CUDA if there is a GPU."
+    )
     dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
-        None, description="Arithmetic; that of the training's features if not given. Another changes scores."
+        None,
+        description="Arithmetic; that of the training's features if not given. It affects the scores.",
     )
 
 
 class TimelineOptions(BaseModel):
-    """How scores over time are made, and bouts of them. What is not given is as the model has it."""
+    """How scores over time and bouts are made. Options that are not given are the model's own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     span_seconds: float | None = Field(
-        None, gt=0, description="Time each score looks at; as the training clips' median if not given."
+        None,
+        gt=0,
+        description="Seconds of video per score; the median length of a training clip if not given.",
     )
     step_seconds: float | None = Field(
-        None, gt=0, description="From one score to the next; every sampled frame if not given."
+        None,
+        gt=0,
+        description="Seconds from one score to the next; a score for every sampled frame if not given.",
     )
-    smooth_seconds: float = Field(0.0, ge=0, description="Scores are averaged over this time.")
+    smooth_seconds: float = Field(0.0, ge=0, description="Scores are averaged over this many seconds.")
     threshold: float | None = Field(
-        None, ge=0, le=1, description="Probability from which a behaviour is there; by class if not given."
+        None,
+        ge=0,
+        le=1,
+        description="Probability from which a behaviour counts as present; one per class if not given.",
     )
-    min_seconds: float = Field(0.0, ge=0, description="Shorter bouts are left out.")
-    max_gap_seconds: float = Field(0.0, ge=0, description="Bouts of a behaviour this close become one.")
+    min_seconds: float = Field(0.0, ge=0, description="Bouts shorter than this are dropped.")
+    max_gap_seconds: float = Field(
+        0.0, ge=0, description="Bouts of one behaviour are joined across gaps up to this long."
+    )
     abstain_below: float = Field(
-        0.0, ge=0, le=1, description="Nothing is said where the probability is below, whatever the threshold."
+        0.0,
+        ge=0,
+        le=1,
+        description="Predictions below this probability are left blank, whatever the threshold.",
     )
-    background: str = Field("background", description="Label that stands for none; it makes no bouts.")
+    background: str = Field("background", description="Label that means no behaviour; it makes no bouts.")
 
 
 class LocalizationOptions(BaseModel):
-    """How a video is searched for an action. What is not given is as the model has it."""
+    """How a video is searched for an action. Options that are not given are the model's own."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: Literal["cells", "crops"] = Field(
         "cells",
-        description="cells: one pass, the layer's map sampled at a grid. crops: each patch as a video of "
-        "its own, rows x columns times the work.",
+        description="cells: one pass, in which the layer's map is sampled at a grid. crops: each patch is "
+        "processed as a video of its own, which takes rows x columns times as long.",
     )
-    rows: int = Field(3, ge=2, le=64, description="Places from top to bottom.")
-    columns: int = Field(5, ge=2, le=64, description="Places from left to right.")
-    overlap: float = Field(0.0, ge=0, lt=1, description="For crops: share of a patch that the next has, too.")
+    rows: int = Field(3, ge=2, le=64, description="Number of places from top to bottom.")
+    columns: int = Field(5, ge=2, le=64, description="Number of places from left to right.")
+    overlap: float = Field(
+        0.0, ge=0, lt=1, description="For crops: share of a patch that overlaps with the next one."
+    )
     patch: Literal["resized", "native"] = Field(
         "resized",
-        description="For crops: patches as large as the backbone takes whole pictures, or in their own size, "
-        "rounded up to 64 pixels.",
+        description="For crops: resized scales each patch to the size at which the backbone takes whole "
+        "pictures; native keeps its size, rounded up to a multiple of 64 pixels.",
     )
     span_seconds: float | None = Field(
-        None, gt=0, description="Time each score looks at; as the training clips' median if not given."
+        None,
+        gt=0,
+        description="Seconds of video per score; the median length of a training clip if not given.",
     )
     step_seconds: float | None = Field(
-        None, gt=0, description="From one score to the next; every sampled frame if not given."
+        None,
+        gt=0,
+        description="Seconds from one score to the next; a score for every sampled frame if not given.",
     )

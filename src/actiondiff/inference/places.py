@@ -1,4 +1,4 @@
-"""Features of places in a video: of cells of a layer's map, or of patches that are videos of their own."""
+"""Features of a grid of places in a video: from cells of a layer's map, or from patches of the picture."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +28,7 @@ from actiondiff.video.opening import Reading, Video, picture_size, read_chunks
 __all__ = ["PlaceTokens", "cell_tokens", "patch_pixels", "patch_tokens"]
 
 Shares = NDArray[np.float64]
+"""Positions along one side of the picture, as shares of its length in [0, 1]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +38,10 @@ class PlaceTokens:
     Attributes:
         video: The video's path as given, or its identity for frames in memory.
         tokens: (T, gh, gw, D) float32.
-        seconds: (T,) float64, or None.
-        frame_index: (T,) int64.
-        rows: (gh,) where the places lie, as shares of the picture's height, top to bottom.
-        columns: (gw,) the same for its width, left to right.
+        seconds: (T,) float64, presentation time of each sampled frame; None if unknown.
+        frame_index: (T,) int64, number of each sampled frame among the video's raw frames.
+        rows: (gh,) vertical positions of the places, as shares of the picture's height, top to bottom.
+        columns: (gw,) horizontal positions of the places, as shares of its width, left to right.
         padding_share: Share of the backbone's window slots that held padding.
         report: How decoding went; None for frames in memory.
     """
@@ -64,23 +65,25 @@ def cell_tokens(
     *,
     progress: Progress | None = None,
 ) -> PlaceTokens:
-    """Sample layers' maps at a grid whose outermost places are the maps' corners (bilinear).
+    """Sample maps of layers bilinearly at a grid whose outermost places are the corners of the maps.
 
-    A batch of windows at a time, so that no whole video's maps are held. Only where windows are shifted to be
-    full (`padding: shift`) does the last one differ from that of the whole picture's features.
+    The video is processed one batch of windows at a time, so that the maps of a whole video are never in
+    memory. With `padding: shift`, where the last window is moved back until it is full, the features of that
+    window can differ from those of the whole picture.
 
     Args:
         backbone: The frozen network.
-        keys: Features; several stand side by side in a token.
-        video: A file or frames.
+        keys: Features that make up one token, side by side.
+        video: A file or frames in memory.
         sampling: Which frames of a file are read.
-        grid: Rows and columns, 2 at least.
+        grid: Rows and columns of the grid, at least 2 each.
         progress: Called as the video is read.
 
     Raises:
         VideoError: If no frame decodes.
-        UsageError: If a feature is one vector a picture.
+        UsageError: If a feature is one vector per picture.
     """
+    # Each chunk of frames fills one batch, and its maps are sampled at once.
     size = int(backbone.options.window or 1) * int(backbone.options.batch or 1)
     reading = read_chunks(video, sampling, chunk_frames=size, progress=progress)
     parts: list[Features] = []
@@ -93,9 +96,10 @@ def cell_tokens(
         sampled.append(np.concatenate([_sample(features.maps[key], grid) for key in keys], axis=-1))
         parts.append(replace(features, maps={}))
     if not parts:
-        raise _nothing(reading)
+        raise _no_frames(reading)
+    # The parts are joined over time; times are known only if every chunk has them.
     times = [part.seconds for part in parts if part.seconds is not None]
-    top, left = _unseen(backbone, video)
+    top, left = _cropped_shares(backbone, video)
     return PlaceTokens(
         video=reading.name,
         tokens=np.concatenate(sampled),
@@ -118,9 +122,9 @@ def patch_tokens(
     overlap: float = 0.0,
     progress: Progress | None = None,
 ) -> PlaceTokens:
-    """Cut a video into patches and take each for a video of its own.
+    """Cut a video into patches and process each patch as a video of its own.
 
-    The file is read once for each patch, so that it need not be held.
+    The file is read once per patch, so that it need not be kept in memory.
 
     Args:
         backbone: See `cell_tokens`.
@@ -128,12 +132,13 @@ def patch_tokens(
         video: See `cell_tokens`.
         sampling: See `cell_tokens`.
         grid: Rows and columns of patches.
-        overlap: Share of a patch that the next one has, too.
+        overlap: Share of a patch that overlaps with the next patch.
         progress: Called as the video is read.
 
     Raises:
         VideoError: If no frame decodes.
     """
+    # One reader per patch; each accounts for an equal part of the progress.
     places = list(np.ndindex(*grid))
     readings = [
         read_chunks(
@@ -147,9 +152,10 @@ def patch_tokens(
         FrameSequence(_cut(chunks, place, grid, overlap))
         for chunks, place in zip(readings, places, strict=True)
     ]
+    # The backbone sees the patches as videos; a missing part means that no frame of the file decodes.
     parts = [part for _, part in run(backbone, patches, keys) if part is not None]
     if len(parts) < len(places):
-        raise _nothing(readings[0])
+        raise _no_frames(readings[0])
     tokens = np.stack([np.concatenate([part.tokens[key] for key in keys], axis=1) for part in parts], axis=1)
     height, width = picture_size(video)
     return PlaceTokens(
@@ -165,7 +171,7 @@ def patch_tokens(
 
 
 def patch_pixels(number: int, count: int, overlap: float, length: int) -> slice:
-    """Pixels of one of the patches that cover a side of some pixels together.
+    """Pixels along one side that one of `count` patches covers.
 
     >>> [patch_pixels(i, 3, 0.5, 100) for i in range(3)]
     [slice(0, 50, None), slice(25, 75, None), slice(50, 100, None)]
@@ -176,10 +182,10 @@ def patch_pixels(number: int, count: int, overlap: float, length: int) -> slice:
 
 
 def _sample(maps: Array, grid: tuple[int, int]) -> Array:
-    """(T, C, h, w) -> (T, gh, gw, C)."""
+    """Sample maps at a grid: (T, C, h, w) -> (T, gh, gw, C)."""
     if maps.shape[-2:] == (1, 1):
         raise UsageError(
-            "the model's feature is one vector a picture, without places: its maps are 1 x 1. Use method "
+            "the model's feature is one vector per picture, whose map is 1 x 1 and has no places. Use method "
             "crops, or a model that was trained on a layer with places."
         )
     cells = F.interpolate(torch.from_numpy(maps), grid, mode="bilinear", align_corners=True)
@@ -187,25 +193,25 @@ def _sample(maps: Array, grid: tuple[int, int]) -> Array:
 
 
 def _spread(count: int, size: int) -> Shares:
-    """(count,) shares of a side of `size` pixels, from its first pixel's centre to its last's."""
+    """(count,) even positions along a side, from the centre of the first of `size` pixels to the last's."""
     return (0.5 + np.arange(count) * (size - 1) / (count - 1)) / size
 
 
-def _unseen(backbone: Backbone, video: Video) -> tuple[float, float]:
-    """Shares of height and width that the backbone cuts off on each side."""
+def _cropped_shares(backbone: Backbone, video: Video) -> tuple[float, float]:
+    """Shares of height and of width that the backbone crops on each side of a picture."""
     options = backbone.options
     if not isinstance(options, FitOptions) or options.fit != "crop":
         return 0.0, 0.0
     height, width = picture_size(video)
-    kept_height, kept_width = int(options.height or height), int(options.width or width)
-    scale = max(kept_height / height, kept_width / width)
-    return (1 - kept_height / (height * scale)) / 2, (1 - kept_width / (width * scale)) / 2
+    seen_height, seen_width = int(options.height or height), int(options.width or width)
+    scale = max(seen_height / height, seen_width / width)
+    return (1 - seen_height / (height * scale)) / 2, (1 - seen_width / (width * scale)) / 2
 
 
 def _cut(
     chunks: Iterable[Frames], place: tuple[int, ...], grid: tuple[int, int], overlap: float
 ) -> Iterator[Frames]:
-    """One patch of every frame; what is random in the backbone differs from patch to patch."""
+    """Cut one patch out of every frame. Its own identity gives each patch random draws of its own."""
     for chunk in chunks:
         down, across = (
             patch_pixels(number, count, overlap, length)
@@ -216,14 +222,16 @@ def _cut(
 
 
 def _middles(count: int, overlap: float, length: int) -> Shares:
+    """(count,) centres of the patches along a side, as shares of its length."""
     spans = [patch_pixels(number, count, overlap, length) for number in range(count)]
     return np.array([(span.start + span.stop) / 2 / length for span in spans])
 
 
 def _padding(parts: Sequence[Features]) -> float:
+    """Share of padding in the window slots of all parts together."""
     slots = sum(part.num_windows * part.window_length for part in parts)
     return sum(part.num_padded for part in parts) / max(1, slots)
 
 
-def _nothing(reading: Reading) -> VideoError:
+def _no_frames(reading: Reading) -> VideoError:
     return VideoError(f"{reading.name}: {reading.report.reason if reading.report else 'no frame'}.")

@@ -1,7 +1,8 @@
-"""When: a head slides over the tokens of a long video; its scores over time become bouts.
+"""When an action happens: a head slides over the tokens of a long video, and its scores become bouts.
 
-A span is centred on each step and cut at the video's ends, so that every time is judged by what surrounds it.
-Between steps scores are interpolated. Bouts follow from the smoothed scores by each class's threshold.
+Each score is computed from a span of tokens that is centred on its time and cut at the ends of the video.
+Between the steps of the head, scores are interpolated. A bout is a stretch in which the smoothed score of a
+class reaches the threshold of that class.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,21 +39,21 @@ Seconds = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """What a model says of a video over time.
+    """The actions that a model predicts for a video over time.
 
     Attributes:
         video: The video's path as given, or its identity for frames in memory.
         labels: The K classes.
-        seconds: (T,) float64, when each sampled frame is shown.
-        frame_index: (T,) int64, its number among the video's raw frames.
-        end_seconds: Where the last sampled frame's time ends.
+        seconds: (T,) float64, presentation time of each sampled frame.
+        frame_index: (T,) int64, number of each sampled frame among the video's raw frames.
+        end_seconds: Time at which the last sampled frame ends.
         probabilities: (T, K) float32, smoothed.
-        bouts: By start and label.
-        activation: `softmax`: one behaviour at a time; `sigmoid`: several, or none.
-        thresholds: Label -> probability from which it was there.
-        options: How it was made; `span_seconds` and `step_seconds` are those in force.
+        bouts: The bouts, sorted by start and label.
+        activation: `softmax` where one class holds at a time, `sigmoid` where several can hold, or none.
+        thresholds: Label -> probability from which the class counts as present.
+        options: Options that the timeline was made with; `span_seconds` and `step_seconds` are always set.
         padding_share: Share of the backbone's window slots that held padding.
-        report: How decoding went; its `coverage` says how much of the video was seen.
+        report: How decoding went; its `coverage` is the share of the video that decoded.
     """
 
     video: str
@@ -70,7 +71,7 @@ class Timeline:
 
     @cached_property
     def active(self) -> NDArray[np.bool_]:
-        """(T, K), whether a bout of each class holds at each time."""
+        """(T, K), whether each time lies in a bout of each class."""
         held = np.zeros(self.probabilities.shape, dtype=bool)
         for bout in self.bouts:
             inside = (self.seconds >= bout.start_seconds) & (self.seconds < bout.end_seconds)
@@ -83,7 +84,7 @@ class Timeline:
         return self.report.coverage if self.report else 1.0
 
     def budget(self) -> dict[str, float]:
-        """Label -> seconds of its bouts in all."""
+        """Label -> total seconds of its bouts."""
         totals = dict.fromkeys(self.labels, 0.0)
         for bout in self.bouts:
             totals[bout.label] += bout.end_seconds - bout.start_seconds
@@ -103,9 +104,9 @@ def make_timeline(
     Args:
         head: The trained head.
         config: The head's config.
-        features: Of the whole video, with times.
-        video: What to call it.
-        options: Those that are set count before the model's own.
+        features: Features of the whole video, with times.
+        video: Name of the video in the timeline.
+        options: How scores and bouts are made. Options that are set override the model's own.
 
     Raises:
         UsageError: If the times of the frames are unknown.
@@ -113,11 +114,13 @@ def make_timeline(
     seconds = features.seconds
     if seconds is None:
         raise UsageError(
-            f"the times of the frames of {video} are unknown, so nothing can be said of when; got features "
+            f"the times of the frames of {video} are unknown, so no timeline can be made; got features "
             "without seconds. Give the video's file, or frames with seconds."
         )
-    given = options.model_dump(exclude_unset=True) if options else {}
-    chosen = TimelineOptions(**{**config.timeline, **given})
+    # The model has options of its own, chosen on validation videos; the caller's override them.
+    overrides = options.model_dump(exclude_unset=True) if options else {}
+    chosen = TimelineOptions(**{**config.timeline, **overrides})
+    # Spans and steps are counted in tokens, and recorded in seconds.
     tokens = config.tokens_of(features)  # (T, D)
     period = _period(seconds)
     span, step = span_and_step(
@@ -125,6 +128,7 @@ def make_timeline(
     )
     chosen = chosen.model_copy(update={"span_seconds": span * period, "step_seconds": step * period})
     activation = config.activation
+    # The raw scores become a timeline without bouts, which thresholds and smoothing then complete.
     scores = span_scores(head, tokens, span=span, step=step, activation=activation)
     raw = Timeline(
         video=video,
@@ -140,9 +144,9 @@ def make_timeline(
         padding_share=features.padding_share,
         report=features.report,
     )
-    known = config.thresholds if chosen.threshold is None else {}
+    own = config.thresholds if chosen.threshold is None else {}
     fallback = default_threshold(activation) if chosen.threshold is None else chosen.threshold
-    return finish(raw, {label: known.get(label, fallback) for label in raw.labels}, chosen)
+    return finish(raw, {label: own.get(label, fallback) for label in raw.labels}, chosen)
 
 
 def span_and_step(
@@ -153,15 +157,22 @@ def span_and_step(
     span_seconds: float | None,
     step_seconds: float | None,
 ) -> tuple[int, int]:
-    """Tokens that a score looks at, and from one score to the next; without times as the model has them.
+    """Number of tokens that each score is computed from, and number from one score to the next.
+
+    Args:
+        config: The head's config, whose `span_tokens` is the default span.
+        head: The trained head, whose `max_tokens` limits the span.
+        seconds: (T,) times of the tokens; None if unknown.
+        span_seconds: The span in seconds; None for the default.
+        step_seconds: The step in seconds; None for a step of one token.
 
     Raises:
-        UsageError: If they are given in seconds, and the times of the frames are unknown.
+        UsageError: If span or step is given in seconds, and the times of the frames are unknown.
     """
     if seconds is None and not (span_seconds is None and step_seconds is None):
         raise UsageError(
-            "the times of the frames are unknown, so nothing can be cut by seconds. Give the video's file, "
-            "frames with seconds, or neither span_seconds nor step_seconds."
+            "the times of the frames are unknown, so span_seconds and step_seconds cannot be used. Give the "
+            "video's file or frames with seconds, or leave both options out."
         )
     period = 1.0 if seconds is None else _period(seconds)
     limit = head.options.max_tokens
@@ -172,12 +183,18 @@ def span_and_step(
 
 
 def default_threshold(activation: Activation) -> float:
-    """Of a class that none was chosen for: where one class holds at a time, the most probable always does."""
+    """Threshold of a class that none was chosen for; with softmax 0, since the most probable class holds."""
     return 0.0 if activation == "softmax" else 0.5
 
 
 def finish(raw: Timeline, thresholds: Mapping[str, float], options: TimelineOptions) -> Timeline:
-    """From scores that are not smoothed yet to smoothed ones and bouts."""
+    """Complete a timeline of raw scores: smooth the scores and find the bouts.
+
+    Args:
+        raw: A timeline whose probabilities are not smoothed; its bouts and thresholds are replaced.
+        thresholds: Label -> probability from which the class counts as present.
+        options: How scores are smoothed and bouts are found.
+    """
     scores = raw.probabilities
     thresholds = {label: max(value, options.abstain_below) for label, value in thresholds.items()}
     if options.smooth_seconds:
@@ -196,17 +213,17 @@ def finish(raw: Timeline, thresholds: Mapping[str, float], options: TimelineOpti
 
 
 def span_scores(head: Head, tokens: Array, *, span: int, step: int, activation: Activation) -> Array:
-    """Probabilities over time.
+    """Compute probabilities over time, with the head's temperature.
 
     Args:
-        head: With its temperature.
+        head: The trained head.
         tokens: (T, D) float32.
-        span: Tokens that each score looks at; fewer at the ends of the video.
-        step: Tokens from one score to the next.
-        activation: From logits to probabilities.
+        span: Number of tokens that each score is computed from; fewer at the ends of the video.
+        step: Number of tokens from one score to the next.
+        activation: How logits become probabilities.
 
     Returns:
-        (T, K) float32; between steps interpolated linearly.
+        (T, K) float32, interpolated linearly between steps.
     """
     count = len(tokens)
     centres = np.arange(0, count, step)
@@ -228,19 +245,19 @@ def find_bouts(
     exclusive: bool,
     options: TimelineOptions,
 ) -> list[Bout]:
-    """Stretches in which a class reaches its threshold.
+    """Find the stretches in which the probability of a class reaches its threshold.
 
-    Bouts of a class that are close become one, too short ones are left out, and what that brings together
-    becomes one again. Where classes exclude each other, the most probable counts (the first of equals), and
-    two bouts become one only if nothing else lies between them.
+    Bouts of a class that are close together are joined, bouts that are too short are dropped, and bouts that
+    have then become neighbours are joined again. Where only one class holds at a time, it is the most
+    probable one (the first of equal ones), and two bouts are joined only if no other bout lies between them.
 
     Args:
         probabilities: (T, K).
-        edges: (T + 1,) when each step begins, and when the last ends.
+        edges: (T + 1,) the time at which each step begins, and the time at which the last one ends.
         labels: The K classes.
-        thresholds: Of each class.
+        thresholds: Label -> probability from which the class counts as present.
         exclusive: Whether only one class holds at a time.
-        options: Minimum duration, gap, and which label is none.
+        options: Shortest bout, longest gap, and the background label.
     """
     held = probabilities >= np.array([thresholds[label] for label in labels])  # (T, K)
     if exclusive:
@@ -248,56 +265,59 @@ def find_bouts(
     runs = {
         k: list(_runs(held[:, k])) for k, label in enumerate(labels) if label != options.background
     }  # class -> [start, stop) in steps
+    # Short bouts are dropped between two passes of joining, since the drop can make neighbours of others.
     runs = _joined(runs, edges, options.max_gap_seconds, exclusive)
     runs = {
-        k: [(a, b) for a, b in found if edges[b] - edges[a] >= options.min_seconds - 1e-9]
-        for k, found in runs.items()
+        k: [(a, b) for a, b in own if edges[b] - edges[a] >= options.min_seconds - 1e-9]
+        for k, own in runs.items()
     }
     runs = _joined(runs, edges, options.max_gap_seconds, exclusive)
     bouts = [
         Bout(labels[k], float(edges[a]), float(edges[b]), float(probabilities[a:b, k].mean()))
-        for k, found in runs.items()
-        for a, b in found
+        for k, own in runs.items()
+        for a, b in own
     ]
     return sorted(bouts, key=lambda bout: (bout.start_seconds, bout.label))
 
 
 _Runs = dict[int, list[tuple[int, int]]]
+"""Class -> its stretches as [start, stop) in steps."""
 
 
 def _joined(runs: _Runs, edges: Seconds, max_gap: float, exclusive: bool) -> _Runs:
+    """Join runs of a class across short gaps that, if exclusive, hold no run of another class."""
     taken = np.zeros(len(edges) - 1, dtype=bool)
     if exclusive:
-        for found in runs.values():
-            for start, stop in found:
+        for own in runs.values():
+            for start, stop in own:
                 taken[start:stop] = True
     joined: _Runs = {}
-    for k, found in runs.items():
-        kept: list[tuple[int, int]] = []
-        for start, stop in found:
-            last = kept[-1][1] if kept else 0
-            if kept and edges[start] - edges[last] <= max_gap + 1e-9 and not taken[last:start].any():
-                kept[-1] = (kept[-1][0], stop)
+    for k, own in runs.items():
+        longer: list[tuple[int, int]] = []
+        for start, stop in own:
+            last = longer[-1][1] if longer else 0
+            if longer and edges[start] - edges[last] <= max_gap + 1e-9 and not taken[last:start].any():
+                longer[-1] = (longer[-1][0], stop)
             else:
-                kept.append((start, stop))
-        joined[k] = kept
+                longer.append((start, stop))
+        joined[k] = longer
     return joined
 
 
 def _runs(held: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """Stretches of True as [start, stop)."""
+    """Stretches of True values as [start, stop)."""
     changes = np.flatnonzero(np.diff(held.astype(np.int8), prepend=0, append=0))
     return ((int(a), int(b)) for a, b in list(pairwise(changes))[::2])
 
 
 def _period(seconds: Seconds) -> float:
-    """Usual time from one sampled frame to the next; 1 s for a single frame."""
+    """Median time from one sampled frame to the next; 1 s if there is a single frame."""
     steps = np.diff(seconds)
     return float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0
 
 
 def _end(features: Features, seconds: Seconds, period: float) -> float:
-    """Where the last token's time ends: a period on, but not after the last frame that decoded."""
+    """Time at which the last token ends: one period later, but not after the last frame that decoded."""
     end = float(seconds[-1]) + period
     index = features.frame_index
     decoded = features.report.num_frames_decoded if features.report else 0

@@ -186,7 +186,7 @@ def test_progress_rises_to_one_and_may_stop_the_work(backbone, colours, halves, 
 def test_what_cannot_be_done_is_said(colours, tmp_path, halves):
     with pytest.raises(UnknownNameError, match=r"unknown action 'brigth'\. Did you mean 'bright'"):
         make_heatmap(*colours, halves, "brigth")
-    with pytest.raises(UsageError, match="one vector a picture"):
+    with pytest.raises(UsageError, match="one vector per picture"):
         make_heatmap(*colours, halves, "bright")
     (tmp_path / "bad.mp4").write_text("no video")
     for method in ("cells", "crops"):
