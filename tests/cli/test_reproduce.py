@@ -6,6 +6,7 @@ import re
 import pytest
 
 from actiondiff.cli.app import run
+from actiondiff.paper.results import REPRODUCTION, read_reproduction, write_reproduction
 
 ROWS = ["--rows", "SDv2, UCF", "--rows", "VideoMAEv2, UCF", "--set", "protocol.selection=source-validation"]
 
@@ -39,6 +40,11 @@ def test_every_number_is_marked_and_beside_the_papers(out):
     claims = {claim["id"]: claim for claim in found["claims"]}
     assert claims["ucf-to-hmdb-over-sdv2"]["outcome"] == "not tested"  # ActionDiff was not asked for
     assert "no run of ActionDiff" in claims["ucf-to-hmdb-over-sdv2"]["said"]
+
+
+def test_results_are_read_back_as_they_were_written(out, tmp_path):
+    write_reproduction(tmp_path, read_reproduction(out))
+    assert (tmp_path / REPRODUCTION).read_bytes() == (out / REPRODUCTION).read_bytes()
 
 
 def test_its_page_is_one_file_with_a_mark_on_every_part(out):

@@ -5,16 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from actiondiff.backbones.base import find_spec
 from actiondiff.datasets.base import Table
 from actiondiff.errors import UnknownNameError, UsageError
-from actiondiff.experiments.grid import BackboneChoice, load_grid
-from actiondiff.paper.controls import permute_labels
-from actiondiff.paper.costs import backbone_cost, teraflop_per_frame
+from actiondiff.experiments.grid import load_grid
 from actiondiff.paper.plan import CONTROLS, TARGETS, choose_studies, group_studies, load_studies
 from actiondiff.paper.run import plan_reproduction
-from actiondiff.paper.stand_in import stand_in_grid
-from actiondiff.types import Example, FeatureKey
 
 
 def plain(name):
@@ -69,67 +64,6 @@ def test_rows_and_draws_can_be_left_out():
     assert {p.extraction.seed for p in choose_studies(grid, [], draws=True).cells} == {0, 1, 2}
     with pytest.raises(UsageError, match="there are ActionDiff, UCF to HMDB, "):
         choose_studies(grid, ["Sora"], draws=True)
-
-
-def test_what_a_stand_in_keeps():
-    small, replaced, left_out = stand_in_grid(plain("table4"))
-    assert [point.case for point in small.cells] == [
-        "linear", "mlp", "transformer", "window 16", "window 21", "bce", "without mixup", "no condition"
-    ]  # fmt: skip
-    assert {point.extraction.backbone for point in small.cells} == {"tiny"}
-    assert [point.extraction.window for point in small.cells[3:5]] == [16, 21]
-    assert [point.recipe.head.name for point in small.cells[:3]] == ["linear", "mlp", "transformer"]
-    assert set(replaced.values()) == {"svd"}
-    assert "text tower" in next(iter(left_out.values()))
-    controls, _, out = stand_in_grid(plain("control-backbones"))
-    backbones = {point.case: point.extraction.backbone for point in controls.cells}
-    assert backbones["random weights"] == "random-tiny"
-    assert backbones["pixels"] == "pixels"
-    assert set(out) == {"Stable Diffusion 2.1", "DINOv3", "V-JEPA 2"}  # never another row's number
-
-
-def test_permuted_labels_leave_the_test_alone():
-    clips = tuple(
-        Example(f"{i}.mp4", (f"c{i % 5}",), split=("train", "val", "test")[i % 3]) for i in range(60)
-    )
-    table = Table(Path("t"), Path(), clips)
-    moved = permute_labels(table, seed=1)
-    changed = [a.labels != b.labels for a, b in zip(clips, moved.examples, strict=True)]
-    assert not any(change for change, clip in zip(changed, clips, strict=True) if clip.split == "test")
-    assert sum(changed) > 20
-    assert moved.counts() == table.counts()
-    assert permute_labels(table, seed=1) == moved
-
-
-def test_costs():
-    """Video transformers by their sizes; SVD by its parts, and by what each option adds."""
-
-    def teraflop(layer, *timesteps, **options):
-        choice = BackboneChoice(**options)
-        chosen = timesteps or (find_spec(choice.backbone).timestep,)
-        return teraflop_per_frame(choice, [FeatureKey.of(timestep, layer) for timestep in chosen])
-
-    for name in ("vjepa-h", "vjepa-l", "videomaev2-g"):
-        size = find_spec(name).architecture["encoder"]
-        d, m, layers = size["hidden_size"], size["intermediate_size"], size["num_hidden_layers"]
-        n = (224 // size["patch_size"]) ** 2 * 16 // size["tubelet_size"]
-        patch = 3 * size["tubelet_size"] * size["patch_size"] ** 2
-        flop = layers * (8 * n * d**2 + 4 * n * d * m + 4 * n**2 * d) + 2 * n * patch * d
-        assert teraflop(layers, backbone=name) == pytest.approx(flop / 16e12, rel=0.01)
-        weights = layers * (4 * d**2 + 2 * d * m) + patch * d
-        cost = backbone_cost(BackboneChoice(backbone=name), f"layer{layers}")
-        assert cost.parameters == pytest.approx(weights, rel=0.01)
-    # VAE 65.2, CLIP 8.4 and U-Net 25.9 TFLOP per 25 frames; released draws encode twice.
-    svd = teraflop(9, backbone="svd-xt")
-    assert svd * 25 == pytest.approx(99.49, rel=0.001)
-    assert teraflop(9, backbone="svd-xt", stochastic=True, seed=2) * 25 == pytest.approx(164.7, rel=0.001)
-    three = teraflop(9, 10, 20, 29, backbone="svd-xt")
-    assert (three - svd) * 25 == pytest.approx(2 * 25.88, rel=0.001)
-    cost = backbone_cost(BackboneChoice(backbone="svd-xt"), "layer9")
-    assert cost.teraflop == pytest.approx(99.49 / 4, rel=0.001)
-    assert teraflop(9, backbone="svd-xt", temporal=False) < svd
-    assert teraflop(9, backbone="svd", conditioning="text") < svd  # the image encoder is not run
-    assert backbone_cost(BackboneChoice(backbone="pixels"), "layer1").teraflop == 0
 
 
 def test_what_cannot_be_planned(tmp_path):
