@@ -1,1 +1,1 @@
-"""The command line. A command parses, calls one public function and prints."""
+"""The command line: each command parses its options, calls one public function and prints the result."""

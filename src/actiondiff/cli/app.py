@@ -1,7 +1,7 @@
 """The `actiondiff` command: all sub-commands, and what happens to errors.
 
-Exit codes: 0 done; 1 an error of ours, or a file that cannot be written, one line on stderr; 2 usage; 3
-finished, but some items failed or are partial.
+Exit codes: 0 the command succeeded; 1 an error that is reported in one line on standard error; 2 wrong usage;
+3 the command finished, but some items failed or are partial.
 """
 
 import sys
@@ -40,15 +40,15 @@ def run(arguments: list[str] | None = None) -> int:
     except ActionDiffError as error:
         typer.echo(f"actiondiff: {' '.join(str(error).split())}", err=True)
         return 1
-    except OSError as error:  # a full disk, a folder that may not be written to
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        typer.echo(f"actiondiff: {' '.join(what.split())}", err=True)
+    except OSError as error:  # such as a full disk, or a folder without write permission
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        typer.echo(f"actiondiff: {' '.join(message.split())}", err=True)
         return 1
     except typer.Abort:
-        typer.echo("actiondiff: interrupted; what was finished is kept.", err=True)
+        typer.echo("actiondiff: interrupted; finished work is kept.", err=True)
         return 1
     except KeyboardInterrupt:
-        typer.echo("actiondiff: interrupted; what was finished is kept.", err=True)
+        typer.echo("actiondiff: interrupted; finished work is kept.", err=True)
         return 130
     except Exception as error:  # click's usage errors know their own exit code and message
         if hasattr(error, "exit_code") and hasattr(error, "show"):

@@ -1,35 +1,40 @@
-"""`actiondiff datasets`: tables of one's own, and published datasets."""
+"""`actiondiff datasets ls|check|write|stand-in`: your own tables, and published datasets."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from actiondiff.cli.options import JsonOption
+
 if TYPE_CHECKING:
-    from actiondiff.datasets.checking import DatasetCheck
+    from actiondiff.datasets.base import Table
 
 __all__ = ["check", "ls", "stand_in", "write"]
 
-_SHOWN = 30  # values a column may have to be counted: more are names, not domains
-_FEW = 5  # missing videos that are named
+_MAX_VALUES = 30  # a column with more values holds names rather than domains, and is not counted
 
-DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Folder with the dataset's videos, and its annotation files.")
+_Name = Annotated[str, typer.Argument(help="Name of the dataset; see `actiondiff datasets ls`.")]
+_Data = Annotated[
+    Path | None, typer.Option("--data", help="Folder with the videos and annotation files of the dataset.")
 ]
-AnnotationsOption = Annotated[
-    Path | None, typer.Option(help="Folder with the annotation files, if not that of --data.")
+_Annotations = Annotated[
+    Path | None, typer.Option(help="Folder with the annotation files.  [default: that of --data]")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
+_Protocol = Annotated[
+    str | None, typer.Option(help="Name of the protocol.  [default: the first of the dataset]")
+]
 
 
 def ls(as_json: JsonOption = False) -> None:
     """List the published datasets and their protocols."""
+    from actiondiff.cli.output.datasets import describe_sizes
     from actiondiff.datasets import DATASETS
 
-    found = {name: DATASETS[name] for name in sorted(DATASETS)}
+    datasets = {name: DATASETS[name] for name in sorted(DATASETS)}
     if as_json:
-        listed = {
+        values = {
             name: {
                 "title": dataset.title,
                 "home": dataset.home,
@@ -39,25 +44,26 @@ def ls(as_json: JsonOption = False) -> None:
                     for key, item in dataset.protocols.items()
                 },
             }
-            for name, dataset in found.items()
+            for name, dataset in datasets.items()
         }
-        typer.echo(json.dumps(listed, indent=2))
+        typer.echo(json.dumps(values, indent=2))
         return
-    for name, dataset in found.items():
+    for name, dataset in datasets.items():
         typer.echo(f"{name}: {dataset.title}")
         for key, item in dataset.protocols.items():
-            typer.echo(f"  {key}: {item.description} ({_counted(item.sizes)})")
+            typer.echo(f"  {key}: {item.description} ({describe_sizes(item.sizes)})")
 
 
 def check(
     table: Annotated[
-        str, typer.Argument(help="A CSV with video and label, a folder per class, or a dataset's name.")
+        str, typer.Argument(help="A CSV with video and label, a folder per class, or the name of a dataset.")
     ],
+    data: _Data = None,
+    annotations: _Annotations = None,
     root: Annotated[
-        Path | None, typer.Option(help="Folder the table's paths are relative to, if not its own.")
+        Path | None,
+        typer.Option(help="Folder that the paths in the table start at.  [default: the table's own folder]"),
     ] = None,
-    data: DataOption = None,
-    annotations: AnnotationsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check a table of labels, or the files of a dataset.
@@ -71,18 +77,18 @@ def check(
     if table in DATASETS and not Path(table).exists():
         _check_dataset(table, data, annotations, as_json)
     elif data or annotations:
-        known = ", ".join(sorted(DATASETS))
-        raise UsageError(f"--data and --annotations go with a dataset's name ({known}); got {table!r}.")
+        names = ", ".join(sorted(DATASETS))
+        raise UsageError(f"--data and --annotations need the name of a dataset ({names}); got {table!r}.")
     else:
         _check_table(Path(table), root, as_json)
 
 
 def write(
-    name: Annotated[str, typer.Argument(help="The dataset: actiondiff datasets ls.")],
+    name: _Name,
     out: Annotated[Path, typer.Option("--out", "-o", help="The table to write, .csv.")],
-    data: DataOption = None,
-    annotations: AnnotationsOption = None,
-    protocol: Annotated[str | None, typer.Option(help="Which; the dataset's first by default.")] = None,
+    data: _Data = None,
+    annotations: _Annotations = None,
+    protocol: _Protocol = None,
 ) -> None:
     """Write a protocol of a published dataset as a table.
 
@@ -97,22 +103,23 @@ def write(
 
 
 def stand_in(
-    name: Annotated[str, typer.Argument(help="The dataset: actiondiff datasets ls.")],
-    folder: Annotated[Path, typer.Argument(help="Where to: a folder of its own.")],
-    protocol: Annotated[str | None, typer.Option(help="Which; the dataset's first by default.")] = None,
+    name: _Name,
+    folder: Annotated[Path, typer.Argument(help="Folder to write to; it should hold nothing else.")],
+    protocol: _Protocol = None,
     annotations: Annotated[
-        Path | None, typer.Option(help="The dataset's annotation files; else an excerpt that comes with us.")
+        Path | None,
+        typer.Option(help="Annotation files of the dataset.  [default: an excerpt that is built in]"),
     ] = None,
-    per_class: Annotated[int, typer.Option(help="Clips a class and side, where there are.")] = 4,
-    seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
+    per_class: Annotated[
+        int, typer.Option(help="Number of clips per class and side, where the dataset has as many.")
+    ] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
 ) -> None:
     """Draw clips that take the place of a dataset's videos.
 
     The clips have the names of the dataset's own videos, so that every step can be tried without the dataset.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from actiondiff.cli.output.progress import progress_bar
     from actiondiff.datasets.export import write_table
     from actiondiff.datasets.published import read_dataset
     from actiondiff.paper.datasets.drawn_clips import choose_clips, write_stand_in
@@ -120,122 +127,64 @@ def stand_in(
 
     source = write_excerpt(name, folder) if annotations is None else annotations
     table = read_dataset(name, folder, protocol=protocol, annotations=source)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("Drawing", total=None)
-        table = write_stand_in(
-            choose_clips(table, per_class=per_class, seed=seed), folder, seed=seed,
-            progress=lambda done, total, _: bar.update(task, completed=done, total=total),
-        )  # fmt: skip
+    with progress_bar("Drawing") as progress:
+        chosen = choose_clips(table, per_class=per_class, seed=seed)
+        table = write_stand_in(chosen, folder, seed=seed, progress=progress)
     write_table(table, folder / "table.csv")
     typer.echo(f"Written: {folder / 'table.csv'} ({len(table)} stand-in clips; their numbers mean nothing)")
 
 
 def _check_dataset(name: str, data: Path | None, annotations: Path | None, as_json: bool) -> None:
+    from actiondiff.cli.output.datasets import check_values, describe_check
     from actiondiff.datasets.checking import check_dataset
     from actiondiff.errors import UsageError
 
-    found = check_dataset(name, data or Path(), annotations=annotations)
-    typer.echo(json.dumps(_facts(found), indent=2) if as_json else "\n".join(_lines(found)))
-    if found.problem:
-        raise UsageError(f"{name} cannot be read from {found.root}; what is missing stands above.")
-    if not found.complete:
+    result = check_dataset(name, data or Path(), annotations=annotations)
+    text = json.dumps(check_values(result), indent=2) if as_json else "\n".join(describe_check(result))
+    typer.echo(text)
+    if result.problem:
+        raise UsageError(f"{name} cannot be read from {result.root}; see above for what is missing.")
+    if not result.complete:
         raise typer.Exit(3)
 
 
-def _facts(found: "DatasetCheck") -> dict[str, Any]:
-    return {
-        "dataset": found.dataset.name,
-        "root": str(found.root),
-        "complete": found.complete,
-        "problem": found.problem,
-        "annotations": {item.file.example: [str(path) for path in item.paths] for item in found.files},
-        "num_videos": found.num_videos,
-        "stand_in": found.is_stand_in,
-        "protocols": {
-            name: {
-                "counts": dict(item.counts),
-                "expected": dict(item.sizes),
-                "as_expected": item.as_published,
-                "videos": item.num_videos,
-                "videos_missing": list(item.missing),
-            }
-            for name, item in found.protocols.items()
-        },
-        "repeated": [list(names) for names in found.repeated],
-        "licence": found.dataset.licence,
-        "steps": list(found.dataset.steps),
-        "home": found.dataset.home,
-    }
-
-
-def _lines(found: "DatasetCheck") -> list[str]:
-    dataset = found.dataset
-    drawn = " They are STAND-INS: drawn, not the dataset's." if found.is_stand_in else ""
-    lines = [dataset.title, f"Below {found.root}: {found.num_videos} videos.{drawn}"]
-    for file in found.files:
-        state = "missing"
-        if file.paths:
-            some = f"{len(file.paths)} files" if file.complete else f"{len(file.paths)} of {file.file.count}"
-            state = str(file.paths[0]) if file.file.count == 1 else f"{some}, in {file.paths[0].parent}"
-        elif not file.file.needed:
-            state = "none"
-        lines.append(f"annotations, {file.file.example}: {state}")
-    if found.problem:
-        lines.append(f"Not readable: {found.problem}")
-    for name, item in found.protocols.items():
-        note = "" if item.as_published else f", NOT as it should be ({_counted(item.sizes)})"
-        here = item.num_videos - len(item.missing)
-        lines.append(f"{name}: {_counted(item.counts)}{note}; {here} of {item.num_videos} videos on disk")
-    if found.repeated:
-        first = found.repeated[0]
-        lines.append(
-            f"{len(found.repeated)} videos lie in several places; {first[0]} is used, not {first[1]}"
-        )
-    if found.missing:
-        shown = ", ".join(found.missing[:_FEW]) + (" ..." if len(found.missing) > _FEW else "")
-        lines.append(f"{len(found.missing)} videos are missing, under any folder or suffix: {shown}")
-    if found.problem or found.missing:
-        lines += [f"How to get it ({dataset.home}):", *(f"  {step}" for step in dataset.steps)]
-        lines += [f"  videos are found by name; officially: {dataset.layout}", f"Licence: {dataset.licence}."]
-    return lines
-
-
-def _counted(counts: Any) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items())
-
-
-def _check_table(table: Path, root: Path | None, as_json: bool) -> None:
+def _check_table(path: Path, root: Path | None, as_json: bool) -> None:
     from actiondiff.datasets.table import read_table
     from actiondiff.errors import TableError
 
     try:
-        clips = read_table(table, root=root, check_files=True)
+        table = read_table(path, root=root, check_files=True)
     except TableError as error:
-        listed = json.dumps({"problems": error.problems}, indent=2) if as_json else "\n".join(error.problems)
-        typer.echo(listed)
-        count = len(error.problems)
-        plural = "s; correct them" if count > 1 else "; correct it"
-        raise TableError(table, [f"{count} problem{plural} and check again"]) from None
-    counts = {"label": dict(sorted(clips.counts().items()))}
-    for column in ("split", *clips.columns):
-        found = clips.counts(column)
-        if 1 < len(found) <= _SHOWN:
-            counts[column] = dict(sorted(found.items()))
-    unlabelled = sum(not example.labels for example in clips.examples)
+        problems = error.problems
+        typer.echo(json.dumps({"problems": problems}, indent=2) if as_json else "\n".join(problems))
+        plural = "s; correct them" if len(problems) > 1 else "; correct it"
+        raise TableError(path, [f"{len(problems)} problem{plural} and check again"]) from None
+    counts = _count_values(table)
+    num_unlabelled = sum(not example.labels for example in table.examples)
     if as_json:
-        facts = {
-            "clips": len(clips),
-            "unlabelled": unlabelled,
-            "multi_label": clips.multi_label,
+        values = {
+            "clips": len(table),
+            "unlabelled": num_unlabelled,
+            "multi_label": table.multi_label,
             "counts": counts,
         }
-        typer.echo(json.dumps(facts, indent=2))
+        typer.echo(json.dumps(values, indent=2))
         return
-    kind = "several labels a clip" if clips.multi_label else "one label a clip"
-    some = f" ({unlabelled} without a label)" if unlabelled else ""
+    kind = "several labels per clip" if table.multi_label else "one label per clip"
+    unlabelled = f" ({num_unlabelled} without a label)" if num_unlabelled else ""
     typer.echo(
-        f"{table}: {len(clips)} clips{some}, {len(clips.label_names)} classes, {kind}; nothing is wrong."
+        f"{path}: {len(table)} clips{unlabelled}, {len(table.label_names)} classes, {kind}; nothing is wrong."
     )
-    for column, values in counts.items():
-        shown = ", ".join(f"{value or '(empty)'} {count}" for value, count in values.items())
-        typer.echo(f"{column}: {shown}")
+    for column, values_of_column in counts.items():
+        line = ", ".join(f"{value or '(empty)'} {count}" for value, count in values_of_column.items())
+        typer.echo(f"{column}: {line}")
+
+
+def _count_values(table: "Table") -> dict[str, dict[str, int]]:
+    """How many clips have each label, and each value of the columns that may be domains."""
+    counts = {"label": dict(sorted(table.counts().items()))}
+    for column in ("split", *table.columns):
+        values = table.counts(column)
+        if 1 < len(values) <= _MAX_VALUES:
+            counts[column] = dict(sorted(values.items()))
+    return counts

@@ -1,4 +1,4 @@
-"""`actiondiff demo`."""
+"""`actiondiff demo`: every step on what is built in."""
 
 import json
 from dataclasses import asdict
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from actiondiff.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from actiondiff.builtin.demo import DemoResult
@@ -17,10 +19,10 @@ def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for clips, features and runs.")] = Path(
         "demo"
     ),
-    train: Annotated[int, typer.Option(min=32, help="Clips to train on.")] = 256,
-    test: Annotated[int, typer.Option(min=8, help="Clips of each test.")] = 64,
-    seed: Annotated[int, typer.Option(help="Of everything.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    train: Annotated[int, typer.Option(min=32, help="Number of training clips.")] = 256,
+    test: Annotated[int, typer.Option(min=8, help="Number of clips of each test.")] = 64,
+    seed: Annotated[int, typer.Option(help="Seed of the clips and of the training.")] = 0,
+    as_json: JsonOption = False,
 ) -> None:
     """Run every step on the built-in backbone and drawn clips.
 
@@ -29,19 +31,17 @@ def demo(
     from actiondiff.builtin.demo import run_demo
 
     result = run_demo(
-        out,
-        train=train,
-        test=test,
-        seed=seed,
+        out, train=train, test=test, seed=seed,
         progress=lambda done, total, line: typer.echo(f"... {line}", err=True),
-    )
+    )  # fmt: skip
     if as_json:
         typer.echo(json.dumps({**asdict(result), "folder": str(out)}, indent=2))
-        return
-    _print(result)
+    else:
+        _print(result)
 
 
 def _print(result: "DemoResult") -> None:
+    """Print the accuracy of the chosen features and of the controls on every test, and what to do next."""
     from rich.console import Console
     from rich.table import Table
 
@@ -50,8 +50,7 @@ def _print(result: "DemoResult") -> None:
 
     protocols = list(PROTOCOLS)
     table = Table("features", *[name if name == "in-domain" else f"unseen {name}" for name in protocols])
-    shown = [result.chosen, *(row for row in result.rows if row.features in CONTROLS)]
-    for row in shown:
+    for row in [result.chosen, *(row for row in result.rows if row.features in CONTROLS)]:
         spans = {name: "–".join(f"{100 * bound:.0f}" for bound in row.interval[name]) for name in protocols}
         cells = [f"{100 * row.accuracy[name]:.0f} % ({spans[name]})" for name in protocols]
         table.add_row(row.features, *cells)
@@ -59,11 +58,11 @@ def _print(result: "DemoResult") -> None:
     Console().print(table)
     typer.echo(
         f"Accuracy with 95 % interval over individuals; {result.num_train} training clips of 4 species, "
-        f"{result.num_test} test clips a column. {result.chosen.features} scored best on held-out source "
-        "clips; all others are in the report. pixels and motion are 8x8 cells, no network."
+        f"{result.num_test} test clips per column. {result.chosen.features} scored best on held-out source "
+        "clips; all others are in the report. pixels and motion are 8x8 cells, without a network."
     )
-    spent = ", ".join(f"{stage} {value:.0f} s" for stage, value in result.seconds.items())
-    here = result.folder
-    typer.echo(f"{spent}. Clips, features, runs and demo.json are in {here}/; try next:")
-    typer.echo(f"  actiondiff predict {here}/{result.chosen.run} {here}/clips/clips -o {here}/predictions")
-    typer.echo(f"The report, with pictures: {here}/report.html")
+    seconds = ", ".join(f"{stage} {value:.0f} s" for stage, value in result.seconds.items())
+    folder = result.folder
+    typer.echo(f"{seconds}. Clips, features, runs and demo.json are in {folder}/; try next:")
+    typer.echo(f"  actiondiff predict {folder}/{result.chosen.run} {folder}/clips/clips -o {folder}/predictions")
+    typer.echo(f"The report, with pictures: {folder}/report.html")

@@ -1,12 +1,18 @@
-"""`actiondiff doctor`: what this machine can do."""
+"""`actiondiff doctor`: what this machine has."""
 
 import json
 import os
 import shutil
 from importlib.util import find_spec
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import typer
+
+from actiondiff.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from actiondiff.types import JSON
 
 __all__ = ["doctor"]
 
@@ -14,26 +20,27 @@ _EXTRAS = {"app": "gradio", "ray": "ray", "tracking": "wandb"}
 _CODECS = ("h264", "hevc", "mpeg4", "msmpeg4", "vp9", "av1", "mjpeg")
 
 
-def doctor(as_json: bool = typer.Option(False, "--json", help="For machines.")) -> None:
+def doctor(as_json: JsonOption = False) -> None:
     """Show what this machine has: devices, decoders, weights.
 
     Also shows versions, free disk space, installed extras, and what is missing.
     """
-    found = _examine()
+    facts = _examine_machine()
     if as_json:
-        typer.echo(json.dumps(found, indent=2))
+        typer.echo(json.dumps(facts, indent=2))
         return
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in found.items():
-        shown = value if isinstance(value, str) else json.dumps(value).strip("{}[]").replace('"', "")
-        table.add_row(name, shown)
+    for name, value in facts.items():
+        table.add_row(
+            name, value if isinstance(value, str) else json.dumps(value).strip("{}[]").replace('"', "")
+        )
     Console().print(table)
 
 
-def _examine() -> dict[str, Any]:
+def _examine_machine() -> "dict[str, JSON]":
     import av
     import torch
 
@@ -43,7 +50,7 @@ def _examine() -> dict[str, Any]:
 
     here = environment()
     folder = weights_folder()
-    needing = [name for name, spec in specs().items() if spec.weights == "required"]
+    with_weights = [name for name, spec in specs().items() if spec.weights == "required"]
     return {
         "versions": {name: value for name, value in dict(here["versions"]).items() if value},  # type: ignore[arg-type]
         "python": here["python"],
@@ -56,7 +63,7 @@ def _examine() -> dict[str, Any]:
         "weights folder": f"{folder} ({VARIABLE})"
         if folder
         else f"none: set {VARIABLE} to a folder that holds them",
-        "weights": {name: str(find_weights(name) or "not found") for name in needing},
+        "weights": {name: str(find_weights(name) or "not found") for name in with_weights},
         "extras": {
             extra: "installed" if find_spec(module) else "absent" for extra, module in _EXTRAS.items()
         },
@@ -64,7 +71,7 @@ def _examine() -> dict[str, Any]:
     }
 
 
-def _devices(torch: Any) -> list[str]:
+def _devices(torch: ModuleType) -> "list[JSON]":
     cards = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
     names = [f"cuda:{card} {torch.cuda.get_device_name(card)}" for card in cards]
     return [*names, "cpu (float32)"]

@@ -1,83 +1,141 @@
-"""`actiondiff extract`: videos to a filled feature store."""
+"""`actiondiff extract`: features of videos."""
 
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from actiondiff.backbones.base import Backbone
 from actiondiff.backbones.options import BackboneOptions, every_option
-from actiondiff.cli.extract_output import print_price, print_summary, show_progress
-from actiondiff.cli.options import parse_list, parse_timesteps, with_options
+from actiondiff.cli.options import EVERYDAY, JsonOption, parse_list, parse_timesteps, with_options
 from actiondiff.errors import UsageError
+
+if TYPE_CHECKING:
+    from actiondiff.backbones.base import Backbone
 
 __all__ = ["extract"]
 
 
-@with_options(every_option(), skip=("batch",))
+_MACHINES = "Processes and machines"
+_STORE = "The feature store"
+_PANELS = {
+    EVERYDAY: ("device", "preset"),
+    "Frames and windows": ("height", "width", "fit", "window", "padding", "tokens"),
+    "Precision and speed": ("dtype", "vae_dtype", "vae_chunk", "compile", "threads"),
+    "Conditioning and noise of diffusion backbones": (
+        "conditioning", "embedding", "latents", "text_weights", "actions", "temporal", "noise", "stochastic",
+        "seed", "num_steps", "sigma_scale", "sigma_embed",
+    ),
+}  # fmt: skip
+
+
+@with_options(every_option(), skip=("batch",), panels=_PANELS)
 def extract(
     paths: Annotated[
-        list[Path], typer.Argument(help="Videos, folders that are searched for them, or one table.")
+        list[Path], typer.Argument(help="Videos, folders that are searched for videos, or one table.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The feature store, a folder: made, or added to.")],
-    backbone: Annotated[str, typer.Option(help="The backbone's name; tiny needs no weights.")] = "tiny",
-    weights: Annotated[str | None, typer.Option(help="Its checkpoint: a file, folder or hub id.")] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the feature store: created, or added to.")
+    ],
+    backbone: Annotated[str, typer.Option(help="Name of the backbone; tiny needs no weights.")] = "tiny",
+    weights: Annotated[
+        str | None, typer.Option(help="Checkpoint of the backbone: a file, folder or hub id.")
+    ] = None,
     timesteps: Annotated[
-        str | None, typer.Option(help="For example 20 or 10,20; the backbone's own by default.")
+        str | None,
+        typer.Option(help="Diffusion timesteps, e.g. 20 or 10,20.  [default: the backbone's own]"),
     ] = None,
     layers: Annotated[
-        str | None, typer.Option(help="For example 9 or 3,6,9 or clip or all; the backbone's own by default.")
+        str | None,
+        typer.Option(help="Layers, e.g. 9 or 3,6,9 or clip or all.  [default: the backbone's own]"),
     ] = None,
-    stride: Annotated[int | None, typer.Option(help="Take every stride-th frame; 4 by default.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Take frames at this rate instead.")] = None,
+    stride: Annotated[
+        int | None, typer.Option(help="Take every stride-th frame of a video.  [default: 4]")
+    ] = None,
+    fps: Annotated[
+        float | None, typer.Option(help="Take frames at this rate instead, in frames per second.")
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show what it would take and what would take less; write nothing."),
+    ] = False,
+    time: Annotated[
+        bool, typer.Option(help="With --dry-run: run two windows to estimate time and memory.")
+    ] = True,
+    as_json: JsonOption = False,
     batch: Annotated[
         str | None,
         typer.Option(
-            help="Windows a pass, part of the fingerprint; auto: what is fastest here, chosen once."
+            help="Windows per batch; part of the fingerprint, because it changes rounding. auto: the fastest "
+            "on this machine, chosen once.",
+            rich_help_panel=_MACHINES,
+        ),
+    ] = None,
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            help="Start one worker process for each, e.g. 0,1 (GPUs) or cpu,cpu.", rich_help_panel=_MACHINES
+        ),
+    ] = None,
+    decode_threads: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of videos that a process decodes at a time, ahead of the network; 0 decodes none "
+            "ahead.",
+            rich_help_panel=_MACHINES,
+        ),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="i/n: do only the i-th of n parts, from 1.", rich_help_panel=_MACHINES),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(
+            help="Where workers run: on this machine, or on a Ray cluster.", rich_help_panel=_MACHINES
+        ),
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of the Ray cluster, e.g. auto.  [default: one is started here]",
+            rich_help_panel=_MACHINES,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of workers on Ray.  [default: as many as there is room for]",
+            rich_help_panel=_MACHINES,
+        ),
+    ] = None,
+    root: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder that the names of videos start at; give it if the videos were moved.",
+            rich_help_panel=_STORE,
         ),
     ] = None,
     store_dtype: Annotated[
-        Literal["float32", "float16"], typer.Option(help="In what features are stored.")
+        Literal["float32", "float16"],
+        typer.Option(help="Data type that features are stored in.", rich_help_panel=_STORE),
     ] = "float32",
-    root: Annotated[
-        Path | None,
-        typer.Option(help="Folder that videos' names are relative to; give it if they were moved."),
-    ] = None,
-    shard: Annotated[str | None, typer.Option(help="i/n: do only the i-th, from 1, of n parts.")] = None,
-    devices: Annotated[
-        str | None, typer.Option(help="One worker process for each, for example 0,1 (GPUs) or cpu,cpu.")
-    ] = None,
-    engine: Annotated[
-        Literal["local", "ray"], typer.Option(help="Where workers run: this machine, or a Ray cluster.")
-    ] = "local",
-    ray_address: Annotated[
-        str | None, typer.Option(help="The Ray cluster, for example auto; without it one starts here.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="How many on Ray; as many as it has room for.")] = None,
     retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try again what could not be decoded before.")
+        bool,
+        typer.Option(
+            "--retry-failed", help="Try videos again that could not be decoded before.", rich_help_panel=_STORE
+        ),
     ] = False,
     keep_latents: Annotated[
         bool,
         typer.Option(
             "--keep-latents",
-            help="Keep what the encoders make of every window: further timesteps and layers need no video.",
+            help="Also store what the encoders make of every window, so that further timesteps and layers "
+            "need no video.",
+            rich_help_panel=_STORE,
         ),
     ] = False,
-    decode_threads: Annotated[
-        int | None,
-        typer.Option(help="Videos that a process reads at a time, ahead of the network; 0 for none ahead."),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Say what it would take, and what would take less; write nothing."),
-    ] = False,
-    time: Annotated[
-        bool, typer.Option(help="With --dry-run: time two windows, for the time and memory it would take.")
-    ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     *,
     options: BackboneOptions,
 ) -> None:
@@ -86,6 +144,7 @@ def extract(
     The exit code is 3 if any video failed or is partial.
     """
     from actiondiff.backbones.base import load_backbone
+    from actiondiff.cli.output.extraction import print_price, print_summary, show_progress
     from actiondiff.extraction.engines import choose_workers, on_first_device
     from actiondiff.extraction.local import as_recorded, plan_extraction
     from actiondiff.types import DEFAULT_STRIDE
@@ -93,10 +152,12 @@ def extract(
     if stride is not None and fps is not None:
         raise UsageError(f"give either --stride or --fps; got {stride} and {fps}.")
     options = _with_batch(options, batch)
-    named, names = parse_list(layers), parse_list(devices)
-    do = choose_workers(engine, weights=weights, devices=names, ray_address=ray_address, workers=workers)
-    if names:
-        options = on_first_device(options, names)
+    layer_names, device_names = parse_list(layers), parse_list(devices)
+    run_plan = choose_workers(
+        engine, weights=weights, devices=device_names, ray_address=ray_address, workers=workers
+    )
+    if device_names:
+        options = on_first_device(options, device_names)
     options = as_recorded(out, options)
     network = load_backbone(backbone, weights=weights, options=options)
     if batch == "auto" and options.batch is None:
@@ -106,7 +167,7 @@ def extract(
         out,
         backbone=network,
         timesteps=parse_timesteps(timesteps),
-        layers="all" if named == ["all"] else named,
+        layers="all" if layer_names == ["all"] else layer_names,
         root=root,
         stride=DEFAULT_STRIDE if stride is None else stride,
         fps=fps,
@@ -117,49 +178,50 @@ def extract(
         decode_threads=decode_threads,
     )
     if dry_run:
-        num_processes = len(names) if names else workers or 1
+        num_processes = len(device_names) if device_names else workers or 1
         print_price(extraction, timed=time, workers=num_processes, as_json=as_json)
         return
     with (
-        show_progress(extraction, by_windows=do is None, quiet=as_json) as shown,
-        redirect_stdout(sys.stderr),  # Ray, for one, prints there when a worker dies
+        show_progress(extraction, by_windows=run_plan is None, quiet=as_json) as meter,
+        redirect_stdout(sys.stderr),  # Ray, for one, prints to standard output when a worker dies
     ):
-        summary = extraction.run(shown.on_video, on_windows=shown.on_windows, do=do)
+        summary = extraction.run(meter.on_video, on_windows=meter.on_windows, do=run_plan)
     print_summary(summary, as_json=as_json)
     if not summary.ok:
         raise typer.Exit(3)
 
 
 def _with_batch(options: BackboneOptions, batch: str | None) -> BackboneOptions:
-    """Options with the batch, if it is a number.
+    """The options with the batch, if it is a number.
 
     Raises:
-        UsageError: If it is neither that nor auto.
+        UsageError: If it is neither a number nor auto.
     """
     if batch is None or batch == "auto":
         return options
     if not batch.isdecimal() or not int(batch):
-        raise UsageError(f"--batch is a number of windows, or auto; got {batch!r}.")
+        raise UsageError(f"--batch takes a number of windows, or auto; got {batch!r}.")
     return type(options)(**{**options.model_dump(exclude_unset=True), "batch": int(batch)})
 
 
-def _choose_batch(network: Backbone) -> None:
+def _choose_batch(network: "Backbone") -> None:
+    """Time batches of several sizes, and set the fastest in the options of the network."""
     from actiondiff.backbones.engine import batching
     from actiondiff.backbones.engine.run import feature_keys
 
     batching.choose_batch(network, feature_keys(network, None, None))
-    typer.echo(f"batches of {network.options.batch} windows are fastest here", err=True)
+    typer.echo(f"batches of {network.options.batch} windows are fastest on this machine", err=True)
 
 
 def _parse_shard(text: str | None) -> tuple[int, int] | None:
     """`"1/4"` -> (1, 4).
 
     Raises:
-        UsageError: If it is not of that form.
+        UsageError: If the text is not of that form.
     """
     if text is None:
         return None
     first, _, second = text.partition("/")
     if not (first.isdecimal() and second.isdecimal()):
-        raise UsageError(f"--shard is i/n with i from 1 to n, for example 1/4; got {text!r}.")
+        raise UsageError(f"--shard takes i/n with i from 1 to n, for example 1/4; got {text!r}.")
     return int(first), int(second)

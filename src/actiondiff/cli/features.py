@@ -1,64 +1,80 @@
-"""`actiondiff features`: what is in a feature store, and whether it is sound."""
+"""`actiondiff features ls|verify|import|merge`: feature stores."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-__all__ = ["import_", "merge", "show", "verify"]
+from actiondiff.cli.options import JsonOption
 
-_Store = Annotated[Path, typer.Argument(help="The feature store's folder.")]
+if TYPE_CHECKING:
+    from actiondiff.types import JSON
+
+__all__ = ["import_features", "ls", "merge", "verify"]
+
+_Store = Annotated[Path, typer.Argument(help="Folder of the feature store.")]
 
 
-def show(store: _Store, as_json: bool = typer.Option(False, "--json", help="For machines.")) -> None:
+def ls(store: _Store, as_json: JsonOption = False) -> None:
     """Show what a feature store holds and how it was made."""
     from actiondiff.features.store import FeatureStore
 
-    found = FeatureStore.open(store)
-    keys, index = found.keys(), found.index
+    opened = FeatureStore.open(store)
+    index = opened.index
     statuses = index["status"].value_counts()
-    facts: dict[str, Any] = {
-        "store": found.folder.as_posix(),
-        "root": found.root.as_posix(),
-        "fingerprint": found.fingerprint,
-        "features": [str(key) for key in keys],
+    facts: dict[str, JSON] = {
+        "store": opened.folder.as_posix(),
+        "root": opened.root.as_posix(),
+        "fingerprint": opened.fingerprint,
+        "features": [str(key) for key in opened.keys()],
         "videos": {status: int(statuses.get(status, 0)) for status in ("ok", "partial", "failed")},
         "tokens": int(index.drop_duplicates("identity")["num_tokens"].sum()),
-        "bytes": sum(path.stat().st_size for path in store.rglob("*") if path.is_file()),
-        "settings": found.settings,
+        "bytes": (num_bytes := sum(path.stat().st_size for path in store.rglob("*") if path.is_file())),
+        "settings": opened.settings,
     }
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
-    for name, value in _flat({**facts, "bytes": f"{facts['bytes'] / 1e6:.1f} MB"}):
-        typer.echo(f"{name:32} {value}")
+    for name, text in _flatten({**facts, "bytes": f"{num_bytes / 1e6:.1f} MB"}):
+        typer.echo(f"{name:32} {text}")
 
 
-def import_(
+def import_features(
     source: Annotated[Path, typer.Argument(help="Folder with layer_1, layer_2 ... of .npy files.")],
     store: _Store,
-    layout: Annotated[str, typer.Option(help="How the folder is laid out: released.")] = "released",
-    backbone: Annotated[str, typer.Option(help="What the features were extracted with.")] = "svd-xt",
-    timestep: Annotated[int, typer.Option(help="Diffusion timestep they were extracted at.")] = 20,
-    stride: Annotated[int | None, typer.Option(help="Raw frames between rows; 4 by default.")] = None,
-    offset: Annotated[int, typer.Option(help="Raw index of the first row's frame.")] = 0,
-    frame_rate: Annotated[float | None, typer.Option(help="Frames a second of all videos, if known.")] = None,
-    video_suffix: Annotated[str, typer.Option(help="What tables have behind the files' names.")] = ".mp4",
-    root: Annotated[Path, typer.Option(help="The videos' folder, for tables to be matched.")] = Path("."),
+    layout: Annotated[str, typer.Option(help="Layout of the folder; only released is known.")] = "released",
+    backbone: Annotated[str, typer.Option(help="Backbone that the features were extracted with.")] = "svd-xt",
+    timestep: Annotated[
+        int, typer.Option(help="Diffusion timestep that the features were extracted at.")
+    ] = 20,
+    stride: Annotated[
+        int | None, typer.Option(help="Raw frames from one row to the next.  [default: 4]")
+    ] = None,
+    offset: Annotated[int, typer.Option(help="Index of the first row's raw frame.")] = 0,
+    frame_rate: Annotated[
+        float | None, typer.Option(help="Frames per second of all videos, if you know it.")
+    ] = None,
+    video_suffix: Annotated[
+        str, typer.Option(help="Suffix that tables add to the names of the files.")
+    ] = ".mp4",
+    root: Annotated[
+        Path, typer.Option(help="Folder of the videos, so that tables can name them.")
+    ] = Path("."),
 ) -> None:
     """Import features extracted by the authors' released code.
 
     The exit code is 3 if a file could not be used.
     """
-    from actiondiff.features.importers import import_features
+    from actiondiff.features.importers import import_features as import_released
     from actiondiff.types import DEFAULT_STRIDE
 
-    summary = import_features(
+    summary = import_released(
         source,
         store,
-        layout=layout,  # type: ignore[arg-type]  # import_features checks it
+        layout=layout,  # type: ignore[arg-type]  # import_released checks it
         backbone=backbone,
         timestep=timestep,
         stride=DEFAULT_STRIDE if stride is None else stride,
@@ -82,27 +98,28 @@ def verify(store: _Store) -> None:
     """
     from actiondiff.features.store import FeatureStore
 
-    found = FeatureStore.open(store)
-    problems = found.verify()
+    opened = FeatureStore.open(store)
+    problems = opened.verify()
     for problem in problems:
         typer.echo(problem)
     if problems:
-        typer.echo(f"{len(problems)} problems. Make anew what is missing: actiondiff extract ... -o {store}")
+        typer.echo(f"{len(problems)} problems. To make what is missing: actiondiff extract ... -o {store}")
         raise typer.Exit(3)
-    typer.echo(f"{len(found.videos())} videos: all is well.")
+    typer.echo(f"{len(opened.videos())} videos: all is well.")
 
 
 def merge(
     stores: Annotated[list[Path], typer.Argument(help="Feature stores of the same settings.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The merged store: new, or added to.")],
     check: Annotated[
-        list[Path] | None, typer.Option(help="A table, video or folder whose videos must all be there.")
+        list[Path] | None,
+        typer.Option(help="A table, video or folder whose videos must all be in the store; repeatable."),
     ] = None,
     root: Annotated[
-        Path | None, typer.Option(help="Folder that names are relative to, where stores name others.")
+        Path | None, typer.Option(help="Folder that names start at, if the stores disagree about it.")
     ] = None,
-    copy: Annotated[bool, typer.Option("--copy", help="Copy files; never link them.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="Always copy files instead of linking them.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Join feature stores that were filled separately.
 
@@ -116,8 +133,10 @@ def merge(
     expected = name_videos(check, root=root, stored_root=base)[1] if check else ()
     summary = merge_stores(stores, out, root=root, expected=expected, link=not copy)
     if as_json:
-        facts = {**asdict(summary), "store": summary.store.as_posix(), "keys": [str(k) for k in summary.keys]}
-        typer.echo(json.dumps(facts, indent=2))
+        values = {
+            **asdict(summary), "store": summary.store.as_posix(), "keys": [str(key) for key in summary.keys]
+        }  # fmt: skip
+        typer.echo(json.dumps(values, indent=2))
     else:
         for status in ("missing", "failed", "partial"):
             for video, reason in getattr(summary, status).items():
@@ -130,12 +149,12 @@ def merge(
         raise typer.Exit(3)
 
 
-def _flat(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _flatten(facts: "Mapping[str, JSON]", prefix: str = "") -> list[tuple[str, str]]:
+    """`{"a": {"b": [1, 2]}}` -> `[("a.b", "1, 2")]`."""
     lines = []
     for name, value in facts.items():
         if isinstance(value, dict):
-            lines += _flat(value, f"{prefix}{name}.")
+            lines += _flatten(value, f"{prefix}{name}.")
         else:
-            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            lines.append((prefix + name, shown))
+            lines.append((prefix + name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
     return lines

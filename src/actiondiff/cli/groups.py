@@ -9,11 +9,14 @@ from typer.core import TyperCommand, TyperGroup
 
 from actiondiff.cli.listing import ALIASES, SECTIONS, CommandEntry, GroupEntry, entries
 
-__all__ = ["CommandGroup", "MainGroup", "SectionedCommand"]
+__all__ = ["EXPERT", "CommandGroup", "MainGroup", "SectionedCommand"]
+
+EXPERT = "Expert options"
+"""Panel of the help for options that are rarely needed."""
 
 
 class SectionedCommand(TyperCommand):
-    """A command whose help lists its options by panel: first those of no panel, then each panel in turn."""
+    """A command whose help lists its options by panel: everyday options first, expert options last."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments and options (the types are click's, of which typer has its own copy)."""
@@ -24,6 +27,7 @@ class SectionedCommand(TyperCommand):
                 usual = "Arguments" if parameter.param_type_name == "argument" else "Options"
                 title = getattr(parameter, "rich_help_panel", None) or usual
                 panels.setdefault(title, []).append(record)
+        panels |= {EXPERT: panels.pop(EXPERT, [])}  # the last panel, wherever its first option stands
         for title, records in panels.items():
             if records:
                 with formatter.section(title):

@@ -58,10 +58,10 @@ _FEATURES = GroupEntry(
     "features",
     "Manage feature stores",
     (
-        CommandEntry("ls", "features:show", "Show what a feature store holds and how it was made."),
+        CommandEntry("ls", "features:ls", "Show what a feature store holds and how it was made."),
         CommandEntry("verify", "features:verify", "Check every file of a store and set damaged ones aside."),
         CommandEntry(
-            "import", "features:import_", "Import features extracted by the authors' released code."
+            "import", "features:import_features", "Import features extracted by the authors' released code."
         ),
         CommandEntry("merge", "features:merge", "Join feature stores that were filled separately."),
     ),
@@ -118,17 +118,17 @@ SECTIONS: Mapping[str, "tuple[CommandEntry | GroupEntry, ...]"] = {
         _TABLE,
         CommandEntry("extract", "extract:extract", "Extract features of videos into a feature store."),
         CommandEntry("train", "train:train", "Train a head on stored features and test it."),
-        CommandEntry("evaluate", "train:evaluate", "Test a trained model on labelled clips."),
+        CommandEntry("evaluate", "evaluate:evaluate", "Test a trained model on labelled clips."),
         CommandEntry("predict", "predict:predict", "Name the actions in videos with a trained model."),
         CommandEntry("localize", "localize:localize", "Show where in a video an action is seen."),
         CommandEntry("report", "report:report", "Write a report: one HTML page that needs no other file."),
-        CommandEntry("app", "page:page", "Serve a page on this machine for trying a model on videos."),
+        CommandEntry("app", "serve:serve", "Serve a page on this machine for trying a model on videos."),
     ),
     "Models and features": (_FEATURES, _WEIGHTS),
     "Experiments": (
         _RECIPE,
         CommandEntry("sweep", "sweep:sweep", "Train every study of a recipe with lists and compare them."),
-        CommandEntry("compare", "train:compare", "Compare two runs on the clips that both tested."),
+        CommandEntry("compare", "compare:compare", "Compare two runs on the clips that both tested."),
     ),
     "The paper": (
         _DATASETS,

@@ -1,4 +1,4 @@
-"""`actiondiff localize`."""
+"""`actiondiff localize`: where in a video an action is seen."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from actiondiff.cli.options import with_options
+from actiondiff.cli.options import EVERYDAY, EXPERT, JsonOption, with_options
 from actiondiff.errors import UsageError
 from actiondiff.inference.options import LoadingOptions, LocalizationOptions
 
@@ -16,20 +16,25 @@ if TYPE_CHECKING:
 __all__ = ["localize"]
 
 
-@with_options(LoadingOptions, name="loading")
-@with_options(LocalizationOptions)
+@with_options(LoadingOptions, name="loading", panels={EVERYDAY: ("weights", "device")})
+@with_options(LocalizationOptions, panels={EVERYDAY: ("method", "rows", "columns")})
 def localize(
     run: Annotated[str, typer.Argument(help="Folder of the run, or a hub id.")],
     video: Annotated[Path, typer.Argument(help="The video.")],
-    action: Annotated[str, typer.Option(help="Which of the model's labels to search for.")],
+    action: Annotated[str, typer.Option(help="The label to search for, one of the model's.")],
     out: Annotated[
         Path,
         typer.Option("--out", "-o", help="The overlay, .mp4; .png, .npz and .csv are written beside it."),
     ],
+    as_json: JsonOption = False,
     height_px: Annotated[
-        int | None, typer.Option("--height-px", help="Height of the overlay; as the video, 240 to 720.")
+        int | None,
+        typer.Option(
+            "--height-px",
+            help="Height of the overlay.  [default: that of the video, within 240 to 720]",
+            rich_help_panel=EXPERT,
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON.")] = False,
     *,
     options: LocalizationOptions,
     loading: LoadingOptions,
@@ -38,9 +43,7 @@ def localize(
 
     The exit code is 3 if the video could be decoded only in part.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from actiondiff.cli.output.progress import progress_bar
     from actiondiff.exports.heatmaps import write_heatmap_csv, write_heatmap_npz
     from actiondiff.inference.model import ActionDiff
     from actiondiff.report.overlay import overlay_strip, write_overlay, write_strip
@@ -48,16 +51,10 @@ def localize(
     if out.suffix.lower() != ".mp4":
         raise UsageError(f"the overlay is written as .mp4; got -o {out}.")
     model = ActionDiff.from_pretrained(run, **loading.model_dump())
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=as_json or not console.is_terminal) as bar:
-        task = bar.add_task("Searching", total=None)
-
-        def update(done: int, total: int, what: str) -> None:
-            bar.update(task, completed=done, total=total or None)
-
-        heatmap = model.localize(video, action, options=options, progress=update)
-        task = bar.add_task("Drawing", total=None)
-        write_overlay(out, video, heatmap, height_px=height_px, progress=update)
+    with progress_bar("Searching", quiet=as_json) as progress:
+        heatmap = model.localize(video, action, options=options, progress=progress)
+    with progress_bar("Drawing", quiet=as_json) as progress:
+        write_overlay(out, video, heatmap, height_px=height_px, progress=progress)
     write_strip(out.with_suffix(".png"), overlay_strip(video, heatmap))
     write_heatmap_npz(out.with_suffix(".npz"), heatmap)
     write_heatmap_csv(out.with_suffix(".csv"), heatmap)
@@ -68,6 +65,7 @@ def localize(
 
 
 def _print(heatmap: "Heatmap", out: Path, *, as_json: bool) -> None:
+    """Print the highest probability of the action, and where and when it is reached."""
     step, row, column = heatmap.highest()
     top = float(heatmap.probabilities[step, row, column])
     y, x = float(heatmap.rows[row]), float(heatmap.columns[column])

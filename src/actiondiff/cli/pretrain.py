@@ -1,4 +1,4 @@
-"""`actiondiff pretrain-tiny`: train the built-in backbone anew."""
+"""`actiondiff dev pretrain-tiny`: the weights of the built-in backbone."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,15 +12,22 @@ from actiondiff.errors import UsageError
 __all__ = ["pretrain_tiny"]
 
 
-@with_options(PretrainingOptions)
+@with_options(PretrainingOptions, panel="How it is trained")
 def pretrain_tiny(
-    folder: Annotated[Path, typer.Argument(help="Where states, log and samples are; a run goes on.")],
-    smoke: Annotated[bool, typer.Option("--smoke", help="A minute only: the loss falls, no more.")] = False,
+    folder: Annotated[
+        Path, typer.Argument(help="Folder for states, log and samples; a run in it is continued.")
+    ],
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Train for a minute only, to see that everything works.")
+    ] = False,
     minutes: Annotated[
-        float | None, typer.Option(min=0, help="Stop for now after so long; the same command goes on.")
+        float | None,
+        typer.Option(min=0, help="Stop after this time; the same command continues later."),
     ] = None,
-    device: Annotated[str, typer.Option(help="What to compute on: cpu, cuda.")] = "cpu",
-    threads: Annotated[int | None, typer.Option(min=1, help="Of the processor.")] = None,
+    device: Annotated[str, typer.Option(help="Device to train on: cpu or cuda.")] = "cpu",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Number of CPU threads.  [default: all cores]")
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that draw clips ahead.")] = 0,
     *,
     options: PretrainingOptions,
@@ -34,17 +41,16 @@ def pretrain_tiny(
     from actiondiff.builtin.pretraining.pretrain import pretrain
 
     if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError("there is no CUDA device here; leave out --device.")
+        raise UsageError("there is no CUDA device on this machine; leave out --device.")
     if threads:
         torch.set_num_threads(threads)
     if smoke:
         options = SMOKE.model_copy(update=options.model_dump(exclude_unset=True))
-    finished = pretrain(
-        folder, options, device=device, workers=workers, minutes=minutes, report=lambda line: typer.echo(line)
+    is_finished = pretrain(
+        folder, options, device=device, workers=workers, minutes=minutes, report=typer.echo
     )
-    if finished:
-        typer.echo(
-            f'Written: {folder / "tiny"}; load_backbone("tiny", weights="{folder / "tiny"}") reads it.'
-        )
+    if is_finished:
+        weights = folder / "tiny"
+        typer.echo(f'Written: {weights}; load_backbone("tiny", weights="{weights}") reads it.')
     else:
-        typer.echo("The time is over; the same command goes on.")
+        typer.echo("The time is over; the same command continues.")

@@ -1,13 +1,15 @@
-"""`actiondiff recipe ls|show|copy|check`."""
+"""`actiondiff recipe ls|show|copy|check`: all options of a study, as data."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from actiondiff.cli.options import OverridesOption
+
 __all__ = ["check", "copy", "ls", "show"]
 
-_Name = Annotated[str, typer.Argument(help="Shipped recipe or YAML file.")]
+_Name = Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")]
 
 
 def ls() -> None:
@@ -18,10 +20,7 @@ def ls() -> None:
         typer.echo(f"{name}: {load_tree(name)['description']}")
 
 
-def show(
-    name: _Name,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="name=value.")] = None,
-) -> None:
+def show(name: _Name, overrides: OverridesOption = None) -> None:
     """Print a recipe with the value of every option.
 
     Options that the recipe leaves at their defaults are included. For a recipe with lists, its studies are
@@ -31,26 +30,25 @@ def show(
 
     from actiondiff.experiments.grid import load_grid
 
-    grid = load_grid(name, overrides=overrides or ())
-    if len(grid.cells) > 1 or grid.cells[0].varied:
-        typer.echo(f"{len(grid.cells)} studies:")
-        for point in grid.cells:
-            published = point.published.score if point.published else None
-            typer.echo(f"  {point.name}" + (f" (published: {published} %)" if published is not None else ""))
+    cells = load_grid(name, overrides=overrides or ()).cells
+    if len(cells) > 1 or cells[0].varied:
+        typer.echo(f"{len(cells)} studies:")
+        for cell in cells:
+            published = cell.published.score if cell.published else None
+            typer.echo(f"  {cell.name}" + (f" (published: {published} %)" if published is not None else ""))
         return
-    typer.echo(yaml.safe_dump(grid.cells[0].recipe.model_dump(mode="json"), sort_keys=False), nl=False)
+    typer.echo(yaml.safe_dump(cells[0].recipe.model_dump(mode="json"), sort_keys=False), nl=False)
 
 
-def copy(name: _Name, to: Annotated[Path, typer.Argument(help="File to write.")]) -> None:
+def copy(name: _Name, to: Annotated[Path, typer.Argument(help="File to write; it must not exist.")]) -> None:
     """Copy a shipped recipe to a file that you can edit."""
     from actiondiff.errors import UsageError
     from actiondiff.experiments.recipe import recipe_text
     from actiondiff.provenance import write_text
 
     if to.exists():
-        raise UsageError(f"{to} is there already; give another name.")
-    text = recipe_text(name)
-    write_text(to, text)
+        raise UsageError(f"{to} exists already; give another name.")
+    write_text(to, recipe_text(name))
     typer.echo(f"written to {to}")
 
 
@@ -59,4 +57,4 @@ def check(name: _Name) -> None:
     from actiondiff.experiments.grid import load_grid
 
     count = len(load_grid(name).cells)
-    typer.echo(f"{name} is in order" + (f": {count} studies." if count > 1 else "."))
+    typer.echo(f"{name} is valid" + (f": {count} studies." if count > 1 else "."))

@@ -1,11 +1,12 @@
-"""`actiondiff sweep`."""
+"""`actiondiff sweep`: many studies on one store."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from actiondiff.cli.options import EXPERT, JsonOption, OverridesOption, RootOption
 
 if TYPE_CHECKING:
     from actiondiff.backbones.base import Backbone
@@ -13,36 +14,55 @@ if TYPE_CHECKING:
 
 __all__ = ["sweep"]
 
+_SEARCH = "Search strategy"
+_EXTRACTION = "Features that the store lacks"
+
 
 def sweep(
     recipe: Annotated[str, typer.Argument(help="Shipped recipe or YAML file, with lists where it varies.")],
-    store: Annotated[Path, typer.Argument(help="Features, from `actiondiff extract`.")],
+    store: Annotated[Path, typer.Argument(help="Feature store, made by `actiondiff extract`.")],
     table: Annotated[Path, typer.Argument(help="CSV with video and label, or a folder per class.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the sweep.")],
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="name=value, e.g. features.layer=[3,6,9].")
-    ] = None,
-    jobs: Annotated[int, typer.Option(help="Trainings side by side.")] = 1,
-    threads: Annotated[int, typer.Option(help="CPU threads of a training; changes rounding.")] = 1,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the sweep; one that exists is continued.")],
+    overrides: OverridesOption = None,
+    jobs: Annotated[int, typer.Option(help="Number of training runs at the same time.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the studies, and train nothing.")] = False,
+    as_json: JsonOption = False,
     budget: Annotated[
         float | None,
-        typer.Option(help="Successive halving: share of the full cost to spend, below 1, e.g. 0.3."),
+        typer.Option(
+            help="Successive halving: share of the full cost to spend, below 1, e.g. 0.3.",
+            rich_help_panel=_SEARCH,
+        ),
     ] = None,
     touch_target_once: Annotated[
-        bool, typer.Option("--touch-target-once", help="Choose on the source first; test only the choice.")
+        bool,
+        typer.Option(
+            "--touch-target-once",
+            help="Choose on the source first, and test only the chosen study.",
+            rich_help_panel=_SEARCH,
+        ),
     ] = False,
-    extract: Annotated[bool, typer.Option("--extract", help="Make features that the store lacks.")] = False,
-    weights: Annotated[str | None, typer.Option(help="With --extract: the backbone's checkpoint.")] = None,
-    device: Annotated[str, typer.Option(help="With --extract: where the backbone runs.")] = "auto",
-    root: Annotated[
-        Path | None, typer.Option(help="Folder the table's paths are relative to, if not its own.")
+    extract: Annotated[
+        bool,
+        typer.Option("--extract", help="Extract features that the store lacks.", rich_help_panel=_EXTRACTION),
+    ] = False,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Checkpoint of the backbone, for --extract.", rich_help_panel=_EXTRACTION),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the studies, and train nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print sweep.json.")] = False,
+    device: Annotated[
+        str,
+        typer.Option(help="Device that runs the backbone, for --extract.", rich_help_panel=_EXTRACTION),
+    ] = "auto",
+    threads: Annotated[
+        int,
+        typer.Option(help="CPU threads of each training run; changes rounding.", rich_help_panel=EXPERT),
+    ] = 1,
+    root: RootOption = None,
 ) -> None:
     """Train every study of a recipe with lists and compare them."""
-    from rich.console import Console
-
+    from actiondiff.cli.output.progress import status_line
+    from actiondiff.cli.output.sweeps import print_sweep
     from actiondiff.datasets.table import read_table
     from actiondiff.experiments import sweep as sweeps
     from actiondiff.experiments.grid import load_grid
@@ -51,19 +71,20 @@ def sweep(
     clips, features = read_table(table), FeatureStore.open(store)
     grid = load_grid(recipe, overrides=overrides or (), table=clips)
     if dry_run:
-        for point in grid.cells:
-            typer.echo(f"{point.name} ({point.recipe.seeds} seeds)")
+        for cell in grid.cells:
+            typer.echo(f"{cell.name} ({cell.recipe.seeds} seeds)")
         return
-    with Console(stderr=True, quiet=as_json).status("sweeping") as status:
+    with status_line("sweeping", quiet=as_json) as progress:
         result = sweeps.sweep(
             grid, features, clips, out=out, root=root, jobs=jobs, threads=threads, budget=budget,
-            touch_target_once=touch_target_once, progress=lambda done, total, line: status.update(line),
+            touch_target_once=touch_target_once, progress=progress,
             backbone=_load_backbone(features, weights, device) if extract else None,
         )  # fmt: skip
+    text = (out / "sweep.json").read_text("utf-8")
     if as_json:
-        typer.echo((out / "sweep.json").read_text("utf-8"), nl=False)
+        typer.echo(text, nl=False)
     else:
-        _print(json.loads((out / "sweep.json").read_text("utf-8")), out)
+        print_sweep(json.loads(text), out)
     if result.failed:
         raise typer.Exit(3)
 
@@ -73,32 +94,3 @@ def _load_backbone(store: "FeatureStore", weights: str | None, device: str) -> "
 
     settings: Any = store.settings["backbone"]
     return backbone_from_settings(settings, weights=weights, device=device)
-
-
-def _print(summary: Mapping[str, Any], out: Path) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    from actiondiff.report.card import percent
-
-    console = Console(markup=False, emoji=False)
-
-    def scores(row: Mapping[str, Any]) -> list[str]:
-        low, high = row.get("test_low"), row.get("test_high")
-        span = "–" if low is None or high is None else f"{100 * low:.1f} to {100 * high:.1f} %"
-        return [percent(row.get("test")), span, percent(row.get("test_floor"))]
-
-    points = Table("study", "source", "target", "95 % interval", "prior floor", title="mean over seeds")
-    for row in summary["points"]:
-        points.add_row(row["point"], percent(row["validation"]), *scores(row))
-    console.print(points)
-    rules = Table("question", "rule", "chooses", "target", "95 % interval", "prior floor", "looks at target")
-    for row in summary["choices"]:
-        name = row["point"] or row["why"]
-        rules.add_row(row["question"], row["rule"], name, *scores(row), str(row.get("target_looks", "–")))
-    console.print(rules)
-    if summary["halving"]:
-        console.print(summary["halving"]["said"])
-    for name, reason in summary["failed"].items():
-        console.print(f"failed: {name}: {reason}")
-    console.print(f"written to {out}")

@@ -1,4 +1,4 @@
-"""`actiondiff table`: tables of labels from other programs, cut into spans, and put together."""
+"""`actiondiff table import|spans|add`: tables of labels."""
 
 import json
 from pathlib import Path
@@ -6,17 +6,17 @@ from typing import Annotated
 
 import typer
 
+from actiondiff.cli.options import JsonOption
 from actiondiff.errors import UnknownNameError
 
 __all__ = ["add", "import_labels", "spans"]
 
-_FROM = ("boris", "deepethogram")
+_PROGRAMS = ("boris", "deepethogram")
 _Out = Annotated[Path, typer.Option("--out", "-o", help="The table to write, .csv.")]
-_Json = Annotated[bool, typer.Option("--json", help="For machines.")]
 
 
 def import_labels(
-    program: Annotated[str, typer.Argument(help="boris or deepethogram.")],
+    program: Annotated[str, typer.Argument(help="Program that the labels come from: boris or deepethogram.")],
     source: Annotated[
         Path,
         typer.Argument(help="A .boris project or exported events; *_labels.csv or their folder."),
@@ -24,50 +24,59 @@ def import_labels(
     out: _Out,
     videos: Annotated[
         Path | None,
-        typer.Option(help="Folder to search for the videos by name; else their paths start at the source."),
+        typer.Option(
+            help="Folder that is searched for the videos by name.  [default: the paths in the source are used]"
+        ),
     ] = None,
     point_seconds: Annotated[
-        float | None, typer.Option(help="Duration to give to point events; they are left out without it.")
+        float | None,
+        typer.Option(help="Duration to give to point events.  [default: they are left out]"),
     ] = None,
     fps: Annotated[
-        float | None, typer.Option(help="For deepethogram: frames a second, if not the video's own times.")
+        float | None,
+        typer.Option(help="For deepethogram: frames per second.  [default: the times in the video]"),
     ] = None,
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Make a table of labels from BORIS or DeepEthogram."""
     from actiondiff.datasets.boris import read_boris
-    from actiondiff.datasets.bouts import tabulate, write_rows
+    from actiondiff.datasets.coded import tabulate, write_rows
     from actiondiff.datasets.deepethogram import read_deepethogram
     from actiondiff.datasets.files import MediaFinder
 
-    if program not in _FROM:
-        raise UnknownNameError("program", program, _FROM)
+    if program not in _PROGRAMS:
+        raise UnknownNameError("program", program, _PROGRAMS)
     bouts = read_boris(source) if program == "boris" else read_deepethogram(source, fps=fps)
-    found = tabulate(
+    labels = tabulate(
         bouts, MediaFinder(source.parent, videos), out=out, source=source, point_seconds=point_seconds
     )
-    write_rows(out, found.rows)
+    write_rows(out, labels.rows)
     if as_json:
-        facts = {"out": str(out), "rows": len(found.rows), "points_left_out": found.num_points}
-        typer.echo(json.dumps({**facts, "videos_absent": list(found.absent)}))
+        values = {"out": str(out), "rows": len(labels.rows), "points_left_out": labels.num_points}
+        typer.echo(json.dumps({**values, "videos_absent": list(labels.absent)}))
         return
-    typer.echo(f"{len(found.rows)} rows written to {out}")
-    if found.num_points:
-        typer.echo(f"{found.num_points} point events were left out; --point-seconds gives them a duration.")
-    for video in found.absent:
-        typer.echo(f"{video} is not on disk; --videos names a folder to search for it.")
+    typer.echo(f"{len(labels.rows)} rows written to {out}")
+    if labels.num_points:
+        typer.echo(f"{labels.num_points} point events were left out; --point-seconds gives them a duration.")
+    for video in labels.absent:
+        typer.echo(f"{video} is not on disk; use --videos to name a folder to search for it.")
 
 
 def spans(
     table: Annotated[Path, typer.Argument(help="CSV with video, label, start_seconds and end_seconds.")],
     out: _Out,
-    seconds: Annotated[float, typer.Option(help="Length of a span.")] = 2.0,
-    step: Annotated[float | None, typer.Option(help="From one to the next; by default a span.")] = None,
-    min_share: Annotated[float, typer.Option(help="Of a span that a label must cover to be there.")] = 0.5,
+    seconds: Annotated[float, typer.Option(help="Duration of a span.")] = 2.0,
+    step: Annotated[
+        float | None,
+        typer.Option(help="Seconds from the start of one span to the next.  [default: the duration of a span]"),
+    ] = None,
+    min_share: Annotated[
+        float, typer.Option(help="Share of a span that a label must cover to be given to the span.")
+    ] = 0.5,
     background: Annotated[
-        str, typer.Option(help="Label of spans without any; empty leaves them out.")
+        str, typer.Option(help="Label of spans without a label; if empty, they are left out.")
     ] = "background",
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Cut timed labels into spans of one length.
 
@@ -77,23 +86,24 @@ def spans(
     from actiondiff.datasets.spans import cut_spans
     from actiondiff.datasets.table import read_table
 
-    known = read_table(table)
-    found = cut_spans(
-        known, span_seconds=seconds, step_seconds=step, background=background, min_share=min_share
+    timed = read_table(table)
+    examples = cut_spans(
+        timed, span_seconds=seconds, step_seconds=step, background=background, min_share=min_share
     )
-    write_examples(out, found, root=known.root)
-    typer.echo(
-        json.dumps({"out": str(out), "rows": len(found)})
-        if as_json
-        else f"{len(found)} spans written to {out}"
-    )
+    write_examples(out, examples, root=timed.root)
+    if as_json:
+        typer.echo(json.dumps({"out": str(out), "rows": len(examples)}))
+    else:
+        typer.echo(f"{len(examples)} spans written to {out}")
 
 
 def add(
     table: Annotated[Path, typer.Argument(help="Your table.")],
-    more: Annotated[list[Path], typer.Argument(help="Further ones: a queue.csv with labels filled in.")],
+    more: Annotated[
+        list[Path], typer.Argument(help="Further tables, e.g. a queue.csv with labels filled in.")
+    ],
     out: _Out,
-    as_json: _Json = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Join tables of labels into one.
 
@@ -102,14 +112,16 @@ def add(
     from actiondiff.datasets.joining import join_tables, write_examples
     from actiondiff.datasets.table import read_table
 
-    joined = join_tables([read_table(path) for path in (table, *more)], root=out.resolve().parent)
-    write_examples(out, joined.examples, root=out.resolve().parent)
+    root = out.resolve().parent
+    joined = join_tables([read_table(path) for path in (table, *more)], root=root)
+    write_examples(out, joined.examples, root=root)
+    num_rows, num_replaced, num_without = len(joined.examples), joined.num_replaced, joined.num_without_label
     if as_json:
-        typer.echo(json.dumps({"out": str(out), "rows": len(joined.examples), "replaced": joined.num_replaced,
-                               "without_label": joined.num_without_label}))  # fmt: skip
+        values = {"rows": num_rows, "replaced": num_replaced, "without_label": num_without}
+        typer.echo(json.dumps({"out": str(out), **values}))
         return
-    typer.echo(f"{len(joined.examples)} rows written to {out}")
+    typer.echo(f"{num_rows} rows written to {out}")
     typer.echo(
-        f"{joined.num_replaced} took the place of earlier rows of the same clip, "
-        f"{joined.num_without_label} without a label were left out"
+        f"{num_replaced} took the place of earlier rows of the same clip, {num_without} without a label were "
+        "left out"
     )

@@ -1,12 +1,14 @@
-"""`actiondiff videos`: what is wrong, or odd, about video files."""
+"""`actiondiff videos check`: problems of video files."""
 
 import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from actiondiff.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -16,13 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["check"]
 
 
-def _group() -> None:
-    """Look at video files."""  # a callback, so that `check` stays a sub-command though it is the only one
-
-
 def check(
     paths: Annotated[list[Path], typer.Argument(help="Video files, or folders that are searched for them.")],
-    as_json: Annotated[bool, typer.Option("--json", help="For machines: a list, one object a file.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Decode videos and report what is broken, cut short or odd.
 
@@ -37,22 +35,18 @@ def check(
     checks = list(track(check_videos(paths), "Decoding", console=console, transient=True, disable=as_json))
     counts = Counter(item.report.status for item in checks)
     if as_json:
-        typer.echo(json.dumps([_plain(item) for item in checks], indent=2))
+        values = [{**asdict(item), "path": item.path.as_posix()} for item in checks]
+        typer.echo(json.dumps(values, indent=2))
     else:
         Console().print(_table(checks))
-        summary = ", ".join(
-            f"{counts[status]} {status}" for status in ("ok", "partial", "failed") if counts[status]
-        )
+        summary = ", ".join(f"{counts[name]} {name}" for name in ("ok", "partial", "failed") if counts[name])
         typer.echo(f"{len(checks)} checked: {summary}.")
     if counts["partial"] or counts["failed"]:
         raise typer.Exit(3)
 
 
-def _plain(item: "VideoCheck") -> dict[str, Any]:
-    return {**asdict(item), "path": item.path.as_posix()}
-
-
 def _table(checks: "list[VideoCheck]") -> "Table":
+    """One row per video."""
     from rich.table import Table
     from rich.text import Text
 
@@ -62,15 +56,15 @@ def _table(checks: "list[VideoCheck]") -> "Table":
     for item in checks:
         info, report = item.info, item.report
         expected = report.num_frames_expected
-        of = f"/{expected}" if expected not in (None, report.num_frames_decoded) else ""
+        promised = f"/{expected}" if expected not in (None, report.num_frames_decoded) else ""
         cells = (
             item.path.as_posix(),
             report.status,
             f"{info.width_px}x{info.height_px}" if info else "",
             f"{info.average_rate:.4g}" if info and info.average_rate else "",
-            f"{report.num_frames_decoded}{of}",
+            f"{report.num_frames_decoded}{promised}",
             f"{info.duration_seconds:.2f}" if info and info.duration_seconds else "",
             "; ".join(filter(None, (report.reason, *item.notes))),
         )
-        table.add_row(*map(Text, cells))
+        table.add_row(*map(Text, cells))  # as Text, because names of files may look like markup
     return table

@@ -1,11 +1,14 @@
-"""`actiondiff weights`: convert the published weights, and check what this machine makes of them."""
+"""`actiondiff weights convert|check`: checkpoints, and what this machine makes of them."""
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from actiondiff.cli.options import EXPERT, JsonOption
 
 if TYPE_CHECKING:
     from actiondiff.backbones.check import Half, PrecisionCheck
@@ -13,32 +16,39 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "convert"]
 
+_UnetHeadDim = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Attention head width of the U-Net.  [default: 64]", rich_help_panel=EXPERT
+    ),
+]
+_ClipHeadDim = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Attention head width of the image encoder.  [default: 80]", rich_help_panel=EXPERT
+    ),
+]
+
 
 def convert(
     src: Annotated[Path, typer.Argument(help="The original file, such as svd_xt.safetensors.")],
-    dst: Annotated[Path, typer.Argument(help="The folder to make; must not exist, or be empty.")],
+    dst: Annotated[Path, typer.Argument(help="Folder to write to; it must not exist, or be empty.")],
     dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32.")] = "float16",
-    unet_head_dim: Annotated[
-        int | None, typer.Option(min=1, help="Attention head width of the U-Net. [default: 64]")
-    ] = None,
-    clip_head_dim: Annotated[
-        int | None, typer.Option(min=1, help="Attention head width of the image encoder. [default: 80]")
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Fail if the file holds unknown tensors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail if the file holds tensors that are not known.")
+    ] = False,
+    as_json: JsonOption = False,
+    unet_head_dim: _UnetHeadDim = None,
+    clip_head_dim: _ClipHeadDim = None,
 ) -> None:
     """Convert an original checkpoint into a smaller folder.
 
     The single file becomes a folder of U-Net, image encoder and VAE encoder, which loads faster.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from actiondiff.checkpoints.convert import convert_weights
+    from actiondiff.cli.output.progress import progress_bar
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=as_json or not console.is_terminal) as bar:
-        task = bar.add_task("Converting", total=None)
+    with progress_bar("Converting", quiet=as_json) as progress:
         report = convert_weights(
             src,
             dst,
@@ -46,13 +56,14 @@ def convert(
             unet_head_dim=unet_head_dim,
             clip_head_dim=clip_head_dim,
             strict=strict,
-            progress=lambda done, total, _: bar.update(task, completed=done, total=total),
+            progress=progress,
         )
-    typer.echo(json.dumps(_plain(report), indent=2) if as_json else _text(report))
+    values = {**asdict(report), "folder": report.folder.as_posix()}
+    typer.echo(json.dumps(values, indent=2) if as_json else _describe(report))
     if report.unknown:
-        listed = "\n  ".join(report.unknown)
+        names = "\n  ".join(report.unknown)
         typer.secho(
-            f"{len(report.unknown)} unknown tensors were left out:\n  {listed}", fg="yellow", err=True
+            f"{len(report.unknown)} unknown tensors were left out:\n  {names}", fg="yellow", err=True
         )
 
 
@@ -60,24 +71,20 @@ def check(
     weights: Annotated[
         str | None,
         typer.Argument(
-            help="Your checkpoint: a file, folder or hub id; without it and --backbone only the golden is "
-            "checked."
+            help="Your checkpoint: a file, folder or hub id. Without it and --backbone, only the built-in "
+            "reference is computed."
         ),
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="The backbone that the checkpoint is of. [default: svd-xt]")
+        str | None, typer.Option(help="Backbone that the checkpoint belongs to.  [default: svd-xt]")
     ] = None,
     device: Annotated[
         str, typer.Option(help="cpu, cuda, cuda:1 ...; auto takes CUDA where there is one.")
     ] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32, float16 or bfloat16.")] = "auto",
-    unet_head_dim: Annotated[
-        int | None, typer.Option(min=1, help="Attention head width of the U-Net.")
-    ] = None,
-    clip_head_dim: Annotated[
-        int | None, typer.Option(min=1, help="Attention head width of the image encoder.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: JsonOption = False,
+    unet_head_dim: _UnetHeadDim = None,
+    clip_head_dim: _ClipHeadDim = None,
 ) -> None:
     """Check that this machine computes the right features.
 
@@ -89,7 +96,8 @@ def check(
     from actiondiff.backbones.svd.check import check_device, check_weights, suggested_options
 
     half = _half_precision(device, dtype)
-    own, advice = [], {}
+    own: list[PrecisionCheck] = []
+    advice: dict[str, str] = {}
     if weights or backbone:
         name = backbone or "svd-xt"
         is_svd = find_spec(name).kind == "svd"
@@ -103,17 +111,17 @@ def check(
         )
         advice = suggested_options(own, half)
         if not is_svd:
-            del advice["vae_dtype"]  # the others have no such option
-    lines = check_device(device, dtype)  # type: ignore[arg-type]  # load_backbone checks it
+            del advice["vae_dtype"]  # only SVD has this option
+    reference = check_device(device, dtype)  # type: ignore[arg-type]  # load_backbone checks it
     if as_json:
-        found = {"golden": lines, "weights": own}
-        values: dict[str, Any] = {
-            kind: [{**asdict(c), "passed": c.passed} for c in checks] for kind, checks in found.items()
+        values = {
+            kind: [{**asdict(item), "passed": item.passed} for item in checks]
+            for kind, checks in (("golden", reference), ("weights", own))
         }
         typer.echo(json.dumps({**values, "options": advice}, indent=2))
     else:
-        _print_checks(lines, own, half, advice)
-    if not all(line.passed for line in lines):
+        _print_checks(reference, own, half, advice)
+    if not all(item.passed for item in reference):
         raise typer.Exit(1)
 
 
@@ -129,45 +137,38 @@ def _half_precision(device: str, dtype: str) -> "Half":
 
 
 def _print_checks(
-    golden: "list[PrecisionCheck]", own: "list[PrecisionCheck]", half: str, advice: dict[str, str]
+    reference: "Sequence[PrecisionCheck]", own: "Sequence[PrecisionCheck]", half: str, advice: Mapping[str, str]
 ) -> None:
+    """Print one table per kind of check, and what follows from them."""
     from rich.console import Console
     from rich.table import Table
 
-    for title, lines in (
-        ("built-in golden, recomputed here", golden),
+    for title, checks in (
+        ("built-in golden, recomputed here", reference),
         (f"your weights, {half} against float32", own),
     ):
         table = Table("what", "relative error", "in order up to", "", title=title)
-        for line in lines:
-            table.add_row(
-                line.name, f"{line.error:.1e}", f"{line.expected:.0e}", "yes" if line.passed else "NO"
-            )
-        if lines:
+        for item in checks:
+            passed = "yes" if item.passed else "NO"
+            table.add_row(item.name, f"{item.error:.1e}", f"{item.expected:.0e}", passed)
+        if checks:
             Console().print(table)
-    passed = all(line.passed for line in golden)
-    typer.echo(
-        "Features are right on this device."
-        if passed
-        else "Features are WRONG on this device: do not use them."
-    )
+    if all(item.passed for item in reference):
+        typer.echo("Features are right on this device.")
+    else:
+        typer.echo("Features are WRONG on this device: do not use them.")
     if own:
         options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in advice.items())
-        typer.echo(
-            f"Near enough with these weights: {options}."
-            + (
-                " The VAE takes most of the time, and is float32 unless --vae-dtype says otherwise."
-                if "vae_dtype" in advice
-                else ""
-            )
+        vae = (
+            " The VAE takes most of the time, and is float32 unless --vae-dtype says otherwise."
+            if "vae_dtype" in advice
+            else ""
         )
+        typer.echo(f"Accurate enough with these weights: {options}.{vae}")
 
 
-def _plain(report: "ConversionReport") -> dict[str, Any]:
-    return {**asdict(report), "folder": report.folder.as_posix()}
-
-
-def _text(report: "ConversionReport") -> str:
+def _describe(report: "ConversionReport") -> str:
+    """What was converted, in a few lines."""
     vae = "are one, kept once" if report.one_vae else "differ, both kept"
     unet = "complete" if report.unet_complete else "its encoder half only, which is all that features need"
     return "\n".join(

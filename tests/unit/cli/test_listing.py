@@ -96,7 +96,19 @@ def test_the_help_shows_the_sections_in_order_and_fits_80_columns(capsys, monkey
 def test_options_are_shown_by_panel(capsys):
     assert run(["extract", "--help"]) == 0
     text = capsys.readouterr().out
-    assert text.index("\nOptions:\n") < text.index("--backbone") < text.index("--ray-address")
+    titles = [line.removesuffix(":") for line in text.splitlines() if line.endswith(":") and line[0] != " "]
+    assert titles[:2] == ["Arguments", "Options"]
+    assert titles[-1] == "Expert options"
+    assert text.index("--backbone") < text.index(f"\n{titles[2]}:\n") < text.index("--ray-address")
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_option_is_described_and_the_help_fits_80_columns(words, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run([*words, "--help"]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+    undescribed = [parameter.name for parameter in find(words).params if not parameter.help]
+    assert undescribed == []
 
 
 @pytest.mark.parametrize("words", dict(leaves(ALIASES)), ids=" ".join)

@@ -5,7 +5,7 @@ import pytest
 from actiondiff import FeatureStore, extract_features, load_backbone
 from actiondiff.backbones.base import find_spec, make_options, resolve
 from actiondiff.backbones.engine.counting import count_window
-from actiondiff.cli.extract_output import Meter, span
+from actiondiff.cli.output.extraction import Meter, span
 from actiondiff.extraction.local import plan_extraction
 from actiondiff.extraction.price import price
 from actiondiff.types import FeatureKey
@@ -94,7 +94,7 @@ def test_nothing_to_do_costs_nothing(clips, tmp_path, backbone):
 
 def test_the_meter_tells_rate_and_time_left(monkeypatch, capsys):
     now = [0.0]
-    monkeypatch.setattr("actiondiff.cli.extract_output.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("actiondiff.cli.output.extraction.time.monotonic", lambda: now[0])
     meter = Meter(100, "windows", None)
     now[0] = 30
     meter.on_windows(5)

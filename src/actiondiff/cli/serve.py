@@ -1,4 +1,4 @@
-"""`actiondiff app`."""
+"""`actiondiff app`: a page on this machine."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,15 +6,15 @@ from typing import Annotated
 import typer
 
 from actiondiff.app.options import PageOptions
-from actiondiff.cli.options import with_options
+from actiondiff.cli.options import EVERYDAY, with_options
 from actiondiff.inference.options import LoadingOptions
 
-__all__ = ["page"]
+__all__ = ["serve"]
 
 
-@with_options(LoadingOptions, name="loading")
-@with_options(PageOptions)
-def page(
+@with_options(LoadingOptions, name="loading", panels={EVERYDAY: ("weights", "device")})
+@with_options(PageOptions, panel=EVERYDAY)
+def serve(
     run: Annotated[str, typer.Argument(help="Folder of the run, or a hub id.")],
     *,
     options: PageOptions,
@@ -24,11 +24,11 @@ def page(
 
     Drop a video to see what it shows, when and where, and download the results.
     """
-    from actiondiff.app.server import serve
+    from actiondiff.app.server import serve as serve_page
     from actiondiff.inference.folders import CARD, find_run
     from actiondiff.inference.model import ActionDiff
 
     folder = find_run(run)
     model = ActionDiff.from_pretrained(folder, **loading.model_dump())
     card = (folder / CARD).read_text("utf-8") if (folder / CARD).is_file() else ""
-    serve(model, name=Path(run).resolve().name, card=card, options=options)
+    serve_page(model, name=Path(run).resolve().name, card=card, options=options)

@@ -1,0 +1,84 @@
+"""`actiondiff evaluate`: a trained model on labelled clips, or on videos with timed labels."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from actiondiff.cli.options import JsonOption, RootOption
+
+if TYPE_CHECKING:
+    from actiondiff.experiments.timelines import TimelineEvaluation
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of the run, or a hub id.")],
+    store: Annotated[Path, typer.Argument(help="Feature store made with the settings of the run.")],
+    table: Annotated[Path, typer.Argument(help="CSV with video and label, or a folder per class.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Also write metrics and predictions to this folder.", file_okay=False),
+    ] = None,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="Score bouts over time against the table's timed labels.")
+    ] = False,
+    as_json: JsonOption = False,
+    root: RootOption = None,
+) -> None:
+    """Test a trained model on labelled clips.
+
+    Clips that the model was trained or selected on are left out.
+    """
+    from actiondiff.cli.output.scores import print_evaluation
+    from actiondiff.experiments.train import evaluate as evaluate_clips
+    from actiondiff.provenance import write_text
+
+    if timeline:
+        _evaluate_timelines(run, store, table, out, root=root, as_json=as_json)
+        return
+    result = evaluate_clips(run, store, table, root=root)
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "metrics.json").write_text(result.metrics.to_json(), "utf-8")
+        write_text(out / "predictions.csv", result.predictions.to_csv(index=False))
+    if as_json:
+        typer.echo(result.metrics.to_json())
+    else:
+        print_evaluation(result.metrics)
+
+
+def _evaluate_timelines(
+    run: Path, store: Path, table: Path, out: Path | None, *, root: Path | None, as_json: bool
+) -> None:
+    from actiondiff.cli.output.timelines import print_timeline_scores
+    from actiondiff.experiments.timelines import evaluate_timelines
+
+    result = evaluate_timelines(run, store, table, root=root)
+    if out:
+        _write_timelines(out, result, run=run, table=table, root=root)
+    if as_json:
+        typer.echo(json.dumps(result.metrics, indent=2))
+    else:
+        print_timeline_scores(result.metrics)
+
+
+def _write_timelines(
+    out: Path, result: "TimelineEvaluation", *, run: Path, table: Path, root: Path | None
+) -> None:
+    """Write the scores, the bouts, and the record that `actiondiff report` reads."""
+    from actiondiff.datasets.table import read_table
+    from actiondiff.exports.bouts import seen_from, write_bouts
+    from actiondiff.exports.record import write_record
+    from actiondiff.heads.bundle import load_bundle
+    from actiondiff.inference.folders import find_run
+
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "timeline_metrics.json").write_text(json.dumps(result.metrics, indent=2), "utf-8")
+    _, config = load_bundle(find_run(run))
+    timelines = list(result.timelines.items())
+    write_record(out, timelines, run=run, config=config, truth=result.truth, scores=result.metrics)
+    base = root or read_table(table).root
+    write_bouts(out / "bouts.csv", seen_from(out, list(result.timelines.values()), root=base))

@@ -1,0 +1,1 @@
+"""What commands print: tables, summaries, and the progress of long work."""

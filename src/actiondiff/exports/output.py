@@ -1,0 +1,101 @@
+"""All files that a prediction of many videos writes: results, queue, failures and record."""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from actiondiff.errors import UnknownNameError, UsageError
+from actiondiff.exports.queue import clip_queue, stretch_queue, write_queue
+from actiondiff.exports.record import model_words, write_record
+from actiondiff.exports.tables import FORMATS, write_failures, write_predictions
+from actiondiff.exports.timelines import check_formats, write_timelines
+from actiondiff.inference.options import TimelineOptions
+from actiondiff.inference.timeline import Timeline
+from actiondiff.types import DecodeReport, Prediction
+
+if TYPE_CHECKING:
+    from actiondiff.inference.model import ActionDiff
+
+__all__ = ["PredictionOutput", "VideoResult"]
+
+VideoResult: TypeAlias = tuple[str, Prediction | Timeline | DecodeReport]
+"""A video and what came of it: a report alone if it failed."""
+
+
+@dataclass(frozen=True)
+class PredictionOutput:
+    """What to write, and where.
+
+    Attributes:
+        out: Folder to write to; created if it does not exist.
+        run: Folder or hub id of the model, for the record.
+        formats: Names of the formats to write.
+        timeline: Whether the results are timelines, else predictions of whole clips.
+        queue: Number of the least certain results to list in `queue.csv`.
+        about: For Camtrap DP: CSV that says where and when each video was taken.
+        project: For Camtrap DP: YAML file about the project.
+        options: How timelines are made; `abstain_below` counts for predictions, too.
+    """
+
+    out: Path
+    _: KW_ONLY
+    run: str
+    formats: Sequence[str]
+    timeline: bool
+    queue: int
+    about: Path | None
+    project: Path | None
+    options: TimelineOptions
+
+    def check(self, videos: Sequence[Path]) -> None:
+        """Refuse what cannot be written or would have no effect, before anything is computed.
+
+        Raises:
+            UnknownNameError: If there is no format of a name.
+            UsageError: If an option needs timelines, or a format needs what was not given.
+        """
+        if self.timeline:
+            check_formats(self.formats, about=self.about, project=self.project, videos=videos)
+            return
+        for name in self.formats:
+            if name not in FORMATS:
+                raise UnknownNameError(
+                    "format", name, FORMATS, "The other formats are for bouts: add --timeline."
+                )
+        for name in sorted(self.options.model_fields_set - {"abstain_below"}):
+            raise UsageError(f"--{name.replace('_', '-')} is about bouts: add --timeline.")
+
+    def write(self, model: "ActionDiff", results: Sequence[VideoResult]) -> dict[str, int]:
+        """Write all files; returns how many videos there are of each status."""
+        timelines = [result for _, result in results if isinstance(result, Timeline)]
+        clips = [result for _, result in results if isinstance(result, Prediction)]
+        limit = self.options.abstain_below
+        if self.timeline:
+            write_timelines(
+                self.out, timelines, self.formats,
+                model=model_words(model.config), about=self.about, project=self.project,
+            )  # fmt: skip
+        else:
+            write_predictions(self.out, clips, self.formats, abstain_below=limit)
+        rows = stretch_queue(timelines, most=self.queue) + clip_queue(clips, most=self.queue)
+        write_queue(self.out / "queue.csv", rows)
+        # A video that decoded in part has a result and is listed among the failures as well.
+        reports = [(video, r if isinstance(r, DecodeReport) else r.report) for video, r in results]
+        troubled = [(video, report) for video, report in reports if report and report.status != "ok"]
+        write_failures(self.out, troubled)
+        write_record(
+            self.out, results, run=self.run, config=model.config,
+            dtype=model.backbone.options.dtype, abstain_below=limit,
+        )  # fmt: skip
+        num_failed = sum(report.status == "failed" for _, report in troubled)
+        counts = {
+            "predicted": len(timelines) + len(clips),
+            "partial": len(troubled) - num_failed,
+            "failed": num_failed,
+        }
+        if self.timeline:
+            return {**counts, "bouts": sum(len(item.bouts) for item in timelines)}
+        if limit:
+            return {**counts, "abstained": sum(item.top(1)[0][1] < limit for item in clips)}
+        return counts
