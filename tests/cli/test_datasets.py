@@ -8,7 +8,7 @@ from actiondiff.cli.app import run
 def test_datasets_check(study_folder, tmp_path, capsys):
     assert run(["datasets", "check", str(study_folder / "table.csv")]) == 0
     shown = capsys.readouterr().out
-    assert "16 clips, 2 classes, one label a clip" in shown
+    assert "16 clips, 2 classes, one label per clip" in shown
     assert "site: north 8, south 8" in shown
     (tmp_path / "t.csv").write_text("video,label,split\na.mp4,x;y,train\nb.mp4,,later\n")
     assert run(["datasets", "check", str(tmp_path / "t.csv")]) == 1

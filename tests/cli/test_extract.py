@@ -89,9 +89,9 @@ def test_dry_run_prices_and_writes_nothing(clips, tmp_path, capsys):
     assert extract(clips, tmp_path / "store", *asked, "--shard", "1/1") == 0
     lines = capsys.readouterr().out
     for text in (
-        "about 2 s of video: 2 windows, 6 tokens a feature, ",
+        "about 2 s of video: 2 windows, 6 tokens per feature, ",
         "MB of features, and at most",
-        " s a window, ",
+        " s per window, ",
         "it will take about ",
         "cheaper: --timesteps 20 ",
         "cheaper: --height 16 --width 16 ",

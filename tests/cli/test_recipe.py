@@ -17,7 +17,7 @@ def test_recipe_commands(tmp_path, capsys):
     assert run(["recipe", "copy", "demo", str(mine)]) == 0
     assert run(["recipe", "check", str(mine)]) == 0
     assert run(["recipe", "copy", "demo", str(mine)]) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "exists already" in capsys.readouterr().err
     mine.write_text(mine.read_text().replace("epochs:", "epoks:", 1))
     assert run(["recipe", "check", str(mine)]) == 1
     assert "'epochs'" in capsys.readouterr().err
@@ -30,7 +30,7 @@ def test_every_recipe_is_listed_and_checked(capsys):
     assert all(len(line.split(": ", 1)[1]) > 10 for line in lines)
     for name in list_recipes():
         assert run(["recipe", "check", name]) == 0
-        assert f"{name} is in order" in capsys.readouterr().out
+        assert f"{name} is valid" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["default", "paper/animal-kingdom", "protocols/unseen-species"])
@@ -46,7 +46,7 @@ def test_a_recipe_with_lists_is_shown_as_its_studies(capsys):
     assert lines[0] == "18 studies:"
     assert "  HMDB to UCF, layer 9 (published: 81.5 %)" in lines
     assert run(["recipe", "check", "paper/tableS5"]) == 0
-    assert "paper/tableS5 is in order: 72 studies." in capsys.readouterr().out
+    assert "paper/tableS5 is valid: 72 studies." in capsys.readouterr().out
 
 
 def test_copy_into_a_new_folder(tmp_path):

@@ -239,7 +239,7 @@ def test_compare(train, tmp_path, capsys):
     capsys.readouterr()
     assert run(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 0
     shown = capsys.readouterr().out
-    assert "8 clips of 8 groups; 1 and 1 trainings" in shown
+    assert "8 clips of 8 groups; 1 and 1 training runs" in shown
     assert "exact McNemar p" in shown
     assert run(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)

@@ -64,5 +64,7 @@ def _print(result: "DemoResult") -> None:
     seconds = ", ".join(f"{stage} {value:.0f} s" for stage, value in result.seconds.items())
     folder = result.folder
     typer.echo(f"{seconds}. Clips, features, runs and demo.json are in {folder}/; try next:")
-    typer.echo(f"  actiondiff predict {folder}/{result.chosen.run} {folder}/clips/clips -o {folder}/predictions")
+    typer.echo(
+        f"  actiondiff predict {folder}/{result.chosen.run} {folder}/clips/clips -o {folder}/predictions"
+    )
     typer.echo(f"The report, with pictures: {folder}/report.html")

@@ -20,7 +20,9 @@ def evaluate(
     table: Annotated[Path, typer.Argument(help="CSV with video and label, or a folder per class.")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help="Also write metrics and predictions to this folder.", file_okay=False),
+        typer.Option(
+            "--out", "-o", help="Also write metrics and predictions to this folder.", file_okay=False
+        ),
     ] = None,
     timeline: Annotated[
         bool, typer.Option("--timeline", help="Score bouts over time against the table's timed labels.")

@@ -124,7 +124,9 @@ def extract(
     retry_failed: Annotated[
         bool,
         typer.Option(
-            "--retry-failed", help="Try videos again that could not be decoded before.", rich_help_panel=_STORE
+            "--retry-failed",
+            help="Try videos again that could not be decoded before.",
+            rich_help_panel=_STORE,
         ),
     ] = False,
     keep_latents: Annotated[

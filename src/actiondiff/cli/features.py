@@ -23,13 +23,13 @@ def ls(store: _Store, as_json: JsonOption = False) -> None:
     from actiondiff.features.store import FeatureStore
 
     opened = FeatureStore.open(store)
-    index = opened.index
+    keys, index = opened.keys(), opened.index
     statuses = index["status"].value_counts()
     facts: dict[str, JSON] = {
         "store": opened.folder.as_posix(),
         "root": opened.root.as_posix(),
         "fingerprint": opened.fingerprint,
-        "features": [str(key) for key in opened.keys()],
+        "features": [str(key) for key in keys],
         "videos": {status: int(statuses.get(status, 0)) for status in ("ok", "partial", "failed")},
         "tokens": int(index.drop_duplicates("identity")["num_tokens"].sum()),
         "bytes": (num_bytes := sum(path.stat().st_size for path in store.rglob("*") if path.is_file())),
@@ -60,9 +60,9 @@ def import_features(
     video_suffix: Annotated[
         str, typer.Option(help="Suffix that tables add to the names of the files.")
     ] = ".mp4",
-    root: Annotated[
-        Path, typer.Option(help="Folder of the videos, so that tables can name them.")
-    ] = Path("."),
+    root: Annotated[Path, typer.Option(help="Folder of the videos, so that tables can name them.")] = Path(
+        "."
+    ),
 ) -> None:
     """Import features extracted by the authors' released code.
 
@@ -156,5 +156,7 @@ def _flatten(facts: "Mapping[str, JSON]", prefix: str = "") -> list[tuple[str, s
         if isinstance(value, dict):
             lines += _flatten(value, f"{prefix}{name}.")
         else:
-            lines.append((prefix + name, ", ".join(map(str, value)) if isinstance(value, list) else str(value)))
+            lines.append(
+                (prefix + name, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+            )
     return lines

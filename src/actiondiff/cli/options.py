@@ -1,4 +1,4 @@
-"""Command-line options: those that several commands share, and those made from the fields of option models."""
+"""Command-line options: those that several commands share, and those made from option models."""
 
 import functools
 import inspect
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 __all__ = [
-    "EXPERT",
     "EVERYDAY",
+    "EXPERT",
     "JsonOption",
     "OverridesOption",
     "RootOption",
@@ -35,7 +35,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JS
 OverridesOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="NAME=VALUE", help="Change an option of the recipe, e.g. training.epochs=30; repeatable."
+        "--set",
+        metavar="NAME=VALUE",
+        help="Change an option of the recipe, e.g. training.epochs=30; repeatable.",
     ),
 ]
 RootOption = Annotated[
@@ -97,8 +99,8 @@ def with_options(
 
 
 def _parameter(name: str, field: "FieldInfo", panel: str) -> inspect.Parameter:
-    """The keyword parameter of a field; its default is None, so that an option that is not used is not set."""
-    plain = _without_none(field.annotation)
+    """The keyword parameter of a field; its default is None, so that an unused option is not set."""
+    plain: Any = _without_none(field.annotation)
     is_choice = typing.get_origin(plain) is typing.Literal
     text = field.description or ""
     if is_choice:
@@ -112,7 +114,8 @@ def _parameter(name: str, field: "FieldInfo", panel: str) -> inspect.Parameter:
         show_default=False,
         rich_help_panel=panel,
     )
-    annotation = Annotated[(str if is_choice else plain) | None, option]
+    kind: Any = str if is_choice else plain
+    annotation = Annotated[kind | None, option]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

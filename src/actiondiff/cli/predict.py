@@ -1,7 +1,7 @@
 """`actiondiff predict`: what is done in videos, and when."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -99,6 +99,7 @@ def _predict_all(
     from rich.console import Console
     from rich.progress import track
 
+    stream: Iterator[VideoResult]
     if output.timeline:
         stream = model.timeline_many(videos, options=output.options)
     else:

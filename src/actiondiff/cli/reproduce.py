@@ -22,7 +22,9 @@ def reproduce(
             "timestep-controls, layer-controls or control-backbones."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to; one that exists is continued.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder to write to; one that exists is continued.")
+    ],
     data: Annotated[
         Path | None, typer.Option(help="Folder with the videos and annotation files of the datasets.")
     ] = None,

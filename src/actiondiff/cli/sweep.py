@@ -22,7 +22,9 @@ def sweep(
     recipe: Annotated[str, typer.Argument(help="Shipped recipe or YAML file, with lists where it varies.")],
     store: Annotated[Path, typer.Argument(help="Feature store, made by `actiondiff extract`.")],
     table: Annotated[Path, typer.Argument(help="CSV with video and label, or a folder per class.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the sweep; one that exists is continued.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the sweep; one that exists is continued.")
+    ],
     overrides: OverridesOption = None,
     jobs: Annotated[int, typer.Option(help="Number of training runs at the same time.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the studies, and train nothing.")] = False,

@@ -25,7 +25,7 @@ def import_labels(
     videos: Annotated[
         Path | None,
         typer.Option(
-            help="Folder that is searched for the videos by name.  [default: the paths in the source are used]"
+            help="Folder that is searched for the videos by name.  [default: the paths in the source]"
         ),
     ] = None,
     point_seconds: Annotated[
@@ -40,7 +40,7 @@ def import_labels(
 ) -> None:
     """Make a table of labels from BORIS or DeepEthogram."""
     from actiondiff.datasets.boris import read_boris
-    from actiondiff.datasets.coded import tabulate, write_rows
+    from actiondiff.datasets.bouts import tabulate, write_rows
     from actiondiff.datasets.deepethogram import read_deepethogram
     from actiondiff.datasets.files import MediaFinder
 
@@ -68,7 +68,9 @@ def spans(
     seconds: Annotated[float, typer.Option(help="Duration of a span.")] = 2.0,
     step: Annotated[
         float | None,
-        typer.Option(help="Seconds from the start of one span to the next.  [default: the duration of a span]"),
+        typer.Option(
+            help="Seconds from the start of one span to the next.  [default: the duration of a span]"
+        ),
     ] = None,
     min_share: Annotated[
         float, typer.Option(help="Share of a span that a label must cover to be given to the span.")

@@ -81,7 +81,9 @@ def train(
             values = {"training.loss": "bce", **values}
         study_recipe = load_recipe(recipe or "default", overrides=overrides or (), values=values)
     with status_line("training", quiet=as_json) as progress:
-        run = study.train(store, clips, out=out, recipe=study_recipe, root=root, start=start, progress=progress)
+        run = study.train(
+            store, clips, out=out, recipe=study_recipe, root=root, start=start, progress=progress
+        )
     if as_json:
         typer.echo(run.metrics.to_json())
     else:

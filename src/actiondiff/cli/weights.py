@@ -18,9 +18,7 @@ __all__ = ["check", "convert"]
 
 _UnetHeadDim = Annotated[
     int | None,
-    typer.Option(
-        min=1, help="Attention head width of the U-Net.  [default: 64]", rich_help_panel=EXPERT
-    ),
+    typer.Option(min=1, help="Attention head width of the U-Net.  [default: 64]", rich_help_panel=EXPERT),
 ]
 _ClipHeadDim = Annotated[
     int | None,
@@ -62,9 +60,7 @@ def convert(
     typer.echo(json.dumps(values, indent=2) if as_json else _describe(report))
     if report.unknown:
         names = "\n  ".join(report.unknown)
-        typer.secho(
-            f"{len(report.unknown)} unknown tensors were left out:\n  {names}", fg="yellow", err=True
-        )
+        typer.secho(f"{len(report.unknown)} unknown tensors were left out:\n  {names}", fg="yellow", err=True)
 
 
 def check(

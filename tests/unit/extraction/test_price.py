@@ -102,7 +102,7 @@ def test_the_meter_tells_rate_and_time_left(monkeypatch, capsys):
     now[0] = 100
     meter.on_windows(5)
     meter.on_video(1, 7, "a.mp4")
-    told = "10 of about 100 windows, 360 an hour, 15 min 0 s left; "
+    told = "10 of about 100 windows, 360 per hour, 15 min 0 s left; "
     assert capsys.readouterr().err.strip() == told.strip()
     assert meter.line() == told + "1 of 7 videos, a.mp4"
     assert [span(s) for s in (0.25, 59, 75, 7300, 200_000)] == [

@@ -34,9 +34,7 @@ def print_run(folder: Path, metrics: "Metrics") -> None:
         _print_scores(test, title=f"{test.num_clips} test clips")
         _print_domains(test.by_domain or {})
     if leaks:
-        typer.echo(
-            f"{len(leaks)} leaks: the same {leaks[0].kind} is on both sides, e.g. {leaks[0].name}."
-        )
+        typer.echo(f"{len(leaks)} leaks: the same {leaks[0].kind} is on both sides, e.g. {leaks[0].name}.")
     _print_lines(_missing_features(metrics.missing), metrics.cautions)
     typer.echo(f"written to {folder}")
 

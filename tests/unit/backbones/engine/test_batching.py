@@ -75,4 +75,4 @@ def test_the_command_records_its_choice_and_keeps_to_it(tmp_path, monkeypatch, c
     assert json.loads(capsys.readouterr().out)["num_done"] == 1
     assert FeatureStore.open(tmp_path / "store").settings["backbone"]["batch"] == 3
     assert run([*command, str(tmp_path / "clips"), "--batch", "many"]) == 1
-    assert "--batch is a number of windows, or auto; got 'many'" in capsys.readouterr().err
+    assert "--batch takes a number of windows, or auto; got 'many'" in capsys.readouterr().err
