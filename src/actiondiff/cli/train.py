@@ -23,11 +23,14 @@ def train(
         str | None, typer.Option(help="Layer of the features.  [default: the backbone's own]")
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(help="Number of training runs, each with its own seed.  [default: that of the recipe]")
+        int | None,
+        typer.Option(help="Number of training runs, each with its own seed.  [default: that of the recipe]"),
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="Shipped recipe (see `actiondiff recipe ls`) or YAML file.  [default: the recipe default]"),
+        typer.Option(
+            help="Shipped recipe (see `actiondiff recipe ls`) or YAML file.  [default: the recipe default]"
+        ),
     ] = None,
     overrides: OverridesOption = None,
     start: Annotated[

@@ -133,7 +133,10 @@ def _half_precision(device: str, dtype: str) -> "Half":
 
 
 def _print_checks(
-    reference: "Sequence[PrecisionCheck]", own: "Sequence[PrecisionCheck]", half: str, advice: Mapping[str, str]
+    reference: "Sequence[PrecisionCheck]",
+    own: "Sequence[PrecisionCheck]",
+    half: str,
+    advice: Mapping[str, str],
 ) -> None:
     """Print one table per kind of check, and what follows from them."""
     from rich.console import Console
