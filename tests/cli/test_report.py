@@ -38,7 +38,7 @@ def test_a_run(runs, study_folder, capsys):
     text = (runs / "one" / "report.html").read_text()
     for said in ("t20.layer9", "site: north -&gt; south", "Only 8 clips were tested", "prior floor",
                  "Average precision of each class", "Confusion", "Learning curve", "Leakage audit",
-                 "Expected calibration error", "versions.torch"):  # fmt: skip
+                 "expected calibration error", "versions.torch"):  # fmt: skip
         assert said in text, said
     strips = re.findall(r'src="data:image/jpeg;base64,([^"]+)" alt="4 frames of a clip: clips/', text)
     predictions = pd.read_csv(runs / "one" / "predictions.csv.gz")
@@ -47,7 +47,7 @@ def test_a_run(runs, study_folder, capsys):
     )
     assert len(strips) == wrong.clip(upper=3).sum() > 0  # the three surest of each kind
     for (true, predicted), count in wrong.items():
-        assert f"{true}, taken for {predicted}: {count} clip" in text
+        assert f"{true}, predicted as {predicted}: {count} clip" in text
     assert Image.open(io.BytesIO(base64.b64decode(strips[0]))).size[1] == 96
     assert (runs / "one" / "report-figures" / "confusion.csv").is_file()
 
@@ -113,8 +113,8 @@ def test_report_of_predicted_clips(study_folder, trained, tmp_path, capsys):
     page = (out / "report.html").read_text("utf-8")
     for words in (
         "Clips of each label",
-        "(not sure)",
-        "The surest of each label",
+        "(uncertain)",
+        "The most confident prediction of each label",
         "Expected calibration error",
     ):
         assert words in page
@@ -140,10 +140,10 @@ def test_report_with_heatmaps(study_folder, trained, tmp_path):
     page = (out / "report.html").read_text("utf-8")
     assert page.count("data:image/jpeg") == 2
     for label in ("bright", "dark"):
-        assert f"the same under a heatmap: {label}: p = " in page
-    assert "a hint, not a measurement" in page
+        assert f"the same frames under a heatmap: {label}: p = " in page
+    assert "as a hint, not as a measurement" in page
     next((out / "heatmaps").glob("*.png")).unlink()
     assert run(["report", str(out)]) == 0
     page = (out / "report.html").read_text("utf-8")
     assert page.count("data:image/jpeg") == 1
-    assert "1 strips are no longer in heatmaps" in page
+    assert "1 strips are missing from heatmaps" in page

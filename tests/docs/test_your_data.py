@@ -92,10 +92,10 @@ def test_every_command_of_the_page(folder, capsys):
     ):  # fmt: skip
         assert Path(name).is_file(), name
     page = Path("scored/report.html").read_text("utf-8")
-    for heading in ("Scores", "Ethogram", "Time budget", "What follows what", "Examples", "How sure"):
+    for heading in ("Scores", "Ethogram", "Time budget", "Transitions", "Examples", "Confidence"):
         assert heading in page
     assert "labelled by a person" in page
-    assert "Nobody has checked them yet" in Path("out/report.html").read_text("utf-8")
+    assert "have not been checked by a person" in Path("out/report.html").read_text("utf-8")
     with open("corrected.csv", encoding="utf-8", newline="") as file:
         assert {row["video"] for row in csv.DictReader(file)} <= {"new/new0.mp4", "new/new1.mp4"}
     assert "start: run" in Path("run-2/recipe.yaml").read_text("utf-8")

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from actiondiff.report.figures import bars, frame_strip, heatmap
+from actiondiff.report.figures import bars, heatmap
 from actiondiff.report.html import Gallery, Item, Notes, Page, Provenance, Section, Text, write_page
+from actiondiff.report.strips import frame_strip
 from actiondiff.report.tables import Score, score_table
 
 __all__ = ["DemoReport", "write_demo_page"]

@@ -1,1 +1,1 @@
-"""What results look like to a person."""
+"""Reports: pages, figures, tables and model cards that show results to a person."""

@@ -1,4 +1,4 @@
-"""Numbers as rows of text, and the model card of a run."""
+"""Model cards of runs, sentences that qualify numbers, and numbers as rows of text."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,11 +9,11 @@ from actiondiff.heads.bundle import ModelConfig
 
 __all__ = ["cautions", "model_card", "percent", "score_rows", "seeds_card"]
 
-_FEW_TEST, _FEW_A_CLASS, _SHOWN = 30, 10, 6
+_FEW_TEST, _FEW_PER_CLASS, _LISTED = 30, 10, 6
 
 
 def percent(value: float | None) -> str:
-    """`0.7123` -> `71.2 %`; a dash where there is no number."""
+    """Write a share as a percentage: `0.7123` -> `71.2 %`; a dash where the number does not exist."""
     return "–" if value is None or value != value else f"{100 * value:.1f} %"
 
 
@@ -37,76 +37,81 @@ def cautions(
     partial: Mapping[str, float] | None = None,
     released: bool = False,
 ) -> list[str]:
-    """Why the numbers may mean little, in sentences; none if all is well and there are clips enough.
+    """Write the sentences that qualify the numbers; none where there are enough clips and no problems.
+
+    The sentences are stored in `metrics.json`.
 
     Args:
-        num_test: Clips tested.
-        train_counts: Class -> training clips.
-        partial: Video that decoded in part only -> share of its frames.
+        num_test: Number of test clips.
+        train_counts: Class -> number of training clips.
+        partial: Video that decoded only in part -> share of its frames.
         released: Whether the epoch was chosen on the test clips.
     """
-    found = []
+    sentences = []
     if not num_test:
-        found.append("No clips were tested: nothing is known of how good it is.")
+        sentences.append("No clips were tested: nothing is known of how good it is.")
     elif num_test < _FEW_TEST:
         clips = "1 clip was" if num_test == 1 else f"{num_test} clips were"
-        found.append(f"Only {clips} tested: the score means little.")
+        sentences.append(f"Only {clips} tested: the score means little.")
     if released:
-        found.append("The epoch was chosen on the test clips: the scores are too high to expect again.")
-    rare = sorted((count, label) for label, count in train_counts.items() if count < _FEW_A_CLASS)
+        sentences.append("The epoch was chosen on the test clips: the scores are too high to expect again.")
+    rare = sorted((count, label) for label, count in train_counts.items() if count < _FEW_PER_CLASS)
     if rare:
-        shown = ", ".join(f"{label} ({count})" for count, label in rare[:_SHOWN])
-        more = f" and {len(rare) - _SHOWN} more" if len(rare) > _SHOWN else ""
-        found.append(
-            f"Fewer than {_FEW_A_CLASS} training clips for {shown}{more}: expect little of these classes."
+        listed = ", ".join(f"{label} ({count})" for count, label in rare[:_LISTED])
+        more = f" and {len(rare) - _LISTED} more" if len(rare) > _LISTED else ""
+        sentences.append(
+            f"Fewer than {_FEW_PER_CLASS} training clips for {listed}{more}: expect little of these classes."
         )
     if partial:
         video, coverage = min(partial.items(), key=lambda item: item[1])
-        found.append(f"{len(partial)} videos decoded in part only, the least {video} ({coverage:.0%}).")
-    return found
+        sentences.append(f"{len(partial)} videos decoded in part only, the least {video} ({coverage:.0%}).")
+    return sentences
 
 
 def model_card(config: ModelConfig, metrics: TrainingMetrics) -> str:
-    """README.md of a run, in Markdown."""
+    """Write the README.md of a run, in Markdown."""
     backbone, counts, fit = config.backbone, metrics.counts, metrics.fit
-    weights = f"weights `{backbone['weights'][:24]}`" if "weights" in backbone else "it has no weights"
-    several = " or several" if config.activation == "sigmoid" else ""
+    weights = f"weights `{backbone['weights'][:24]}`" if "weights" in backbone else "without weights"
+    several = " or more" if config.activation == "sigmoid" else ""
     lines = [
         "# An action recognition head",
         "",
-        f"Names one{several} of {len(config.labels)} actions in a video: {', '.join(config.labels)}.",
+        f"This head predicts one{several} of {len(config.labels)} actions in a video: "
+        f"{', '.join(config.labels)}.",
         "",
         f"It reads the feature `{', '.join(config.keys)}` of the frozen backbone `{backbone['name']}`",
-        f"({weights}), which is not included. Made with ActionDiff; to use it:",
+        f"({weights}), which is not included. It was made with ActionDiff; to use it:",
         "`actiondiff predict THIS_FOLDER VIDEOS -o OUT`.",
         "",
         "## Data",
-        f"{counts['train']} clips to train on, {counts['validation']} to validate, {counts['test']} to test.",
+        f"{counts['train']} training clips, {counts['validation']} validation clips and "
+        f"{counts['test']} test clips.",
         f"Split: {metrics.split}.",
-        f"Of {fit.num_epochs} epochs number {fit.best_epoch} is kept, {fit.selection}.",
+        f"Training ran for {fit.num_epochs} epochs; the head has the weights of epoch {fit.best_epoch}, "
+        f"{fit.selection}.",
         "",
         "## Numbers",
         *_table(metrics),
         "",
-        "The prior floor is what guessing by the training clips' class frequencies scores. Intervals are",
-        "95 %, over resampled groups.",
+        "The prior floor is the score of guessing by the class frequencies of the training clips. Intervals",
+        "are 95 % intervals over resampled groups.",
         "",
         "## Limits",
         *[f"- {sentence}" for sentence in metrics.cautions],
     ]
     if metrics.leaks:
-        lines.append(f"- {len(metrics.leaks)} leaks between the sides were found; see metrics.json.")
+        lines.append(f"- {len(metrics.leaks)} leaks between the sides of the split; see metrics.json.")
     if metrics.missing:
-        lines.append(f"- {len(metrics.missing)} clips had no features and were left out; see metrics.json.")
+        lines.append(f"- {len(metrics.missing)} clips have no features and were left out; see metrics.json.")
     lines.append(
-        "- It was tested on clips like those above and on nothing else. On another site, test again."
+        "- It was tested only on clips like those above. Test it again before using it at another site."
     )
     return "\n".join(lines) + "\n"
 
 
 def _table(metrics: TrainingMetrics) -> Sequence[str]:
     if metrics.test is None:
-        return ["No test clips: nothing is known of how good it is."]
+        return ["There were no test clips, so nothing is known about its accuracy."]
     return [
         "| on the test clips | score | interval | prior floor |",
         "|---|---|---|---|",
@@ -115,11 +120,11 @@ def _table(metrics: TrainingMetrics) -> Sequence[str]:
 
 
 def seeds_card(metrics: SeedsMetrics) -> str:
-    """README.md of a run with several seeds, in Markdown."""
+    """Write the README.md of a study over several seeds, in Markdown."""
     lines = [
-        f"# The same training with {len(metrics.seeds)} seeds",
+        f"# One study with {len(metrics.seeds)} seeds",
         "",
-        f"`{metrics.best}` is the one that is taken for prediction: {metrics.why_best}.",
+        f"Predictions use `{metrics.best}`: {metrics.why_best}.",
         f"Split: {metrics.split}.",
         "",
         "| on the test clips | mean | standard deviation over seeds |",

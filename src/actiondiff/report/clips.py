@@ -1,4 +1,4 @@
-"""Clips to look at: which ones a model got most wrong, and their frames where the videos can be found."""
+"""Clips to look at: the worst mistakes of a model, and their frames where the videos are available."""
 
 import os
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from actiondiff.errors import VideoError
-from actiondiff.report.figures import frame_strip, scaled
 from actiondiff.report.html import Picture
+from actiondiff.report.strips import frame_strip, scaled
 from actiondiff.video.decode import iter_video
 
 __all__ = [
@@ -26,18 +26,18 @@ __all__ = [
 ]
 
 VideoRoots: TypeAlias = Sequence[str | os.PathLike[str]]
-_LONGEST_SECONDS, _FPS = 20.0, 4.0  # enough for a strip; a long video is not decoded to its end for it
+_LONGEST_SECONDS, _FPS = 20.0, 4.0  # enough for a strip, without decoding a long video to its end
 
 
 @dataclass(frozen=True)
 class CaptionedClip:
-    """A span of a video, and what to say of it.
+    """A span of a video, with its caption.
 
     Attributes:
-        video: Path as the table has it.
-        start_seconds: None for the beginning.
-        end_seconds: None for the end.
-        caption: Below its frames.
+        video: Path of the video as in the table.
+        start_seconds: Start of the span; None for the start of the video.
+        end_seconds: End of the span; None for the end of the video.
+        caption: Text below its frames.
     """
 
     video: str
@@ -51,9 +51,9 @@ class Mistake:
     """One kind of mistake.
 
     Attributes:
-        title: In words.
-        count: Clips it was made on.
-        clips: Those it was made on with the greatest confidence.
+        title: The mistake, in words.
+        count: Number of clips with this mistake.
+        clips: The clips on which it was made with the greatest confidence.
     """
 
     title: str
@@ -62,15 +62,15 @@ class Mistake:
 
 
 def worst_confusions(predictions: pd.DataFrame, *, most: int = 5, each: int = 3) -> list[Mistake]:
-    """Pairs of classes that are confused most often, of a single-label model.
+    """List the pairs of classes that a single-label model confuses most often.
 
     Args:
-        predictions: As in a run's predictions.csv.gz.
-        most: Pairs.
-        each: Clips a pair.
+        predictions: Rows of a run's `predictions.csv.gz`.
+        most: Maximum number of pairs.
+        each: Maximum number of clips per pair.
     """
     wrong = predictions[predictions["label"] != predictions["predicted"]]
-    found = []
+    mistakes = []
     for (true, predicted), rows in wrong.groupby(["label", "predicted"], sort=True):
         rows = rows.sort_values(f"p({predicted})", ascending=False, kind="stable").head(each)
         clips = tuple(
@@ -79,29 +79,29 @@ def worst_confusions(predictions: pd.DataFrame, *, most: int = 5, each: int = 3)
             for _, row in rows.iterrows()
         )  # fmt: skip
         count = int(((wrong["label"] == true) & (wrong["predicted"] == predicted)).sum())
-        found.append(Mistake(f"{true}, taken for {predicted}", count, clips))
-    return sorted(found, key=lambda mistake: -mistake.count)[:most]
+        mistakes.append(Mistake(f"{true}, predicted as {predicted}", count, clips))
+    return sorted(mistakes, key=lambda mistake: -mistake.count)[:most]
 
 
 def label_mistakes(
     predictions: pd.DataFrame, labels: Sequence[str], *, threshold: float = 0.5, each: int = 6
 ) -> list[Mistake]:
-    """What a multi-label model says most wrongly: labels it adds, and labels it misses.
+    """List the worst mistakes of a multi-label model: labels that it adds, and labels that it misses.
 
     Args:
-        predictions: As in a run's predictions.csv.gz.
-        labels: The classes.
-        threshold: From which probability on a label counts as named.
-        each: Clips of either kind; one of each label at most.
+        predictions: Rows of a run's `predictions.csv.gz`.
+        labels: Names of the classes.
+        threshold: Probability from which a label counts as predicted.
+        each: Maximum number of clips of either kind, with at most one per label.
     """
     values = predictions[[f"p({label})" for label in labels]].to_numpy()  # (N, K)
     true = np.array([[label in row.split(";") for label in labels] for row in predictions["label"]])
     added, missed = (values >= threshold) & ~true, (values < threshold) & true
     kinds = (
-        ("Named, but not labelled", added, np.where(added, -values, np.inf)),
-        ("Labelled, but not named", missed, np.where(missed, values, np.inf)),
+        ("Predicted, but not labelled", added, np.where(added, -values, np.inf)),
+        ("Labelled, but not predicted", missed, np.where(missed, values, np.inf)),
     )
-    found = []
+    mistakes = []
     for title, wrong, order in kinds:
         worst = sorted(
             (order[row, column], int(row), column)
@@ -110,12 +110,12 @@ def label_mistakes(
         )[:each]
         clips = tuple(
             _clip(clip := predictions.iloc[row], f"{labels[column]}: p = {values[row, column]:.2f} in "
-                  f"{clip['video']}, labelled {clip['label'] or 'with nothing'}")
+                  f"{clip['video']}, labelled {clip['label'] or 'nothing'}")
             for _, row, column in worst
         )  # fmt: skip
         if clips:
-            found.append(Mistake(title, int(wrong.sum()), clips))
-    return found
+            mistakes.append(Mistake(title, int(wrong.sum()), clips))
+    return mistakes
 
 
 def _clip(row: "pd.Series[Any]", caption: str) -> CaptionedClip:
@@ -127,7 +127,7 @@ def _clip(row: "pd.Series[Any]", caption: str) -> CaptionedClip:
 
 
 def find_video(video: str, roots: VideoRoots) -> Path | None:
-    """The video's file, in the first folder that has it."""
+    """Path of the video in the first folder that contains it; None if no folder does."""
     return next((path for root in roots if (path := Path(root) / video).is_file()), None)
 
 
@@ -138,19 +138,29 @@ def pictures(
     num_frames: int = 4,
     height_px: int = 96,
 ) -> tuple[tuple[Picture, ...], list[str]]:
-    """Frames of the clips, and which videos were not found or do not decode."""
-    shown, absent = [], []
+    """Make pictures of the clips' frames.
+
+    Args:
+        clips: Clips to show.
+        roots: Folders that may hold the videos.
+        num_frames: Maximum number of frames per picture.
+        height_px: Height of the frames.
+
+    Returns:
+        The pictures, and the videos that are missing or cannot be decoded.
+    """
+    strips, absent = [], []
     for clip in clips:
         frames = _frames(clip, roots, height_px)
         if frames is None:
             absent.append(clip.video)
             continue
-        shown.append(frame_strip(frames, clip.caption, num_frames=num_frames, height_px=height_px))
-    return tuple(shown), list(dict.fromkeys(absent))
+        strips.append(frame_strip(frames, clip.caption, num_frames=num_frames, height_px=height_px))
+    return tuple(strips), list(dict.fromkeys(absent))
 
 
 def _frames(clip: CaptionedClip, roots: VideoRoots, height_px: int) -> NDArray[np.uint8] | None:
-    """(T, height_px, w, 3) of the span's beginning, scaled as they are decoded; None without any."""
+    """(T, height_px, w, 3) uint8, frames from the start of the span; None if none can be decoded."""
     path = find_video(clip.video, roots)
     if path is None:
         return None

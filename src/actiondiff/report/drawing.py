@@ -1,4 +1,4 @@
-"""A figure as a value: drawn once, then an SVG inside a page, files on disk, and the numbers behind it."""
+"""Figures as values: a drawing with its title, caption and data, written as SVG, PNG and CSV."""
 
 import io
 import os
@@ -21,7 +21,7 @@ __all__ = ["GRID", "INK", "SERIES", "Figure", "canvas", "shade", "styled"]
 
 INK, GRID = "#1f2430", "#c4cad4"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#5f6b7a")
-"""Colours of series, told apart by colour-blind people as well; the first six after Okabe and Ito (2008)."""
+"""Colours of series that colour-blind people can tell apart too; the first six after Okabe and Ito (2008)."""
 
 _STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -61,16 +61,16 @@ _SCHEME = {INK: "currentColor", GRID: "var(--line)"} | {
 
 @dataclass(frozen=True, eq=False)
 class Figure:
-    """A figure, what it shows in words, and its numbers.
+    """A figure with its texts and numbers.
 
     Attributes:
         name: Stem of its files.
-        drawing: As matplotlib has it.
+        drawing: Drawing of matplotlib.
         title: Heading.
-        alt: What is to be seen, for those who cannot see it.
-        caption: What it shows and on what; the floor where there is one.
-        data: The numbers drawn.
-        watermark: Written across it and into the data, if not empty.
+        alt: Description for readers who cannot see the figure.
+        caption: Text below the figure: what it shows, on which clips, and the floor where there is one.
+        data: Numbers that are drawn.
+        watermark: Text written across the figure and into the data; empty for none.
     """
 
     name: str
@@ -82,24 +82,24 @@ class Figure:
     watermark: str = ""
 
     def marked(self, text: str) -> "Figure":
-        """The same with a watermark."""
+        """Copy of the figure with a watermark."""
         return replace(self, watermark=text)
 
     def svg(self) -> str:
-        """A standalone SVG document on white."""
+        """Standalone SVG document on a white background."""
         return self._render("svg", Date=None, Creator=None).decode()
 
     def png(self) -> bytes:
-        """A PNG on white."""
+        """PNG on a white background."""
         return self._render("png", Software=None)
 
     def csv(self) -> str:
-        """The numbers as CSV, with a column that holds the watermark if there is one."""
+        """The numbers as CSV, with a column for the watermark if there is one."""
         data = self.data.assign(watermark=self.watermark) if self.watermark else self.data
         return data.to_csv(index=False, lineterminator="\n")
 
     def inline_svg(self, prefix: str) -> str:
-        """An SVG element for a page: no background, colours of the page, ids that begin with `prefix`."""
+        """SVG element for a page: no background, the page's colours, and ids that begin with `prefix`."""
         text = self.svg()
         text = text[text.index("<svg") :]
         text = re.sub(r'(<g id="patch_1">\s*<path [^>]*?)fill: #ffffff', r"\1fill: none", text, count=1)
@@ -108,13 +108,15 @@ class Figure:
         text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}-", text)
         for colour, name in _SCHEME.items():
             text = re.sub(rf"(fill|stroke|stop-color): {colour}", rf"\1: {name}", text)
-        width = float(self.drawing.get_figwidth()) * 96  # CSS pixels; on a phone down to what can be read
+        width = (
+            float(self.drawing.get_figwidth()) * 96
+        )  # CSS pixels; on a phone, as small as is still readable
         size = f"width: {width:.0f}px; min-width: {min(width, max(340, 0.62 * width)):.0f}px"
         text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', "", text, count=1)
         return text.replace("<svg", f'<svg style="{size}" aria-hidden="true"', 1)
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
-        """Write NAME.svg, NAME.png and NAME.csv."""
+        """Write NAME.svg, NAME.png and NAME.csv into a folder; returns their paths."""
         contents = {"svg": self.svg().encode(), "png": self.png(), "csv": self.csv().encode()}
         paths = []
         for suffix, content in contents.items():
@@ -124,7 +126,7 @@ class Figure:
         return paths
 
     def _render(self, kind: str, **metadata: None) -> bytes:
-        """The file's bytes; without dates and versions."""
+        """Bytes of the file, without dates and versions."""
         mark = None
         with styled(), io.BytesIO() as buffer:
             if self.watermark:
@@ -140,21 +142,21 @@ class Figure:
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Our look, for as long as the block or the decorated function lasts."""
+    """Use the style of our figures within the block or the decorated function."""
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        # A browser finds glyphs of other scripts in the reader's fonts.
+        # The figure's font lacks other scripts, but a browser finds their glyphs in the reader's fonts.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
         yield
 
 
 def canvas(width: float, height: float) -> tuple[Drawing, Axes]:
-    """A drawing with one pair of axes; sizes in inches. To be called inside `styled`."""
+    """Make a drawing with one pair of axes; sizes are in inches. Call it inside `styled`."""
     drawing = Drawing(figsize=(width, height), layout="constrained")
     return drawing, drawing.add_subplot()
 
 
 def shade(red: float, green: float, blue: float) -> str:
-    """Black or white, whichever is read better on a colour (each part in [0, 1])."""
+    """Black or white, whichever is easier to read on a colour (each part in [0, 1])."""
     light = [
         part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in (red, green, blue)
     ]

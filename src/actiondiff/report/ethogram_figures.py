@@ -1,4 +1,4 @@
-"""What animals did and for how long: ethograms, time budgets, transitions; scores over time."""
+"""Figures of behaviour over time: ethograms, time budgets, transitions and scores over time."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 BoutsByVideo = Mapping[str, Sequence[Bout]]
-_ROWS = 30  # videos drawn; all are in the data
+_ROWS = 30  # maximum number of videos drawn; the data has all of them
 
 
 @styled()
@@ -42,27 +42,29 @@ def ethogram(
     title: str = "Ethogram",
     name: str = "ethogram",
 ) -> Figure:
-    """Bouts of each video over time; a row a video, and a line in it for each behaviour.
+    """Draw the bouts of each video over time: one row per video, with one line per behaviour.
 
     Args:
-        videos: Video -> its bouts.
-        durations: Video -> its length in seconds.
-        labels: The behaviours, in the order of colours and lines.
-        truth: Video -> labelled bouts, drawn thin below the predicted ones where they are known.
+        videos: Video -> predicted bouts.
+        durations: Video -> length in seconds.
+        labels: Behaviours in the order of colours and lines.
+        truth: Video -> labelled bouts, drawn thin below the predicted ones; None for none.
         title: Heading.
-        name: Stem of its files.
+        name: Stem of the figure's files.
 
     Raises:
         UsageError: If there is no video, or a bout has another label.
     """
     _check(videos, labels)
-    shown = list(videos)[:_ROWS]
+    # The drawing grows with the number of videos, behaviours and lines of the legend.
+    drawn = list(videos)[:_ROWS]
     lane = 1.0 / max(1, len(labels))
     names = [legend_name(label) for label in labels] + (["labelled by a person"] if truth else [])
     columns = int(np.clip(9.0 / (longest_inches(names) + 0.5), 1, 6))  # of the legend
     legend = 0.19 * -(-len(names) // columns)
-    drawing, axes = canvas(9.6, 0.7 + legend + len(shown) * max(0.42, 0.13 * len(labels)))
-    for row, video in enumerate(shown):
+    drawing, axes = canvas(9.6, 0.7 + legend + len(drawn) * max(0.42, 0.13 * len(labels)))
+    # One row per video: a grey band for its length, and the bouts of each behaviour on a line of their own.
+    for row, video in enumerate(drawn):
         axes.broken_barh([(0, durations[video])], (row - 0.46, 0.92), facecolor="#8a94a31f")
         for i, label in enumerate(labels):
             top = row - 0.44 + 0.88 * lane * i
@@ -70,37 +72,41 @@ def ethogram(
             spans = _spans(videos[video], label)
             axes.broken_barh(spans, (top, 0.88 * lane * (0.6 if truth else 0.92)), facecolor=colour)
             if truth:
-                known = _spans(truth.get(video, ()), label)
-                axes.broken_barh(known, (top + 0.88 * lane * 0.66, 0.88 * lane * 0.22), facecolor=INK)
-    axes.set_ylim(len(shown) - 0.5, -0.5)
-    axes.set_yticks(range(len(shown)), [label_of(_short(video)) for video in shown])
+                labelled = _spans(truth.get(video, ()), label)
+                axes.broken_barh(labelled, (top + 0.88 * lane * 0.66, 0.88 * lane * 0.22), facecolor=INK)
+    # Axes, legend and caption.
+    axes.set_ylim(len(drawn) - 0.5, -0.5)
+    axes.set_yticks(range(len(drawn)), [label_of(_short(video)) for video in drawn])
     axes.tick_params(axis="y", length=0)
-    axes.set_xlim(0, max(durations[video] for video in shown))
+    axes.set_xlim(0, max(durations[video] for video in drawn))
     axes.set_xlabel("seconds")
     axes.grid(axis="x")
     handles: list[Any] = [Patch(color=SERIES[i % len(SERIES)]) for i in range(len(labels))]
     handles += [Patch(color=INK)] if truth else []
     drawing.legend(handles, names, loc="outside upper left", ncols=columns)
     count = sum(len(bouts) for bouts in videos.values())
-    caption = f"{count} bouts in {len(videos)} videos; grey: the video's length."
-    caption += f" The first {_ROWS} videos are drawn; all are in the data." if len(videos) > _ROWS else ""
+    caption = f"{count} bouts in {len(videos)} videos. The grey bands show the length of each video."
+    caption += (
+        f" Only the first {_ROWS} videos are drawn; the data has all of them." if len(videos) > _ROWS else ""
+    )
     return Figure(name, drawing, title, f"{title}. {caption}", caption, _bout_table(videos, truth))
 
 
 def time_budget(videos: BoutsByVideo, durations: Mapping[str, float], labels: Sequence[str]) -> pd.DataFrame:
-    """What each behaviour takes of the time watched.
+    """Compute how much of the observed time each behaviour takes.
 
     Returns:
-        A row a behaviour: `bouts`, `seconds` (all bouts together), `share` of the time watched,
-        `mean_seconds` and `median_seconds` of a bout (NaN without bouts), `bouts_per_minute`.
+        One row per behaviour: the number of `bouts`, the `seconds` of all bouts together, their `share` of
+        the observed time, the `mean_seconds` and `median_seconds` of a bout (NaN without bouts), and the
+        `bouts_per_minute`.
 
     Raises:
-        UsageError: If there is no video, a bout has another label, or nothing was watched.
+        UsageError: If there is no video, a bout has another label, or the videos have no length.
     """
     _check(videos, labels)
-    watched = sum(durations[video] for video in videos)
-    if watched <= 0:
-        raise UsageError("the videos have no length together; a time budget needs one.")
+    observed = sum(durations[video] for video in videos)
+    if observed <= 0:
+        raise UsageError("the videos have a total length of 0 seconds; a time budget needs observed time.")
     lengths = {
         label: [
             b.end_seconds - b.start_seconds for bouts in videos.values() for b in bouts if b.label == label
@@ -110,20 +116,20 @@ def time_budget(videos: BoutsByVideo, durations: Mapping[str, float], labels: Se
     rows = [
         {
             "behaviour": label,
-            "bouts": len(found),
-            "seconds": float(sum(found)),
-            "share": float(sum(found)) / watched,
-            "mean_seconds": float(np.mean(found)) if found else np.nan,
-            "median_seconds": float(np.median(found)) if found else np.nan,
-            "bouts_per_minute": 60 * len(found) / watched,
+            "bouts": len(spans),
+            "seconds": float(sum(spans)),
+            "share": float(sum(spans)) / observed,
+            "mean_seconds": float(np.mean(spans)) if spans else np.nan,
+            "median_seconds": float(np.median(spans)) if spans else np.nan,
+            "bouts_per_minute": 60 * len(spans) / observed,
         }
-        for label, found in lengths.items()
+        for label, spans in lengths.items()
     ]
     return pd.DataFrame(rows)
 
 
 def budget_table(budget: pd.DataFrame, *, caption: str = "Time budget") -> ReportTable:
-    """The rows of `time_budget` for a page."""
+    """Format the rows of `time_budget` as a table for a page."""
     rows = [
         (
             str(row["behaviour"]),
@@ -137,9 +143,9 @@ def budget_table(budget: pd.DataFrame, *, caption: str = "Time budget") -> Repor
         for row in budget.to_dict("records")
     ]
     lengths = ("mean bout (s)", "median bout (s)")
-    titles = ("behaviour", "bouts", "seconds", "share of time", *lengths, "bouts a minute")
+    titles = ("behaviour", "bouts", "seconds", "share of time", *lengths, "bouts per minute")
     return ReportTable(
-        titles, tuple(rows), caption, "Shares may exceed 100 % together where behaviours overlap."
+        titles, tuple(rows), caption, "Where behaviours overlap, the shares may add up to more than 100 %."
     )
 
 
@@ -147,21 +153,23 @@ def budget_table(budget: pd.DataFrame, *, caption: str = "Time budget") -> Repor
 def time_budgets(
     shares: Mapping[str, Mapping[str, float]], *, title: str = "Time budget", name: str = "time-budget"
 ) -> Figure:
-    """Share of time of each behaviour: a group of bars a behaviour, a bar for each of those compared.
+    """Draw the share of time of each behaviour: one group of bars per behaviour, one bar per source.
 
     Args:
-        shares: Who (for example `predicted` and `labelled`, or individuals) -> behaviour -> share in [0, 1].
+        shares: Source (for example `predicted` and `labelled`, or individuals) -> behaviour -> share in [0,
+            1].
         title: Heading.
-        name: Stem of its files.
+        name: Stem of the figure's files.
     """
     labels = list(dict.fromkeys(label for row in shares.values() for label in row))
     drawing, axes = canvas(7.2, 0.9 + len(labels) * (0.16 + 0.17 * len(shares)))
     step = 0.82 / max(1, len(shares))
+    # One series of bars per source, with its numbers beside the bars.
     for i, (who, row) in enumerate(shares.items()):
-        place = np.arange(len(labels)) - 0.41 + step * (i + 0.5)
+        positions = np.arange(len(labels)) - 0.41 + step * (i + 0.5)
         values = [100 * row.get(label, np.nan) for label in labels]
-        axes.barh(place, values, step * 0.9, color=SERIES[i % len(SERIES)], label=legend_name(who))
-        for y, value in zip(place, values, strict=True):
+        axes.barh(positions, values, step * 0.9, color=SERIES[i % len(SERIES)], label=legend_name(who))
+        for y, value in zip(positions, values, strict=True):
             if np.isfinite(value):
                 axes.annotate(
                     f"{value:.1f}",
@@ -175,21 +183,24 @@ def time_budgets(
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.margins(x=0.12)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("share of the time watched (%)")
+    axes.set_xlabel("share of the observed time (%)")
     axes.grid(axis="x")
     if len(shares) > 1:
         drawing.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=5)
     rows = [(who, label, value) for who, row in shares.items() for label, value in row.items()]
     each = {who: ", ".join(f"{k} {percent(v)}" for k, v in row.items()) for who, row in shares.items()}
-    said = "; ".join(f"{who}: {text}" for who, text in each.items())
+    spoken = "; ".join(f"{who}: {text}" for who, text in each.items())
     data = pd.DataFrame(rows, columns=["who", "behaviour", "share"])
-    return Figure(name, drawing, title, f"{title}. {said}.", "Share of all the time that was watched.", data)
+    return Figure(
+        name, drawing, title, f"{title}. {spoken}.", "Share of the observed time of all videos.", data
+    )
 
 
 def transition_counts(videos: BoutsByVideo, labels: Sequence[str]) -> NDArray[np.int64]:
-    """(K, K) how often a bout of one behaviour (row) is the next to begin after one of another (column).
+    """(K, K) int64, how often a bout of one behaviour (column) is the next to begin after another one (row).
 
-    Only within a video. Bouts that begin together follow in the order of the labels.
+    Transitions are counted within videos. Bouts that begin at the same time follow in the order of the
+    labels.
 
     Raises:
         UsageError: If there is no video, or a bout has another label.
@@ -208,10 +219,10 @@ def transition_matrix(
     videos: BoutsByVideo,
     labels: Sequence[str],
     *,
-    title: str = "What follows what",
+    title: str = "Transitions",
     name: str = "transitions",
 ) -> Figure:
-    """Transitions as shares of each row, with their number in the data.
+    """Draw transitions as shares of each row; the data has their numbers.
 
     Raises:
         UsageError: If there is no video, or a bout has another label.
@@ -220,8 +231,9 @@ def transition_matrix(
     totals = counts.sum(1, keepdims=True)
     shares = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
     caption = (
-        f"{int(counts.sum())} transitions within videos. A cell is how often (%) its column's behaviour is "
-        "the next to begin after its row's. A dash: nothing follows that behaviour."
+        f"{int(counts.sum())} transitions within videos. Each cell is how often (%) the behaviour of its "
+        "column is the next to begin after the behaviour of its row. A dash means that nothing follows that "
+        "behaviour."
     )
     figure = heatmap(
         shares, rows=labels, columns=labels, title=title, name=name, row_title="from", column_title="to",
@@ -240,22 +252,23 @@ def score_lines(
     title: str = "Scores over time",
     name: str = "scores-over-time",
 ) -> Figure:
-    """Every behaviour's probability over a video, as a strip of shades.
+    """Draw the probability of each behaviour over a video as a band of colours.
 
     Args:
-        seconds: (T,) when each score holds, rising.
+        seconds: (T,) times of the scores, increasing.
         probabilities: (T, K) in [0, 1].
-        labels: The K behaviours.
-        thresholds: Label -> probability from which it counts as there; said in its name.
+        labels: Names of the K behaviours.
+        thresholds: Label -> probability from which it counts as predicted, shown beside its name; None for
+            none.
         title: Heading.
-        name: Stem of its files.
+        name: Stem of the figure's files.
 
     Raises:
         UsageError: If the shapes do not fit.
     """
     if probabilities.shape != (len(seconds), len(labels)) or not len(seconds):
         raise UsageError(
-            f"{len(seconds)} times and {len(labels)} labels need scores of that shape; "
+            f"{len(seconds)} times and {len(labels)} labels need probabilities of that shape; "
             f"got {probabilities.shape}."
         )
     drawing, axes = canvas(9.6, 1.0 + 0.3 * len(labels))
@@ -273,17 +286,17 @@ def score_lines(
     bar = drawing.colorbar(mesh, ax=axes, pad=0.01)
     bar.outline.set_visible(False)
     top = np.asarray(probabilities).max(axis=0)
-    said = ", ".join(
+    spoken = ", ".join(
         f"{label} up to {percent(float(value))}" for label, value in zip(labels, top, strict=True)
     )
     data = pd.DataFrame({"seconds": seconds} | {f"p({k})": probabilities[:, i] for i, k in enumerate(labels)})
     caption = "Probability of each behaviour over the video."
-    return Figure(name, drawing, title, f"{title}. {said}.", caption, data)
+    return Figure(name, drawing, title, f"{title}. {spoken}.", caption, data)
 
 
 def _check(videos: BoutsByVideo, labels: Sequence[str]) -> None:
     if not videos:
-        raise UsageError("there is no video to draw bouts of.")
+        raise UsageError("there are no videos to draw bouts of.")
     other = sorted({bout.label for bouts in videos.values() for bout in bouts} - set(labels))
     if other:
         raise UsageError(f"bouts have labels that are not among the behaviours: {', '.join(other[:5])}.")
@@ -294,15 +307,15 @@ def _spans(bouts: Sequence[Bout], label: str) -> list[tuple[float, float]]:
 
 
 def _short(video: str) -> str:
-    """The end of a path tells videos apart, not its beginning."""
+    """Shorten a path at its beginning, because its end tells videos apart."""
     return video if len(video) <= 28 else "…" + video[-27:]
 
 
 def _bout_table(videos: BoutsByVideo, truth: BoutsByVideo | None) -> pd.DataFrame:
     rows = [
         (video, source, b.label, b.start_seconds, b.end_seconds, b.probability)
-        for source, found in (("predicted", videos), ("labelled", truth or {}))
-        for video, bouts in found.items()
+        for source, by_video in (("predicted", videos), ("labelled", truth or {}))
+        for video, bouts in by_video.items()
         for b in bouts
     ]
     titles = ["video", "source", "label", "start_seconds", "end_seconds", "probability"]

@@ -1,4 +1,4 @@
-"""Heatmaps of a sweep's grid, layer by timestep, from plain tables (figure 5 of the paper)."""
+"""Heatmaps of a sweep's grid of layers and timesteps (figure 5 of the paper)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,23 +25,28 @@ def sweep_panels(
     column_title: str = "timestep",
     caption: str = "",
 ) -> Figure:
-    """Heatmaps of layer and timestep side by side, the best over the layers below each (figure 5).
+    """Draw heatmaps of layers and timesteps side by side, with the best layer of each timestep below.
+
+    This is figure 5 of the paper.
 
     Args:
-        panels: Title -> scores in [0, 1]; index: layers; columns: timesteps. In pairs, in and out of domain.
+        panels: Title -> scores in [0, 1], with layers as index and timesteps as columns. Two panels, such as
+            in domain and out of domain, share a line.
         title: Heading.
-        name: Stem of its files.
-        floors: Title -> what guessing by class frequencies scores.
-        chosen: Title -> a second curve: for each column the score of the row that was chosen on the source.
-        row_title: What the rows are, if not layers.
-        column_title: What the columns are, if not timesteps.
-        caption: What it shows and on what.
+        name: Stem of the figure's files.
+        floors: Title -> score of guessing by class frequencies; None for none.
+        chosen: Title -> for each column, the score of the row that was chosen on the source, drawn as a
+            second curve; None for none.
+        row_title: Title of the row axis.
+        column_title: Title of the column axis.
+        caption: Text below the figure: what it shows, and on which clips.
 
     Raises:
         UsageError: If there is no panel.
     """
     if not panels:
-        raise UsageError("a figure of a sweep needs one panel at least.")
+        raise UsageError("a figure of a sweep needs at least one panel.")
+    # Two panels share a line; the drawing grows with rows and columns.
     across = min(2, len(panels))
     down = -(-len(panels) // across)
     tall = max(1.2, 0.24 * max(len(frame) for frame in panels.values()))
@@ -50,7 +55,8 @@ def sweep_panels(
     )
     drawing.clear()
     parts = np.atleast_1d(drawing.subfigures(down, across, squeeze=False).ravel())
-    tables, said = [], []
+    # Each panel: the heatmap, and below it the best of each column.
+    tables, sentences = [], []
     for part, (panel, frame) in zip(parts, panels.items(), strict=False):
         values = frame.to_numpy(dtype=np.float64)
         rows, columns = list(frame.index), list(frame.columns)
@@ -64,21 +70,21 @@ def sweep_panels(
         tables.append(long_table(values, rows, columns, row_title, column_title).assign(panel=panel))
         if np.isfinite(values).any():
             i, j = divmod(int(np.nanargmax(values)), values.shape[1])
-            said.append(
+            sentences.append(
                 f"{panel}: {percent(values[i, j])} at {row_title} {rows[i]}, {column_title} {columns[j]}"
             )
-    best = f"Best cells: {'; '.join(said)}." if said else ""
-    notes = ["A larger timestep is cleaner." if column_title == "timestep" else ""]
-    notes += ["Open circles: the one that is best on held-out clips of the source." if chosen else ""]
-    text = " ".join(part for part in (caption, best, *notes, _floors_said(floors)) if part)
+    best = f"Best cells: {'; '.join(sentences)}." if sentences else ""
+    notes = ["Features of a larger timestep contain less noise." if column_title == "timestep" else ""]
+    notes += ["Open circles: the layer that is best on held-out clips of the source." if chosen else ""]
+    text = " ".join(part for part in (caption, best, *notes, _floors_sentence(floors)) if part)
     return Figure(name, drawing, title, f"{title}. {best}", text, pd.concat(tables, ignore_index=True))
 
 
-def _floors_said(floors: Mapping[str, float] | None) -> str:
+def _floors_sentence(floors: Mapping[str, float] | None) -> str:
     if not floors:
         return ""
     return (
-        "Dashed: the prior floor, "
+        "The dashed lines are the prior floors: "
         + "; ".join(f"{name} {percent(floor)}" for name, floor in floors.items())
         + "."
     )

@@ -1,4 +1,4 @@
-"""Where: strips of the surest examples of each predicted label under their heatmaps, kept beside them."""
+"""Heatmap strips: where in the picture the model finds each label, in its most confident examples."""
 
 import os
 import re
@@ -15,40 +15,41 @@ from actiondiff.exports.record import add_to_record, read_record
 from actiondiff.inference.localization import Heatmap
 from actiondiff.inference.model import ActionDiff
 from actiondiff.report.clips import CaptionedClip
-from actiondiff.report.figures import heat_strip, scaled
+from actiondiff.report.examples import ConfidentExample, most_confident
 from actiondiff.report.html import Gallery, Item, Notes, Picture, Section, Text
 from actiondiff.report.overlay import colour_limits, write_strip
-from actiondiff.report.surest import Surest, surest
+from actiondiff.report.strips import heat_strip, scaled
 from actiondiff.types import Frames, Progress, Sampling
 from actiondiff.video.decode import iter_video
 
 __all__ = ["FOLDER", "heat_section", "write_heat_strips"]
 
 FOLDER = "heatmaps"
-_MOST_FRAMES = 64  # sampled ones of an example, from its beginning: they are held in memory at once
-_HEIGHT, _SHOWN = 96, 4
+_MOST_FRAMES = 64  # sampled frames from the start of an example, which are held in memory at once
+_HEIGHT, _NUM_FRAMES = 96, 4
 
 
 def write_heat_strips(
     folder: str | os.PathLike[str], model: ActionDiff, *, each: int = 1, progress: Progress | None = None
 ) -> int:
-    """Search the surest examples of each predicted label for it; returns how many there are.
+    """Write heatmaps of the most confident examples of each predicted label.
 
-    A strip (PNG) and the numbers (npz, see `write_heatmap_npz`) of each go to `heatmaps/`, and the record of
-    the predictions names them, so that a report shows them. Of a long example the beginning is searched.
+    A strip (PNG) and the numbers (npz, see `write_heatmap_npz`) of each example are written to `heatmaps/`,
+    and the record of the predictions lists them, so that a report shows them. Of a long example, only the
+    start is used.
 
     Args:
-        folder: Where `actiondiff predict` wrote; paths of videos are as they were then.
-        model: What made the predictions.
-        each: Examples a label, at most.
+        folder: Folder that `actiondiff predict` wrote; the paths of the videos must still be valid.
+        model: Model that made the predictions.
+        each: Maximum number of examples per label.
         progress: Called after each example.
 
     Raises:
         RunError: If there is no record of predictions.
-        VideoError: If a video is no longer there.
-        UsageError: If the model's feature has no places.
+        VideoError: If a video no longer exists.
+        UsageError: If the model's feature has no spatial maps.
     """
-    examples = surest(read_record(folder), each=each)
+    examples = most_confident(read_record(folder), each=each)
     rows = []
     for number, example in enumerate(examples, start=1):
         words = re.sub(r"\W+", "-", example.label)[:40]
@@ -65,31 +66,35 @@ def write_heat_strips(
 
 
 def heat_section(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> list[Section]:
-    """The part of a report that shows them; none if there are none.
+    """Make the section of a report that shows the heatmaps; an empty list if there are none.
 
     Args:
-        folder: Where the predictions are.
-        facts: Their record.
+        folder: Folder of the predictions.
+        facts: Record of the predictions.
     """
     rows = facts.get("heatmaps") or []
     if not rows:
         return []
-    found = [row for row in rows if (Path(folder) / row["picture"]).is_file()]
-    shown = tuple(_picture(Path(folder) / row["picture"], row) for row in found)
-    said = (
-        "Above, frames of an example; below, the same under the probability that the model finds the action "
-        "at each place. Dark is what guessing by the training clips gives, or less; bright is the highest of "
-        "the strip.\n\nThe model was trained on whole pictures and is asked here about parts. A map shows "
-        "what it goes by, which need not be the animal: a hint, not a measurement."
+    available = [row for row in rows if (Path(folder) / row["picture"]).is_file()]
+    strips = tuple(_picture(Path(folder) / row["picture"], row) for row in available)
+    explanation = (
+        "Each strip shows frames of an example above, and below the same frames coloured by the model's "
+        "probability of the action at each place. Dark colours mean the probability of guessing by class "
+        "frequencies, or less; the brightest colour is the highest probability in the strip.\n\nThe model "
+        "was trained on whole pictures, but here it is applied to parts of them. The map shows what the "
+        "model relies on, which need not be the animal. Take it as a hint, not as a measurement."
     )
-    items: list[Item] = [Text(said), *([Gallery(shown, "What the model goes by")] if shown else [])]
-    if len(found) < len(rows):
-        items.append(Notes((f"{len(rows) - len(found)} strips are no longer in {FOLDER}.",)))
-    return [Section("Where", tuple(items))]
+    items: list[Item] = [
+        Text(explanation),
+        *([Gallery(strips, "What the model relies on")] if strips else []),
+    ]
+    if len(available) < len(rows):
+        items.append(Notes((f"{len(rows) - len(available)} strips are missing from {FOLDER}.",)))
+    return [Section("Heatmaps", tuple(items))]
 
 
-def _search(path: Path, model: ActionDiff, example: Surest) -> dict[str, Any]:
-    """Write one example's files, whose names begin with the path; returns its row of the record."""
+def _search(path: Path, model: ActionDiff, example: ConfidentExample) -> dict[str, Any]:
+    """Write the files of one example, whose names begin with the path; returns its row for the record."""
     frames = _beginning(example.clip, model.config.sampling)
     heatmap = model.localize(frames, example.label)
     low, high = colour_limits(heatmap)
@@ -110,7 +115,7 @@ def _search(path: Path, model: ActionDiff, example: Surest) -> dict[str, Any]:
 
 
 def _beginning(clip: CaptionedClip, sampling: Sampling) -> Frames:
-    """The first sampled frames of a clip, named by its path."""
+    """Decode the first sampled frames of a clip."""
     reader = iter_video(
         clip.video,
         stride=sampling.stride,
@@ -125,12 +130,12 @@ def _beginning(clip: CaptionedClip, sampling: Sampling) -> Frames:
 
 
 def _drawn(frames: Frames, heatmap: Heatmap, caption: str) -> Picture:
-    """A token's map holds from its frame to the next token's."""
+    """Draw the strip; the map of a token holds from its frame to the frame of the next token."""
     small = np.stack([scaled(frame, _HEIGHT) for frame in frames.pixels])
     steps = np.searchsorted(heatmap.frame_index, frames.frame_index, side="right") - 1
     heat = heatmap.at(*small.shape[1:3])[steps]
     return heat_strip(
-        small, heat, caption, limits=colour_limits(heatmap), num_frames=_SHOWN, height_px=_HEIGHT
+        small, heat, caption, limits=colour_limits(heatmap), num_frames=_NUM_FRAMES, height_px=_HEIGHT
     )
 
 
@@ -138,4 +143,4 @@ def _picture(path: Path, row: Mapping[str, Any]) -> Picture:
     with Image.open(path) as image:
         pixels = np.asarray(image.convert("RGB"))
     caption = str(row["caption"])
-    return Picture(pixels, caption, f"Frames of an example, and the same under a heatmap: {caption}")
+    return Picture(pixels, caption, f"Frames of an example, and the same frames under a heatmap: {caption}")

@@ -1,4 +1,4 @@
-"""Pages: one HTML file each, with nothing from elsewhere, that reads well on a phone, on paper and aloud."""
+"""Report pages: single HTML files without external parts, for screens, phones, paper and screen readers."""
 
 import base64
 import io
@@ -38,25 +38,25 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Text:
-    """Paragraphs, parted by blank lines."""
+    """Paragraphs, separated by blank lines."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Code:
-    """Lines to type or to keep, as they are."""
+    """Lines that are shown as they are, such as commands."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Notes:
-    """Sentences that stand out.
+    """Highlighted sentences.
 
     Attributes:
-        sentences: One a line.
-        kind: `warning` for what makes numbers mean less than they seem to.
+        sentences: The sentences, one per line.
+        kind: `warning` for what makes numbers less reliable than they seem.
     """
 
     sentences: tuple[str, ...]
@@ -65,12 +65,12 @@ class Notes:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """Frames beside each other, as one image.
+    """An image, such as a strip of frames.
 
     Attributes:
         pixels: (H, W, 3) uint8, RGB.
-        caption: Below it.
-        alt: What is to be seen, for those who cannot see it.
+        caption: Text below the image.
+        alt: Description for readers who cannot see the image.
     """
 
     pixels: NDArray[np.uint8]
@@ -88,7 +88,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where numbers come from: nested settings, shown as `a.b`: value."""
+    """Settings behind the numbers; nested ones are shown with dotted names such as `a.b`."""
 
     values: Mapping[str, Any]
     title: str = "Settings"
@@ -99,7 +99,7 @@ Item: TypeAlias = Text | Code | Notes | ReportTable | Figure | Gallery | Provena
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it."""
+    """A heading and the items below it."""
 
     title: str
     items: tuple[Item, ...]
@@ -111,10 +111,11 @@ class Page:
 
     Attributes:
         title: Heading.
-        lead: What the page is about, in a sentence or two.
-        sections: In order; those without items are left out.
-        watermark: If not empty, a word or two put on every section, table and figure, such as `stand-in`.
-        footer: Last line, such as the version and the date; nothing is put there by itself.
+        lead: One or two sentences on what the page is about.
+        sections: Sections in order; those without items are left out.
+        watermark: One or two words put on every section, table and figure, such as `stand-in`; empty for
+            none.
+        footer: Last line, such as the version and the date; empty for none.
     """
 
     title: str
@@ -125,7 +126,7 @@ class Page:
 
 
 def render(page: Page) -> str:
-    """The page as HTML; the same page gives the same text."""
+    """Render a page as HTML; equal pages give equal text."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -152,9 +153,9 @@ def render(page: Page) -> str:
 
 
 def write_page(path: str | os.PathLike[str], page: Page) -> Path:
-    """Write the page, and each figure's SVG, PNG and CSV into a folder `STEM-figures` beside it.
+    """Write the page, and the SVG, PNG and CSV of each figure into a folder `STEM-figures` beside it.
 
-    The page needs none of these files.
+    The page does not need the files in this folder. Returns the path of the page.
     """
     path = Path(path)
     write_text(path, render(page))
@@ -176,7 +177,7 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Dotted name and value of every leaf."""
+    """Dotted name and value of each leaf of nested settings."""
     rows: list[tuple[str, str]] = []
     for name, value in values.items():
         if isinstance(value, Mapping) and value:
@@ -188,7 +189,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 
 
 def _jpeg(picture: Picture) -> str:
-    """As a data URI: a frame is a tenth of the size that PNG needs."""
+    """Encode a picture as a data URI; as JPEG, frames take a tenth of the size that PNG needs."""
     buffer = io.BytesIO()
     Image.fromarray(picture.pixels).save(buffer, "JPEG", quality=88)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""A heatmap laid over its video: to be watched, and as a strip of frames."""
+"""Heatmaps laid over their videos, as a video and as a strip of frames."""
 
 import functools
 import os
@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 from actiondiff.errors import UsageError
 from actiondiff.inference.localization import Heatmap
 from actiondiff.provenance import atomic_path
-from actiondiff.report.figures import frame_strip
 from actiondiff.report.html import Picture
+from actiondiff.report.strips import frame_strip
 from actiondiff.types import Frames, Progress, Sampling
 from actiondiff.video.opening import Video, picture_size, read_chunks
 from actiondiff.video.probe import probe
@@ -26,8 +26,8 @@ Pixels = NDArray[np.uint8]
 _EVERY_FRAME = Sampling(stride=1)
 _CHUNK = 16
 _LEAST_HEIGHT, _MOST_HEIGHT = 240, 720
-_BAR = 26  # px below the picture: the action, its colours and what they mean
-_STRONGEST = 0.65  # share of the colour where the probability is highest
+_BAR = 26  # px, height of the bar below the picture that names the action and explains the colours
+_STRONGEST = 0.65  # opacity of the colour where the probability is highest
 
 
 def write_overlay(
@@ -39,27 +39,28 @@ def write_overlay(
     limits: tuple[float, float] | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Write the video, every frame of it, under the heatmap's colours.
+    """Write a video with every frame under the colours of its heatmap.
 
-    Where the probability is at the lower limit or below, a picture is as it was. The time from one sampled
-    frame to the next has the map of the former.
+    Where the probability is at the lower limit or below, the picture is unchanged. Frames between two sampled
+    frames are shown with the map of the former.
 
     Args:
-        path: Where to; ends with .mp4.
-        video: That the heatmap was made of: the same file, or the same frames.
-        heatmap: What to show.
-        height_px: Of the pictures; that of the video, within 240 to 720, if None.
-        limits: Probabilities without and with full colour; the prior and the map's highest if None.
+        path: File to write to; the name must end with .mp4.
+        video: Video that the heatmap was made from: the same file, or the same frames.
+        heatmap: Heatmap to show.
+        height_px: Height of the pictures; None for the height of the video, limited to 240 to 720.
+        limits: Probabilities at which the colour begins and is strongest; None for the prior and the highest
+            probability of the heatmap.
         progress: Called with the frames that are drawn.
 
     Raises:
-        UsageError: If the name is no .mp4, or heights or limits do not fit.
+        UsageError: If the name does not end with .mp4, or height or limits are invalid.
         VideoError: If the file cannot be read.
     """
     size = _size(video, height_px)
     low, high = limits or colour_limits(heatmap)
     if not low < high:
-        raise UsageError(f"limits rise from the first to the second; got {low:g} and {high:g}.")
+        raise UsageError(f"the lower limit must be below the upper one; got {low:g} and {high:g}.")
 
     def chunks() -> Iterator[Pixels]:
         for chunk in read_chunks(video, _EVERY_FRAME, chunk_frames=_CHUNK, progress=progress):
@@ -69,7 +70,7 @@ def write_overlay(
 
 
 def overlay_strip(video: Video, heatmap: Heatmap, *, num_frames: int = 6, height_px: int = 160) -> Picture:
-    """Frames evenly spread over the video, under the heatmap's colours.
+    """Make a strip of evenly spaced frames under the colours of the heatmap.
 
     Raises:
         VideoError: If the file cannot be read.
@@ -78,46 +79,46 @@ def overlay_strip(video: Video, heatmap: Heatmap, *, num_frames: int = 6, height
     chosen = [(2 * i + 1) * len(heatmap.frame_index) // (2 * count) for i in range(count)]
     wanted = {int(heatmap.frame_index[t]) for t in chosen}
     size, limits = _size(video, height_px), colour_limits(heatmap)
-    shown: list[Pixels] = []
+    pictures: list[Pixels] = []
     for chunk in read_chunks(video, _EVERY_FRAME, chunk_frames=_CHUNK):
         here = [i for i, frame in enumerate(chunk.frame_index) if int(frame) in wanted]
-        shown += [_frame(chunk, i, heatmap, size, limits) for i in here]
-        if len(shown) == len(wanted):
+        pictures += [_frame(chunk, i, heatmap, size, limits) for i in here]
+        if len(pictures) == len(wanted):
             break
     caption = (
-        f"{heatmap.action}: without colour up to {limits[0]:.2f}, the brightest at {limits[1]:.2f}, which is "
-        "the highest of the video."
+        f"{heatmap.action}: the colour begins at a probability of {limits[0]:.2f} and is brightest at "
+        f"{limits[1]:.2f}, the highest in the video."
     )
-    return frame_strip(np.stack(shown), caption, num_frames=count, height_px=shown[0].shape[0])
+    return frame_strip(np.stack(pictures), caption, num_frames=count, height_px=pictures[0].shape[0])
 
 
 def write_strip(path: str | os.PathLike[str], picture: Picture) -> None:
-    """Write a strip as a PNG."""
+    """Write a strip as a PNG file."""
     with atomic_path(path) as aside:
         Image.fromarray(picture.pixels).save(aside, format="png")
 
 
 def colour_limits(heatmap: Heatmap) -> tuple[float, float]:
-    """From the prior to the map's highest; where nothing exceeds the prior, nothing is coloured."""
+    """Limits of the colours: the prior, and the highest probability of the heatmap if that is higher."""
     return heatmap.prior, max(float(heatmap.probabilities.max()), heatmap.prior + 0.01)
 
 
 def _size(video: Video, height_px: int | None) -> tuple[int, int]:
-    """Height and width of the pictures, even."""
+    """Height and width of the pictures, both even."""
     height, width = picture_size(video)
     wanted = height_px or min(max(height, _LEAST_HEIGHT), _MOST_HEIGHT)
     if wanted < 16:
-        raise UsageError(f"pictures need a height of 16 pixels or more; got {wanted}.")
+        raise UsageError(f"height_px must be at least 16; got {wanted}.")
     even = wanted // 2 * 2
     return even, max(2, round(width * even / height / 2) * 2)
 
 
 def _rate(heatmap: Heatmap, video: Video) -> float:
-    """Raw frames a second."""
+    """Raw frames per second."""
     if heatmap.seconds is None or len(heatmap.seconds) < 2:
         return 25.0 if isinstance(video, Frames) else probe(video).average_rate or 25.0
     time = float(heatmap.seconds[-1] - heatmap.seconds[0])
-    if isinstance(video, Frames):  # these are all there is to show
+    if isinstance(video, Frames):  # there are no further frames between them
         return float(np.clip((len(heatmap.seconds) - 1) / time, 1, 1000))
     return float(np.clip(int(heatmap.frame_index[-1] - heatmap.frame_index[0]) / time, 1, 1000))
 
@@ -125,13 +126,13 @@ def _rate(heatmap: Heatmap, video: Video) -> float:
 def _frame(
     chunk: Frames, i: int, heatmap: Heatmap, size: tuple[int, int], limits: tuple[float, float]
 ) -> Pixels:
-    """One picture (height + bar, width, 3) under its colours, and the bar that explains them."""
+    """One picture (height + bar, width, 3) uint8 under its colours, with the bar that explains them."""
     t = max(0, int(np.searchsorted(heatmap.frame_index, chunk.frame_index[i], side="right")) - 1)
     picture = np.asarray(Image.fromarray(chunk.pixels[i]).resize(size[::-1], Image.Resampling.BILINEAR))
     values = heatmap[t : t + 1].at(*size)[0]
-    place = ((values - limits[0]) / (limits[1] - limits[0])).clip(0, 1)[..., None]
-    colour = 255 * matplotlib.colormaps["inferno"](0.25 + 0.75 * place[..., 0])[..., :3]
-    mixed = (1 - _STRONGEST * place) * picture + _STRONGEST * place * colour
+    strength = ((values - limits[0]) / (limits[1] - limits[0])).clip(0, 1)[..., None]
+    colour = 255 * matplotlib.colormaps["inferno"](0.25 + 0.75 * strength[..., 0])[..., :3]
+    mixed = (1 - _STRONGEST * strength) * picture + _STRONGEST * strength * colour
     seconds = None if chunk.seconds is None else float(chunk.seconds[i])
     top = float(heatmap.probabilities[t].max())
     return np.concatenate(
@@ -141,24 +142,26 @@ def _frame(
 
 @functools.cache
 def _font() -> ImageFont.FreeTypeFont:
-    """That of the figures: Pillow's own has no letters but Latin ones."""
+    """Font of the figures, because Pillow's own font has Latin letters only."""
     return ImageFont.truetype(matplotlib.font_manager.findfont("DejaVu Sans"), 11)
 
 
 def _bar(action: str, seconds: float | None, top: float, width: int, limits: tuple[float, float]) -> Pixels:
-    """(26, width, 3): `eating 0.83   0.12 [colours] 0.90   3.2 s`, as much of it as there is room for."""
+    """(26, width, 3) uint8: `eating 0.83   0.12 [colours] 0.90   3.2 s`, or as much of it as fits."""
     bar = Image.new("RGB", (width, _BAR), (24, 24, 24))
     draw = ImageDraw.Draw(bar)
     font = _font()
     white = (240, 240, 240)
     seconds_px, ramp_px = 60 if width >= 160 else 0, 140 if width >= 300 else 0
+    # The action and its highest probability, shortened until they fit.
     room = width // 2 - ramp_px // 2 - 12 if ramp_px else width - seconds_px - 12
     words = " ".join(action.split())
-    said = f"{words} {top:.2f}"
-    while words and draw.textlength(said, font) > room:
+    text = f"{words} {top:.2f}"
+    while words and draw.textlength(text, font) > room:
         words = words[:-1]
-        said = f"{words}… {top:.2f}"
-    draw.text((6, 5), said, fill=white, font=font)
+        text = f"{words}… {top:.2f}"
+    draw.text((6, 5), text, fill=white, font=font)
+    # The colours between their limits, and the time, where there is room.
     if ramp_px:
         ramp = matplotlib.colormaps["inferno"](np.linspace(0.25, 1, 60))[:, :3]
         strip = np.repeat((255 * ramp).astype(np.uint8)[None], 10, axis=0)

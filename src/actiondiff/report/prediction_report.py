@@ -1,4 +1,4 @@
-"""The page of a folder of predictions, for a person: what was seen, for how long, in what order, how sure."""
+"""Page of a folder of predictions: labels or bouts, time budget, transitions, examples and confidence."""
 
 import os
 from collections import Counter
@@ -20,103 +20,103 @@ from actiondiff.report.ethogram_figures import (
     time_budgets,
     transition_matrix,
 )
+from actiondiff.report.examples import most_confident, read_bouts
 from actiondiff.report.heat_strips import heat_section
 from actiondiff.report.html import Gallery, Item, Notes, Page, Provenance, Section, Text
-from actiondiff.report.surest import read_bouts, surest
 from actiondiff.report.tables import ReportTable
 
 __all__ = ["prediction_page"]
 
 Facts = Mapping[str, Any]
-_LISTED = 25  # videos with trouble; all are in failures.csv
+_LISTED = 25  # failed and partial videos on the page; all are in failures.csv
 
 
 def prediction_page(folder: str | os.PathLike[str], *, roots: VideoRoots = ()) -> Page:
-    """The page of what `actiondiff predict` or `evaluate --timeline` wrote.
+    """Build the page of what `actiondiff predict` or `actiondiff evaluate --timeline` wrote.
 
     Args:
-        folder: Where it wrote.
-        roots: Folders in which videos with relative paths may be.
+        folder: Folder of the predictions.
+        roots: Folders that may hold videos with relative paths.
 
     Raises:
-        RunError: If nothing was predicted, or the record is not in order.
+        RunError: If nothing was predicted, or the record cannot be read.
     """
     facts = read_record(folder)
-    seen = [video for video in facts["videos"] if "padding_share" in video]
-    if not seen:
-        raise RunError(f"nothing was predicted in {folder}; its failures.csv says why.")
-    several = facts["kind"] == "timelines"
+    predicted = [video for video in facts["videos"] if "padding_share" in video]
+    if not predicted:
+        raise RunError(f"{folder} has no predictions; its failures.csv lists the reasons.")
+    has_timelines = facts["kind"] == "timelines"
     sections = [
-        Section("Videos", tuple(_videos(facts, seen))),
-        *(_when(facts, seen) if several else _clips(facts, seen)),
-        Section("Examples", tuple(_examples([example.clip for example in surest(facts)], roots))),
+        Section("Videos", tuple(_videos(facts, predicted))),
+        *(_timelines(facts, predicted) if has_timelines else _clips(facts, predicted)),
+        Section("Examples", tuple(_examples([example.clip for example in most_confident(facts)], roots))),
         *heat_section(folder, facts),
-        Section("How sure the model may be", tuple(_sureness(facts))),
+        Section("Confidence", tuple(_confidence(facts))),
         Section("Provenance", tuple(_provenance(facts))),
     ]
     made = datetime.fromisoformat(facts["made"])
     lead = (
-        f"What {facts['model']} says of {len(seen)} videos, as of {made:%d %B %Y, %H:%M %Z}. "
-        f"{_headline(facts, seen)}"
+        f"Predictions of {facts['model']} on {len(predicted)} videos, made on {made:%d %B %Y, %H:%M %Z}. "
+        f"{_headline(facts, predicted)}"
     )
     return Page(f"Predictions {Path(folder).resolve().name}", lead, sections)
 
 
-def _headline(facts: Facts, seen: Sequence[Facts]) -> str:
+def _headline(facts: Facts, predicted: Sequence[Facts]) -> str:
     if facts["kind"] == "clips":
-        return "A label is what a model takes a clip for, not what it is: look at the examples."
-    count = sum(len(video["bouts"]) for video in seen)
-    minutes = sum(video["end_seconds"] for video in seen) / 60
+        return "Predicted labels may be wrong; check the examples."
+    count = sum(len(video["bouts"]) for video in predicted)
+    minutes = sum(video["end_seconds"] for video in predicted) / 60
     scores = facts["scores"]
-    said = (
-        f" Against labelled bouts: frame-wise F1 {percent(scores['frames']['macro_f1'])}, segment mAP "
+    comparison = (
+        f" Compared with labelled bouts: frame-wise F1 {percent(scores['frames']['macro_f1'])}, segment mAP "
         f"{percent(scores['segments']['mean_map'])} over overlaps of 0.3 to 0.7."
         if scores
-        else " Nobody has checked them yet: look at the examples and at queue.csv."
+        else " They have not been checked by a person; check the examples and queue.csv."
     )
-    return f"{count} bouts in {minutes:.1f} minutes.{said}"
+    return f"{count} bouts in {minutes:.1f} minutes.{comparison}"
 
 
-def _videos(facts: Facts, seen: Sequence[Facts]) -> list[Item]:
+def _videos(facts: Facts, predicted: Sequence[Facts]) -> list[Item]:
     troubled = [video for video in facts["videos"] if video["status"] != "ok"]
     rows = (
         ("videos", str(len(facts["videos"]))),
-        ("predicted", str(len(seen))),
-        ("of these in part", str(sum(video["status"] == "partial" for video in seen))),
-        ("failed", str(len(facts["videos"]) - len(seen))),
-        ("mean coverage", percent(float(np.mean([video["coverage"] for video in seen])))),
-        ("mean padding", percent(float(np.mean([video["padding_share"] for video in seen])))),
+        ("predicted", str(len(predicted))),
+        ("decoded only in part", str(sum(video["status"] == "partial" for video in predicted))),
+        ("failed", str(len(facts["videos"]) - len(predicted))),
+        ("mean coverage", percent(float(np.mean([video["coverage"] for video in predicted])))),
+        ("mean padding", percent(float(np.mean([video["padding_share"] for video in predicted])))),
     )
     note = (
-        "Coverage: share of a video's frames that decoded. Padding: share of the backbone's window slots "
-        "that held no frame of the video."
+        "Coverage is the share of a video's frames that could be decoded. Padding is the share of the slots "
+        "in the backbone's windows that hold no frame of the video."
     )
-    items: list[Item] = [ReportTable(("what", "value"), rows, "Videos", note)]
+    items: list[Item] = [ReportTable(("quantity", "value"), rows, "Videos", note)]
     if troubled:
-        said = tuple(f"{v['video']}: {v['status']}, {v['reason']}" for v in troubled[:_LISTED])
-        items.append(Notes(said, "warning"))
+        sentences = tuple(f"{v['video']}: {v['status']}, {v['reason']}" for v in troubled[:_LISTED])
+        items.append(Notes(sentences, "warning"))
     return items
 
 
-def _when(facts: Facts, seen: Sequence[Facts]) -> list[Section]:
-    """Ethogram, time budget, transitions."""
+def _timelines(facts: Facts, predicted: Sequence[Facts]) -> list[Section]:
+    """Sections on ethogram, time budget and transitions, and on scores where there are labelled bouts."""
     labels = [label for label in facts["labels"] if label != facts["options"].get("background")]
-    videos = {video["video"]: read_bouts(video["bouts"]) for video in seen}
-    lengths = {video["video"]: float(video["end_seconds"]) for video in seen}
-    known = {  # of the behaviours: a person may have labelled the background, too
+    videos = {video["video"]: read_bouts(video["bouts"]) for video in predicted}
+    lengths = {video["video"]: float(video["end_seconds"]) for video in predicted}
+    labelled = {  # without the background, which a person may have labelled as well
         video["video"]: [bout for bout in read_bouts(video["truth"]) if bout.label in labels]
-        for video in seen
+        for video in predicted
         if video["truth"] is not None
     }
     budget = time_budget(videos, lengths, labels)
     shares = {"predicted": dict(zip(budget["behaviour"], budget["share"], strict=True))}
-    if known:
-        true = time_budget(known, {video: lengths[video] for video in known}, labels)
+    if labelled:
+        true = time_budget(labelled, {video: lengths[video] for video in labelled}, labels)
         shares["labelled"] = dict(zip(true["behaviour"], true["share"], strict=True))
     sections = [
-        Section("Ethogram", (ethogram(videos, lengths, labels=labels, truth=known or None),)),
+        Section("Ethogram", (ethogram(videos, lengths, labels=labels, truth=labelled or None),)),
         Section("Time budget", (time_budgets(shares), budget_table(budget))),
-        Section("What follows what", (transition_matrix(videos, labels),)),
+        Section("Transitions", (transition_matrix(videos, labels),)),
     ]
     if facts["scores"]:
         sections.insert(0, Section("Scores", tuple(_scores(facts["scores"]))))
@@ -139,44 +139,47 @@ def _scores(scores: Facts) -> list[Item]:
     frames = scores["frames"]
     rows.append(("mean", percent(frames["macro_f1"]), percent(frames["macro_ap"]), "", "", *means))
     overlaps = [f"AP at {iou}" for iou in scores["segments"]["map"]]
-    titles = ("behaviour", "frame F1", "frame AP", "labelled", "found", *overlaps)
+    titles = ("behaviour", "frame F1", "frame AP", "labelled bouts", "predicted bouts", *overlaps)
     note = (
-        "AP at x: bouts that overlap a labelled one by x or more (shared time over time of both) are right."
+        "AP at x counts a predicted bout as right if its overlap with a labelled bout (shared time over the "
+        "time of both together) is x or more."
     )
-    return [ReportTable(titles, tuple(rows), "Frame by frame, and bout by bout", note)]
+    return [ReportTable(titles, tuple(rows), "Scores by frames and by bouts", note)]
 
 
-def _clips(facts: Facts, seen: Sequence[Facts]) -> list[Section]:
-    """How many clips of each label."""
+def _clips(facts: Facts, predicted: Sequence[Facts]) -> list[Section]:
+    """Section on the number of clips of each label."""
     limit = float(facts["abstain_below"])
-    tops = [max(video["probabilities"].items(), key=lambda item: item[1]) for video in seen]
-    named = Counter(label for label, p in tops if p >= limit)
-    said = [(label, str(named[label]), percent(named[label] / len(tops))) for label in facts["labels"]]
-    unsure = len(tops) - named.total()
-    said.append(("(not sure)", str(unsure), percent(unsure / len(tops))))
-    grid = ReportTable(("label", "clips", "share"), tuple(said), "Clips of each label",
-                f"Not sure: the highest probability is below {limit:g}.")  # fmt: skip
-    return [Section("Labels", (grid,))]
+    tops = [max(video["probabilities"].items(), key=lambda item: item[1]) for video in predicted]
+    counts = Counter(label for label, p in tops if p >= limit)
+    rows = [(label, str(counts[label]), percent(counts[label] / len(tops))) for label in facts["labels"]]
+    unsure = len(tops) - counts.total()
+    rows.append(("(uncertain)", str(unsure), percent(unsure / len(tops))))
+    note = f"Uncertain clips have no probability of {limit:g} or more."
+    table = ReportTable(("label", "clips", "share"), tuple(rows), "Clips of each label", note)
+    return [Section("Labels", (table,))]
 
 
 def _examples(clips: Sequence[CaptionedClip], roots: VideoRoots) -> list[Item]:
     if not clips:
-        return [Text("Nothing was named.")]
-    shown, absent = pictures(clips, roots)
-    items: list[Item] = [Gallery(shown, "The surest of each label")] if shown else []
+        return [Text("Nothing was predicted.")]
+    strips, absent = pictures(clips, roots)
+    items: list[Item] = [Gallery(strips, "The most confident prediction of each label")] if strips else []
     if absent:
-        said = f"{len(absent)} videos were not found, such as {absent[0]}; name their folder with --videos."
-        items.append(Notes((said,)))
+        sentence = (
+            f"{len(absent)} videos were not found, for example {absent[0]}; name their folder with --videos."
+        )
+        items.append(Notes((sentence,)))
     return items
 
 
-def _sureness(facts: Facts) -> list[Item]:
-    """Calibration of the model on clips of its own training's table."""
-    found = facts["calibration"]
-    if not found:
-        return [Text("Nothing is known of it: the model was trained without validation clips.")]
-    tested = found["test"]
-    sides = {"validation clips": found, **({"test clips": tested} if tested else {})}
+def _confidence(facts: Facts) -> list[Item]:
+    """Calibration of the model on validation and test clips of its own study."""
+    calibration = facts["calibration"]
+    if not calibration:
+        return [Text("The model was trained without validation clips, so it is not calibrated.")]
+    tested = calibration["test"]
+    sides = {"validation clips": calibration, **({"test clips": tested} if tested else {})}
     rows = [
         (name, *(percent(side[when]["calibration_error"]) for when in ("before", "after")))
         for name, side in sides.items()
@@ -184,21 +187,25 @@ def _sureness(facts: Facts) -> list[Item]:
     if tested and "by_domain" in tested["after"]:
         before, after = tested["before"]["by_domain"], tested["after"]["by_domain"]
         rows += [(name, percent(before[name]), percent(after[name])) for name in after]
-    note = f"Temperature {found['temperature']:.2f}, chosen on {found['num_clips']} validation clips."
+    note = (
+        f"Before and after calibration with a temperature of {calibration['temperature']:.2f}, which was "
+        f"chosen on {calibration['num_clips']} validation clips."
+    )
     items: list[Item] = [
         ReportTable(("clips", "before", "after"), tuple(rows), "Expected calibration error", note)
     ]
     curve = tested["after"].get("coverage_accuracy") if tested else None
     if curve:
-        shown = tuple(
+        rates = tuple(
             (f"{row['threshold']:.2f}", percent(row["coverage"]), percent(row["accuracy"])) for row in curve
         )
-        items.append(ReportTable(("--abstain-below", "clips named", "of these right"), shown,
-                          "What abstaining costs and buys, on test clips"))  # fmt: skip
+        titles = ("--abstain-below", "clips predicted", "of these correct")
+        caption = "Coverage and accuracy with abstention, on the test clips"
+        items.append(ReportTable(titles, rates, caption))
     return items
 
 
 def _provenance(facts: Facts) -> list[Item]:
     names = ("run", "model", "dtype", "made", "abstain_below", "options", "thresholds")
-    asked = {name: facts[name] for name in names if name in facts}
-    return [Provenance(asked, "How it was made"), Provenance(facts["environment"], "Versions and machine")]
+    settings = {name: facts[name] for name in names if name in facts}
+    return [Provenance(settings, "Settings"), Provenance(facts["environment"], "Versions and machine")]

@@ -1,4 +1,4 @@
-"""Figures of one training and its test: how it learnt, what it confuses, how each class fares."""
+"""Figures of one training and its test: learning curve, confusion matrix and scores of each class."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,12 +17,12 @@ _ENDS = 30  # classes drawn from either end where there are too many for one fig
 
 @styled()
 def learning_curve(history: pd.DataFrame, *, best_epoch: int | None = None, name: str = "learning") -> Figure:
-    """Loss and validation scores by epoch.
+    """Draw the training loss and the validation scores by epoch.
 
     Args:
-        history: A row an epoch with `epoch`, `train_loss` and any of the metrics' names (in [0, 1]).
-        best_epoch: The one that was kept.
-        name: Stem of its files.
+        history: One row per epoch, with `epoch`, `train_loss` and any of the metrics' names (in [0, 1]).
+        best_epoch: Epoch whose weights the head has, drawn as a dotted line; None for none.
+        name: Stem of the figure's files.
     """
     drawing, left = canvas(7.2, 2.7)
     drawing.clear()
@@ -40,10 +40,10 @@ def learning_curve(history: pd.DataFrame, *, best_epoch: int | None = None, name
             axes.axvline(best_epoch, color=INK, linestyle=":", linewidth=1)
     if names:
         right.legend()
-    kept = "" if best_epoch is None else f" Epoch {best_epoch} (dotted) is kept."
-    caption = f"Loss on the training clips, and scores on the validation clips.{kept}"
+    chosen = "" if best_epoch is None else f" The head has the weights of epoch {best_epoch} (dotted line)."
+    caption = f"Loss on the training clips, and scores on the validation clips.{chosen}"
     first, last = history["train_loss"].iloc[[0, -1]]
-    alt = f"Training loss from {first:.3g} to {last:.3g}.{kept}"
+    alt = f"Training loss from {first:.3g} to {last:.3g}.{chosen}"
     return Figure(name, drawing, "Learning curve", alt, caption, history[["epoch", "train_loss", *names]])
 
 
@@ -51,13 +51,13 @@ def learning_curve(history: pd.DataFrame, *, best_epoch: int | None = None, name
 def confusion_matrix(
     counts: NDArray[np.integer], labels: Sequence[str], *, title: str = "Confusion", name: str = "confusion"
 ) -> Figure:
-    """Clips by true class (row) and predicted class (column), shaded by the share of the row.
+    """Draw the clips by true class (row) and predicted class (column), as shares of each row.
 
     Args:
-        counts: (K, K) clips.
-        labels: The K classes.
+        counts: (K, K) number of clips.
+        labels: Names of the K classes.
         title: Heading.
-        name: Stem of its files.
+        name: Stem of the figure's files.
     """
     totals = counts.sum(1, keepdims=True)
     share = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
@@ -74,8 +74,8 @@ def confusion_matrix(
         drawing,
         title,
         f"{title}. {right} of {int(counts.sum())} clips lie on the diagonal.",
-        "Each row is a true class; a cell is the share (%) of its clips that were named as the column says. "
-        "A dash: the class has no clip here.",
+        "Each row is a true class; each cell is the share (%) of its clips that were predicted as the class "
+        "of the column. A dash means that the class has no test clips.",
         data,
     )
 
@@ -90,27 +90,27 @@ def class_bars(
     value_title: str = "average precision (%)",
     average: float | None = None,
 ) -> Figure:
-    """A bar a class, best first, with the clips it rests on.
+    """Draw one bar per class, the best first, with its number of clips.
 
     Args:
-        values: Class -> score; None where there is none, which is left out.
-        support: Class -> clips.
+        values: Class -> score; classes whose score is None are left out.
+        support: Class -> number of clips.
         title: Heading.
-        name: Stem of its files.
-        value_title: The axis.
-        average: Drawn as a line.
+        name: Stem of the figure's files.
+        value_title: Title of the score axis.
+        average: Mean score, drawn as a line; None for none.
     """
     every = sorted(((v, k) for k, v in values.items() if v is not None), key=lambda item: (-item[0], item[1]))
-    known = every if len(every) <= 2 * _ENDS else [*every[:_ENDS], *every[-_ENDS:]]
-    drawing, axes = canvas(7.2, 0.9 + 0.2 * max(3, len(known)))
-    place = np.arange(len(known))
-    axes.barh(place, [100 * value for value, _ in known], color=SERIES[0], height=0.75)
-    for y, (value, label) in zip(place, known, strict=True):
+    drawn = every if len(every) <= 2 * _ENDS else [*every[:_ENDS], *every[-_ENDS:]]
+    drawing, axes = canvas(7.2, 0.9 + 0.2 * max(3, len(drawn)))
+    positions = np.arange(len(drawn))
+    axes.barh(positions, [100 * value for value, _ in drawn], color=SERIES[0], height=0.75)
+    for y, (value, label) in zip(positions, drawn, strict=True):
         axes.text(
             100 * value + 1, float(y), f"{100 * value:.0f}  (n = {support[label]})", va="center", fontsize=7.5
         )
-    axes.set_yticks(place, [label_of(label) for _, label in known], fontsize=8)
-    axes.set_ylim(len(known) - 0.4, -0.6)
+    axes.set_yticks(positions, [label_of(label) for _, label in drawn], fontsize=8)
+    axes.set_ylim(len(drawn) - 0.4, -0.6)
     axes.set_xlim(0, 118)
     axes.set_xticks(range(0, 101, 20))
     axes.set_xlabel(value_title)
@@ -118,21 +118,22 @@ def class_bars(
     axes.tick_params(axis="y", length=0)
     if average is not None:
         axes.axvline(100 * average, color=INK, linestyle="--", linewidth=1, zorder=0)
-    left_out = len(values) - len(known)
-    caption = "In brackets: clips of the class."
-    caption += f" Dashed: the mean, {percent(average)}." if average is not None else ""
+    # The caption says what is not drawn.
+    left_out = len(values) - len(drawn)
+    caption = "Number of clips in brackets."
+    caption += f" The dashed line is the mean, {percent(average)}." if average is not None else ""
     caption += (
-        f" {left_out} {'class has' if left_out == 1 else 'classes have'} no clip here and no bar."
+        f" {left_out} {'class has' if left_out == 1 else 'classes have'} no clips here and therefore no bar."
         if left_out
         else ""
     )
-    if len(known) < len(every):
+    if len(drawn) < len(every):
         caption += (
-            f" Of {len(every)} classes the best {_ENDS} and the last {_ENDS} are drawn; all are in the data."
+            f" Only the best and the worst {_ENDS} of {len(every)} classes are drawn; the data has all."
         )
     alt = f"{title}. {len(every)} classes."
-    if known:
-        (high, first), (low, last) = known[0], known[-1]
+    if drawn:
+        (high, first), (low, last) = drawn[0], drawn[-1]
         alt += f" From {first}, {percent(high)}, to {last}, {percent(low)}."
     data = pd.DataFrame([(k, v, support[k]) for v, k in every], columns=["class", "score", "clips"])
     return Figure(name, drawing, title, alt, caption, data)

@@ -1,4 +1,4 @@
-"""The page of a training and its test, from the files in its folder."""
+"""Pages of a training run, of a study over several seeds, and of an evaluation, from their folders."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ from actiondiff.evaluation.scores import SideScores
 from actiondiff.heads.bundle import ModelConfig, read_config
 from actiondiff.report.card import percent
 from actiondiff.report.clips import Mistake, VideoRoots, label_mistakes, pictures, worst_confusions
+from actiondiff.report.confidence_figures import coverage_curve, reliability_diagram
 from actiondiff.report.figures import bars
 from actiondiff.report.html import Gallery, Item, Notes, Page, Provenance, Section, Text
 from actiondiff.report.run_figures import class_bars, confusion_matrix, learning_curve
-from actiondiff.report.sureness_figures import coverage_curve, reliability_diagram
 from actiondiff.report.tables import ReportTable, Score, class_table, metric_table, score_table
 
 __all__ = ["evaluation_page", "run_page", "seeds_page"]
@@ -258,22 +258,28 @@ def _test_sections(
 
 def _mistakes(mistakes: Sequence[Mistake], roots: VideoRoots) -> list[Item]:
     if not mistakes:
-        return [Text("No test clip was named wrongly.")]
+        return [Text("All test clips were predicted correctly.")]
     items: list[Item] = []
     absent: list[str] = []
     for mistake in mistakes:
-        shown, lost = pictures(mistake.clips, roots)
-        absent += lost
-        said = f"{mistake.title}: {mistake.count} {'clip' if mistake.count == 1 else 'clips'}"
+        strips, missing = pictures(mistake.clips, roots)
+        absent += missing
+        title = f"{mistake.title}: {mistake.count} {'clip' if mistake.count == 1 else 'clips'}"
         items.append(
-            Gallery(shown, said) if shown else Text(f"{said}. " + "; ".join(c.caption for c in mistake.clips))
+            Gallery(strips, title)
+            if strips
+            else Text(f"{title}. " + "; ".join(c.caption for c in mistake.clips))
         )
     if absent:
-        where = ", ".join(str(root) for root in roots) or "nowhere, as no folder was given"
+        where = ", ".join(str(root) for root in roots) or "no folder, because none was given"
         items.append(
-            Notes((f"Frames are missing of {len(absent)} clips, such as {absent[0]}: looked for in {where}. "
-                   "Name the folder of the videos with --videos.",))
-        )  # fmt: skip
+            Notes(
+                (
+                    f"The frames of {len(absent)} clips are missing, for example of {absent[0]} (searched: "
+                    f"{where}). Name the folder of the videos with --videos.",
+                )
+            )
+        )
     return items
 
 

@@ -1,4 +1,4 @@
-"""The page of a sweep: its studies beside each other, heatmaps, what each rule chooses, tests."""
+"""Page of a sweep: its studies, heatmaps, what each rule of selection chooses, and tests for chance."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -22,10 +22,10 @@ SummaryRow = Mapping[str, Any]
 
 
 def sweep_page(folder: Path) -> Page:
-    """What was varied, what came of it, and which would have been chosen without looking at the target.
+    """Build the page of a sweep: what was varied, the scores of all studies, and what each rule chooses.
 
     Args:
-        folder: Of a finished sweep.
+        folder: Folder of a finished sweep.
     """
     summary = json.loads((folder / "sweep.json").read_text("utf-8"))
     points: list[SummaryRow] = summary["points"]
@@ -38,19 +38,19 @@ def sweep_page(folder: Path) -> Page:
         Section("Studies", tuple(items)),
         Section("Heatmaps", tuple(heatmaps(points))),
         Section("What each rule chooses", (_choices(summary["choices"]),) if summary["choices"] else ()),
-        Section("Choice before the test", (Text(halving["said"]), _rounds(halving)) if halving else ()),
+        Section("Selection before the test", (Text(halving["said"]), _rounds(halving)) if halving else ()),
         Section("Tests", (test_table(summary["tests"]),) if summary["tests"] else ()),
         Section("Provenance", _provenance(summary)),
     ]
     lead = (
         f"{len(points)} studies of the recipe {summary['recipe']}, on features of "
-        f"{summary['backbone']['name']}. Test clips were scored {summary['target_looks']} times in all."
+        f"{summary['backbone']['name']}. The test clips were scored {summary['target_looks']} times in total."
     )
     return Page(f"Sweep {folder.resolve().name}", lead, sections)
 
 
 def study_table(points: Sequence[SummaryRow]) -> ReportTable:
-    """A row a study."""
+    """Make a table of all studies, one row per study."""
     rows = tuple(
         (
             str(row["point"]),
@@ -63,13 +63,13 @@ def study_table(points: Sequence[SummaryRow]) -> ReportTable:
         )
         for row in points
     )
-    titles = ("study", "metric", "source, held out", "test", "prior floor", "clips train / test", "seeds")
-    note = "Means over seeds; 95 % intervals over groups and seeds. All looks at the test are counted above."
-    return ReportTable(titles, rows, "Every study", note, left=frozenset({"metric"}))
+    titles = ("study", "metric", "validation", "test", "prior floor", "training / test clips", "seeds")
+    note = "Scores are means over seeds, with 95 % intervals over groups and seeds."
+    return ReportTable(titles, rows, "All studies", note, left=frozenset({"metric"}))
 
 
 def heatmaps(points: Sequence[SummaryRow], *, title: str = "Layers and timesteps") -> list[Figure]:
-    """Test scores by layer and timestep, a panel a case; nothing for sweeps that vary other things.
+    """Draw test scores by layer and timestep, one panel per case; an empty list for sweeps of other settings.
 
     Args:
         points: Rows of `points.csv`.
@@ -87,13 +87,13 @@ def heatmaps(points: Sequence[SummaryRow], *, title: str = "Layers and timesteps
             floors[name] = float(floor)
         validation = mine.pivot(index=_LAYER, columns=_TIMESTEP, values="validation").astype(float)
         if validation.notna().all(axis=None):
-            rows = validation.to_numpy().argmax(0)  # of each timestep the layer that the source prefers
+            rows = validation.to_numpy().argmax(0)  # best layer of each timestep on the source
             chosen[name] = panels[name].to_numpy()[rows, np.arange(len(rows))].tolist()
     return [sweep_panels(panels, title=title, floors=floors, chosen=chosen or None)]
 
 
 def test_table(tests: Sequence[SummaryRow]) -> ReportTable:
-    """The best of many cells against chance, and interactions."""
+    """Make a table of tests for chance: the best of many cells, and interactions."""
     rows = tuple(
         (
             str(row["case"] or "all"),
@@ -107,25 +107,26 @@ def test_table(tests: Sequence[SummaryRow]) -> ReportTable:
         for row in tests
     )
     note = (
-        "best of many: the cell with the smallest p against the reference, mean gain over clips, p by the "
-        "largest of all cells when signs of whole groups are flipped. interaction: (early minus last) out of "
-        "domain minus the same in it, in points, with its 95 % interval over groups and seeds."
+        "Best of many: the cell with the smallest p against the reference, and its mean gain over clips; p "
+        "is corrected for the number of cells by flipping the signs of whole groups. Interaction: (early "
+        "minus last timestep) out of domain minus the same in domain, in percentage points, with its 95 % "
+        "interval over groups and seeds."
     )
-    titles = ("case", "test", "cell", "against", "points", "p")
-    left = frozenset({"test", "cell", "against"})
-    return ReportTable(titles, rows, "Whether chance would do as much", note, left=left)
+    titles = ("case", "test", "cell", "reference", "points", "p")
+    left = frozenset({"test", "cell", "reference"})
+    return ReportTable(titles, rows, "Tests for chance", note, left=left)
 
 
 def _what(summary: Mapping[str, Any]) -> ReportTable:
     rows = (
         ("varied", ", ".join(summary["fields"]) or "cases"),
-        ("studies", f"{summary['num_studies']} asked for, {len(summary['points'])} tested"),
+        ("studies", f"{summary['num_studies']} planned, {len(summary['points'])} tested"),
         ("table", summary["table"]),
         ("features", summary["store"]["folder"]),
         ("target", f"scored {summary['target_looks']} times"),
     )
     return ReportTable(
-        ("what", "in this sweep"), rows, "The sweep at a glance", left=frozenset({"in this sweep"})
+        ("setting", "in this sweep"), rows, "The sweep at a glance", left=frozenset({"in this sweep"})
     )
 
 
@@ -142,7 +143,7 @@ def _choices(choices: Sequence[SummaryRow]) -> ReportTable:
         for row in choices
     )
     titles = ("question", "rule", "chooses", "test", "prior floor", "looks at the target")
-    note = "released and oracle look at the target to choose; their test is no test."
+    note = "The rules released and oracle choose on the test clips, so their test scores are optimistic."
     return ReportTable(
         titles, rows, "Rules of selection side by side", note, left=frozenset({"rule", "chooses"})
     )
@@ -159,8 +160,10 @@ def _rounds(halving: Mapping[str, Any]) -> ReportTable:
         )
         for number, entry in enumerate(halving["rounds"], 1)
     )
-    titles = ("round", "studies", "clips", "go on", "dropped, perhaps by chance")
-    return ReportTable(titles, rows, "Rounds", "Clips of the source alone.", left=frozenset({"go on"}))
+    titles = ("round", "studies", "clips", "continued", "possibly dropped by chance")
+    return ReportTable(
+        titles, rows, "Rounds", "Only clips of the source are used.", left=frozenset({"continued"})
+    )
 
 
 def _provenance(summary: Mapping[str, Any]) -> tuple[Item, ...]:

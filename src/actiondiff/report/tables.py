@@ -1,4 +1,4 @@
-"""Tables of numbers for a page: what stands in them, how it is aligned, what it is measured against."""
+"""Tables of a page, and those of scores that several reports share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ __all__ = ["ReportTable", "Score", "ablation_table", "class_table", "metric_tabl
 
 
 class Score(NamedTuple):
-    """A share in [0, 1] with the bounds of its interval, where they are known."""
+    """A score in [0, 1] with the bounds of its interval; None where a number does not exist."""
 
     value: float | None
     low: float | None = None
@@ -26,15 +26,15 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class ReportTable:
-    """A table.
+    """A table of a page.
 
     Attributes:
-        columns: Headings; the first one's cells are the rows' headings.
-        rows: As many texts each as there are columns.
-        caption: What it shows, above it.
-        note: What the numbers are measured on and against, below it.
-        left: Columns that hold words, set to the left (the first always is); numbers are set to the right.
-        last_is_floor: Whether the last row is the floor, which is set apart.
+        columns: Headings of the columns; the cells of the first column are the headings of the rows.
+        rows: One text per column in each row.
+        caption: Text above the table: what it shows.
+        note: Text below the table: on which clips, and against what, the numbers are measured.
+        left: Columns of words, which are aligned left like the first column; all others are aligned right.
+        last_is_floor: Whether the last row is the floor, which is set apart from the others.
     """
 
     columns: tuple[str, ...]
@@ -45,7 +45,7 @@ class ReportTable:
     last_is_floor: bool = False
 
     def csv(self) -> str:
-        """The same cells as CSV."""
+        """The cells as CSV."""
         return csv_text(self.columns, self.rows)
 
 
@@ -57,14 +57,14 @@ def score_table(
     floor: Mapping[str, float | None] | None = None,
     note: str = "",
 ) -> ReportTable:
-    """A row a name, a column a test; means with intervals, and the prior floor as the last row.
+    """Make a table of scores with intervals, for example one row per model and one column per test.
 
     Args:
-        scores: Row's name -> column's name -> score. A missing one shows as a dash.
-        caption: What it shows.
-        corner: Heading of the rows' names.
-        floor: Column's name -> what guessing by class frequencies scores.
-        note: What the intervals are over, how many clips a column ...
+        scores: Name of the row -> name of the column -> score. A missing score is shown as a dash.
+        caption: What the table shows.
+        corner: Heading of the first column.
+        floor: Name of the column -> score of guessing by class frequencies, shown as last row; None for none.
+        note: What the intervals are over, the number of clips per column, and so on.
     """
     columns = list(dict.fromkeys(name for row in scores.values() for name in row))
     rows = [
@@ -76,31 +76,31 @@ def score_table(
 
 
 def metric_table(side: SideScores, *, caption: str) -> ReportTable:
-    """Each metric's score, interval and floor.
+    """Make a table of each metric's score, interval and floor.
 
     Args:
         side: Scores of one side, such as the test clips.
-        caption: What it shows.
+        caption: What the table shows.
     """
     note = (
-        f"{side.num_clips} clips. Intervals are 95 %, over resampled groups. The prior floor is what "
-        "guessing by the training clips' class frequencies scores."
+        f"{side.num_clips} clips. Intervals are 95 % intervals over resampled groups. The prior floor is the "
+        "score of guessing by the class frequencies of the training clips."
     )
     empty = side.scores.num_classes_without_clips
     if empty:
-        note += f" {empty} classes have no clip here and are left out of averages over classes."
+        note += f" {empty} classes have no clips here and are left out of averages over classes."
     return ReportTable(("metric", "score", "interval", "prior floor"), tuple(score_rows(side)), caption, note)
 
 
 def class_table(
     per_class: Sequence[ClassScores], train_counts: Mapping[str, int] | None, *, caption: str
 ) -> ReportTable:
-    """Each class: clips to train and test on, precision, recall, F1, average precision.
+    """Make a table of each class: its training and test clips, precision, recall, F1 and average precision.
 
     Args:
         per_class: Scores of each class.
-        train_counts: Class -> training clips, if known.
-        caption: What it shows.
+        train_counts: Class -> number of training clips; None if unknown.
+        caption: What the table shows.
     """
     rows = [
         (
@@ -122,9 +122,7 @@ def class_table(
         "F1",
         "average precision",
     )
-    return ReportTable(
-        titles, tuple(rows), caption, "A dash: there is no such number, as no clip has the class."
-    )
+    return ReportTable(titles, tuple(rows), caption, "A dash means that the number does not exist.")
 
 
 def ablation_table(
@@ -134,13 +132,13 @@ def ablation_table(
     metric: str,
     note: str = "",
 ) -> ReportTable:
-    """Variants of a study against its first: what each sets, ours, and the published number.
+    """Make a table of a study's variants: their settings, our scores, and the published numbers.
 
     Args:
-        rows: Settings, our score, the published one in [0, 1] if there is one; the first is the reference.
-        caption: What it shows.
-        metric: What the scores are.
-        note: What they are measured on.
+        rows: Settings, our score, and the published score in [0, 1] or None. The first row is the reference.
+        caption: What the table shows.
+        metric: Name of the score.
+        note: On which clips the scores are measured.
     """
     fields = tuple(dict.fromkeys(name for settings, _, _ in rows for name in settings))
     reference = rows[0][1].value

@@ -63,7 +63,7 @@ def test_panels_have_heatmap_and_curve_each():
     grid = pd.DataFrame([[0.1, 0.9, 0.3], [0.4, 0.2, 0.8]], index=[3, 9], columns=[0, 20, 29])
     figure = sweep_panels({"a in": grid, "b out": grid + 0.05}, title="t", floors={"a in": 0.125})
     assert "a in: 90.0 % at layer 3, timestep 20; b out: 95.0 %" in figure.caption
-    assert "Dashed: the prior floor, a in 12.5 %." in figure.caption
+    assert "The dashed lines are the prior floors: a in 12.5 %." in figure.caption
     curves = [axes.lines[0].get_ydata().tolist() for axes in figure.drawing.axes if axes.lines]
     np.testing.assert_allclose(curves, [[40, 90, 80], [45, 95, 85]])
     assert figure.data.groupby("panel").size().to_dict() == {"a in": 6, "b out": 6}

@@ -30,8 +30,8 @@ def test_the_pair_confused_most_often_comes_first_its_surest_clip_first():
     ]
     found = worst_confusions(table(rows, "abc"))
     assert [(m.title, m.count, [c.video for c in m.clips]) for m in found] == [
-        ("a, taken for b", 2, ["3", "2"]),
-        ("b, taken for c", 1, ["4"]),
+        ("a, predicted as b", 2, ["3", "2"]),
+        ("b, predicted as c", 1, ["4"]),
     ]
     assert found[0].clips[0].caption == "3: p(b) = 0.80, p(a) = 0.20"
     assert len(worst_confusions(table(rows, "abc"), most=1, each=1)[0].clips) == 1

@@ -87,7 +87,7 @@ def test_labelled_bouts_are_beside_the_predicted():
 def test_more_videos_than_fit():
     many = {f"{i:03d}.mp4": VIDEOS["a.mp4"] for i in range(40)}
     figure = ethogram(many, dict.fromkeys(many, 10.0), labels=LABELS)
-    assert "The first 30 videos are drawn" in figure.caption
+    assert "Only the first 30 videos are drawn" in figure.caption
     assert len(figure.data) == 120
 
 

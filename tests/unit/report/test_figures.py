@@ -10,8 +10,9 @@ from PIL import Image
 
 from actiondiff.errors import UsageError
 from actiondiff.report.drawing import shade
-from actiondiff.report.figures import bars, best_over_rows, frame_strip, heat_strip, heatmap
+from actiondiff.report.figures import bars, best_over_rows, heatmap
 from actiondiff.report.run_figures import class_bars, confusion_matrix, learning_curve
+from actiondiff.report.strips import frame_strip, heat_strip
 from actiondiff.report.tables import Score
 
 
@@ -50,7 +51,7 @@ def test_heatmap_of_other_shapes():
     with pytest.raises(UsageError, match=r"2 row names and 1 column names.*got \(1, 2\)"):
         heatmap(np.zeros((1, 2)), rows="ab", columns="x", title="t")
     nothing = heatmap(np.full((1, 1), np.nan), rows=["a"], columns=["b"], title="t")
-    assert "No number is known." in nothing.alt
+    assert "There are no numbers." in nothing.alt
     large = heatmap(np.eye(40), rows=range(40), columns=range(40), title="t")
     assert "100" not in texts(large)  # too small to be read: a colour bar in their place
 
@@ -103,14 +104,14 @@ def test_class_bars_in_order_with_support():
     figure = class_bars({"a": 0.2, "b": 0.9, "c": None}, {"a": 5, "b": 3, "c": 0}, title="t", average=0.55)
     assert figure.data["class"].tolist() == ["b", "a"]
     assert {"90  (n = 3)", "20  (n = 5)"} <= set(texts(figure))
-    assert "1 class has no clip here" in figure.caption
+    assert "1 class has no clips here" in figure.caption
     assert class_bars({"c": None}, {"c": 0}, title="t").data.empty
 
 
 def test_learning_curve_shows_what_is_there():
     history = pd.DataFrame({"epoch": [1, 2, 3], "train_loss": [1.0, 0.5, 0.25], "macro_map": [0.2, 0.6, 0.5]})
     figure = learning_curve(history, best_epoch=2)
-    assert "from 1 to 0.25. Epoch 2 (dotted) is kept." in figure.alt
+    assert "from 1 to 0.25. The head has the weights of epoch 2 (dotted line)." in figure.alt
     assert "macro mAP" in texts(figure)
     assert "accuracy" not in texts(figure)
     right = figure.drawing.axes[1]
@@ -125,7 +126,7 @@ def test_frame_strip_takes_the_midst_of_each_part():
     assert [int(picture.pixels[8, 26 * i + 12, 0]) for i in range(4)] == [20, 70, 120, 170]
     assert picture.alt == "4 frames of a clip: clip"
     assert frame_strip(frames[:2], "short").pixels.shape[1] == 2 * 144 + 2
-    with pytest.raises(UsageError, match="one at least"):
+    with pytest.raises(UsageError, match="at least one"):
         frame_strip(frames[:0], "none")
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from actiondiff.report.figures import frame_strip, heatmap
+from actiondiff.report.figures import heatmap
 from actiondiff.report.html import Gallery, Notes, Page, Provenance, Section, Text, render, write_page
+from actiondiff.report.strips import frame_strip
 from actiondiff.report.tables import Score, score_table
 
 HOSTILE = "<script>alert('x')</script>"

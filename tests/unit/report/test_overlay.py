@@ -95,7 +95,10 @@ def test_one_sampled_frame_has_the_pace_of_its_file(tmp_path):
 
 def test_what_cannot_be_done_is_said(grey, tmp_path):
     found = heatmap([[0.9, 0.2], [0.2, 0.9]])
-    for options, said in (({"limits": (0.5, 0.5)}, "limits rise"), ({"height_px": 4}, "16 pixels or more")):
+    for options, said in (
+        ({"limits": (0.5, 0.5)}, "lower limit must be below"),
+        ({"height_px": 4}, "must be at least 16"),
+    ):
         with pytest.raises(UsageError, match=said):
             write_overlay(tmp_path / "heat.mp4", grey, found, **options)
     with pytest.raises(UsageError, match=r"written as \.mp4"):

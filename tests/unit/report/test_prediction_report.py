@@ -40,8 +40,8 @@ def test_background_that_a_person_labelled_is_no_behaviour(tmp_path):
 def test_no_bouts_and_one_behaviour(tmp_path):
     text = page(tmp_path, labels=["eat"], videos=[timed([])])
     assert "0 transitions within videos" in text
-    assert "Nothing was named." in text
-    assert "as of 02 January 2026, 03:04 UTC" in text
+    assert "Nothing was predicted." in text
+    assert "made on 02 January 2026, 03:04 UTC" in text
 
 
 @pytest.mark.parametrize("kind", ["clips", "timelines"])

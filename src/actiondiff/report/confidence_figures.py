@@ -1,4 +1,4 @@
-"""How far a model's confidence can be trusted: reliability diagram, accuracy against coverage."""
+"""Figures of a model's confidence: reliability diagram, and accuracy against coverage."""
 
 from collections.abc import Mapping
 
@@ -18,26 +18,26 @@ __all__ = ["coverage_curve", "reliability_diagram"]
 def reliability_diagram(
     confidence: DoubleArray, right: BoolArray, *, title: str = "Calibration", name: str = "calibration"
 ) -> Figure:
-    """Accuracy against confidence; on the diagonal a model is as sure as it ought to be.
+    """Draw accuracy against confidence; a well calibrated model lies on the diagonal.
 
     Args:
         confidence: (N,) probability of the predicted class.
-        right: (N,) whether that class was right.
+        right: (N,), whether the prediction is correct.
         title: Heading.
-        name: Stem of its files.
+        name: Stem of the figure's files.
 
     Raises:
-        UsageError: If there is no clip, or the two differ in length.
+        UsageError: If there is no clip, or the two arrays differ in length.
     """
     bins = calibration_bins(confidence, right)
-    known = bins[bins["clips"] > 0]
+    filled = bins[bins["clips"] > 0]
     error = calibration_error(confidence, right)
     drawing, axes = canvas(4.4, 4.6)
     drawing.clear()
     axes, below = drawing.subplots(2, 1, height_ratios=(3.2, 1), sharex=True)
     width = 1 / len(bins)
-    axes.bar(known["low"] + width / 2, known["accuracy"], width * 0.94, color=SERIES[0])
-    axes.plot(known["confidence"], known["accuracy"], "o", color=SERIES[1], markersize=4)
+    axes.bar(filled["low"] + width / 2, filled["accuracy"], width * 0.94, color=SERIES[0])
+    axes.plot(filled["confidence"], filled["accuracy"], "o", color=SERIES[1], markersize=4)
     axes.plot((0, 1), (0, 1), color=INK, linestyle="--", linewidth=1)
     axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy")
     below.bar(bins["low"] + width / 2, bins["clips"], width * 0.94, color=SERIES[7])
@@ -45,11 +45,12 @@ def reliability_diagram(
     for part in (axes, below):
         part.grid(axis="y", color=GRID)
     caption = (
-        "Bars: share of the clips of a confidence that were named rightly; dots: at mean confidence; "
-        f"dashed: as sure as right. Expected calibration error over {len(bins)} steps: {percent(error)}."
+        "Each bar is the accuracy of the clips in a range of confidence, and each dot marks their mean "
+        "confidence. On the dashed line, confidence equals accuracy. The expected calibration error over "
+        f"{len(bins)} bins is {percent(error)}."
     )
-    sure = float(np.mean(confidence))
-    alt = f"{title}. Mean confidence {percent(sure)}, accuracy {percent(float(np.mean(right)))}."
+    mean = float(np.mean(confidence))
+    alt = f"{title}. Mean confidence {percent(mean)}, accuracy {percent(float(np.mean(right)))}."
     return Figure(name, drawing, title, alt, caption, bins)
 
 
@@ -57,21 +58,21 @@ def reliability_diagram(
 def coverage_curve(
     models: Mapping[str, tuple[DoubleArray, BoolArray]],
     *,
-    title: str = "If it may say nothing",
+    title: str = "Accuracy of the most confident predictions",
     name: str = "coverage",
 ) -> Figure:
-    """Accuracy of the clips that are named when the least sure ones are left to a person.
+    """Draw the accuracy of the predictions when the least confident ones are left to a person.
 
     Args:
-        models: Name -> confidence (N,), whether right (N,).
+        models: Name of the model -> confidence (N,), and whether the prediction is correct (N,).
         title: Heading.
-        name: Stem of its files.
+        name: Stem of the figure's files.
 
     Raises:
         UsageError: If there is no clip, or two arrays differ in length.
     """
     drawing, axes = canvas(5.6, 3.0)
-    tables, said = [], []
+    tables, sentences = [], []
     for i, (model, (confidence, right)) in enumerate(models.items()):
         curve = coverage_accuracy(confidence, right)
         axes.step(
@@ -83,12 +84,12 @@ def coverage_curve(
         )
         tables.append(curve.assign(model=model))
         half = curve[curve["coverage"] >= 0.5].iloc[0]
-        said.append(
-            f"{model}: {percent(half['accuracy'])} of the surest half, "
-            f"{percent(curve['accuracy'].iloc[-1])} of all"
+        sentences.append(
+            f"{model}: {percent(half['accuracy'])} of the most confident half, "
+            f"{percent(curve['accuracy'].iloc[-1])} of all clips"
         )
     axes.set(
-        xlabel="clips named, the surest first (%)",
+        xlabel="clips predicted, the most confident first (%)",
         ylabel="accuracy of these (%)",
         xlim=(0, 102),
         ylim=(0, 102),
@@ -96,5 +97,5 @@ def coverage_curve(
     axes.grid()
     if len(models) > 1:
         axes.legend(loc="lower left")
-    caption = "Named rightly: " + "; ".join(said) + "."
+    caption = "Correctly predicted: " + "; ".join(sentences) + "."
     return Figure(name, drawing, title, f"{title}. {caption}", caption, pd.concat(tables, ignore_index=True))

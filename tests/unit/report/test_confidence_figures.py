@@ -1,8 +1,8 @@
-"""How sure a model is, as figures."""
+"""Figures of a model's confidence."""
 
 import numpy as np
 
-from actiondiff.report.sureness_figures import coverage_curve, reliability_diagram
+from actiondiff.report.confidence_figures import coverage_curve, reliability_diagram
 
 SURE = np.array([0.95, 0.85, 1.0, 0.55])
 RIGHT = np.array([True, False, True, True])
@@ -11,13 +11,13 @@ RIGHT = np.array([True, False, True, True])
 def test_expected_calibration_error():
     figure = reliability_diagram(SURE, RIGHT)
     # (|1 - 0.55| + |0 - 0.85| + 2 |1 - 0.975|) / 4 = 0.3375
-    assert "Expected calibration error over 10 steps: 33.8 %" in figure.caption
+    assert "expected calibration error over 10 bins is 33.8 %" in figure.caption
     assert ", accuracy 75.0 %" in figure.alt
 
 
 def test_several_models():
     figure = coverage_curve({"a": (SURE, RIGHT), "b": (SURE, ~RIGHT)})
-    assert "a: 100.0 % of the surest half, 75.0 % of all; b: 0.0 %" in figure.caption
+    assert "a: 100.0 % of the most confident half, 75.0 % of all clips; b: 0.0 %" in figure.caption
     assert figure.data.groupby("model").size().to_dict() == {"a": 4, "b": 4}
 
 

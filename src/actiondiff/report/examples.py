@@ -1,0 +1,74 @@
+"""The most confident predictions of each label, which reports show as examples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from actiondiff.report.clips import CaptionedClip
+from actiondiff.types import Bout
+
+__all__ = ["ConfidentExample", "most_confident", "read_bouts"]
+
+
+@dataclass(frozen=True)
+class ConfidentExample:
+    """One of the most confident predictions of a label.
+
+    Attributes:
+        label: Predicted label.
+        probability: Probability of the label.
+        clip: Span of the video, with a caption.
+    """
+
+    label: str
+    probability: float
+    clip: CaptionedClip
+
+
+def most_confident(facts: Mapping[str, Any], *, each: int = 1) -> list[ConfidentExample]:
+    """Select the clips, or the bouts of timelines, that were predicted with the greatest confidence.
+
+    Clips on which the model abstained are left out, and so is the background.
+
+    Args:
+        facts: Record of the predictions, from `exports.record.read_record`.
+        each: Maximum number of examples per label.
+
+    Returns:
+        The examples, in the order of the record's labels.
+    """
+    examples = _clips(facts) if facts["kind"] == "clips" else _bouts(facts)
+    chosen = []
+    for label in facts["labels"]:
+        own = [example for example in examples if example.label == label]
+        chosen += sorted(own, key=lambda example: -example.probability)[:each]
+    return chosen
+
+
+def read_bouts(rows: Sequence[Sequence[Any]]) -> list[Bout]:
+    """Convert the bouts of a record."""
+    return [Bout(str(label), float(start), float(end), float(p)) for label, start, end, p in rows]
+
+
+def _clips(facts: Mapping[str, Any]) -> list[ConfidentExample]:
+    examples = []
+    for video in facts["videos"]:
+        if "probabilities" not in video:
+            continue
+        label, p = max(video["probabilities"].items(), key=lambda item: item[1])
+        if p >= facts["abstain_below"]:
+            caption = f"{label}: p = {p:.2f} in {video['video']}"
+            examples.append(ConfidentExample(label, p, CaptionedClip(video["video"], None, None, caption)))
+    return examples
+
+
+def _bouts(facts: Mapping[str, Any]) -> list[ConfidentExample]:
+    examples = []
+    for video in facts["videos"]:
+        for bout in read_bouts(video.get("bouts", ())):
+            times = f"{bout.start_seconds:.1f} to {bout.end_seconds:.1f} s"
+            caption = f"{bout.label}: p = {bout.probability:.2f} in {Path(video['video']).name}, {times}"
+            clip = CaptionedClip(video["video"], bout.start_seconds, bout.end_seconds, caption)
+            examples.append(ConfidentExample(bout.label, bout.probability, clip))
+    return examples
