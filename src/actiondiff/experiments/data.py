@@ -1,125 +1,176 @@
-"""What a study works on: which clips are on which side, their features, and what leaks between sides."""
+"""The examples of a study: which clips train, select and test, and their features."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple
 
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.packing import PackedFeatures, pack
-from actiondiff.errors import StoreError
-from actiondiff.evaluation.judge import protocol_classes
+from actiondiff.errors import StoreError, UsageError
+from actiondiff.evaluation.judge import check_classes, protocol_classes
 from actiondiff.evaluation.leakage import audit, near_duplicates
 from actiondiff.evaluation.protocols import Split, leave_one_out, regroup, split_examples
 from actiondiff.evaluation.results import Leak
 from actiondiff.experiments.recipe import Recipe
 from actiondiff.experiments.run import stored_rows
+from actiondiff.features.manifest import Row
 from actiondiff.features.store import FeatureStore
 from actiondiff.types import FeatureKey
 
-__all__ = ["Material", "Sides"]
+__all__ = ["DomainFold", "StudyData", "load_study_data", "split_table"]
 
-Sides: TypeAlias = Mapping[str, PackedFeatures | None]
-"""`train`, `validation`, `test` and `in_domain` -> clips."""
 _SIDES = ("train", "validation", "test", "in_domain")
 
 
-@dataclass(frozen=True)
-class Material:
-    """A recipe's clips and features; each part is made when it is first asked for, and kept.
+class DomainFold(NamedTuple):
+    """The training clips of a study, divided by one domain of the source.
 
     Attributes:
-        store: Features.
-        table: Labels.
-        recipe: All options.
-        root: Folder that the table's paths are relative to.
-        is_checked: Whether the feature is known to be there, which takes reading every file's header.
+        train: Clips of all other domains.
+        validation: Clips of the domain that is left out.
     """
 
-    store: FeatureStore
-    table: Table
-    recipe: Recipe
-    root: Path
-    is_checked: bool = False
+    train: PackedFeatures
+    validation: PackedFeatures
 
-    @cached_property
-    def grouped(self) -> Table:
-        """The clips with the protocol's groups."""
-        group = self.recipe.protocol.group
-        return regroup(self.table, group) if group else self.table
 
-    @cached_property
-    def split(self) -> Split:
-        """Positions of the clips of each side in the table."""
-        options = self.recipe.protocol
-        for column in options.audit:
-            self.grouped.values(column)  # says which there are
-        return split_examples(
-            self.grouped,
-            domain=options.domain,
-            source=options.source,
-            target=options.target,
-            validation=options.selection == "source-validation",
-            validation_share=options.validation_share,
-            test_share=options.test_share,
-            score_source=options.score_source,
-            train_clips=options.train_clips,
-            seed=self.recipe.seed,  # the same clips for every seed: seeds tell of training, not of the split
+@dataclass(frozen=True, eq=False)
+class StudyData:
+    """The clips of a study with their features.
+
+    Attributes:
+        key: The feature that is read.
+        split_description: How the clips were split, in words.
+        train: Clips to learn from.
+        validation: Clips to choose the epoch by; None if there are none.
+        test: Clips that give the numbers; None if there are none.
+        in_domain: Held-out clips of the source that are scored beside the test clips; None if there are none.
+        domain_folds: Domain of the source -> the training clips divided by it. Empty unless the rule of
+            selection leaves each domain out in turn.
+        rows: Video -> its row in the store's index.
+        leaks: What is on two sides of the split and should not be.
+        scored_labels: Classes that are scored.
+    """
+
+    key: FeatureKey
+    split_description: str
+    train: PackedFeatures
+    validation: PackedFeatures | None = None
+    test: PackedFeatures | None = None
+    in_domain: PackedFeatures | None = None
+    domain_folds: Mapping[str, DomainFold] = field(default_factory=dict)
+    rows: Mapping[str, Row] = field(default_factory=dict)
+    leaks: tuple[Leak, ...] = ()
+    scored_labels: tuple[str, ...] = ()
+
+    @property
+    def sides(self) -> dict[str, PackedFeatures]:
+        """The sides that have clips, by name: `train`, `validation`, `test`, `in_domain`."""
+        sides = {name: getattr(self, name) for name in _SIDES}
+        return {name: clips for name, clips in sides.items() if clips is not None}
+
+
+def split_table(table: Table, recipe: Recipe) -> tuple[Table, Split]:
+    """Split the clips of a table as a recipe's protocol says.
+
+    Returns:
+        The table with the protocol's groups, and the positions of the clips of each side in it.
+
+    Raises:
+        UnknownNameError: If a column or value does not exist.
+        UsageError: If a side ends up without clips, or only one class is left to learn.
+    """
+    options = recipe.protocol
+    grouped = regroup(table, options.group) if options.group else table
+    for column in options.audit:
+        grouped.values(column)  # raises an error that lists the columns if there is no such column
+    split = split_examples(
+        grouped,
+        domain=options.domain,
+        source=options.source,
+        target=options.target,
+        validation=options.selection == "source-validation",
+        validation_share=options.validation_share,
+        test_share=options.test_share,
+        score_source=options.score_source,
+        train_clips=options.train_clips,
+        # All seeds of a study have the same split, so that seeds measure the chance of training alone.
+        seed=recipe.seed,
+    )
+    return grouped, split
+
+
+def load_study_data(
+    store: FeatureStore, table: Table, recipe: Recipe, root: Path, *, is_checked: bool = False
+) -> StudyData:
+    """Split the clips of a study and read their features.
+
+    Args:
+        store: Feature store to read from.
+        table: Clips and their labels.
+        recipe: All options of the study.
+        root: Folder that the table's paths are relative to.
+        is_checked: Whether the store is known to have the feature; to check takes reading the header of
+            every file.
+
+    Raises:
+        UnknownNameError: If the store lacks the feature, or a column or value does not exist.
+        UsageError: If clips and options do not fit each other.
+        StoreError: If the store holds none of the clips of a side.
+    """
+    # Split first: it costs nothing, and most mistakes in a recipe show up here.
+    grouped, split = split_table(table, recipe)
+    key = recipe.features.key(store) if is_checked else recipe.features.choose(store)
+    examples = {side: [grouped.examples[i] for i in getattr(split, side)] for side in _SIDES}
+    present = sorted({label for clips in examples.values() for clip in clips for label in clip.labels})
+    labels = table.classes or present
+
+    # Read the features of each side that has clips.
+    sides: dict[str, PackedFeatures] = {}
+    for side, clips in examples.items():
+        try:
+            if clips:
+                sides[side] = pack(store, clips, key, labels, root=root)
+        except StoreError as error:
+            raise StoreError(f"{side} clips: {error}") from None
+    if not table.classes:
+        check_classes(sides["train"])
+    if recipe.protocol.looks_at_target and "test" not in sides:
+        raise UsageError(
+            f"selection={recipe.protocol.selection} chooses the epoch on test clips, and there are none."
         )
 
-    @cached_property
-    def key(self) -> FeatureKey:
-        """The feature that is read."""
-        features = self.recipe.features
-        return features.key(self.store) if self.is_checked else features.choose(self.store)
+    # Audit what is on two sides: by name and content first, then by the features themselves.
+    rows = stored_rows(store, [clip for clips in sides.values() for clip in clips.examples], root)
+    identities = {video: row.identity for video, row in rows.items()}
+    leaks = audit(grouped.examples, split, identities, columns=recipe.protocol.audit)
+    same_content = {leak.name for leak in leaks if leak.kind == "content"}
+    leaks += [leak for leak in near_duplicates(sides) if leak.name not in same_content]
 
-    @cached_property
-    def sides(self) -> Sides:
-        """Each side's clips with their features; None for a side without clips."""
-        examples = {side: [self.grouped.examples[i] for i in getattr(self.split, side)] for side in _SIDES}
-        shown = sorted({label for side in examples.values() for clip in side for label in clip.labels})
-        labels, key = self.table.classes or shown, self.key
-        sides: dict[str, PackedFeatures | None] = dict.fromkeys(_SIDES)
-        for side, clips in examples.items():
-            try:
-                sides[side] = pack(self.store, clips, key, labels, root=self.root) if clips else None
-            except StoreError as error:
-                raise StoreError(f"{side} clips: {error}") from None
-        return sides
+    restricted = recipe.protocol.restrict_to_protocol_classes
+    return StudyData(
+        key=key,
+        split_description=split.description,
+        train=sides["train"],
+        validation=sides.get("validation"),
+        test=sides.get("test"),
+        in_domain=sides.get("in_domain"),
+        domain_folds=_domain_folds(sides["train"], table, recipe),
+        rows=rows,
+        leaks=tuple(leaks),
+        scored_labels=tuple(protocol_classes(list(sides.values())) if restricted else labels),
+    )
 
-    @cached_property
-    def left_out(self) -> dict[str, tuple[PackedFeatures, PackedFeatures]]:
-        """Domain of the source -> training clips without it, and its clips; where the rule asks for them."""
-        options, train = self.recipe.protocol, self.sides["train"]
-        if options.selection != "leave-one-source-domain-out":
-            return {}
-        assert options.domain is not None  # options are complete
-        assert train is not None  # splitting raises where no clip is left to train on
-        packed = replace(self.table, examples=train.examples)
-        whole = Split(tuple(range(len(train))), (), (), "")
-        splits = leave_one_out(packed, whole, options.domain)
-        return {
-            value: (train.subset(split.train), train.subset(split.validation))
-            for value, split in splits.items()
-        }
 
-    @cached_property
-    def leaks(self) -> list[Leak]:
-        """What ought not to be on two sides and is."""
-        clips = [clip for side in self.sides.values() if side is not None for clip in side.examples]
-        rows = stored_rows(self.store, clips, self.root)
-        identities = {video: row.identity for video, row in rows.items()}
-        columns = self.recipe.protocol.audit
-        found = audit(self.grouped.examples, self.split, identities, columns=columns)
-        same = {leak.name for leak in found if leak.kind == "content"}
-        return [*found, *(leak for leak in near_duplicates(self.sides) if leak.name not in same)]
-
-    @cached_property
-    def scored_labels(self) -> list[str]:
-        """Classes that are scored."""
-        train = self.sides["train"]
-        assert train is not None  # splitting raises where no clip is left to train on
-        if self.recipe.protocol.restrict_to_protocol_classes:
-            return protocol_classes(list(self.sides.values()))
-        return list(train.label_names)
+def _domain_folds(train: PackedFeatures, table: Table, recipe: Recipe) -> dict[str, DomainFold]:
+    """Divide the training clips by each domain of the source, where the rule of selection asks for it."""
+    protocol = recipe.protocol
+    if protocol.selection != "leave-one-source-domain-out" or protocol.domain is None:
+        return {}
+    clips = replace(table, examples=train.examples)
+    whole = Split(tuple(range(len(train))), (), (), "")
+    return {
+        value: DomainFold(train.subset(fold.train), train.subset(fold.validation))
+        for value, fold in leave_one_out(clips, whole, protocol.domain).items()
+    }

@@ -1,6 +1,6 @@
-"""Choosing before the test: studies tried on clips of the source alone, all of them or by successive halving.
+"""Choice before the test: studies are tried on clips of the source alone, in one round or by halving.
 
-Halving tries all studies on few clips, the better half on twice as many, and so on.
+Successive halving tries all studies on few clips, the better half on twice as many, and so on.
 Source: Jamieson and Talwalkar, 2016.
 """
 
@@ -9,35 +9,35 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from actiondiff.datasets.base import Table
 from actiondiff.errors import RunError, UsageError
 from actiondiff.evaluation.protocols import Split, group_of
-from actiondiff.experiments.data import Material
+from actiondiff.experiments.data import split_table
 from actiondiff.experiments.grid import Cell
 from actiondiff.experiments.recipe import Recipe
-from actiondiff.experiments.runner import Fleet
+from actiondiff.experiments.runner import StudyRunner
 from actiondiff.experiments.tables import headline
+from actiondiff.types import JSON
 
-__all__ = ["Choice", "Cut", "Rung", "best_half", "choose", "cost_of", "plan_rungs", "rung_table"]
+__all__ = ["Cut", "HalvingResult", "Rung", "best_half", "choose", "cost_of", "plan_rungs", "rung_table"]
 
 _MAX_ROUNDS = 8
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One round.
+    """One round of halving.
 
     Attributes:
-        share: Of the source's groups that it trains and chooses on; 1 for the last.
-        num_points: How many are tried.
+        share: Share of the source's groups that the round trains and chooses on; 1 for the last round.
+        num_studies: Number of studies that are tried.
     """
 
     share: float
-    num_points: int
+    num_studies: int
 
 
 @dataclass(frozen=True)
@@ -45,122 +45,138 @@ class Cut:
     """What a round decided.
 
     Attributes:
-        kept: Names that go on, best first.
-        dropped: Names that do not, best first.
-        doubtful: Those of the dropped whose interval reaches the worst score that was kept: it may have been
-            chance.
+        best: Names of the studies that go on, best first.
+        dropped: Names of those that do not, best first.
+        doubtful: Those of the dropped whose interval reaches the worst score among the best: that they were
+            dropped may be chance.
     """
 
-    kept: tuple[str, ...]
+    best: tuple[str, ...]
     dropped: tuple[str, ...]
     doubtful: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Which studies are worth a training in full, and what finding them took.
+class HalvingResult:
+    """The studies worth a full training run, and what it took to find them.
 
     Attributes:
-        points: The studies.
-        said: For sweep.json: the rounds, what was saved (`training_share`, `extraction_share`), what was
-            risked (`num_doubtful`), and a sentence (`said`).
+        cells: The studies.
+        summary: For sweep.json: the rounds, the cost (`training_share`, `extraction_share`), the risk
+            (`num_doubtful`), and the same in a sentence (`said`).
     """
 
-    points: tuple[Cell, ...]
-    said: dict[str, Any]
+    cells: tuple[Cell, ...]
+    summary: dict[str, JSON]
 
 
-def choose(fleet: Fleet, points: Sequence[Cell], folder: Path, *, budget: float | None) -> Choice:
-    """Find the best study of every question by clips of the source alone.
+def choose(
+    runner: StudyRunner, cells: Sequence[Cell], folder: Path, *, budget: float | None
+) -> HalvingResult:
+    """Find the best study for every question by clips of the source alone.
+
+    Studies that differ only in features, head or training answer the same question.
 
     Args:
-        fleet: Trains.
-        points: All studies; those that differ in features, head or training only are rivals.
-        folder: Of the rounds.
+        runner: Runs the studies.
+        cells: All studies.
+        folder: Folder of the rounds.
         budget: See `plan_rungs`; None tries every study on all clips of the source.
 
     Raises:
         UsageError: If there are no clips to choose on, or the budget is too small.
         RunError: If no study can be trained.
     """
-    kept: list[Cell] = []
-    rounds: list[dict[str, Any]] = []
-    used: set[tuple[str, int]] = set()
-    spent = 0.0
-    for number, rivals in enumerate(_questions(points)):
-        left, rungs = list(rivals), [Rung(1.0, len(rivals)), Rung(1.0, 1)]
-        if len(rivals) == 1:
+    chosen: list[Cell] = []
+    rounds: list[JSON] = []
+    used: set[tuple[str, int]] = set()  # (video, timestep) whose features were needed
+    spent, num_doubtful = 0.0, 0
+    for number, question in enumerate(_questions(cells)):
+        # Plan the rounds. A question with a single study needs none.
+        remaining, rungs = list(question), [Rung(1.0, len(question)), Rung(1.0, 1)]
+        if len(question) == 1:
             rungs = rungs[1:]
         elif budget is not None:
-            rungs = plan_rungs(len(rivals), budget)
+            rungs = plan_rungs(len(question), budget)
+
+        # Each round tries the remaining studies on more clips, and drops the worse ones.
         for rung, following in itertools.pairwise(rungs):
-            place = folder / f"{number}-{rung.share:g}-{rung.num_points}"
-            cut, part = _round(fleet, left, rung, following.num_points, place, full=budget is None)
-            used |= {(clip.video, fleet.key(point).timestep) for clip in part.examples for point in left}
-            rounds.append({"question": number, **asdict(rung), "num_clips": len(part), **asdict(cut)})
-            fleet.progress(len(rounds), 0, f"{len(left)} studies on {len(part)} clips: {len(cut.kept)} go on")
-            by_name = {point.name: point for point in left}
-            left = [by_name[name] for name in cut.kept]
-        kept += left
-        spent += cost_of(rungs) * len(rivals)
-    used |= {(clip.video, fleet.key(point).timestep) for clip in fleet.table.examples for point in kept}
-    videos = {clip.video for clip in fleet.table.examples}
-    share = len(used) / (len(videos) * len({fleet.key(point).timestep for point in points}))
-    doubtful = sum(len(entry["doubtful"]) for entry in rounds)
-    said = {
+            place = folder / f"{number}-{rung.share:g}-{rung.num_studies}"
+            cut, part = _run_round(
+                runner, remaining, rung, following.num_studies, place, all_seeds=budget is None
+            )
+            used |= {(clip.video, runner.key(cell).timestep) for clip in part.examples for cell in remaining}
+            rounds.append(_round_entry(number, rung, len(part), cut))
+            num_doubtful += len(cut.doubtful)
+            line = f"{len(remaining)} studies on {len(part)} clips: {len(cut.best)} go on"
+            runner.progress(len(rounds), 0, line)
+            by_name = {cell.name: cell for cell in remaining}
+            remaining = [by_name[name] for name in cut.best]
+        chosen += remaining
+        spent += cost_of(rungs) * len(question)
+
+    # Those that are left are trained in full, which counts, too.
+    used |= {(clip.video, runner.key(cell).timestep) for clip in runner.table.examples for cell in chosen}
+    videos = {clip.video for clip in runner.table.examples}
+    timesteps = {runner.key(cell).timestep for cell in cells}
+    extraction_share = len(used) / (len(videos) * len(timesteps))
+    training_share = spent / len(cells)
+    summary: dict[str, JSON] = {
         "budget": budget,
         "rounds": rounds,
-        "num_tried": len(points),
-        "num_trained_in_full": len(kept),
-        "training_share": spent / len(points),
-        "extraction_share": share,
-        "num_doubtful": doubtful,
-        "said": f"Trained on {spent / len(points):.0%} of the clips that all {len(points)} studies in full "
-        f"would take, with features of {share:.0%} of videos and timesteps. Risk: {doubtful} studies were "
-        "dropped though their interval reaches the worst that was kept; one of them may be the best.",
+        "num_tried": len(cells),
+        "num_trained_in_full": len(chosen),
+        "training_share": training_share,
+        "extraction_share": extraction_share,
+        "num_doubtful": num_doubtful,
+        "said": f"Trained on {training_share:.0%} of the clips that all {len(cells)} studies in full would "
+        f"take, with features of {extraction_share:.0%} of videos and timesteps. Risk: {num_doubtful} "
+        "studies were dropped although their interval reaches the worst that went on; one of them may be "
+        "the best.",
     }
-    return Choice(tuple(kept), said)
+    return HalvingResult(tuple(chosen), summary)
 
 
-def plan_rungs(num_points: int, budget: float) -> list[Rung]:
-    """Rounds whose clips, over all points, are at most a share of what trying every point on all would take.
+def plan_rungs(num_studies: int, budget: float) -> list[Rung]:
+    """Plan rounds that together cost at most a share of what trying every study on all clips would cost.
 
     >>> plan_rungs(8, 0.5)
-    [Rung(share=0.125, num_points=8), Rung(share=0.25, num_points=4), Rung(share=0.5, num_points=2), \
-Rung(share=1.0, num_points=1)]
+    [Rung(share=0.125, num_studies=8), Rung(share=0.25, num_studies=4), Rung(share=0.5, num_studies=2), \
+Rung(share=1.0, num_studies=1)]
 
     Raises:
-        UsageError: If the budget is not within (0, 1), or too small for so many points.
+        UsageError: If the budget is not between 0 and 1, or too small for so many studies.
     """
     if not 0 < budget < 1:
         raise UsageError(f"a budget is a share of the full cost, above 0 and below 1; got {budget}.")
     for rounds in range(1, _MAX_ROUNDS + 1):
         rungs = [
-            Rung(2.0 ** (number - rounds), math.ceil(num_points / 2**number)) for number in range(rounds + 1)
+            Rung(2.0 ** (number - rounds), math.ceil(num_studies / 2**number)) for number in range(rounds + 1)
         ]
         if cost_of(rungs) <= budget:
             return rungs
     least = cost_of(rungs)
     raise UsageError(
-        f"{num_points} points cannot be halved within {budget:.0%} of the full cost; it takes {least:.0%}."
+        f"{num_studies} studies cannot be halved within {budget:.0%} of the full cost; it takes {least:.0%}."
     )
 
 
 def cost_of(rungs: Sequence[Rung]) -> float:
-    """Clips times points, as a share of every point on every clip."""
-    return sum(rung.share * rung.num_points for rung in rungs) / rungs[0].num_points
+    """Clips times studies, as a share of every study on every clip."""
+    return sum(rung.share * rung.num_studies for rung in rungs) / rungs[0].num_studies
 
 
 def rung_table(table: Table, split: Split, share: float, *, seed: int) -> Table:
-    """A share of the source's groups, class by class, marked `train` and `val`; nothing of the target.
+    """Draw a share of the source's groups, class by class, and mark their clips `train` or `val`.
 
-    Groups of a smaller share are among those of a larger one, so that what is extracted is used again.
+    The target's clips are left out. Groups of a smaller share are among those of a larger one, so that
+    extracted features are used again.
 
     Args:
         table: All clips.
-        split: Of the whole study.
-        share: Of the groups of each side.
-        seed: Of what is drawn.
+        split: Split of the whole study.
+        share: Share of the groups of each side.
+        seed: Seed of the draw.
     """
     examples = []
     for name, mark in (("train", "train"), ("validation", "val")):
@@ -172,71 +188,89 @@ def rung_table(table: Table, split: Split, share: float, *, seed: int) -> Table:
         for group in sorted(labels, key=lambda group: hashlib.sha256(f"{seed}/{group}".encode()).digest()):
             for label in labels[group]:
                 by_class[label].append(group)
-        kept = {group for found in by_class.values() for group in found[: max(1, round(share * len(found)))]}
+        drawn = {
+            group for groups in by_class.values() for group in groups[: max(1, round(share * len(groups)))]
+        }
         examples += [
-            replace(clip, split=mark, group=group_of(clip)) for clip in clips if group_of(clip) in kept
+            replace(clip, split=mark, group=group_of(clip)) for clip in clips if group_of(clip) in drawn
         ]
     return replace(table, examples=tuple(examples))
 
 
-def best_half(scores: Mapping[str, float], upper: Mapping[str, float], num_kept: int) -> Cut:
-    """Keep the best.
+def best_half(scores: Mapping[str, float], upper: Mapping[str, float], num_best: int) -> Cut:
+    """Decide which studies go on.
 
     Args:
-        scores: Name -> score on clips of the source that were held out.
-        upper: Name -> upper bound of its interval; NaN where there is none.
-        num_kept: How many go on.
+        scores: Study -> score on held-out clips of the source.
+        upper: Study -> upper bound of its interval; NaN where there is none.
+        num_best: How many go on.
     """
-    order = sorted(scores, key=lambda name: -scores[name])  # the first of equals, as listed
-    kept, dropped = order[:num_kept], order[num_kept:]
-    line = scores[kept[-1]]
-    doubtful = [name for name in dropped if not upper[name] < line]
-    return Cut(tuple(kept), tuple(dropped), tuple(doubtful))
+    order = sorted(scores, key=lambda name: -scores[name])  # of equal scores, the first listed is first
+    best, dropped = order[:num_best], order[num_best:]
+    worst_of_best = scores[best[-1]]
+    doubtful = [name for name in dropped if not upper[name] < worst_of_best]
+    return Cut(tuple(best), tuple(dropped), tuple(doubtful))
 
 
-def _round(
-    fleet: Fleet, points: Sequence[Cell], rung: Rung, num_kept: int, folder: Path, *, full: bool
+def _run_round(
+    runner: StudyRunner, cells: Sequence[Cell], rung: Rung, num_best: int, folder: Path, *, all_seeds: bool
 ) -> tuple[Cut, Table]:
-    """Try some studies on a share of the source, and keep the best."""
-    recipe = points[0].recipe
+    """Try some studies on a share of the source, and decide which go on."""
+    # Draw the clips. The target's are not among them.
+    recipe = cells[0].recipe
     if recipe.protocol.selection != "source-validation":
         raise UsageError(
             "choosing before the test works with selection=source-validation, which holds out clips of the "
             f"source; got {recipe.protocol.selection}."
         )
-    whole = Material(fleet.store, fleet.table, recipe, fleet.root, is_checked=True)
-    if not whole.split.validation:
+    table, split = split_table(runner.table, recipe)
+    if not split.validation:
         raise UsageError("no clips of the source are held out to choose on; see protocol.validation_share.")
-    part = rung_table(whole.grouped, whole.split, rung.share, seed=recipe.seed)
-    tried = [replace(point, recipe=_on_source(point.recipe, full=full)) for point in points]
-    failed = fleet.train(tried, folder, table=part)
+    part = rung_table(table, split, rung.share, seed=recipe.seed)
+
+    # Train, and score each study on the held-out clips.
+    tried = [replace(cell, recipe=_on_source(cell.recipe, all_seeds=all_seeds)) for cell in cells]
+    failed = runner.run(tried, folder, table=part)
     scores, upper = {}, {}
-    for point in tried:
-        runs = fleet.finished(point, folder)
+    for cell in tried:
+        runs = runner.finished(cell, folder)
         if not runs:
             continue
-        metric = headline(point, runs[0].metrics)
+        metric = headline(cell, runs[0].metrics)
         sides = [run.metrics.validation for run in runs if run.metrics.validation is not None]
         bounds = [side.intervals.get(metric, (math.nan, math.nan))[1] for side in sides]
-        scores[point.name] = sum((side.scores.total(metric) or 0.0 for side in sides), 0.0) / len(sides)
-        upper[point.name] = sum(bounds) / len(bounds)
+        scores[cell.name] = sum((side.scores.total(metric) or 0.0 for side in sides), 0.0) / len(sides)
+        upper[cell.name] = sum(bounds) / len(bounds)
     if not scores:
         raise RunError(f"no study could be trained: {next(iter(failed.values()))}")
-    return best_half(scores, upper, num_kept), part
+    return best_half(scores, upper, num_best), part
 
 
-def _questions(points: Sequence[Cell]) -> list[list[Cell]]:
-    """Studies that differ in features, head or training only, together."""
-    apart: dict[tuple[Any, ...], list[Cell]] = {}
-    for point in points:
-        protocol = point.recipe.protocol.model_dump_json()
-        apart.setdefault((point.case, protocol, point.data, point.extraction), []).append(point)
-    return list(apart.values())
+def _round_entry(question: int, rung: Rung, num_clips: int, cut: Cut) -> dict[str, JSON]:
+    """A round in sweep.json."""
+    return {
+        "question": question,
+        "share": rung.share,
+        "num_points": rung.num_studies,
+        "num_clips": num_clips,
+        "kept": list(cut.best),
+        "dropped": list(cut.dropped),
+        "doubtful": list(cut.doubtful),
+    }
 
 
-def _on_source(recipe: Recipe, *, full: bool) -> Recipe:
-    """The recipe for marked clips of the source alone; with one seed unless all are wanted."""
+def _questions(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Group studies that differ only in features, head or training."""
+    groups: dict[tuple[object, ...], list[Cell]] = {}
+    for cell in cells:
+        protocol = cell.recipe.protocol.model_dump_json()
+        groups.setdefault((cell.case, protocol, cell.data, cell.extraction), []).append(cell)
+    return list(groups.values())
+
+
+def _on_source(recipe: Recipe, *, all_seeds: bool) -> Recipe:
+    """Change a recipe so that it takes marked clips of the source alone, with one seed or with all."""
     alone = {"domain": None, "source": (), "target": "rest", "group": None, "score_source": "no",
              "train_clips": None, "audit": ()}  # fmt: skip
     protocol = recipe.protocol.model_copy(update=alone)
-    return recipe.model_copy(update={"protocol": protocol, "seeds": recipe.seeds if full else 1})
+    return recipe.model_copy(update={"protocol": protocol, "seeds": recipe.seeds if all_seeds else 1})

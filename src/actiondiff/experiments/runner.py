@@ -1,35 +1,84 @@
-"""Trains the studies of a grid: features seen to first, then every seed, then each study's own summary."""
+"""Runs the studies of a sweep: extracts what is missing, then trains every seed, several side by side.
 
-from collections.abc import Sequence
+Training runs side by side each have a process and a fixed number of threads, so that their number changes no
+result.
+"""
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import torch
 
 from actiondiff.backbones.base import Backbone
 from actiondiff.datasets.base import Table
-from actiondiff.errors import UnknownNameError
-from actiondiff.evaluation.results import METRICS_FILE, read_training_metrics
+from actiondiff.errors import ActionDiffError, RunError, UnknownNameError
+from actiondiff.evaluation.results import METRICS_FILE, TrainingMetrics, read_training_metrics
 from actiondiff.experiments.grid import Cell
+from actiondiff.experiments.recipe import Recipe
 from actiondiff.experiments.run import SeedRun
 from actiondiff.experiments.train import Study
-from actiondiff.experiments.workers import Job, Task, do_tasks
 from actiondiff.extraction.local import extract_features
 from actiondiff.features.store import FeatureStore
 from actiondiff.types import FeatureKey, Progress, Sampling
 
-__all__ = ["Fleet", "twin"]
+__all__ = ["StudyRunner", "twin"]
 
 
-class Fleet:
-    """What trains studies on one store and table.
+class SeedTask(NamedTuple):
+    """One training run.
+
+    Attributes:
+        study: Name of the study.
+        number: Which of the study's seeds, from 0.
+    """
+
+    study: str
+    number: int
+
+    def __str__(self) -> str:
+        """For messages."""
+        return f"{self.study}, seed {self.number}"
+
+
+@dataclass(frozen=True)
+class SharedInputs:
+    """What all training runs share, in a form that goes to another process.
+
+    Attributes:
+        store: Folder of the feature store.
+        table: Clips and their labels.
+        root: Folder that the table's paths are relative to.
+        recipes: Study -> recipe.
+        folders: Study -> folder.
+        threads: Number of CPU threads of a training run; rounding depends on it.
+    """
+
+    store: Path
+    table: Table
+    root: Path
+    recipes: Mapping[str, Recipe]
+    folders: Mapping[str, Path]
+    threads: int
+
+
+class StudyRunner:
+    """Runs studies on one store and one table.
 
     Args:
-        store: Features.
-        table: Labels.
+        store: Feature store to read from.
+        table: Clips and their labels.
         root: Folder that the table's paths are relative to.
-        jobs: Trainings side by side.
-        threads: CPU threads of each.
-        backbone: Makes features that the store lacks; None: they are missed.
-        progress: Called with a line now and then.
+        jobs: Number of training runs side by side.
+        threads: Number of CPU threads of each.
+        backbone: Extracts features that the store lacks; None makes their absence an error.
+        progress: Called with each step and a line about it.
     """
 
     def __init__(
@@ -46,107 +95,216 @@ class Fleet:
         self.store, self.table, self.root = store, table, root
         self.jobs, self.threads = jobs, threads
         self.backbone, self.progress = backbone, progress
+        self._metrics: dict[Path, TrainingMetrics] = {}  # of finished runs, by folder
 
-    def key(self, point: Cell) -> FeatureKey:
+    def key(self, cell: Cell) -> FeatureKey:
         """The feature that a study reads."""
-        return point.recipe.features.key(self.store)
+        return cell.recipe.features.key(self.store)
 
-    def train(self, points: Sequence[Cell], folder: Path, *, table: Table | None = None) -> dict[str, str]:
-        """Train every seed of some studies.
+    def run(self, cells: Sequence[Cell], folder: Path, *, table: Table | None = None) -> dict[str, str]:
+        """Train and test every seed of some studies.
 
         Args:
-            points: The studies.
-            folder: Gets one of theirs each.
-            table: Other clips than all.
+            cells: The studies.
+            folder: Gets one folder for each study.
+            table: Clips to take in place of the runner's.
 
         Returns:
-            Study and seed -> why it failed.
+            Study and seed -> why it failed, for those that did.
 
         Raises:
-            UnknownNameError: If features are missing, and there is no backbone to make them.
+            UnknownNameError: If the store lacks features, and there is no backbone to extract them.
             RunError: If a process dies.
         """
+        # Extract first, for all studies together: then a video is decoded once for all its features.
         table = table or self.table
-        self._provide(points, table)
-        trained = [point for point in points if twin(point, points) is None]
-        job = Job(
+        self._provide_features(cells, table)
+
+        # Train every seed. Of two studies that are trained alike, one is enough.
+        trained = [cell for cell in cells if twin(cell, cells) is None]
+        inputs = SharedInputs(
             store=self.store.folder.resolve(),
             table=table,
             root=self.root.resolve(),
-            recipes={point.name: point.recipe for point in trained},
-            folders={point.name: folder.resolve() / point.slug for point in trained},
+            recipes={cell.name: cell.recipe for cell in trained},
+            folders={cell.name: folder.resolve() / cell.slug for cell in trained},
             threads=self.threads,
         )
-        tasks = [Task(point.name, number) for point in trained for number in range(point.recipe.seeds)]
-        self.progress(0, len(tasks), f"{len(tasks)} trainings of {len(trained)} studies")
-        problems = do_tasks(
-            job,
-            tasks,
-            jobs=self.jobs,
-            told=lambda task, done, total: self.progress(
-                done, total, f"{done} of {total}: {task.name}, seed {task.number}"
-            ),
-        )
-        for point in trained:
-            runs = self.finished(point, folder)
-            if point.recipe.seeds > 1 and len(runs) == point.recipe.seeds:
-                study = Study(self.store, table, point.recipe, self.root, is_checked=True)
-                study.summarise(folder / point.slug, runs)
-        return {f"{task.name}, seed {task.number}": problem for task, problem in problems.items()}
+        tasks = [SeedTask(cell.name, number) for cell in trained for number in range(cell.recipe.seeds)]
+        self.progress(0, len(tasks), f"{len(tasks)} training runs of {len(trained)} studies")
+        problems = {}
+        for task, outcome in run_tasks(inputs, tasks, jobs=self.jobs, progress=self.progress).items():
+            if isinstance(outcome, SeedRun):
+                self._metrics[outcome.folder] = outcome.metrics
+            else:
+                problems[str(task)] = outcome
 
-    def finished(self, point: Cell, folder: Path) -> list[SeedRun]:
-        """The trainings of a study that are there, in the order of seeds."""
-        place, count = folder / point.slug, point.recipe.seeds
-        seeds = [place / f"seed-{number}" for number in range(count)] if count > 1 else [place]
-        return [
-            SeedRun(seed, read_training_metrics(seed)) for seed in seeds if (seed / METRICS_FILE).is_file()
-        ]
+        # Summarise the studies of several seeds that are complete.
+        for cell in trained:
+            runs = self.finished(cell, folder)
+            if cell.recipe.seeds > 1 and len(runs) == cell.recipe.seeds:
+                study = Study(self.store, table, cell.recipe, self.root, is_checked=True)
+                study.summarise(folder / cell.slug, runs)
+        return problems
 
-    def _provide(self, points: Sequence[Cell], table: Table) -> None:
-        wanted = sorted({self.key(point) for point in points})
+    def finished(self, cell: Cell, folder: Path) -> list[SeedRun]:
+        """Return the finished runs of a study, in the order of seeds, those of earlier sweeps among them."""
+        place, count = folder / cell.slug, cell.recipe.seeds
+        runs = []
+        for seed_folder in [place / f"seed-{number}" for number in range(count)] if count > 1 else [place]:
+            metrics = self._metrics.get(seed_folder.resolve())
+            if metrics is None and (seed_folder / METRICS_FILE).is_file():
+                metrics = read_training_metrics(seed_folder)
+            if metrics is not None:
+                runs.append(SeedRun(seed_folder, metrics))
+        return runs
+
+    def _provide_features(self, cells: Sequence[Cell], table: Table) -> None:
+        """Extract the features that the studies read, where the store lacks them.
+
+        Raises:
+            UnknownNameError: If features are missing, and there is no backbone.
+        """
+        wanted = sorted({self.key(cell) for cell in cells})
         if self.backbone is None:
-            known = self.store.keys()
-            missing = [str(key) for key in wanted if key not in known]
+            stored = self.store.keys()
+            missing = [str(key) for key in wanted if key not in stored]
             if missing:
                 hint = "Extract it first (actiondiff extract), or let the sweep do so (--extract)."
-                raise UnknownNameError(f"feature of {self.store.folder}", ", ".join(missing), known, hint)
+                raise UnknownNameError(f"feature of {self.store.folder}", ", ".join(missing), stored, hint)
             return
-        layers: dict[int, list[str]] = {}
-        for key in wanted:
-            layers.setdefault(key.timestep, []).append(key.layer)
-        alike: dict[tuple[str, ...], list[int]] = {}
-        for timestep, found in layers.items():
-            alike.setdefault(tuple(found), []).append(timestep)
         settings: Any = self.store.settings["sampling"]
         sampling = Sampling.from_settings(settings)
-        for number, (taps, timesteps) in enumerate(alike.items()):
-            self.progress(
-                number,
-                len(alike),
-                f"extracting timesteps {', '.join(map(str, timesteps))} of {len(table)} clips",
-            )
+        groups = _timesteps_by_layers(wanted)
+        for number, (layers, timesteps) in enumerate(groups.items()):
+            listed = ", ".join(map(str, timesteps))
+            self.progress(number, len(groups), f"extracting timesteps {listed} of {len(table)} clips")
             extract_features(
                 list(table.examples),
                 self.store.folder,
                 backbone=self.backbone,
                 timesteps=timesteps,
-                layers=taps,
+                layers=layers,
                 root=self.root,
                 stride=sampling.stride,
                 fps=sampling.fps,
                 store_dtype=self.store.dtype,
             )
-        self.store = FeatureStore.open(self.store.folder)  # it knows of what was written
+        self.store = FeatureStore.open(self.store.folder)  # opened again, to see the new features
 
 
-def twin(point: Cell, points: Sequence[Cell]) -> Cell | None:
-    """For a study of the rule `oracle` the same one of the rule `released`, which is trained alike."""
-    if point.recipe.protocol.selection != "oracle":
+def _timesteps_by_layers(keys: Sequence[FeatureKey]) -> dict[tuple[str, ...], list[int]]:
+    """Group features that can be extracted together: layers -> timesteps of which all these are wanted."""
+    layers_of: dict[int, list[str]] = {}
+    for key in keys:
+        layers_of.setdefault(key.timestep, []).append(key.layer)
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for timestep, layers in layers_of.items():
+        groups.setdefault(tuple(layers), []).append(timestep)
+    return groups
+
+
+def twin(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
+    """Find the study with rule `released` that is trained in the same way as one with rule `oracle`."""
+    if cell.recipe.protocol.selection != "oracle":
         return None
-    for other in points:
+    for other in cells:
         protocol = other.recipe.protocol.model_copy(update={"selection": "oracle"})
-        same = other.recipe.model_copy(update={"protocol": protocol}) == point.recipe
-        told_apart = (other.case, other.data, other.extraction) == (point.case, point.data, point.extraction)
-        if other.recipe.protocol.selection == "released" and same and told_apart:
+        same_recipe = other.recipe.model_copy(update={"protocol": protocol}) == cell.recipe
+        same_inputs = (other.case, other.data, other.extraction) == (cell.case, cell.data, cell.extraction)
+        if other.recipe.protocol.selection == "released" and same_recipe and same_inputs:
             return other
     return None
+
+
+def run_tasks(
+    inputs: SharedInputs, tasks: Sequence[SeedTask], *, jobs: int, progress: Progress
+) -> dict[SeedTask, SeedRun | str]:
+    """Train and test; runs that are finished are not repeated.
+
+    Args:
+        inputs: What the runs share.
+        tasks: The runs.
+        jobs: Number of processes; with 1, everything happens in this process.
+        progress: Called after each run.
+
+    Returns:
+        Task -> its run, or why it failed.
+
+    Raises:
+        RunError: If a process dies.
+    """
+    outcomes: dict[SeedTask, SeedRun | str] = {}
+    if jobs == 1 or len(tasks) < 2:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(inputs.threads)
+        try:
+            worker = _SeedWorker(inputs)
+            for done, task in enumerate(tasks, start=1):
+                outcomes[task] = worker.run(task)
+                progress(done, len(tasks), f"{done} of {len(tasks)}: {task}")
+        finally:
+            torch.set_num_threads(threads)
+        return outcomes
+    with ProcessPoolExecutor(min(jobs, len(tasks)), get_context("spawn"), _start_process, (inputs,)) as pool:
+        try:
+            pending = {pool.submit(_run_in_process, task): task for task in tasks}
+            done = 0
+            while pending:
+                for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                    task = pending.pop(future)
+                    outcomes[task] = future.result()
+                    done += 1
+                    progress(done, len(tasks), f"{done} of {len(tasks)}: {task}")
+        except BrokenProcessPool:
+            raise RunError(
+                f"a process died ({jobs} were running), perhaps because memory ran out. Finished runs are "
+                "kept: run the command again, with fewer --jobs if it fails again."
+            ) from None
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return {task: outcomes[task] for task in tasks}
+
+
+class _SeedWorker:
+    """Trains one task after the other. It keeps the data of the last study for that study's next seed."""
+
+    def __init__(self, inputs: SharedInputs) -> None:
+        self.inputs = inputs
+        self.store = FeatureStore.open(inputs.store)
+        self.study: tuple[str, Study] | None = None
+
+    def run(self, task: SeedTask) -> SeedRun | str:
+        """Train and test one seed; if it fails, return why."""
+        if self.study is None or self.study[0] != task.study:
+            recipe = self.inputs.recipes[task.study]
+            study = Study(self.store, self.inputs.table, recipe, self.inputs.root, is_checked=True)
+            self.study = task.study, study
+        try:
+            return self.study[1].train_seed(self.inputs.folders[task.study], task.number)
+        except ActionDiffError as error:
+            return " ".join(str(error).split())
+
+
+_worker: _SeedWorker | None = None  # of a process of the pool
+
+
+def _start_process(inputs: SharedInputs) -> None:
+    """Set up a process of the pool. It ends with its parent, even if that is killed."""
+    global _worker
+    torch.set_num_threads(inputs.threads)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _worker = _SeedWorker(inputs)
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _run_in_process(task: SeedTask) -> SeedRun | str:
+    assert _worker is not None  # every process of the pool starts with `_start_process`
+    return _worker.run(task)

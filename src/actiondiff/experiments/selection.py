@@ -1,19 +1,19 @@
-"""Which epoch of a training is kept, by the four rules; what each looked at is written down."""
+"""Training of a study's head, and the choice of its epoch by one of four rules."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from safetensors.torch import load_file, save_file
 
-from actiondiff.datasets.packing import PackedFeatures
-from actiondiff.errors import RunError, UsageError
+from actiondiff.errors import RunError
 from actiondiff.evaluation.judge import METRICS
 from actiondiff.evaluation.options import ProtocolOptions
 from actiondiff.evaluation.results import EpochChoice, FitSummary
+from actiondiff.experiments.data import DomainFold, StudyData
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation
 from actiondiff.provenance import fingerprint, write_text
@@ -22,10 +22,10 @@ from actiondiff.training.loop import EpochRow
 from actiondiff.training.options import TrainingOptions
 from actiondiff.types import JSON
 
-__all__ = ["Chosen", "Clips", "train_and_select"]
+__all__ = ["SelectedHead", "train_and_select"]
 
-_LEFT_OUT, _KEPT = "left_out.json", ".kept.safetensors"
-_ON = {
+_CURVES_FILE, _EPOCH_WEIGHTS = "left_out.json", ".kept.safetensors"
+_CLIPS_OF_RULE = {
     "source-validation": "held-out clips of the source",
     "leave-one-source-domain-out": "domains of the source, each left out in turn",
     "released": "the test clips themselves, as released",
@@ -34,30 +34,14 @@ _ON = {
 
 
 @dataclass(frozen=True)
-class Clips:
-    """What a training and its choice see.
-
-    Attributes:
-        train: To learn from.
-        validation: To choose on; None for none.
-        test: The target's; None for none.
-        left_out: Domain of the source -> clips without it, and its clips.
-    """
-
-    train: PackedFeatures
-    validation: PackedFeatures | None
-    test: PackedFeatures | None
-    left_out: Mapping[str, tuple[PackedFeatures, PackedFeatures]]
-
-
-@dataclass(frozen=True)
-class Chosen:
+class SelectedHead:
     """A trained head, and how its epoch was chosen.
 
     Attributes:
-        head: With the weights of the chosen epoch.
+        head: The head with the weights of the chosen epoch.
         fit: How it was fitted.
-        selection: How the epoch was chosen; `target_looks` counts the looks before the head was final.
+        selection: How the epoch was chosen. `target_looks` counts how often the test clips were scored before
+            the head was final.
     """
 
     head: Head
@@ -67,7 +51,7 @@ class Chosen:
 
 def train_and_select(
     build: Callable[[], Head],
-    clips: Clips,
+    data: StudyData,
     protocol: ProtocolOptions,
     options: TrainingOptions,
     *,
@@ -75,36 +59,45 @@ def train_and_select(
     seed: int,
     folder: Path,
     progress: Callable[[EpochRow], None],
-) -> Chosen:
-    """Train a head and keep the epoch that the protocol's rule chooses.
+) -> SelectedHead:
+    """Train a head, and give it the weights of the epoch that the protocol's rule chooses.
 
     Args:
-        build: Gives a new head with its first weights.
-        clips: What may be looked at.
+        build: Returns a new head with its initial weights.
+        data: Clips of the study; which of them may be looked at depends on the rule.
         protocol: Names the rule.
-        options: Of training.
+        options: Options of training.
         activation: `sigmoid` for multi-label tasks.
-        seed: Of training.
-        folder: Of the run; what was done is found there again.
-        progress: Called with each epoch's row.
+        seed: Seed of training.
+        folder: Folder of the run. Work that is found there is not repeated.
+        progress: Called with the row of each epoch.
 
     Raises:
-        UsageError: If the rule lacks clips to choose on.
+        RunError: If the folder holds work of another training run.
     """
-    if protocol.looks_at_target and clips.test is None:
-        raise UsageError(
-            f"selection={protocol.selection} chooses the epoch on test clips, and there are none."
-        )
     if protocol.metric != "auto" and options.metric == "auto":
         options = options.model_copy(update={"metric": protocol.metric})
-    training = _Training(build, options, activation, seed, progress)
     if protocol.selection == "leave-one-source-domain-out":
-        return _left_out(training, clips, protocol, folder)
+        setup = _Setup(build, options, activation, seed, progress)
+        return _select_by_left_out_domains(setup, data, protocol, folder)
+
+    # All other rules compare the epochs of one training run on one set of clips.
     head = build()
-    on = clips.test if protocol.looks_at_target else clips.validation
-    result = training.fit(head, clips.train, on, folder)
-    last = result.selected_on == "last"
-    oracle = None
+    judged_on = data.test if protocol.looks_at_target else data.validation
+    result = fit(
+        head,
+        data.train,
+        judged_on,
+        options,
+        activation=activation,
+        seed=seed,
+        folder=folder,
+        progress=progress,
+    )
+
+    # Write down what the rule looked at.
+    keeps_last = result.selected_on == "last"
+    oracle: dict[str, float | None] | None = None
     if protocol.looks_at_target:
         scored = [name for name in METRICS if name in result.history[0]]
         oracle = {name: max(row[name] for row in result.history) for name in scored}
@@ -112,16 +105,16 @@ def train_and_select(
         rule=protocol.selection,
         metric=result.selected_on,
         epoch=result.best_epoch,
-        score=None if last else result.history[result.best_epoch - 1][result.selected_on],
+        score=None if keeps_last else result.history[result.best_epoch - 1][result.selected_on],
         target_looks=len(result.history) if protocol.looks_at_target else 0,
         oracle=oracle,
     )
-    return Chosen(head, _summary(result, None if last else protocol.selection), selection)
+    return SelectedHead(head, _summary(result, None if keeps_last else protocol.selection), selection)
 
 
 @dataclass(frozen=True)
-class _Training:
-    """What several trainings of one study share."""
+class _Setup:
+    """What the training runs have in common when each domain is left out; see `train_and_select`."""
 
     build: Callable[[], Head]
     options: TrainingOptions
@@ -129,94 +122,115 @@ class _Training:
     seed: int
     progress: Callable[[EpochRow], None]
 
-    def fit(
-        self,
-        head: Head,
-        train: PackedFeatures,
-        on: PackedFeatures | None,
-        folder: Path,
-        *,
-        keep: int | None = None,
-    ) -> FitResult:
-        """Train a head; with `keep`, its weights of that epoch are written into the folder."""
 
-        def told(row: EpochRow) -> None:
-            if row["epoch"] == keep:
-                save_file(head.state_dict(), folder / _KEPT)
-            self.progress(row)
+class _Curve(TypedDict):
+    """Scores of a domain that was left out, as in `left_out.json`.
 
-        return fit(
-            head,
-            train,
-            on,
-            self.options,
-            activation=self.activation,
-            seed=self.seed,
-            folder=folder,
-            progress=told,
-        )
+    `metric` names the score, `scores` has one number per epoch, `of` is a fingerprint of the training run.
+    """
+
+    metric: str
+    scores: list[float]
+    of: str
 
 
-def _left_out(training: _Training, clips: Clips, protocol: ProtocolOptions, folder: Path) -> Chosen:
-    """Train without each domain of the source in turn, then on all for as long as was best on average."""
-    head = training.build()
-    curves = _curves(training, clips, folder)
+def _select_by_left_out_domains(
+    setup: _Setup, data: StudyData, protocol: ProtocolOptions, folder: Path
+) -> SelectedHead:
+    """Train without each domain of the source, then on all, and keep the epoch that was best on average."""
+    # Train without each domain, and see after which epoch the domains score best on average.
+    head = setup.build()
+    curves = _curves(setup, data, folder)
     metric = next(iter(curves.values()))["metric"]
-    if metric == "last":
-        result = training.fit(head, clips.train, None, folder)
-        by_domain, score, epoch = {}, None, result.best_epoch
+    scores = np.array([curve["scores"] for curve in curves.values()])  # (domains, epochs); empty for `last`
+    epoch = None if metric == "last" else 1 + int(scores.mean(0).argmax())
+
+    # Train on the whole source, and save the weights after that epoch.
+    def save_epoch(row: EpochRow) -> None:
+        if row["epoch"] == epoch:
+            save_file(head.state_dict(), folder / _EPOCH_WEIGHTS)
+        setup.progress(row)
+
+    result = fit(
+        head,
+        data.train,
+        None,
+        setup.options,
+        activation=setup.activation,
+        seed=setup.seed,
+        folder=folder,
+        progress=save_epoch,
+    )
+    by_domain: dict[str, float | None] = {}
+    score = None
+    if epoch is None:
+        epoch = result.best_epoch
     else:
-        scores = np.array([entry["scores"] for entry in curves.values()])  # (domains, epochs)
-        epoch = 1 + int(scores.mean(0).argmax())
-        by_domain = {value: entry["scores"][epoch - 1] for value, entry in curves.items()}
+        head.load_state_dict(load_file(folder / _EPOCH_WEIGHTS))
+        (folder / _EPOCH_WEIGHTS).unlink()
+        by_domain = {value: curve["scores"][epoch - 1] for value, curve in curves.items()}
         score = float(scores[:, epoch - 1].mean())
-        result = training.fit(head, clips.train, None, folder, keep=epoch)
-        head.load_state_dict(load_file(folder / _KEPT))
-        (folder / _KEPT).unlink()
+
+    # Write down what the rule looked at.
     result = replace(result, best_epoch=epoch, selected_on=metric)
     selection = EpochChoice(
         rule=protocol.selection, metric=metric, epoch=epoch, score=score, by_domain=by_domain, target_looks=0
     )
-    return Chosen(head, _summary(result, None if score is None else protocol.selection), selection)
+    return SelectedHead(head, _summary(result, None if score is None else protocol.selection), selection)
 
 
-def _curves(training: _Training, clips: Clips, folder: Path) -> dict[str, dict[str, Any]]:
-    """Domain left out -> `metric` that chooses, `scores` after each epoch, and what was trained (`of`)."""
-    path = folder / _LEFT_OUT
-    known: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    for number, (value, (train, held)) in enumerate(clips.left_out.items()):
-        trained = _identity(training, train, held)
-        if value in known and known[value]["of"] != trained:
-            raise RunError(f"{path} is of another training. Use another folder, or delete it.")
-        if value in known:
+def _curves(setup: _Setup, data: StudyData, folder: Path) -> dict[str, _Curve]:
+    """Train without each domain of the source: domain -> its scores. What is in the folder is not redone.
+
+    Raises:
+        RunError: If those in the folder are of another training run.
+    """
+    path = folder / _CURVES_FILE
+    curves: dict[str, _Curve] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    for number, (value, fold) in enumerate(data.domain_folds.items()):
+        identity = _identity(setup, fold)
+        if value in curves and curves[value]["of"] != identity:
+            raise RunError(f"{path} is of another training run. Use another folder, or delete it.")
+        if value in curves:
             continue
-        result = training.fit(training.build(), train, held, folder / "logs" / f"without-{number}")
-        name = result.selected_on
-        scores = [] if name == "last" else [row[name] for row in result.history]
-        known[value] = {"metric": name, "scores": scores, "of": trained}
-        write_text(path, json.dumps(known, indent=2))
-    return known
+        result = fit(
+            setup.build(),
+            fold.train,
+            fold.validation,
+            setup.options,
+            activation=setup.activation,
+            seed=setup.seed,
+            folder=folder / "logs" / f"without-{number}",
+            progress=setup.progress,
+        )
+        metric = result.selected_on
+        scores = [] if metric == "last" else [row[metric] for row in result.history]
+        curves[value] = {"metric": metric, "scores": scores, "of": identity}
+        write_text(path, json.dumps(curves, indent=2))
+    return curves
 
 
-def _identity(training: _Training, train: PackedFeatures, held: PackedFeatures) -> str:
-    """Of what a training without a domain sees, as far as names tell."""
-    names: list[JSON] = [
+def _identity(setup: _Setup, fold: DomainFold) -> str:
+    """Fingerprint of a training run without a domain: its clips by name, its options and its seed."""
+    clips: list[JSON] = [
         f"{clip.video} {clip.start_seconds} {clip.end_seconds} {';'.join(clip.labels)}"
-        for side in (train, held)
+        for side in fold
         for clip in side.examples
     ]
     return fingerprint(
         {
-            "clips": names,
-            "training": training.options.model_dump(),
-            "head": training.build().options.model_dump(),
-            "seed": training.seed,
-            "width": train.token_width,
+            "clips": clips,
+            "training": setup.options.model_dump(),
+            "head": setup.build().options.model_dump(),
+            "seed": setup.seed,
+            "width": fold.train.token_width,
         }
     )
 
 
 def _summary(result: FitResult, rule: str | None) -> FitSummary:
+    """Summarise how a head was fitted; a rule of None means that the last epoch was kept."""
+    chosen = f"the best by {result.selected_on} on {_CLIPS_OF_RULE[rule]}" if rule else "the last"
     return FitSummary(
         best_epoch=result.best_epoch,
         selected_on=result.selected_on,
@@ -224,5 +238,5 @@ def _summary(result: FitResult, rule: str | None) -> FitSummary:
         num_validation=result.num_validation,
         num_cut=result.num_cut,
         num_epochs=len(result.history),
-        selection=f"the best by {result.selected_on} on {_ON[rule]}" if rule else "the last",
+        selection=chosen,
     )

@@ -1,11 +1,17 @@
-"""Many studies of one recipe with lists: trained side by side, gone on with after a stop, and tabulated.
+"""A sweep: the studies of one recipe with lists, run side by side, resumed after a stop, and tabulated.
 
-A sweep's folder holds `runs/NAME` (a run each), `runs.csv` (a row a training),
-`points.csv` (a row a study: means over seeds), `domains.csv` (a row a training and domain), `choices.csv`
-(what each rule of selection chooses, and its test), `tests.csv` (for grids of timesteps and layers: the best
-cell against chance, and whether early helps more out of domain), `published.csv` (beside the paper's numbers,
-where the recipe has any), `recipe.yaml`, and `sweep.json`, which has all of it but single trainings. Where
-the choice comes before the test, `rungs/` holds its trainings.
+The folder of a sweep holds:
+
+- `runs/NAME`: the run of each study; `rungs/`: the runs of a choice before the test, if there is one
+- `runs.csv`: one row per training run
+- `points.csv`: one row per study, with means over seeds
+- `domains.csv`: one row per training run and domain
+- `choices.csv`: what each rule of selection chooses, and its test
+- `tests.csv`: for grids of timesteps and layers, the best study against chance, and whether early timesteps
+  help more out of domain
+- `published.csv`: our numbers beside the paper's, where the recipe has any
+- `recipe.yaml`: the options
+- `sweep.json`: all of these tables but `runs.csv`
 """
 
 import json
@@ -22,11 +28,11 @@ from actiondiff.backbones.base import Backbone
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import RunError, SettingsMismatchError, StoreError, UnknownNameError, UsageError
-from actiondiff.experiments.data import Material
+from actiondiff.experiments.data import split_table
 from actiondiff.experiments.grid import Cell, Grid, load_grid
 from actiondiff.experiments.grid_tests import grid_tests, scored_cells
 from actiondiff.experiments.halving import choose
-from actiondiff.experiments.runner import Fleet, twin
+from actiondiff.experiments.runner import StudyRunner, twin
 from actiondiff.experiments.tables import (
     PublishedComparison,
     choices,
@@ -37,26 +43,26 @@ from actiondiff.experiments.tables import (
 )
 from actiondiff.features.store import FeatureStore
 from actiondiff.provenance import check_own_folder, environment, write_text
-from actiondiff.types import Progress
+from actiondiff.types import JSON, Progress
 
 __all__ = ["SweepResult", "sweep"]
 
 
 @dataclass(frozen=True, eq=False)
 class SweepResult:
-    """What a sweep found; scores are shares in [0, 1].
+    """The results of a sweep; scores are shares in [0, 1].
 
     Attributes:
-        folder: Where it is.
-        grid: What was asked for.
-        runs: A row a training.
-        studies: A row a study.
-        domains: A row a training and domain it was scored on.
-        choices: A row a question and rule of selection.
-        tests: On grids of timesteps and layers, see `grid_tests.grid_tests`; else empty.
+        folder: Folder of the sweep.
+        grid: The studies that were asked for.
+        runs: One row per training run.
+        studies: One row per study.
+        domains: One row per training run and domain it was scored on.
+        choices: One row per question and rule of selection.
+        tests: Tests on grids of timesteps and layers, see `grid_tests.grid_tests`; empty for other grids.
         published: The studies that have a published number, beside it.
         failed: Study and seed -> why there is no run.
-        halving: What a budget saved and risked; empty without one.
+        halving: Cost and risk of a choice before the test; empty without one.
     """
 
     folder: Path
@@ -68,7 +74,7 @@ class SweepResult:
     tests: pd.DataFrame
     published: tuple[PublishedComparison, ...]
     failed: Mapping[str, str]
-    halving: Mapping[str, Any]
+    halving: Mapping[str, JSON]
 
     @property
     def points(self) -> pd.DataFrame:
@@ -76,16 +82,16 @@ class SweepResult:
         return self.studies
 
     def matrix(self, rows: str, columns: str, *, value: str = "test") -> pd.DataFrame:
-        """A grid of scores for a heatmap, for example of `features.layer` by `features.timestep`.
+        """Arrange scores as a matrix for a heatmap, for example `features.layer` by `features.timestep`.
 
         Args:
-            rows: A field that varies, by its dotted name.
-            columns: Another.
-            value: A column of `studies`: `test` for the target, `validation` for the source.
+            rows: Dotted name of an option that varies.
+            columns: Dotted name of another.
+            value: Column of `studies`: `test` for the target, `validation` for the source.
 
         Raises:
             UnknownNameError: If there is no such column.
-            UsageError: If several studies fall into one cell.
+            UsageError: If several studies have the same place in the matrix.
         """
         for name in (rows, columns, value):
             if name not in self.studies:
@@ -111,41 +117,46 @@ def sweep(
 ) -> SweepResult:
     """Train and test every study of a recipe with lists.
 
-    One that was stopped goes on when it is called again with the same arguments; further values may be added
-    to a recipe's lists. Results do not depend on `jobs`. With more than one, a script needs
-    `if __name__ == "__main__":` around the call, since processes start by reading it.
+    If a sweep was stopped, a call with the same arguments continues it; values may be added to the recipe's
+    lists. Results do not depend on `jobs`. With more than one job, a script needs
+    `if __name__ == "__main__":` around the call, because each process starts by importing the script.
 
     Args:
-        recipe: A recipe's name or file, or a grid.
-        store: Features.
-        table: Labels; a CSV, a folder per class, or a `Table`.
-        out: The sweep's folder.
+        recipe: Name or file of a recipe, or a grid.
+        store: Feature store to read from.
+        table: Clips and their labels: a CSV, a folder per class, or a `Table`.
+        out: Folder of the sweep; created if it does not exist.
         root: Folder that the table's paths are relative to, if not the table's own.
-        jobs: Trainings side by side, each in a process.
-        threads: CPU threads of a training; part of the result's rounding.
-        budget: Successive halving: the share, below 1, of the full cost that may be spent to find the best
-            study. All are tried on few clips of the source, the better half on twice as many, and so on; only
-            the last are trained in full and tested.
-        touch_target_once: Choose on clips of the source first; only what is chosen is tested.
-        backbone: Extracts what the store lacks, with a budget only as far as each round needs; None: nothing
-            is extracted.
-        progress: Called with a line now and then.
+        jobs: Number of training runs side by side, each in a process.
+        threads: Number of CPU threads of a training run; rounding depends on it.
+        budget: Share, below 1, of the full cost that may be spent to find the best study by successive
+            halving. All studies are tried on few clips of the source, the better half on twice as many, and
+            so on; only the last are trained in full and tested.
+        touch_target_once: Choose on clips of the source first, and test only what is chosen.
+        backbone: Extracts the features that the store lacks; with a budget only those that each round needs.
+            None extracts nothing.
+        progress: Called with each step and a line about it.
 
     Raises:
         UsageError: If the recipe, the table and the options do not fit each other.
         UnknownNameError: If the store lacks features, or a column or value does not exist.
-        SettingsMismatchError: If the recipe names features that were made otherwise than the store's.
+        SettingsMismatchError: If the store's features were made with other settings than the recipe's.
         RunError: If the folder holds something else, or a process dies.
     """
+    # Open everything, and refuse what cannot work before any study is run.
     store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
     table = table if isinstance(table, Table) else read_table(table)
     grid = recipe if isinstance(recipe, Grid) else load_grid(recipe, table=table)
     if jobs < 1 or threads < 1:
-        raise UsageError(f"jobs and threads are 1 or more; got {jobs} and {threads}.")
+        raise UsageError(f"jobs and threads must be 1 or more; got {jobs} and {threads}.")
     folder = Path(out)
     check_own_folder(folder, "sweep", ["sweep.json", "runs", "rungs"], error=RunError, option="-o")
     _check_store(store, grid.cells)
-    fleet = Fleet(
+    different = {(cell.recipe.protocol, cell.recipe.seed): cell.recipe for cell in grid.cells}
+    for study_recipe in different.values():
+        split_table(table, study_recipe)
+
+    runner = StudyRunner(
         store,
         table,
         Path(root) if root else table.root,
@@ -154,61 +165,65 @@ def sweep(
         backbone=backbone,
         progress=progress or (lambda done, total, what: None),
     )
-    _check_clips(fleet, grid.cells)
-    points, halving = grid.cells, {}
+
+    # Choose on clips of the source, if only the chosen studies are to be tested.
+    cells, halving = grid.cells, dict[str, JSON]()
     if budget is not None or touch_target_once:
-        choice = choose(fleet, points, folder / "rungs", budget=budget)
-        points, halving = choice.points, choice.said
-    failed = fleet.train(points, folder / "runs")
-    result = _gather(fleet, grid, points, folder, failed, halving)
-    _write(result, fleet)
+        choice = choose(runner, cells, folder / "rungs", budget=budget)
+        cells, halving = choice.cells, choice.summary
+
+    # Run the studies, and set their results beside each other.
+    failed = runner.run(cells, folder / "runs")
+    result = _tabulate(runner, grid, cells, folder, failed, halving)
+    _write(result, runner)
     return result
 
 
-def _gather(
-    fleet: Fleet,
+def _tabulate(
+    runner: StudyRunner,
     grid: Grid,
-    points: Sequence[Cell],
+    cells: Sequence[Cell],
     folder: Path,
     failed: Mapping[str, str],
-    halving: Mapping[str, Any],
+    halving: Mapping[str, JSON],
 ) -> SweepResult:
-    """Set the runs beside each other."""
+    """Gather the results of all studies in tables."""
     rows, domains = [], []
-    for point in points:
-        finished = fleet.finished(twin(point, points) or point, folder / "runs")
-        rows += run_rows(point, finished, folder)
-        domains += domain_rows(point, finished)
+    for cell in cells:
+        finished = runner.finished(twin(cell, cells) or cell, folder / "runs")
+        rows += run_rows(cell, finished, folder)
+        domains += domain_rows(cell, finished)
     runs = pd.DataFrame(rows)
-    table = study_rows(points, runs, folder)
+    studies = study_rows(cells, runs, folder)
     return SweepResult(
         folder=folder,
         grid=grid,
         runs=runs,
-        studies=table,
+        studies=studies,
         domains=pd.DataFrame(domains),
-        choices=choices(points, table, runs),
-        tests=_tests(points, table, folder),
-        published=tuple(compare_with_published(points, table)),
+        choices=choices(cells, studies, runs),
+        tests=_grid_tests(cells, studies, folder),
+        published=tuple(compare_with_published(cells, studies)),
         failed=dict(failed),
         halving=dict(halving),
     )
 
 
-def _tests(points: Sequence[Cell], table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    """Of studies that vary in timestep or layer and in nothing else but their case."""
-    fields = {name for point in points for name in point.varied}
-    if table.empty or not fields or not fields <= {"features.timestep", "features.layer"}:
+def _grid_tests(cells: Sequence[Cell], studies: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Test studies that differ in timestep, layer and case alone; empty for other grids."""
+    fields = {name for cell in cells for name in cell.varied}
+    if studies.empty or not fields or not fields <= {"features.timestep", "features.layer"}:
         return pd.DataFrame()
-    cases: dict[str, list[Cell]] = {}
-    for point in points:
-        cases.setdefault(point.case, []).append(point)
-    cells = {case: scored_cells(found, table, folder) for case, found in cases.items()}
-    tested = table["test"].notna().all()
-    return grid_tests(cells, table["metric"].iloc[0]) if tested else pd.DataFrame()
+    by_case: dict[str, list[Cell]] = {}
+    for cell in cells:
+        by_case.setdefault(cell.case, []).append(cell)
+    scored = {case: scored_cells(group, studies, folder) for case, group in by_case.items()}
+    are_tested = studies["test"].notna().all()
+    return grid_tests(scored, studies["metric"].iloc[0]) if are_tested else pd.DataFrame()
 
 
-def _write(result: SweepResult, fleet: Fleet) -> None:
+def _write(result: SweepResult, runner: StudyRunner) -> None:
+    """Write the tables, and sweep.json with all of them."""
     tables = {
         "runs": result.runs,
         "points": result.studies,
@@ -217,7 +232,7 @@ def _write(result: SweepResult, fleet: Fleet) -> None:
         "tests": result.tests,
     }
     if result.published:
-        tables["published"] = pd.DataFrame([_paper_row(paper) for paper in result.published])
+        tables["published"] = pd.DataFrame([_published_row(entry) for entry in result.published])
     for name, frame in tables.items():
         if len(frame.columns):
             write_text(result.folder / f"{name}.csv", frame.to_csv(index=False))
@@ -226,69 +241,59 @@ def _write(result: SweepResult, fleet: Fleet) -> None:
         "recipe": result.grid.name,
         "description": result.grid.description,
         "fields": result.grid.fields(),
-        "store": {"folder": str(fleet.store.folder), "fingerprint": fleet.store.fingerprint},
-        "backbone": fleet.store.settings["backbone"],
-        "table": str(fleet.table.source),
+        "store": {"folder": str(runner.store.folder), "fingerprint": runner.store.fingerprint},
+        "backbone": runner.store.settings["backbone"],
+        "table": str(runner.table.source),
         "num_studies": len(result.grid.cells),
         **{name: _records(tables[name]) for name in tables if name != "runs"},
         "others": [entry.model_dump() for entry in result.grid.others],
         "failed": result.failed,
         "halving": result.halving,
         "target_looks": int(result.runs["target_looks"].sum()) if len(result.runs) else 0,
-        "threads": fleet.threads,
+        "threads": runner.threads,
         "environment": environment(),
     }
     write_text(result.folder / "sweep.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
     write_text(result.folder / "recipe.yaml", yaml.safe_dump(dict(result.grid.tree), sort_keys=False))
 
 
-def _paper_row(paper: PublishedComparison) -> dict[str, Any]:
-    """The paper's side in columns of its own."""
-    row = {name: value for name, value in vars(paper).items() if name not in ("study", "published")}
-    return (
-        {"point": paper.study}
-        | row
-        | {f"published_{name}": value for name, value in paper.published.model_dump().items()}
-    )
+def _published_row(entry: PublishedComparison) -> dict[str, Any]:
+    """A row of published.csv: our side, then the paper's in columns of its own."""
+    ours = {name: value for name, value in vars(entry).items() if name not in ("study", "published")}
+    paper = {f"published_{name}": value for name, value in entry.published.model_dump().items()}
+    return {"point": entry.study, **ours, **paper}
 
 
-def _check_clips(fleet: Fleet, points: Iterable[Cell]) -> None:
-    """Make sure that every study's clips can be divided as it asks, before any is trained."""
-    for recipe in {(point.recipe.protocol, point.recipe.seed): point.recipe for point in points}.values():
-        _ = Material(fleet.store, fleet.table, recipe, fleet.root).split
-
-
-def _check_store(store: FeatureStore, points: Iterable[Cell]) -> None:
-    """Make sure that the features are those that the recipe speaks of, where it does.
+def _check_store(store: FeatureStore, cells: Iterable[Cell]) -> None:
+    """Make sure that the store's features are those that the recipe names, where it names any.
 
     Raises:
-        SettingsMismatchError: If not.
-        StoreError: If the recipe speaks of several kinds of features, which no one store holds.
+        SettingsMismatchError: If they are not.
+        StoreError: If the recipe names several kinds of features, which no single store holds.
     """
-    settings: Any = store.settings
-    spoken = list(dict.fromkeys(point.extraction for point in points if point.extraction is not None))
-    if len(spoken) > 1:
+    settings: Any = store.settings["backbone"]
+    kinds = list(dict.fromkeys(cell.extraction for cell in cells if cell.extraction is not None))
+    if len(kinds) > 1:
         raise StoreError(
-            f"the recipe speaks of {len(spoken)} kinds of features, for example of {spoken[0].backbone} and "
-            f"{spoken[1].backbone}, which no one store holds; choose one with --set extraction=..., or run "
-            "the whole with actiondiff reproduce."
+            f"the recipe names {len(kinds)} kinds of features, for example of {kinds[0].backbone} and "
+            f"{kinds[1].backbone}, which no single store holds; choose one with --set extraction=..., or run "
+            "all of them with actiondiff reproduce."
         )
-    for extraction in spoken:
-        asked = extraction.options.model_dump(mode="json", exclude_unset=True)
-        asked = {"name": extraction.backbone, **{k: v for k, v in asked.items() if k in settings["backbone"]}}
-        differ = {
-            name: (settings["backbone"][name], value)
-            for name, value in asked.items()
-            if settings["backbone"][name] != value
+    for extraction in kinds:
+        options = extraction.options.model_dump(mode="json", exclude_unset=True)
+        wanted = {"name": extraction.backbone}
+        wanted |= {name: value for name, value in options.items() if name in settings}
+        differing = {
+            name: (settings[name], value) for name, value in wanted.items() if settings[name] != value
         }
-        if differ:
+        if differing:
             raise SettingsMismatchError(
-                f"{store.folder} does not hold the features that the recipe speaks of",
-                differ,
+                f"{store.folder} does not hold the features that the recipe names",
+                differing,
                 "Extract those into a store of their own, or set extraction=null to use these.",
             )
 
 
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def _records(frame: pd.DataFrame) -> list[JSON]:
     """Rows as JSON values; None where there is no number."""
     return json.loads(frame.to_json(orient="records", double_precision=15)) if len(frame) else []

@@ -1,9 +1,9 @@
-"""A study: train a head on stored features, test it, and write down everything that belongs to the numbers.
+"""A study: one training run of a head for each seed, and its evaluation. `train` is the whole way.
 
-A run's folder holds `model.safetensors` and `config.json` (the model), `recipe.yaml` (what was asked for),
-`metrics.json`, `predictions.csv.gz` (each test clip's scores; `in_domain.csv.gz` those of the source's clips,
-where asked for), `clips.csv.gz` (which clip was on which side), `README.md` (model card) and logs. With
-several seeds these are in `seed-0`, `seed-1` ... and the top folder has the means.
+The folder of a run holds `model.safetensors` and `config.json` (the model), `recipe.yaml` (its options),
+`metrics.json`, `predictions.csv.gz` (scores of each test clip), `in_domain.csv.gz` (the same of the source's
+clips, where they are scored), `clips.csv.gz` (the side of each clip), `README.md` (the model card) and logs.
+With several seeds these files are in `seed-0`, `seed-1` ..., and the top folder holds the means.
 """
 
 import json
@@ -14,27 +14,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 
-from actiondiff.datasets.base import Table, value_of
-from actiondiff.datasets.packing import PackedFeatures
+from actiondiff.datasets.base import Table
 from actiondiff.datasets.table import read_table
-from actiondiff.errors import RunError, UsageError
-from actiondiff.evaluation.calibration import calibrate, judge_calibration
-from actiondiff.evaluation.judge import (
-    check_classes,
-    judge,
-    judge_by_value,
-    missing_clips,
-    prediction_table,
-    protocol_classes,
-    restrict,
-)
+from actiondiff.errors import RunError
+from actiondiff.evaluation.judge import missing_clips, protocol_classes
 from actiondiff.evaluation.results import METRICS_FILE, TrainingMetrics, read_training_metrics
 from actiondiff.evaluation.scores import Calibration, SideScores
-from actiondiff.experiments.data import Material, Sides
+from actiondiff.experiments.data import StudyData, load_study_data
 from actiondiff.experiments.recipe import Recipe, load_recipe
 from actiondiff.experiments.run import (
     CLIPS,
@@ -47,25 +36,29 @@ from actiondiff.experiments.run import (
     partial_videos,
     stored_rows,
 )
-from actiondiff.experiments.selection import Chosen, Clips, train_and_select
-from actiondiff.experiments.timelines import choose_timeline
+from actiondiff.experiments.scoring import calibrate_head, score_sides
+from actiondiff.experiments.selection import SelectedHead, train_and_select
 from actiondiff.experiments.warm_start import keep_sides, recipe_of_run, warm_start
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads import build_head
 from actiondiff.heads.bundle import ModelConfig, load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
-from actiondiff.heads.predict import Activation, predict_probabilities
+from actiondiff.heads.predict import Activation
 from actiondiff.inference.folders import CARD, find_run
 from actiondiff.provenance import check_own_folder, environment, fingerprint, write_text
 from actiondiff.report.card import cautions, model_card
-from actiondiff.training.batches import by_identity
+from actiondiff.training.loop import EpochRow
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
-from actiondiff.types import JSON, FeatureKey, Progress
+from actiondiff.types import JSON, Progress
 
 __all__ = ["Evaluation", "Run", "Study", "evaluate", "train"]
 
-_GZIP: Any = {"method": "gzip", "mtime": 0}  # no time in it: the same numbers give the same bytes
+_GZIP: Any = {"method": "gzip", "mtime": 0}  # no time of writing, so that equal numbers give equal bytes
 _RECIPE = "recipe.yaml"
+
+
+def _ignore(done: int, total: int, what: str, /) -> None:
+    """The progress function of those who do not want to know."""
 
 
 def train(
@@ -78,53 +71,61 @@ def train(
     start: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Run:
-    """Train a head (or one a seed) and test it.
+    """Train a head, or one for each seed, and test it.
 
-    A training that was cut short goes on when it is called again with the same arguments; one that is
-    finished is not repeated.
+    If training was cut short, a call with the same arguments continues it. Finished runs are not repeated.
 
     Args:
-        store: Features.
-        table: Labels; a CSV, a folder per class, or a `Table`.
-        out: The run's folder.
-        recipe: All options; None for `default`, with the loss that fits the labels.
+        store: Feature store to read from.
+        table: Clips and their labels: a CSV, a folder per class, or a `Table`.
+        out: Folder of the run; created if it does not exist.
+        recipe: All options; None for `default`, with a loss that fits the labels.
         root: Folder that the table's paths are relative to, if not the table's own.
-        start: A run to go on from: the head begins with its weights, and every clip stays on the side that
-            it had there. Without a recipe, the run's own is taken.
+        start: Run to start from: the head begins with its weights, and every clip stays on the side that it
+            had there. Without a recipe, that run's recipe is used.
         progress: Called with each epoch and a line about it.
 
     Raises:
         TableError: If the table has problems.
         UnknownNameError: If the store lacks the feature, or a column or value does not exist.
-        UsageError: If clips and options do not fit each other: one class only, an empty class ...
+        UsageError: If clips and options do not fit each other, for example with clips of one class only.
         StoreError: If the store cannot be read, or holds none of the clips.
         RunError: If the folder holds another run, or something else.
     """
+    # Open the features and the labels.
     store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
     table = table if isinstance(table, Table) else read_table(table)
-    base = Path(root) if root else table.root
+    root = Path(root) if root else table.root
+
+    # A run to start from fixes the side of every clip, so that no clip that it tested on trains now.
     if start is not None:
-        table = keep_sides(table, start, store, base)
+        table = keep_sides(table, start, store, root)
         recipe = recipe or recipe_of_run(start)
-    chosen = _resolve(recipe, table)
-    study = Study(store, table, chosen, base, start=find_run(start) if start is not None else None)
-    out, tell = Path(out), progress or (lambda done, total, what: None)
-    _check_folder(out, several=chosen.seeds > 1)
-    runs = [study.train_seed(out, number, tell) for number in range(chosen.seeds)]
-    return study.summarise(out, runs)
+        start = find_run(start)
+
+    # Refuse a folder of somebody else before anything is computed.
+    resolved = _resolve(recipe, table)
+    folder = Path(out)
+    _check_run_folder(folder, num_seeds=resolved.seeds)
+
+    # Train and test the head of each seed, then summarise them.
+    study = Study(store, table, resolved, root, start=start)
+    runs = [study.train_seed(folder, number, progress or _ignore) for number in range(resolved.seeds)]
+    return study.summarise(folder, runs)
 
 
 @dataclass(frozen=True)
 class Study:
-    """A recipe on a store and a table: what all its seeds share. `train` is the plain way to one.
+    """A recipe on a store and a table: what the training runs of all seeds share.
 
     Attributes:
-        store: Features.
-        table: Labels.
+        store: Feature store to read from.
+        table: Clips and their labels.
         recipe: All options.
         root: Folder that the table's paths are relative to.
-        is_checked: Whether the feature is known to be there, which takes reading every file's header.
-        start: A run whose head's weights each training begins with; None for random ones.
+        is_checked: Whether the store is known to have the feature; to check takes reading the header of every
+            file.
+        start: Run whose weights each head begins with; None for random weights.
     """
 
     store: FeatureStore
@@ -135,44 +136,35 @@ class Study:
     start: Path | None = None
 
     @cached_property
-    def material(self) -> Material:
-        """Its clips and their features, read once for all seeds."""
-        return Material(self.store, self.table, self.recipe, self.root, self.is_checked)
+    def data(self) -> StudyData:
+        """Clips and features, read once for all seeds."""
+        return load_study_data(self.store, self.table, self.recipe, self.root, is_checked=self.is_checked)
 
-    def train_seed(
-        self, out: Path, number: int, progress: Progress = lambda done, total, what: None
-    ) -> SeedRun:
-        """The training of one seed, in the folder that it has within the study's."""
+    def train_seed(self, out: Path, number: int, progress: Progress = _ignore) -> SeedRun:
+        """Train, calibrate, score and write the head of one seed.
+
+        Args:
+            out: Folder of the study; with several seeds the run gets a folder in it.
+            number: Which of the seeds, from 0.
+            progress: Called with each epoch and a line about it.
+        """
         folder = out / f"seed-{number}" if self.recipe.seeds > 1 else out
-        return self._run(folder, self.recipe.seed + number, progress)
+        seed = self.recipe.seed + number
 
-    def summarise(self, out: Path, runs: Sequence[SeedRun]) -> Run:
-        """The study's own run, once every seed has one."""
-        if self.recipe.seeds == 1:
-            return runs[0]
-        write_text(out / _RECIPE, yaml.safe_dump(self.recipe.model_dump(mode="json"), sort_keys=False))
-        return mean_of_seeds(out, runs)
-
-    def _run(self, folder: Path, seed: int, progress: Progress) -> SeedRun:
-        """One training and its test, in one folder."""
+        # A finished run is not repeated.
         if (folder / METRICS_FILE).exists():
-            return self._finished(folder, seed)
-        sides, key = self.material.sides, self.material.key
-        train = sides["train"]
-        assert train is not None  # splitting raises where no clip is left to train on
-        if not self.table.classes:
-            check_classes(train)
-        activation: Activation = "sigmoid" if self.table.multi_label else "softmax"
-        protocol = self.recipe.protocol
-        if protocol.looks_at_target and sides["test"] is None:
-            raise UsageError(
-                f"selection={protocol.selection} chooses the epoch on test clips, and there are none."
-            )
+            return self._finished_run(folder, seed)
+
+        # Data: the clips of each side with their features.
+        data, protocol = self.data, self.recipe.protocol
+
+        # Fit: train the head and choose its epoch. The recipe comes first: it marks a run that is cut short.
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / _RECIPE, self._recipe_text(seed))
-        chosen = train_and_select(
-            lambda: self._new_head(train, seed),
-            Clips(train, sides["validation"], sides["test"], self.material.left_out),
+        activation: Activation = "sigmoid" if self.table.multi_label else "softmax"
+        selected = train_and_select(
+            lambda: self._new_head(seed),
+            data,
             protocol,
             self.recipe.training,
             activation=activation,
@@ -180,30 +172,55 @@ class Study:
             folder=folder,
             progress=lambda row: _report_epoch(progress, row, self.recipe.training.epochs),
         )
-        config = self._config(chosen.head, key, activation, train)
-        config, calibration = self._calibrated(chosen.head, config)
-        metrics = self._metrics(config, seed, chosen, calibration, self._score(folder, chosen.head, config))
-        self._clips(sides).to_csv(folder / CLIPS, index=False, compression=_GZIP)
-        save_bundle(folder, chosen.head, config)
+        head = selected.head
+
+        # Calibrate: temperature, thresholds and timeline options, from the validation clips.
+        config, calibration = calibrate_head(
+            head, self._config(head, activation), data, protocol, store=self.store, root=self.root
+        )
+
+        # Score: validation clips, test clips and, where asked for, clips of the source.
+        scores, predictions = score_sides(head, config, data, protocol)
+        metrics = self._metrics(config, seed, selected, calibration, scores)
+
+        # Write: metrics.json comes last, because it marks the run as finished.
+        for side, frame in predictions.items():
+            name = PREDICTIONS if side == "test" else f"{side}.csv.gz"
+            frame.to_csv(folder / name, index=False, compression=_GZIP)
+        _clip_table(data).to_csv(folder / CLIPS, index=False, compression=_GZIP)
+        save_bundle(folder, head, config)
         write_text(folder / CARD, model_card(config, metrics))
         write_text(folder / METRICS_FILE, metrics.to_json())
         return SeedRun(folder, metrics)
 
-    def _config(
-        self, head: Head, key: FeatureKey, activation: Activation, train: PackedFeatures
-    ) -> ModelConfig:
+    def summarise(self, out: Path, runs: Sequence[SeedRun]) -> Run:
+        """Summarise the runs of all seeds in the study's folder; with one seed its run is the study's."""
+        if self.recipe.seeds == 1:
+            return runs[0]
+        write_text(out / _RECIPE, yaml.safe_dump(self.recipe.model_dump(mode="json"), sort_keys=False))
+        return mean_of_seeds(out, runs)
+
+    def _new_head(self, seed: int) -> Head:
+        """Build a head with random weights, or with those of the run to start from."""
+        train = self.data.train
+        head = build_head(self.recipe.head, train.token_width, len(train.label_names), seed=seed)
+        return warm_start(head, train.label_names, self.start) if self.start else head
+
+    def _config(self, head: Head, activation: Activation) -> ModelConfig:
+        """The config of a trained head, before calibration."""
+        train = self.data.train
         return ModelConfig.for_head(
             head,
             labels=list(train.label_names),
             activation=activation,
-            keys=[str(key)],
+            keys=[str(self.data.key)],
             backbone=self.store.settings["backbone"],
             features=self.store.settings,
             feature_fingerprint=self.store.fingerprint,
             clips_fingerprint=self._clips_fingerprint,
-            train_label_counts=[int(n) for n in train.targets.sum(0).tolist()],
+            train_label_counts=[int(count) for count in train.targets.sum(0).tolist()],
             num_train_clips=len(train),
-            scored_labels=self.material.scored_labels,
+            scored_labels=list(self.data.scored_labels),
             environment=environment(),
         )
 
@@ -211,159 +228,123 @@ class Study:
         self,
         config: ModelConfig,
         seed: int,
-        chosen: Chosen,
+        selected: SelectedHead,
         calibration: Calibration | None,
         scores: Mapping[str, SideScores],
     ) -> TrainingMetrics:
-        sides = self.material.sides
-        packed = [side for side in sides.values() if side is not None]
-        rows = stored_rows(self.store, [clip for side in packed for clip in side.examples], self.root)
-        learnt = config.train_counts
-        counts = {label: learnt[label] for label in protocol_classes(packed)}
-        sizes = {name: 0 if side is None else len(side) for name, side in sides.items()}
-        partial = partial_videos(rows)
+        """Gather the metrics of a run."""
+        data, sides = self.data, self.data.sides
+        train_counts = {label: config.train_counts[label] for label in protocol_classes(list(sides.values()))}
+        counts = {name: len(sides.get(name, ())) for name in ("train", "validation", "test")}
+        if data.in_domain is not None:
+            counts["in_domain"] = len(data.in_domain)
+        partial = partial_videos(data.rows)
         released = self.recipe.protocol.looks_at_target
         # The final test is one more look at the target.
-        looks = chosen.selection.target_looks + (sides["test"] is not None)
+        looks = selected.selection.target_looks + (data.test is not None)
         return TrainingMetrics(
             seed=seed,
             feature=config.keys[0],
             task="multi-label" if config.activation == "sigmoid" else "single-label",
-            split=self.material.split.description,
-            counts={name: size for name, size in sizes.items() if size or name != "in_domain"},
-            train_clips_per_class=counts,
-            num_classes_without_training_clips=sum(not count for count in learnt.values()),
-            missing=tuple(item for side in packed for item in missing_clips(side)),
+            split=data.split_description,
+            counts=counts,
+            train_clips_per_class=train_counts,
+            num_classes_without_training_clips=sum(not count for count in config.train_counts.values()),
+            missing=tuple(clip for clips in sides.values() for clip in missing_clips(clips)),
             partial=partial,
-            leaks=tuple(self.material.leaks),
-            cautions=tuple(cautions(sizes["test"], counts, partial=partial, released=released)),
+            leaks=data.leaks,
+            cautions=tuple(cautions(counts["test"], train_counts, partial=partial, released=released)),
             environment=environment(),
-            fit=chosen.fit,
-            selection=chosen.selection.model_copy(update={"target_looks": looks}),
+            fit=selected.fit,
+            selection=selected.selection.model_copy(update={"target_looks": looks}),
             calibration=calibration,
             validation=scores.get("validation"),
             test=scores.get("test"),
             in_domain=scores.get("in_domain"),
         )
 
-    def _new_head(self, train: PackedFeatures, seed: int) -> Head:
-        head = build_head(self.recipe.head, train.token_width, len(train.label_names), seed=seed)
-        return warm_start(head, train.label_names, self.start) if self.start else head
-
-    def _calibrated(self, head: Head, config: ModelConfig) -> tuple[ModelConfig, Calibration | None]:
-        """How sure the head may be, from validation clips: for its config and for metrics.json."""
-        sides = self.material.sides
-        train, validation, test = sides["train"], sides["validation"], sides["test"]
-        if train is not None:
-            config = config.replaced(span_tokens=int(train.lengths.median()))
-        if validation is None:
-            return config, None
-        validation = by_identity(validation)
-        found = calibrate(head, validation, config.activation)
-        config = config.replaced(thresholds=found.thresholds)
-        timeline = choose_timeline(head, config, self.store, validation.examples, self.root)
-        config = config.replaced(**timeline or {})
-        tested = None
-        if test is not None:
-            test, column = by_identity(test), self.recipe.protocol.domain
-            domains = [value_of(clip, column) for clip in test.examples] if column else []
-            tested = judge_calibration(head, test, config.activation, domains=domains)
-        return config, found.model_copy(update={"test": tested})
-
-    def _score(self, folder: Path, head: Head, config: ModelConfig) -> dict[str, SideScores]:
-        """Scores of validation, test and, where asked for, the source; each test clip's are written."""
-        sides = self.material.sides
-        options, activation = self.recipe.protocol, config.activation
-        train = sides["train"]
-        assert train is not None
-        labels = self.material.scored_labels
-        source, _ = restrict(train, np.zeros(train.targets.shape, dtype=np.float32), activation, labels)
-        asked = {"validation": sides["validation"], "test": sides["test"], "in_domain": sides["in_domain"]}
-        if options.score_source == "training":
-            asked["in_domain"] = train
-        judged: dict[str, SideScores] = {}
-        for name, side in asked.items():
-            if side is None:
-                continue
-            clips, values = restrict(side, predict_probabilities(head, side, activation), activation, labels)
-            scores = judge(clips, values, activation, source.targets.numpy())
-            if options.domain and name != "validation":
-                by_domain = judge_by_value(clips, values, activation, source, options.domain)
-                scores = scores.model_copy(update={"by_domain": by_domain})
-            if name == "in_domain":
-                scores = scores.model_copy(update={"clips": options.score_source})
-            judged[name] = scores
-            if name != "validation":
-                path = folder / (PREDICTIONS if name == "test" else f"{name}.csv.gz")
-                prediction_table(clips, values).to_csv(path, index=False, compression=_GZIP)
-        return judged
-
-    def _clips(self, sides: Sides) -> pd.DataFrame:
-        """Which clip was on which side, and its content."""
-        lines = []
-        for name, side in sides.items():
-            clips = side.examples if side is not None else ()
-            rows = stored_rows(self.store, clips, self.root)
-            lines += [(e.video, e.start_seconds, e.end_seconds, rows[e.video].identity, name) for e in clips]
-        return pd.DataFrame(lines, columns=["video", "start_seconds", "end_seconds", "identity", "side"])
-
     @cached_property
     def _clips_fingerprint(self) -> str:
-        """Of all that the table says, and of the contents in the store that it speaks of."""
+        """Fingerprint of all that the table says, and of its videos' contents in the store."""
         rows = stored_rows(self.store, self.table.examples, self.root)
         contents: list[JSON] = [row.identity for row in rows.values()]
         clips: list[JSON] = [json.dumps(asdict(example)) for example in self.table.examples]
         return fingerprint({"clips": clips, "contents": contents})
 
     def _recipe_text(self, seed: int) -> str:
+        """The text of a run's `recipe.yaml`: the recipe for this seed alone, with the seed of its split."""
         values = self.recipe.model_copy(update={"seed": seed, "seeds": 1}).model_dump(mode="json")
         values["split_seed"] = self.recipe.seed
         if self.start:
             values["start"] = str(self.start)
         return yaml.safe_dump(values, sort_keys=False)
 
-    def _finished(self, folder: Path, seed: int) -> SeedRun:
-        """A run that is there already, if it is the one asked for."""
+    def _finished_run(self, folder: Path, seed: int) -> SeedRun:
+        """Return the finished run in a folder.
+
+        Raises:
+            RunError: If it has other options, features or clips.
+        """
         _, config = load_bundle(folder)
-        asked_and_found = {
-            "recipe": (self._recipe_text(seed), (folder / _RECIPE).read_text("utf-8")),
-            "features": (self.store.fingerprint, config.feature_fingerprint),
-            "table": (self._clips_fingerprint, config.clips_fingerprint),
+        recipes = (self._recipe_text(seed), (folder / _RECIPE).read_text("utf-8"))
+        differs = {
+            "recipe": _options(recipes[0]) != _options(recipes[1]),
+            "features": self.store.fingerprint != config.feature_fingerprint,
+            "table": self._clips_fingerprint != config.clips_fingerprint,
         }
-        other = [name for name, (asked, found) in asked_and_found.items() if asked != found]
-        if other:
+        others = [name for name, is_other in differs.items() if is_other]
+        if others:
             raise RunError(
-                f"{folder} holds a finished run with another {' and another '.join(other)}; give another "
+                f"{folder} holds a finished run with another {' and another '.join(others)}; give another "
                 "folder (-o), or remove it."
             )
         return SeedRun(folder, read_training_metrics(folder))
 
 
-def _check_folder(folder: Path, *, several: bool) -> None:
-    """Make sure that a run's folder is new, or holds one like it: finished, or cut short.
+def _options(recipe_text: str) -> dict[str, JSON]:
+    """The options in a `recipe.yaml`; its description changes nothing."""
+    options: dict[str, JSON] = yaml.safe_load(recipe_text)
+    options.pop("description", None)
+    return options
+
+
+def _check_run_folder(folder: Path, *, num_seeds: int) -> None:
+    """Make sure that a run's folder is new, or holds such a run, finished or cut short.
 
     Raises:
-        RunError: If not.
+        RunError: If it holds something else.
     """
     names = check_own_folder(folder, "run", [_RECIPE, "seed-*"], error=RunError, option="-o")
-    is_several = any(name.startswith("seed-") for name in names)
-    if names - {_RECIPE} and several is not is_several:
-        found = "trainings of several seeds" if is_several else "a single training"
-        raise RunError(f"{folder} holds {found}; give another folder (-o), or remove it.")
+    has_seeds = any(name.startswith("seed-") for name in names)
+    if names - {_RECIPE} and has_seeds is not (num_seeds > 1):
+        content = "training runs of several seeds" if has_seeds else "a single training run"
+        raise RunError(f"{folder} holds {content}; give another folder (-o), or remove it.")
 
 
 def _resolve(recipe: Recipe | str | os.PathLike[str] | None, table: Table) -> Recipe:
+    """Load a recipe; without one, the default recipe with a loss that fits the labels."""
     if isinstance(recipe, Recipe):
         return recipe
     if recipe is not None:
         return load_recipe(recipe)
-    chosen = load_recipe("default")
-    if table.multi_label and chosen.training.loss in SINGLE_LABEL_LOSSES:
+    default = load_recipe("default")
+    if table.multi_label and default.training.loss in SINGLE_LABEL_LOSSES:
         return load_recipe("default", values={"training.loss": "bce"})
-    return chosen
+    return default
 
 
-def _report_epoch(progress: Progress, row: Mapping[str, Any], epochs: int) -> None:
+def _clip_table(data: StudyData) -> pd.DataFrame:
+    """One row per clip: its video, its span, its side and the identity of the video's content."""
+    rows = [
+        (clip.video, clip.start_seconds, clip.end_seconds, data.rows[clip.video].identity, side)
+        for side, clips in data.sides.items()
+        for clip in clips.examples
+    ]
+    return pd.DataFrame(rows, columns=["video", "start_seconds", "end_seconds", "identity", "side"])
+
+
+def _report_epoch(progress: Progress, row: EpochRow, epochs: int) -> None:
+    """Report an epoch with its scores in words."""
     scores = ", ".join(
         f"{name} {value:.3f}" for name, value in row.items() if name != "epoch" and isinstance(value, float)
     )

@@ -378,7 +378,7 @@ def test_a_process_that_dies_is_told_of(made, recipe, tmp_path, monkeypatch):
     def submit(*_):
         raise BrokenProcessPool
 
-    monkeypatch.setattr("actiondiff.experiments.workers.ProcessPoolExecutor.submit", submit)
+    monkeypatch.setattr("actiondiff.experiments.runner.ProcessPoolExecutor.submit", submit)
     path = recipe("features: {layer: [3, 9]}\nprotocol: {domain: site, source: n}")
     with pytest.raises(RunError, match="a process died"):
         sweep(path, store, table, out=tmp_path / "out", jobs=2)

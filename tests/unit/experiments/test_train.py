@@ -97,9 +97,9 @@ def test_a_run_holds_all_that_belongs_to_its_numbers(made):
     assert metrics["counts"] == {"train": 39, "validation": 9, "test": 12}
     test = metrics["test"]
     assert test["scores"]["accuracy"] > 0.9
-    assert test.prior_floor.accuracy == pytest.approx(1 / 3)
+    assert test["prior_floor"]["accuracy"] == pytest.approx(1 / 3)
     low, high = test["intervals"]["accuracy"]
-    assert low <= test.scores.accuracy <= high
+    assert low <= test["scores"]["accuracy"] <= high
     assert metrics["environment"]["versions"]["torch"]
     assert metrics["fit"]["selection"] == "the best by accuracy on held-out clips of the source"
     stored = yaml.safe_load((run.folder / "recipe.yaml").read_text())
@@ -355,7 +355,7 @@ def test_several_labels_a_clip(tmp_path):
     run = study.train(store, table(tmp_path, examples), out=tmp_path / "run", recipe=fast)
     assert run.metrics.test.scores.accuracy is None
     assert run.metrics.test.scores.micro_map > 0.9
-    assert load_bundle(run.folder)[1]["activation"] == "sigmoid"
+    assert load_bundle(run.folder)[1].activation == "sigmoid"
     with pytest.raises(UsageError, match="one label per clip"):
         study.train(store, table(tmp_path, examples), out=tmp_path / "no", recipe=recipe())
 

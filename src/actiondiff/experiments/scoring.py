@@ -1,0 +1,100 @@
+"""The scores of a trained head on each side of its study's split, and the confidence of its predictions."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from actiondiff.datasets.base import value_of
+from actiondiff.evaluation.calibration import calibrate, judge_calibration
+from actiondiff.evaluation.judge import judge, judge_by_value, prediction_table, restrict
+from actiondiff.evaluation.options import ProtocolOptions
+from actiondiff.evaluation.scores import Calibration, SideScores
+from actiondiff.experiments.data import StudyData
+from actiondiff.experiments.timelines import choose_timeline
+from actiondiff.features.store import FeatureStore
+from actiondiff.heads.bundle import ModelConfig
+from actiondiff.heads.inputs import Head
+from actiondiff.heads.predict import predict_probabilities
+from actiondiff.training.batches import by_identity
+
+__all__ = ["calibrate_head", "score_sides"]
+
+
+def calibrate_head(
+    head: Head,
+    config: ModelConfig,
+    data: StudyData,
+    protocol: ProtocolOptions,
+    *,
+    store: FeatureStore,
+    root: Path,
+) -> tuple[ModelConfig, Calibration | None]:
+    """Choose a head's temperature, which it keeps, its thresholds and its timeline options.
+
+    Args:
+        head: The trained head.
+        config: Its config, before calibration.
+        data: Clips of the study; the validation clips are chosen on, the test clips only show the result.
+        protocol: Names the domain.
+        store: Features of the whole validation videos, for timelines.
+        root: Folder that the videos' paths are relative to.
+
+    Returns:
+        The config with what was chosen, and the calibration in numbers; None without validation clips.
+    """
+    config = config.replaced(span_tokens=int(data.train.lengths.median()))
+    if data.validation is None:
+        return config, None
+    # Sorted, so that the order of the table's rows changes no bit.
+    validation = by_identity(data.validation)
+    calibration = calibrate(head, validation, config.activation)
+    config = config.replaced(thresholds=calibration.thresholds)
+    timeline = choose_timeline(head, config, store, validation.examples, root)
+    config = config.replaced(**timeline or {})
+    tested = None
+    if data.test is not None:
+        test = by_identity(data.test)
+        domains = [value_of(clip, protocol.domain) for clip in test.examples] if protocol.domain else []
+        tested = judge_calibration(head, test, config.activation, domains=domains)
+    return config, calibration.model_copy(update={"test": tested})
+
+
+def score_sides(
+    head: Head, config: ModelConfig, data: StudyData, protocol: ProtocolOptions
+) -> tuple[dict[str, SideScores], dict[str, pd.DataFrame]]:
+    """Score a head on the validation clips, the test clips and, where asked for, clips of the source.
+
+    Args:
+        head: The trained and calibrated head.
+        config: Its config.
+        data: Clips of the study.
+        protocol: Names the domain, and the clips of the source to score.
+
+    Returns:
+        Side -> scores, and side -> table of predictions, without those of the validation clips.
+    """
+    # The floor guesses by the class frequencies of the training clips, among the classes that are scored.
+    activation, labels = config.activation, data.scored_labels
+    no_probabilities = np.zeros(data.train.targets.shape, dtype=np.float32)
+    source, _ = restrict(data.train, no_probabilities, activation, labels)
+
+    in_domain = data.train if protocol.score_source == "training" else data.in_domain
+    sides = {"validation": data.validation, "test": data.test, "in_domain": in_domain}
+    scores: dict[str, SideScores] = {}
+    predictions: dict[str, pd.DataFrame] = {}
+    for side, packed in sides.items():
+        if packed is None:
+            continue
+        probabilities = predict_probabilities(head, packed, activation)
+        clips, probabilities = restrict(packed, probabilities, activation, labels)
+        side_scores = judge(clips, probabilities, activation, source.targets.numpy())
+        if protocol.domain and side != "validation":
+            by_domain = judge_by_value(clips, probabilities, activation, source, protocol.domain)
+            side_scores = side_scores.model_copy(update={"by_domain": by_domain})
+        if side == "in_domain":
+            side_scores = side_scores.model_copy(update={"clips": protocol.score_source})
+        if side != "validation":
+            predictions[side] = prediction_table(clips, probabilities)
+        scores[side] = side_scores
+    return scores, predictions
