@@ -113,10 +113,30 @@ def tabulate(
     Raises:
         TableError: If videos cannot be found, or no bout is left.
     """
-    base = Path(out).resolve().parent
     # All videos that cannot be found are listed at once.
+    names, absent, problems = _video_names(bouts, files, Path(out).resolve().parent)
+    points = [bout for bout in bouts if bout.is_point]
+    spans: dict[tuple[str, str], list[tuple[float, float, CodedBout]]] = {}
+    for bout in bouts:
+        if bout.media in names and (not bout.is_point or point_seconds):
+            spans.setdefault((names[bout.media], bout.label), []).append(_widened(bout, point_seconds))
+    rows = _rows(spans)
+    if not rows and not problems:
+        left = f"; {len(points)} point events were left out (give them a duration)" if points else ""
+        problems.append(f"no bout has a duration{left}")
+    if problems:
+        raise TableError(source, problems)
+    ordered = sorted(rows, key=lambda row: (row["video"], float(row["start_seconds"]), row["label"]))
+    return ImportedRows(tuple(ordered), 0 if point_seconds else len(points), tuple(absent))
+
+
+def _video_names(
+    bouts: Sequence[CodedBout], files: MediaFinder, base: Path
+) -> tuple[dict[str, str], list[str], list[str]]:
+    """Media path -> path relative to a folder; videos that are not on disk; and problems."""
     names: dict[str, str] = {}
-    problems, absent = [], []
+    absent: list[str] = []
+    problems: list[str] = []
     for media in dict.fromkeys(bout.media for bout in bouts):
         path = files.find(media)
         if isinstance(path, str):
@@ -125,11 +145,13 @@ def tabulate(
         names[media] = Path(os.path.relpath(path.resolve(), base)).as_posix()
         if not path.is_file():
             absent.append(names[media])
-    points = [bout for bout in bouts if bout.is_point]
-    spans: dict[tuple[str, str], list[tuple[float, float, CodedBout]]] = {}
-    for bout in bouts:
-        if bout.media in names and (not bout.is_point or point_seconds):
-            spans.setdefault((names[bout.media], bout.label), []).append(_widened(bout, point_seconds))
+    return names, absent, problems
+
+
+def _rows(
+    spans: Mapping[tuple[str, str], Sequence[tuple[float, float, CodedBout]]],
+) -> list[dict[str, str]]:
+    """One row per video and span, with all its labels and subjects."""
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
     for (video, label), own_spans in spans.items():
         for start, end, own in _merged(own_spans):
@@ -145,13 +167,7 @@ def tabulate(
             extra = {name if name not in (*_COLUMNS, "split") else f"coded_{name}": value
                      for name, value in own[0].columns.items()}  # fmt: skip
             rows[key] = {**dict(zip(_COLUMNS, values, strict=True)), **extra}
-    if not rows and not problems:
-        left = f"; {len(points)} point events were left out (give them a duration)" if points else ""
-        problems.append(f"no bout has a duration{left}")
-    if problems:
-        raise TableError(source, problems)
-    ordered = sorted(rows.values(), key=lambda row: (row["video"], float(row["start_seconds"]), row["label"]))
-    return ImportedRows(tuple(ordered), 0 if point_seconds else len(points), tuple(absent))
+    return list(rows.values())
 
 
 def write_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, str]]) -> None:

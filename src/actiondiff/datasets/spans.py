@@ -7,6 +7,7 @@ with several behaviours or none.
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
@@ -62,11 +63,17 @@ def cut_spans(
         raise TableError(
             table.source, ["no row has a label, so that there is nothing to cut; fill in the column label"]
         )
-    complete = background not in table.label_names
     by_video: dict[str, list[Example]] = {}
     for example in table.examples:
         by_video.setdefault(example.video, []).append(example)
-    one_at_a_time = not any(_overlap([bout for bout in own if bout.labels]) for own in by_video.values())
+    rule = _Rule(
+        background=background,
+        min_share=min_share,
+        one_at_a_time=not any(_overlap([bout for bout in own if bout.labels]) for own in by_video.values()),
+        rest_is_background=background not in table.label_names,
+        labels_are_complete=table.labels_are_complete,
+    )
+    # All problems are listed at once, over all videos.
     problems, spans = [], []
     for video, own in by_video.items():
         try:
@@ -75,31 +82,41 @@ def cut_spans(
             problems.append(str(error))
             continue
         problems += _beyond(own, length)
-        unknown = [] if table.labels_are_complete else [bout for bout in own if not bout.labels]
         for number in range(max(1, math.ceil((length - span_seconds) / step + 1e-9))):
             start = number * step
-            covering = _labels(own, start, min(start + span_seconds, length), min_share)
-            seen = [label for label in covering if label != background]
-            labels = seen[:1] if one_at_a_time else sorted(seen)
-            none = background in covering or (complete and not _touched(unknown, start, start + span_seconds))
-            if not labels and background and none:
-                labels = [background]
+            end = start + span_seconds
+            labels = _span_labels(own, start, end, length, rule)
             if labels:
-                first = own[0]
-                spans.append(
-                    Example(
-                        video,
-                        tuple(labels),
-                        start,
-                        start + span_seconds,
-                        first.split,
-                        first.group,
-                        first.columns,
-                    )
-                )
+                span = replace(own[0], labels=tuple(labels), start_seconds=start, end_seconds=end)
+                spans.append(span)
     if problems:
         raise TableError(table.source, problems)
     return spans
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """How a span gets its labels: the options of `cut_spans`, and what the table implies."""
+
+    background: str
+    min_share: float
+    one_at_a_time: bool
+    rest_is_background: bool
+    labels_are_complete: bool
+
+
+def _span_labels(own: Sequence[Example], start: float, end: float, length: float, rule: _Rule) -> list[str]:
+    """Labels of one span of a video; empty if the span is left out."""
+    covering = _labels(own, start, min(end, length), rule.min_share)
+    behaviours = [label for label in covering if label != rule.background]
+    if behaviours:
+        return behaviours[:1] if rule.one_at_a_time else sorted(behaviours)
+    # Time that nobody labelled is neither a behaviour nor background.
+    unlabelled = [] if rule.labels_are_complete else [bout for bout in own if not bout.labels]
+    is_background = rule.background in covering or (
+        rule.rest_is_background and not _touched(unlabelled, start, end)
+    )
+    return [rule.background] if rule.background and is_background else []
 
 
 def _labels(bouts: Sequence[Example], start: float, end: float, min_share: float) -> list[str]:

@@ -113,7 +113,7 @@ def reproduce(
         weights: Backbone -> checkpoint; by default those in this machine's weights folder.
         jobs: Number of training runs at the same time.
         device: Device that the backbones run on.
-        progress: Called with a line of text before each step.
+        progress: Called before each step with its name, and the numbers of finished and of all steps.
 
     Raises:
         RunError: If the folder holds something else.
@@ -130,17 +130,9 @@ def reproduce(
             progress(0, 0, "drawing stand-in clips")
             draw_clips(plan.tables)
     # A backbone without weights leaves out its studies; the others are run.
-    left_out, costs = dict(plan.left_out), {}
     with _timed(seconds, "extract"):
-        for number, work in enumerate(plan.stores):
-            line = f"extracting {describe(work.extraction)} of {len(work.examples)} clips"
-            progress(number, len(plan.stores), line)
-            try:
-                costs[work] = _extract(work, folder, (weights or {}).get(work.extraction.backbone), device)
-            except WeightsError as error:
-                for planned in plan.sweeps:
-                    if (planned.data.dataset, planned.extraction) == (work.dataset, work.extraction):
-                        left_out |= {cell.name: str(error) for cell in planned.cells}
+        costs, without_weights = _extract_all(plan, folder, weights or {}, device, progress)
+    left_out = {**plan.left_out, **without_weights}
     swept: list[SweptStudy] = []
     with _timed(seconds, "train"):
         for planned in plan.sweeps:
@@ -162,6 +154,28 @@ def reproduce(
     write_text(folder / "rows.csv", rows.to_csv(index=False))
     write_page(folder / "report.html", reproduction_page(results))
     return results
+
+
+def _extract_all(
+    plan: ReproductionPlan,
+    folder: Path,
+    weights: Mapping[str, str],
+    device: str,
+    progress: Progress,
+) -> tuple[dict[StoreWork, BackboneCost], dict[str, str]]:
+    """Fill the stores; return the cost of each backbone, and study -> why its backbone has no weights."""
+    costs: dict[StoreWork, BackboneCost] = {}
+    left_out: dict[str, str] = {}
+    for number, work in enumerate(plan.stores):
+        line = f"extracting {describe(work.extraction)} of {len(work.examples)} clips"
+        progress(number, len(plan.stores), line)
+        try:
+            costs[work] = _extract(work, folder, weights.get(work.extraction.backbone), device)
+        except WeightsError as error:
+            for planned in plan.sweeps:
+                if (planned.data.dataset, planned.extraction) == (work.dataset, work.extraction):
+                    left_out |= {cell.name: str(error) for cell in planned.cells}
+    return costs, left_out
 
 
 def _extract(work: StoreWork, folder: Path, weights: str | None, device: str) -> BackboneCost:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import openpyxl
 
@@ -23,6 +23,9 @@ _COLUMNS = {
 _ALIASES = {"common quail": "common quail bird", "cuckoo bird": "common cuckoo bird"}
 """Name of an animal on the AR sheet -> its name on the Animal sheet, where the two differ."""
 _MAX_PROBLEMS = 20  # number of problems that are listed; a wrong file has thousands
+
+SheetRow: TypeAlias = dict[str, Any]
+"""Column -> cell, as openpyxl reads it: text, number, date or None."""
 
 
 class Animal(NamedTuple):
@@ -104,7 +107,7 @@ def _read(path: Path, changed: int) -> Workbook:
     return Workbook(tuple(clip for clip in clips if clip), tuple(care), actions, animals)
 
 
-def _sheets(path: Path) -> dict[str, list[tuple[int, dict[str, Any]]]]:
+def _sheets(path: Path) -> dict[str, list[tuple[int, SheetRow]]]:
     """Sheet -> rows as (number, column -> cell); empty rows are left out."""
     try:
         book = openpyxl.load_workbook(path, read_only=True)
@@ -122,7 +125,7 @@ def _sheets(path: Path) -> dict[str, list[tuple[int, dict[str, Any]]]]:
         book.close()
 
 
-def _rows(path: Path, sheet: str, rows: Iterable[tuple[Any, ...]]) -> list[tuple[int, dict[str, Any]]]:
+def _rows(path: Path, sheet: str, rows: Iterable[tuple[Any, ...]]) -> list[tuple[int, SheetRow]]:
     numbered = enumerate(rows, start=1)
     header = next((list(row) for _, row in numbered), [])
     missing = [name for name in _COLUMNS[sheet] if name not in header]
@@ -138,7 +141,7 @@ def _rows(path: Path, sheet: str, rows: Iterable[tuple[Any, ...]]) -> list[tuple
     ]
 
 
-def _actions(rows: list[tuple[int, dict[str, Any]]], problems: list[str]) -> tuple[str, ...]:
+def _actions(rows: list[tuple[int, SheetRow]], problems: list[str]) -> tuple[str, ...]:
     """Names by label number; the row without a number (a broken formula) gets the one that is left."""
     names = {row["Label"]: str(row["Action"]).strip() for _, row in rows if isinstance(row["Label"], int)}
     unnumbered = [str(row["Action"]).strip() for _, row in rows if not isinstance(row["Label"], int)]
@@ -153,7 +156,7 @@ def _actions(rows: list[tuple[int, dict[str, Any]]], problems: list[str]) -> tup
     return tuple(names[number] for number in sorted(names))
 
 
-def _clip(row: dict[str, Any], number: int, num_actions: int, problems: list[str]) -> WorkbookClip | None:
+def _clip(row: SheetRow, number: int, num_actions: int, problems: list[str]) -> WorkbookClip | None:
     try:
         labels = tuple(
             int(label) for label in str(row["labels"]).split(",")
@@ -183,7 +186,7 @@ def _pairs(text: str) -> Iterable[tuple[str, str]]:
             yield str(animal).strip(), str(action).strip()
 
 
-def _care(rows: list[tuple[int, dict[str, Any]]], problems: list[str]) -> list[CareRow]:
+def _care(rows: list[tuple[int, SheetRow]], problems: list[str]) -> list[CareRow]:
     """Clips of the CARe sheet; it lists training clips twice, as `baseline` and as `train_bird` or so."""
     clips: dict[str, CareRow] = {}
     for number, row in rows:
@@ -202,5 +205,5 @@ def _care(rows: list[tuple[int, dict[str, Any]]], problems: list[str]) -> list[C
     return list(clips.values())
 
 
-def _animal(row: dict[str, Any]) -> Animal:
+def _animal(row: SheetRow) -> Animal:
     return Animal(*(str(row[column] or "").strip() for column in _COLUMNS["Animal"]))
