@@ -72,7 +72,7 @@ def _write_timelines(
 ) -> None:
     """Write the scores, the bouts, and the record that `actiondiff report` reads."""
     from actiondiff.datasets.table import read_table
-    from actiondiff.exports.bouts import seen_from, write_bouts
+    from actiondiff.exports.bouts import with_paths_from, write_bouts
     from actiondiff.exports.record import write_record
     from actiondiff.heads.bundle import load_bundle
     from actiondiff.inference.folders import find_run
@@ -83,4 +83,4 @@ def _write_timelines(
     timelines = list(result.timelines.items())
     write_record(out, timelines, run=run, config=config, truth=result.truth, scores=result.metrics)
     base = root or read_table(table).root
-    write_bouts(out / "bouts.csv", seen_from(out, list(result.timelines.values()), root=base))
+    write_bouts(out / "bouts.csv", with_paths_from(out, list(result.timelines.values()), root=base))

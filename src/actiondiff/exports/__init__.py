@@ -1,1 +1,1 @@
-"""Predictions in the formats that other programs read."""
+"""Export of predictions to the formats that other programs read."""

@@ -1,8 +1,8 @@
-"""Bouts for BORIS: a project that it opens, and its two kinds of text tables for other programs.
+"""Export of bouts to BORIS: a project file, and the two kinds of text tables that BORIS itself exports.
 
-Written as BORIS 9.12 writes them. A project has one observation a video; a bout is two events, START and
-STOP, which BORIS tells apart by their order alone, so bouts of a label may not overlap. Its files have no
-place for a probability but the comment of a bout's start.
+The files are written as BORIS 9.12 writes them. A project has one observation per video. A bout is two
+events, START and STOP, which BORIS tells apart by their order alone; bouts of one label must therefore not
+overlap. Probabilities are written into the comment of a bout's start, as the files have no field for them.
 """
 
 import json
@@ -10,12 +10,11 @@ import os
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path, PurePath
-from typing import Any
 
 from actiondiff.exports.bouts import frame_at
 from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import atomic_path, write_csv
-from actiondiff.types import Bout
+from actiondiff.types import JSON, Bout
 
 __all__ = ["observation_names", "write_aggregated", "write_project", "write_tabular"]
 
@@ -36,15 +35,17 @@ _AGGREGATED = (
 def write_project(
     path: str | os.PathLike[str], timelines: Sequence[Timeline], *, model: str, made: datetime
 ) -> None:
-    """Write a `.boris` project: ethogram, one observation a video, its events.
+    """Write a `.boris` project: the ethogram, one observation per video, and the events of each.
 
     Args:
-        path: The file.
-        timelines: Of videos of one model.
-        model: What made them, for the project's description.
-        made: When; it stands as the date of project and observations.
+        path: File to write.
+        timelines: Timelines that one model made, one per video.
+        model: Description of the model, for the description of the project.
+        made: When the timelines were made; becomes the date of the project and its observations.
     """
-    labels = [label for label in (timelines[0].labels if timelines else ()) if label != _none(timelines[0])]
+    labels = (
+        [label for label in timelines[0].labels if label != _background(timelines[0])] if timelines else []
+    )
     date = made.isoformat(timespec="seconds").split("+")[0]
     project = {
         "time_format": "hh:mm:ss",
@@ -65,14 +66,14 @@ def write_project(
         "behaviors_coding_map": [],
         "converters": {},
     }
-    with atomic_path(path) as aside:  # ASCII: BORIS opens it in the machine's own encoding
+    with atomic_path(path) as aside:  # ASCII, since BORIS reads it in the encoding of the machine
         aside.write_text(json.dumps(project, indent=1, ensure_ascii=True) + "\n", "ascii")
 
 
 def write_tabular(
     folder: str | os.PathLike[str], timelines: Sequence[Timeline], *, made: datetime
 ) -> list[Path]:
-    """Write `<observation>.csv` a video: a row a START or STOP ("tabular events")."""
+    """Write `<observation>.csv` per video, with one row per START or STOP ("tabular events")."""
     paths = []
     for name, timeline in zip(observation_names(timelines), timelines, strict=True):
         common = {
@@ -100,7 +101,7 @@ def write_tabular(
 
 
 def write_aggregated(path: str | os.PathLike[str], timelines: Sequence[Timeline], *, made: datetime) -> None:
-    """Write a row a bout, of all videos ("aggregated events")."""
+    """Write a table of the bouts of all videos, one row per bout ("aggregated events")."""
     rows = []
     for name, timeline in zip(observation_names(timelines), timelines, strict=True):
         common = {
@@ -131,21 +132,21 @@ def write_aggregated(path: str | os.PathLike[str], timelines: Sequence[Timeline]
 
 
 def observation_names(timelines: Iterable[Timeline]) -> list[str]:
-    """A name a video: its file's, with more of its path or a number where that is not enough."""
+    """A unique name per video: that of its file, with parent folders or a number where names repeat."""
     names: list[str] = []
     for timeline in timelines:
         path = PurePath(timeline.video.replace("\\", "/"))
         parents = [part for part in path.parent.parts if part.strip("/.:")]
-        tries = ["_".join([*parents[len(parents) - n :], path.stem]) for n in range(len(parents) + 1)]
-        tries += [f"{path.stem}-{number}" for number in range(2, len(names) + 3)]
-        names.append(next(name for name in tries if name not in names))
+        candidates = ["_".join([*parents[len(parents) - n :], path.stem]) for n in range(len(parents) + 1)]
+        candidates += [f"{path.stem}-{number}" for number in range(2, len(names) + 3)]
+        names.append(next(name for name in candidates if name not in names))
     return names
 
 
-def _behaviours(labels: Sequence[str]) -> list[dict[str, Any]]:
-    """The ethogram; each behaviour gets a free letter of its own name as key, where there is one."""
+def _behaviours(labels: Sequence[str]) -> list[dict[str, JSON]]:
+    """The ethogram. The key of each behaviour is an unused letter of its name, or any unused letter."""
     used: set[str] = set()
-    entries: list[dict[str, Any]] = []
+    entries: list[dict[str, JSON]] = []
     for label in labels:
         letters = [*label.lower(), *"abcdefghijklmnopqrstuvwxyz0123456789"]
         free = (c for c in letters if c.isascii() and c.isalnum() and c not in used)
@@ -160,9 +161,10 @@ def _behaviours(labels: Sequence[str]) -> list[dict[str, Any]]:
     return entries
 
 
-def _observation(timeline: Timeline, date: str) -> dict[str, Any]:
+def _observation(timeline: Timeline, date: str) -> dict[str, JSON]:
+    """The observation of one video; each event is a list of time, subject, code, modifier, comment, frame."""
     video = timeline.video
-    events = [
+    events: list[JSON] = [
         [
             round(seconds, 3), "", bout.label, "", _comment(bout) if kind == "START" else "",
             frame_at(timeline, seconds),
@@ -189,13 +191,14 @@ def _observation(timeline: Timeline, date: str) -> dict[str, Any]:
 
 
 def _events(timeline: Timeline) -> list[tuple[float, str, Bout]]:
-    """Starts and stops in time order; at equal times what ends comes before what begins."""
+    """Starts and stops in order of time; at equal times, stops come before starts."""
     marks = [(bout.start_seconds, "START", bout) for bout in timeline.bouts]
     marks += [(bout.end_seconds, "STOP", bout) for bout in timeline.bouts]
     return sorted(marks, key=lambda mark: (round(mark[0], 3), mark[1] == "START", mark[2].label))
 
 
-def _common(name: str, timeline: Timeline, made: datetime, columns: Sequence[str]) -> dict[str, Any]:
+def _common(name: str, timeline: Timeline, made: datetime, columns: Sequence[str]) -> dict[str, str]:
+    """The values that all rows of one video share; the other columns are empty."""
     values = {
         "Observation id": name,
         "Observation date": made.strftime("%Y-%m-%d %H:%M:%S"),
@@ -208,13 +211,13 @@ def _common(name: str, timeline: Timeline, made: datetime, columns: Sequence[str
 
 
 def _coded(timeline: Timeline) -> float:
-    """From the first coded event to the last."""
+    """Seconds from the first coded event to the last."""
     times = [t for bout in timeline.bouts for t in (bout.start_seconds, bout.end_seconds)]
     return max(times) - min(times) if times else 0.0
 
 
 def _fps(timeline: Timeline) -> float:
-    """Raw frames a second, from the sampled ones; 0 if there is only one."""
+    """Raw frames per second, from the times of the sampled frames; 0 if there is only one."""
     seconds, index = timeline.seconds, timeline.frame_index
     time = float(seconds[-1] - seconds[0])
     return float(index[-1] - index[0]) / time if time > 0 else 0.0
@@ -228,5 +231,5 @@ def _comment(bout: Bout) -> str:
     return f"p={bout.probability:.2f}"
 
 
-def _none(timeline: Timeline) -> str:
+def _background(timeline: Timeline) -> str:
     return timeline.options.background

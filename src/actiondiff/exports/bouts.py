@@ -1,4 +1,4 @@
-"""Bouts and scores over time as CSV and JSON."""
+"""Export of bouts and scores over time to CSV and JSON."""
 
 import csv
 import json
@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ __all__ = [
     "BOUT_COLUMNS",
     "bout_rows",
     "read_bouts",
-    "seen_from",
+    "with_paths_from",
     "write_bouts",
     "write_json",
     "write_scores",
@@ -30,15 +29,15 @@ BOUT_COLUMNS = (
 )  # fmt: skip
 
 
-def seen_from(
+def with_paths_from(
     folder: str | os.PathLike[str], timelines: Sequence[Timeline], *, root: str | os.PathLike[str] = "."
 ) -> list[Timeline]:
-    """Timelines whose videos are named by their paths from a folder, so that files in it lead to them.
+    """Name videos by their paths relative to a folder, so that files written to it lead to the videos.
 
     Args:
-        folder: Where files about them are written.
-        timelines: Names of videos that are no files, as of frames in memory, stay as they are.
-        root: Folder that the paths start from now.
+        folder: Folder that files about the videos are written to.
+        timelines: The timelines. Names that are not files, such as those of frames in memory, do not change.
+        root: Folder that the present paths are relative to.
     """
     base = Path(folder).resolve()
     paths = [Path(root, timeline.video) for timeline in timelines]
@@ -50,8 +49,8 @@ def seen_from(
     ]
 
 
-def bout_rows(timelines: Sequence[Timeline]) -> list[dict[str, Any]]:
-    """A row a bout; the first three columns are those of a table of labels."""
+def bout_rows(timelines: Sequence[Timeline]) -> list[dict[str, str | int]]:
+    """One row per bout; the first four columns are those of a table of labels."""
     return [
         {
             "video": timeline.video,
@@ -70,17 +69,17 @@ def bout_rows(timelines: Sequence[Timeline]) -> list[dict[str, Any]]:
 
 
 def frame_at(timeline: Timeline, seconds: float) -> int:
-    """Raw frame that is shown at a time, as far as the sampled ones tell."""
+    """Number of the raw frame at a time, interpolated between the sampled frames."""
     return round(float(np.interp(seconds, timeline.seconds, timeline.frame_index)))
 
 
 def write_bouts(path: str | os.PathLike[str], timelines: Sequence[Timeline]) -> None:
-    """Write `bouts.csv`: a row a bout; `actiondiff train` and `evaluate` read it as a table, too."""
+    """Write `bouts.csv`, one row per bout; `actiondiff train` and `evaluate` can read it as a table."""
     write_csv(path, BOUT_COLUMNS, bout_rows(timelines), line_end="\r\n")
 
 
 def write_scores(path: str | os.PathLike[str], timelines: Sequence[Timeline]) -> None:
-    """Write `scores.csv`: a row a sampled frame with each label's smoothed probability."""
+    """Write `scores.csv`, one row per sampled frame with the smoothed probability of each label."""
     labels = timelines[0].labels if timelines else ()
     columns = ["video", "frame_index", "seconds", *[f"p({label})" for label in labels]]
     rows = [
@@ -99,7 +98,7 @@ def write_scores(path: str | os.PathLike[str], timelines: Sequence[Timeline]) ->
 
 
 def write_json(path: str | os.PathLike[str], timelines: Sequence[Timeline]) -> None:
-    """Write `timelines.json`: per video its bouts, scores, options and how far it was decoded."""
+    """Write `timelines.json`: the bouts, scores and options of each video, and its decoded share."""
     items: list[JSON] = [
         {
             "video": timeline.video,
@@ -128,10 +127,10 @@ def write_json(path: str | os.PathLike[str], timelines: Sequence[Timeline]) -> N
 
 
 def read_bouts(path: str | os.PathLike[str]) -> dict[str, list[Bout]]:
-    """Video -> bouts, from what `write_bouts` wrote."""
-    found: dict[str, list[Bout]] = {}
+    """Read what `write_bouts` wrote: video -> bouts."""
+    bouts: dict[str, list[Bout]] = {}
     with open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             times = float(row["start_seconds"]), float(row["end_seconds"])
-            found.setdefault(row["video"], []).append(Bout(row["label"], *times, float(row["probability"])))
-    return found
+            bouts.setdefault(row["video"], []).append(Bout(row["label"], *times, float(row["probability"])))
+    return bouts

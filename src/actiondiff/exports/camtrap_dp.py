@@ -1,8 +1,8 @@
-"""Bouts as a Camtrap DP 1.0.2 package: deployments, media and observations of camera traps.
+"""Export of bouts to a Camtrap DP 1.0.2 package: deployments, media and observations of camera traps.
 
-Where and when a camera stood and when a video began is not in the video: it comes from a table of the user's,
-and what it lacks is said, never made up. The standard knows whole seconds only, so bouts are widened to them
-and their exact times stand in `observationTags`.
+A video does not say where and when its camera stood, nor when it began. This comes from a table of the user;
+what the table lacks is reported and never invented. The standard allows whole seconds only, so that bouts
+are widened to whole seconds, and their exact times are written into `observationTags`.
 """
 
 import json
@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -29,7 +29,7 @@ _SCHEMAS = f"https://raw.githubusercontent.com/tdwg/camtrap-dp/{VERSION}"
 _REQUIRED = (
     "video", "deploymentID", "latitude", "longitude", "deploymentStart", "deploymentEnd", "timestamp",
 )  # fmt: skip
-_DEGREES = {"latitude": 90, "longitude": 180}  # and their limits
+_DEGREES = {"latitude": 90, "longitude": 180}  # name of the column -> largest value
 _TIMES = ("deploymentStart", "deploymentEnd", "timestamp")
 _COLUMNS = {
     "deployments": (
@@ -55,22 +55,23 @@ _MEDIATYPES = {
     ".mp4": "video/mp4", ".m4v": "video/x-m4v", ".avi": "video/x-msvideo", ".mov": "video/quicktime",
     ".mkv": "video/x-matroska", ".webm": "video/webm", ".mpg": "video/mpeg", ".wmv": "video/x-ms-wmv",
 }  # fmt: skip
-_Row = Mapping[str, str]
+_AboutRow = Mapping[str, str]
+"""One row of the user's table, which describes one video: name of the column -> text."""
 
 
 class CamtrapProject(BaseModel):
-    """What a package says of its project."""
+    """What a package says about its project."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    title: str = Field(min_length=1, description="Of the project.")
-    contact: str = Field(min_length=1, description="Name of a person.")
-    email: str = Field("", description="Of the contact.")
+    title: str = Field(min_length=1, description="Title of the project.")
+    contact: str = Field(min_length=1, description="Name of the person to contact.")
+    email: str = Field("", description="E-mail address of the contact.")
     sampling_design: Literal[
         "simpleRandom", "systematicRandom", "clusteredRandom", "experimental", "targeted", "opportunistic"
-    ] = Field(description="How places were chosen.")
+    ] = Field(description="How the camera locations were chosen.")
     capture_method: Literal["activityDetection", "timeLapse"] = Field(
-        "activityDetection", description="What set the cameras off."
+        "activityDetection", description="What triggered the cameras."
     )
     individual_animals: bool = Field(False, description="Whether individuals were recognised.")
 
@@ -87,25 +88,26 @@ def write_camtrap_dp(
     """Write `datapackage.json`, `deployments.csv`, `media.csv` and `observations.csv`.
 
     Args:
-        folder: Where to.
-        timelines: Of the videos.
-        about: CSV with a row a video: `video` (path, relative to this file), `deploymentID`, `latitude`,
-            `longitude`, `deploymentStart`, `deploymentEnd` and `timestamp` (when the video began; these three
-            with their zone), and, as wanted, `scientificName`, `observationType` and any further column of
-            the standard's deployments and media.
-        project: YAML with the fields of `CamtrapProject`.
-        model: What made the bouts.
-        made: When; with a zone.
+        folder: Folder to write to; created if it does not exist.
+        timelines: The timelines, one per video.
+        about: CSV file with one row per video. It needs the columns `video` (path relative to this file),
+            `deploymentID`, `latitude`, `longitude`, `deploymentStart`, `deploymentEnd` and `timestamp` (when
+            the video began); the last three are times with their zone. It may have `scientificName`,
+            `observationType` and any other column of the standard's deployments and media.
+        project: YAML file with the fields of `CamtrapProject`.
+        model: Description of the model that made the bouts.
+        made: When the bouts were made, with a zone.
 
     Raises:
-        TableError: If the table lacks columns, videos or values; it lists them all.
+        TableError: If the table lacks columns, videos or values; the message lists all problems.
         UsageError: If the project's file cannot be used.
     """
+    # The user's files are checked before anything is written.
     described = _project(Path(project))
     rows = _rows(Path(about), [timeline.video for timeline in timelines])
     names = observation_names(timelines)
     deployments = list({row["deploymentID"]: row for row in rows}.values())
-    tables: dict[str, list[dict[str, Any]]] = {
+    tables: dict[str, list[dict[str, str]]] = {
         "deployments": [_deployment(row) for row in deployments],
         "media": [_medium(name, row, described) for name, row in zip(names, rows, strict=True)],
         "observations": [
@@ -126,10 +128,10 @@ def check_about(
     project: str | os.PathLike[str],
     videos: Sequence[str | os.PathLike[str]],
 ) -> None:
-    """Make sure that `write_camtrap_dp` will find all that it needs.
+    """Make sure that the user's files have everything that `write_camtrap_dp` needs.
 
     Raises:
-        TableError: If the table lacks columns, videos or values; it lists them all.
+        TableError: If the table lacks columns, videos or values; the message lists all problems.
         UsageError: If a file cannot be used.
     """
     _project(Path(project))
@@ -137,6 +139,7 @@ def check_about(
 
 
 def _project(path: Path) -> CamtrapProject:
+    """Read and check the user's file about the project."""
     try:
         return CamtrapProject.model_validate(yaml.safe_load(path.read_text("utf-8")))
     except FileNotFoundError:
@@ -149,11 +152,14 @@ def _project(path: Path) -> CamtrapProject:
         raise UsageError(f"{path} cannot be used ({what}). Its fields are: {fields}") from None
 
 
-def _rows(path: Path, videos: Sequence[str | os.PathLike[str]]) -> list[_Row]:
-    """The table's row of each video."""
+def _rows(path: Path, videos: Sequence[str | os.PathLike[str]]) -> list[_AboutRow]:
+    """Read and check the user's table, and return the row of each video."""
     if not path.is_file():
-        raise UsageError(f"{path} does not exist; Camtrap DP needs a table with {', '.join(_REQUIRED)}.")
+        raise UsageError(
+            f"{path} does not exist; Camtrap DP needs a table with the columns {', '.join(_REQUIRED)}."
+        )
     numbered = read_rows(path)
+    # Without the columns, no row can be checked; every other problem is collected.
     absent = [name for name in _REQUIRED if name not in (numbered[0][1] if numbered else {})]
     if absent:
         raise TableError(path, [f"the columns {', '.join(absent)} are missing, or no row follows them"])
@@ -181,19 +187,21 @@ def _rows(path: Path, videos: Sequence[str | os.PathLike[str]]) -> list[_Row]:
         for number, row in numbered
         if (begun := _time(row["deploymentStart"])) and (over := _time(row["deploymentEnd"])) and over < begun
     ]
-    found = [by_path.get(Path(video).resolve()) for video in videos]
-    problems += [f"no row is about {video}" for video, row in zip(videos, found, strict=True) if not row]
+    chosen = [by_path.get(Path(video).resolve()) for video in videos]
+    problems += [f"no row is about {video}" for video, row in zip(videos, chosen, strict=True) if not row]
     if problems:
         raise TableError(path, problems)
-    return [row for row in found if row]
+    return [row for row in chosen if row]
 
 
-def _deployment(row: _Row) -> dict[str, str]:
+def _deployment(row: _AboutRow) -> dict[str, str]:
+    """One row of `deployments.csv`."""
     values = {name: row.get(name) or "" for name in _COLUMNS["deployments"]}
     return {**values, **{name: _whole(row[name]) for name in ("deploymentStart", "deploymentEnd")}}
 
 
-def _medium(name: str, row: _Row, project: CamtrapProject) -> dict[str, str]:
+def _medium(name: str, row: _AboutRow, project: CamtrapProject) -> dict[str, str]:
+    """One row of `media.csv`. The standard allows relative paths only; of other paths the name remains."""
     path = PurePosixPath(row["video"].replace("\\", "/"))
     plain = not path.is_absolute() and ".." not in path.parts and not str(path).startswith((".", "~"))
     values = {column: row.get(column) or "" for column in _COLUMNS["media"]}
@@ -210,12 +218,13 @@ def _medium(name: str, row: _Row, project: CamtrapProject) -> dict[str, str]:
 
 
 def _observations(
-    name: str, row: _Row, timeline: Timeline, model: str, made: datetime
-) -> list[dict[str, Any]]:
+    name: str, row: _AboutRow, timeline: Timeline, model: str, made: datetime
+) -> list[dict[str, str]]:
+    """The rows of `observations.csv` about one video, one per bout."""
     begun = _time(row["timestamp"])
-    assert begun is not None  # checked with the table
+    assert begun is not None  # the table was checked
     species = row.get("scientificName") or ""
-    found = []
+    entries = []
     for number, bout in enumerate(timeline.bouts, start=1):
         start = math.floor(bout.start_seconds + begun.microsecond / 1e6)
         end = math.ceil(bout.end_seconds + begun.microsecond / 1e6)
@@ -236,14 +245,15 @@ def _observations(
             "classificationProbability": f"{bout.probability:.4f}",
             "observationTags": f"startSeconds:{bout.start_seconds:.3f} | endSeconds:{bout.end_seconds:.3f}",
         }
-        found.append({column: entry.get(column, "") for column in _COLUMNS["observations"]})
-    return found
+        entries.append({column: entry.get(column, "") for column in _COLUMNS["observations"]})
+    return entries
 
 
 def _package(
-    project: CamtrapProject, deployments: Sequence[_Row], rows: Sequence[_Row], made: datetime
-) -> dict[str, Any]:
-    places = sorted({(float(row["longitude"]), float(row["latitude"])) for row in deployments})
+    project: CamtrapProject, deployments: Sequence[_AboutRow], rows: Sequence[_AboutRow], made: datetime
+) -> dict[str, object]:
+    """The content of `datapackage.json`."""
+    coordinates = sorted({(float(row["longitude"]), float(row["latitude"])) for row in deployments})
     starts, ends = ([row[name][:10] for row in deployments] for name in ("deploymentStart", "deploymentEnd"))
     species = sorted({row.get("scientificName") or "" for row in rows} - {""})
     contact = {"title": project.contact, "role": "contact"}
@@ -268,8 +278,8 @@ def _package(
             "individualAnimals": project.individual_animals,
             "observationLevel": ["media"],
         },
-        "spatial": {"type": "Point", "coordinates": places[0]} if len(places) == 1
-        else {"type": "MultiPoint", "coordinates": places},
+        "spatial": {"type": "Point", "coordinates": coordinates[0]} if len(coordinates) == 1
+        else {"type": "MultiPoint", "coordinates": coordinates},
         "temporal": {"start": min(starts, default=""), "end": max(ends, default="")},
         "taxonomic": [{"scientificName": name} for name in species],
     }  # fmt: skip
@@ -283,18 +293,18 @@ def _within(text: str, limit: float) -> bool:
 
 
 def _time(text: str) -> datetime | None:
-    """A time with its zone; None if it is none."""
+    """The time that a text names; None if it names none, or lacks the zone."""
     try:
-        found = datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return found if found.tzinfo else None
+    return time if time.tzinfo else None
 
 
 def _whole(text: str) -> str:
-    """A time as the standard has it: without fractions of a second."""
+    """A time as the standard allows it: without fractions of a second."""
     time = _time(text)
-    assert time is not None  # checked with the table
+    assert time is not None  # the table was checked
     return _text(time.replace(microsecond=0))
 
 

@@ -1,4 +1,4 @@
-"""Bouts as a matrix of frames by behaviours, as DeepEthogram keeps labels."""
+"""Export of bouts to DeepEthogram, whose label files are matrices of frames by behaviours."""
 
 import os
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ __all__ = ["frame_matrix", "write_matrices"]
 
 
 def frame_matrix(timeline: Timeline) -> tuple[list[str], NDArray[np.int8]]:
-    """Column names, `background` first, and (frames, columns) of 0 and 1 for each raw frame that decoded.
+    """Names of the columns, `background` first, and a matrix (frames, columns) of 0 and 1.
 
-    A frame has a behaviour if a bout's start is not after its time and the end is. Times of frames between
-    sampled ones are interpolated.
+    The matrix has one row per raw frame that decoded. A frame shows a behaviour if its time lies in a bout,
+    including the bout's start and excluding its end. Times between sampled frames are interpolated.
     """
     columns = [k for k, label in enumerate(timeline.labels) if label != timeline.options.background]
     index, seconds = timeline.frame_index, timeline.seconds
     count = timeline.report.num_frames_decoded if timeline.report else int(index[-1]) + 1
     times = np.interp(np.arange(count), index, seconds)
-    if len(index) > 1:  # beyond the last sampled frame time goes on as before
+    if len(index) > 1:  # beyond the last sampled frame, time continues at the mean rate
         beyond = np.arange(count) > index[-1]
         rate = (seconds[-1] - seconds[0]) / (index[-1] - index[0])
         times[beyond] = seconds[-1] + rate * (np.arange(count)[beyond] - index[-1])
@@ -38,9 +38,9 @@ def frame_matrix(timeline: Timeline) -> tuple[list[str], NDArray[np.int8]]:
 
 
 def write_matrices(folder: str | os.PathLike[str], timelines: Sequence[Timeline]) -> list[Path]:
-    """Write `<video>/<video>_labels.csv` for every video, with frames as rows.
+    """Write `<video>/<video>_labels.csv` for every video, one row per frame.
 
-    The program itself silently turns a matrix with more behaviours than frames on its side.
+    DeepEthogram itself silently transposes a matrix that has more behaviours than frames.
     """
     paths = []
     for name, timeline in zip(observation_names(timelines), timelines, strict=True):

@@ -1,4 +1,4 @@
-"""Heatmaps as arrays and as a table."""
+"""Export of heatmaps as arrays and as a table."""
 
 import os
 
@@ -13,9 +13,9 @@ _COLUMNS = ("frame_index", "seconds", "y", "x", "probability", "above_prior")
 
 
 def write_heatmap_npz(path: str | os.PathLike[str], heatmap: Heatmap) -> None:
-    """Write arrays named as the attributes of `Heatmap`: probabilities, rows, columns, frame_index ...
+    """Write arrays named after the attributes of `Heatmap`, such as probabilities, rows and columns.
 
-    `numpy.load(path)` reads it. Where times are unknown `seconds` is empty.
+    `numpy.load(path)` reads the file. `seconds` is empty if the times of the frames are unknown.
     """
     seconds = np.zeros(0) if heatmap.seconds is None else heatmap.seconds
     with atomic_path(path) as aside, open(aside, "wb") as file:
@@ -33,7 +33,7 @@ def write_heatmap_npz(path: str | os.PathLike[str], heatmap: Heatmap) -> None:
 
 
 def write_heatmap_csv(path: str | os.PathLike[str], heatmap: Heatmap) -> None:
-    """Write one row per place and sampled frame; `y` and `x` are shares of the picture's height and width."""
+    """Write one row per place and sampled frame; `y` and `x` are shares of the height and the width."""
     rows = []
     for t, frame in enumerate(heatmap.frame_index):
         time = "" if heatmap.seconds is None else f"{heatmap.seconds[t]:.3f}"

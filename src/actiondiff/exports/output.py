@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.exports.queue import clip_queue, stretch_queue, write_queue
-from actiondiff.exports.record import model_words, write_record
+from actiondiff.exports.record import describe_model, write_record
 from actiondiff.exports.tables import FORMATS, write_failures, write_predictions
 from actiondiff.exports.timelines import check_formats, write_timelines
 from actiondiff.inference.options import TimelineOptions
@@ -74,7 +74,7 @@ class PredictionOutput:
         if self.timeline:
             write_timelines(
                 self.out, timelines, self.formats,
-                model=model_words(model.config), about=self.about, project=self.project,
+                model=describe_model(model.config), about=self.about, project=self.project,
             )  # fmt: skip
         else:
             write_predictions(self.out, clips, self.formats, abstain_below=limit)

@@ -1,9 +1,8 @@
-"""What to label next: the clips, or stretches of long videos, of which a model is least certain."""
+"""A queue of what to label next: clips or stretches of videos about which a model is least certain."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +15,15 @@ from actiondiff.types import Prediction
 __all__ = ["QUEUE_COLUMNS", "certainty", "clip_queue", "stretch_queue", "write_queue"]
 
 QUEUE_COLUMNS = ("video", "label", "start_seconds", "end_seconds", "suggestion", "probability", "certainty")
-Row = dict[str, Any]
+QueueRow = dict[str, str]
+"""Name of the column -> text."""
 
 
 def certainty(probabilities: NDArray[np.floating], activation: Activation) -> NDArray[np.float64]:
     """How certain a model is, in [0, 1]: (N, K) -> (N,).
 
-    `softmax`: by how much the most probable class leads the next. `sigmoid`: twice the distance from 1/2 of
-    the class that is nearest to it.
+    With `softmax`, certainty is the difference between the two highest probabilities. With `sigmoid`, it is
+    twice the distance from 1/2 of the probability that is nearest to 1/2.
     """
     values = np.asarray(probabilities, dtype=np.float64)
     if activation == "sigmoid":
@@ -34,8 +34,8 @@ def certainty(probabilities: NDArray[np.floating], activation: Activation) -> ND
     return top[:, -1] - top[:, -2]
 
 
-def clip_queue(predictions: Sequence[Prediction], *, most: int) -> list[Row]:
-    """A row a clip, the least certain first."""
+def clip_queue(predictions: Sequence[Prediction], *, most: int) -> list[QueueRow]:
+    """One row per clip, the least certain first, at most `most` rows."""
     rows = []
     for prediction in predictions:
         label, probability = prediction.top(1)[0]
@@ -45,10 +45,11 @@ def clip_queue(predictions: Sequence[Prediction], *, most: int) -> list[Row]:
     return _first(rows, most)
 
 
-def stretch_queue(timelines: Sequence[Timeline], *, most: int) -> list[Row]:
-    """A row a stretch as long as the time that each score looks at, the least certain first."""
+def stretch_queue(timelines: Sequence[Timeline], *, most: int) -> list[QueueRow]:
+    """One row per stretch of the length of one span, the least certain first, at most `most` rows."""
     rows = []
     for timeline in timelines:
+        # The video is cut into stretches as long as the span that each score was computed from.
         length = timeline.options.span_seconds or timeline.end_seconds
         begin = float(timeline.seconds[0])
         sure = certainty(timeline.probabilities, timeline.activation)
@@ -63,10 +64,10 @@ def stretch_queue(timelines: Sequence[Timeline], *, most: int) -> list[Row]:
     return _first(rows, most)
 
 
-def write_queue(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
-    """Write the rows as a table of labels whose `label` is empty: to be filled in, and added to one's own.
+def write_queue(path: str | os.PathLike[str], rows: Sequence[QueueRow]) -> None:
+    """Write the rows as a table of labels, whose empty column `label` is to be filled in by hand.
 
-    Paths are relative to it.
+    The filled table can be added to one's own. Paths are relative to the table.
     """
     base = Path(path).resolve().parent
     relative = [Path(os.path.relpath(Path(row["video"]).resolve(), base)).as_posix() for row in rows]
@@ -77,11 +78,12 @@ def write_queue(path: str | os.PathLike[str], rows: Sequence[Row]) -> None:
 
 def _row(
     video: str, start: float | None, end: float | None, label: str, probability: float, sure: float
-) -> Row:
+) -> QueueRow:
+    """One row of the table, whose label is empty."""
     times = ["" if value is None else f"{value:.3f}" for value in (start, end)]
     values = (video, "", *times, label, f"{probability:.4f}", f"{sure:.4f}")
     return dict(zip(QUEUE_COLUMNS, values, strict=True))
 
 
-def _first(rows: list[Row], most: int) -> list[Row]:
+def _first(rows: list[QueueRow], most: int) -> list[QueueRow]:
     return sorted(rows, key=lambda row: (float(row["certainty"]), row["video"], row["start_seconds"]))[:most]

@@ -1,4 +1,4 @@
-"""What was predicted, by what, in one file beside the exports: a report is made of it."""
+"""The record of predictions: what was predicted, and by which model, in one file that reports are made of."""
 
 import json
 import os
@@ -6,23 +6,87 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 from actiondiff.errors import RunError
 from actiondiff.heads.bundle import ModelConfig
+from actiondiff.heads.predict import Activation
 from actiondiff.inference.folders import find_run
 from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import environment, write_text
-from actiondiff.types import JSON, Bout, DecodeReport, Prediction
+from actiondiff.types import JSON, Bout, DecodeReport, Prediction, Status
 
-__all__ = ["RECORD", "add_to_record", "model_words", "read_record", "write_record"]
+__all__ = [
+    "RECORD",
+    "HeatmapRecord",
+    "PredictionRecord",
+    "VideoRecord",
+    "add_heatmaps",
+    "describe_model",
+    "read_record",
+    "write_record",
+]
 
 RECORD = "predicted.json"
 _FORMAT = 1
+_Bouts = list[tuple[str, float, float, float]]
+"""Label, start and end in seconds, and probability of each bout; arrays in the file."""
 
 
-def model_words(config: ModelConfig) -> str:
-    """What made predictions: `actiondiff 0.1.0 (tiny t20.layer9)`."""
+class VideoRecord(TypedDict):
+    """One video of a record.
+
+    A video that failed has the first four fields only. A clip also has `probabilities`, and a video with a
+    timeline has `end_seconds`, `bouts` and `truth` (its labelled bouts, or None if they are unknown).
+    """
+
+    video: str
+    status: Status
+    reason: str
+    coverage: float
+    padding_share: NotRequired[float]
+    probabilities: NotRequired[dict[str, float]]
+    end_seconds: NotRequired[float]
+    bouts: NotRequired[_Bouts]
+    truth: NotRequired[_Bouts | None]
+
+
+class HeatmapRecord(TypedDict):
+    """One example that a heatmap was made of."""
+
+    video: str
+    label: str
+    probability: float
+    start_seconds: float | None
+    end_seconds: float | None
+    num_frames: int
+    caption: str
+    picture: str
+
+
+class PredictionRecord(TypedDict):
+    """The content of `predicted.json`."""
+
+    format: int
+    kind: Literal["timelines", "clips"]
+    run: str
+    model: str
+    dtype: str | None
+    labels: list[str]
+    activation: Activation
+    abstain_below: float
+    options: dict[str, JSON]
+    thresholds: dict[str, float]
+    made: str
+    videos: list[VideoRecord]
+    scores: Mapping[str, Any] | None
+    calibration: JSON
+    environment: dict[str, JSON]
+    heatmaps: NotRequired[list[HeatmapRecord]]
+
+
+def describe_model(config: ModelConfig) -> str:
+    """The model that made predictions, in words, such as `actiondiff 0.1.0 (tiny t20.layer9)`."""
     return f"actiondiff {version('actiondiff')} ({config.backbone['name']} {' '.join(config.keys)})"
 
 
@@ -41,22 +105,22 @@ def write_record(
     """Write `predicted.json`.
 
     Args:
-        folder: Where to.
-        results: Video and what was predicted of it, or the report that says why nothing was.
+        folder: Folder to write to; created if it does not exist.
+        results: Each video with what was predicted, or with the report that says why it failed.
         run: The model's folder or hub id.
         config: The model's config.
-        dtype: Arithmetic of the backbone; that of its training's features if None.
-        abstain_below: Probability below which nothing was said.
+        dtype: Arithmetic of the backbone; that of the training's features if None.
+        abstain_below: Predictions below this probability were left blank.
         truth: Video -> labelled bouts, where they are known.
-        scores: What was scored with them.
-        made: When; now if None.
+        scores: Scores of the predictions, where labelled bouts are known.
+        made: When the predictions were made; now if None.
     """
     timelines = [result for _, result in results if isinstance(result, Timeline)]
-    facts: dict[str, Any] = {
+    record: PredictionRecord = {
         "format": _FORMAT,
         "kind": "timelines" if timelines else "clips",
         "run": str(run),
-        "model": model_words(config),
+        "model": describe_model(config),
         "dtype": dtype or config.backbone.get("dtype"),
         "labels": list(config.labels),
         "activation": config.activation,
@@ -69,70 +133,70 @@ def write_record(
         "calibration": _calibration(run),
         "environment": environment(),
     }
-    _write(folder, facts)
+    _write(folder, record)
 
 
-def add_to_record(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
-    """Add to a record what was found later.
+def add_heatmaps(folder: str | os.PathLike[str], heatmaps: Sequence[HeatmapRecord]) -> None:
+    """Add the list of heatmaps, which are made after the predictions, to a record.
 
     Raises:
-        RunError: If there is none, or it is not in order.
+        RunError: If the record is missing or damaged.
     """
-    _write(folder, {**read_record(folder), **facts})
+    _write(folder, {**read_record(folder), "heatmaps": list(heatmaps)})
 
 
-def read_record(folder: str | os.PathLike[str]) -> dict[str, Any]:
+def read_record(folder: str | os.PathLike[str]) -> PredictionRecord:
     """Read what `write_record` wrote.
 
     Raises:
-        RunError: If it is absent or not in order.
+        RunError: If the record is missing or damaged.
     """
     path = Path(folder) / RECORD
     try:
-        facts = json.loads(path.read_text("utf-8"))
+        record = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read ({error}); run actiondiff predict again.") from None
-    if not isinstance(facts, dict) or facts.get("format") != _FORMAT:
-        raise RunError(f"{path} is of another version; run actiondiff predict again.")
-    return facts
+    if not isinstance(record, dict) or record.get("format") != _FORMAT:
+        raise RunError(f"{path} was written by another version; run actiondiff predict again.")
+    checked: PredictionRecord = record  # type: ignore[assignment]
+    return checked
 
 
-def _write(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> None:
-    write_text(Path(folder) / RECORD, json.dumps(facts, indent=1) + "\n")
+def _write(folder: str | os.PathLike[str], record: PredictionRecord) -> None:
+    write_text(Path(folder) / RECORD, json.dumps(record, indent=1) + "\n")
 
 
 def _calibration(run: str | os.PathLike[str]) -> JSON:
-    """What the training found of the model's confidence; None if it is not known."""
+    """The calibration that the training run measured on validation clips; None if there is none."""
     path = find_run(run) / "metrics.json"
-    found: JSON = json.loads(path.read_text("utf-8")).get("calibration") if path.is_file() else None
-    return found
+    calibration: JSON = json.loads(path.read_text("utf-8")).get("calibration") if path.is_file() else None
+    return calibration
 
 
 def _video(
     name: str, result: Prediction | Timeline | DecodeReport, truth: Mapping[str, Sequence[Bout]] | None
-) -> JSON:
+) -> VideoRecord:
     report = result if isinstance(result, DecodeReport) else result.report
-    facts: dict[str, JSON] = {
+    record: VideoRecord = {
         "video": name,
         "status": report.status if report else "ok",
         "reason": report.reason if report else "",
         "coverage": report.coverage if report else 1.0,
     }
     if isinstance(result, DecodeReport):
-        return facts
-    facts["padding_share"] = result.padding_share
+        return record
+    record["padding_share"] = result.padding_share
     if isinstance(result, Prediction):
-        return {**facts, "probabilities": dict(result.probabilities)}
-    known = truth.get(name) if truth else None
-    return {
-        **facts,
-        "end_seconds": result.end_seconds,
-        "bouts": _bouts(result.bouts),
-        "truth": None if known is None else _bouts(known),
-    }
+        record["probabilities"] = dict(result.probabilities)
+        return record
+    labelled = truth.get(name) if truth else None
+    record["end_seconds"] = result.end_seconds
+    record["bouts"] = _rounded(result.bouts)
+    record["truth"] = None if labelled is None else _rounded(labelled)
+    return record
 
 
-def _bouts(bouts: Sequence[Bout]) -> list[JSON]:
+def _rounded(bouts: Sequence[Bout]) -> _Bouts:
     return [
-        [b.label, round(b.start_seconds, 3), round(b.end_seconds, 3), round(b.probability, 4)] for b in bouts
+        (b.label, round(b.start_seconds, 3), round(b.end_seconds, 3), round(b.probability, 4)) for b in bouts
     ]

@@ -1,10 +1,9 @@
-"""Predictions as CSV and JSON, and the list of what failed."""
+"""Export of predictions to CSV and JSON, and the list of videos that failed."""
 
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from actiondiff.provenance import write_csv, write_text
 from actiondiff.types import DecodeReport, Prediction
@@ -22,10 +21,16 @@ def write_predictions(
     *,
     abstain_below: float = 0.0,
 ) -> None:
-    """Write `predictions.csv` (a row a video; behind the fixed columns one of p(label) a label) and `.json`.
+    """Write `predictions.csv`, `predictions.json` or both, with one row per video.
 
-    Videos that failed have no row: see `write_failures`. Where the highest probability is below
-    `abstain_below`, `label` is empty.
+    After the fixed columns, the CSV file has one column p(label) for each label. Videos that failed have no
+    row (see `write_failures`).
+
+    Args:
+        folder: Folder to write to; created if it does not exist.
+        predictions: The predictions of one model.
+        formats: Names of `FORMATS`.
+        abstain_below: If the highest probability is below this, `label` is left empty.
     """
     rows = [_row(prediction, abstain_below) for prediction in predictions]
     if "csv" in formats:
@@ -44,12 +49,13 @@ def write_predictions(
 
 
 def write_failures(folder: str | os.PathLike[str], reports: Sequence[tuple[str, DecodeReport]]) -> None:
-    """Write `failures.csv`: video, status, reason of what failed or is partial."""
+    """Write `failures.csv`: the video, status and reason for each video that failed or is partial."""
     lines = [[video, report.status, report.reason] for video, report in reports]
     write_csv(Path(folder) / "failures.csv", ["video", "status", "reason"], lines, line_end="\r\n")
 
 
-def _row(prediction: Prediction, abstain_below: float) -> dict[str, Any]:
+def _row(prediction: Prediction, abstain_below: float) -> dict[str, str | int | float]:
+    """The fixed columns of one prediction."""
     label, probability = prediction.top(1)[0]
     label = label if probability >= abstain_below else ""
     report = prediction.report

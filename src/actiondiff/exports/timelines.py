@@ -1,4 +1,4 @@
-"""Every format that timelines are written in, by name."""
+"""Export of timelines to every format, chosen by name."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.exports.boris import write_aggregated, write_project, write_tabular
-from actiondiff.exports.bouts import seen_from, write_bouts, write_json, write_scores
+from actiondiff.exports.bouts import with_paths_from, write_bouts, write_json, write_scores
 from actiondiff.exports.camtrap_dp import check_about, write_camtrap_dp
 from actiondiff.exports.deepethogram import write_matrices
 from actiondiff.inference.timeline import Timeline
@@ -28,21 +28,22 @@ def write_timelines(
     project: str | os.PathLike[str] | None = None,
     root: str | os.PathLike[str] | None = ".",
 ) -> None:
-    """Write timelines.
+    """Write timelines in one or more formats.
 
-    `csv`: `bouts.csv` and `scores.csv`. `json`: `timelines.json`. `boris`: a folder with `project.boris`,
-    `aggregated.csv` and `tabular/`. `camtrap-dp` and `deepethogram`: a folder of that name each. Videos are
-    named by their paths from `bouts.csv` and from `project.boris`, in `timelines.json` as given.
+    `csv` writes `bouts.csv` and `scores.csv`; `json` writes `timelines.json`; `boris` writes a folder with
+    `project.boris`, `aggregated.csv` and `tabular/`. `camtrap-dp` and `deepethogram` write a folder of that
+    name. In tables and in `project.boris`, the paths of videos are relative to the file; in `timelines.json`
+    they are as given.
 
     Args:
-        folder: Where to.
-        timelines: Of one model.
+        folder: Folder to write to; created if it does not exist.
+        timelines: Timelines that one model made, one per video.
         formats: Names of `TIMELINE_FORMATS`.
-        model: What made them, in words.
-        made: When; now if None.
+        model: Description of the model.
+        made: When the timelines were made; now if None.
         about: For camtrap-dp: table about the videos (see `write_camtrap_dp`).
-        project: For camtrap-dp: YAML about the project.
-        root: Folder that the videos' paths start from; None if they are mere names, which stay as they are.
+        project: For camtrap-dp: YAML file about the project.
+        root: Folder that the videos' paths are relative to; None if they are names only, which do not change.
 
     Raises:
         UnknownNameError: If there is no such format.
@@ -52,8 +53,8 @@ def write_timelines(
     check_formats(formats, about=about, project=project)
     folder, made = Path(folder), made or datetime.now(UTC)
 
-    def named_from(place: Path) -> Sequence[Timeline]:
-        return timelines if root is None else seen_from(place, timelines, root=root)
+    def named_from(base: Path) -> Sequence[Timeline]:
+        return timelines if root is None else with_paths_from(base, timelines, root=root)
 
     def csv() -> None:
         named = named_from(folder)
@@ -61,13 +62,13 @@ def write_timelines(
         write_scores(folder / "scores.csv", named)
 
     def boris() -> None:
-        named = named_from(folder / "boris")  # BORIS looks for media from its project's folder
+        named = named_from(folder / "boris")  # BORIS looks for videos relative to the folder of its project
         write_project(folder / "boris" / "project.boris", named, model=model, made=made)
         write_aggregated(folder / "boris" / "aggregated.csv", named, made=made)
         write_tabular(folder / "boris" / "tabular", named, made=made)
 
     def camtrap_dp() -> None:
-        assert about is not None  # checked above
+        assert about is not None  # check_formats has made sure
         assert project is not None
         write_camtrap_dp(
             folder / "camtrap-dp", timelines, about=about, project=project, model=model, made=made
@@ -91,7 +92,7 @@ def check_formats(
     project: str | os.PathLike[str] | None = None,
     videos: Sequence[str | os.PathLike[str]] = (),
 ) -> None:
-    """Make sure that everything asked for can be written of these videos, before anything is computed.
+    """Make sure, before anything is computed, that all formats can be written for these videos.
 
     Raises:
         UnknownNameError: If there is no such format.
@@ -105,7 +106,7 @@ def check_formats(
         return
     if about is None or project is None:
         raise UsageError(
-            "camtrap-dp needs a table about the videos (--about: where and when each was taken) and a YAML "
-            "about the project (--project); see docs/your-data.md for both."
+            "camtrap-dp needs a table that says where and when each video was taken (--about) and a YAML "
+            "file about the project (--project); see docs/your-data.md for both."
         )
     check_about(about, project, videos)

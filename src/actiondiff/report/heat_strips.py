@@ -11,7 +11,7 @@ from PIL import Image
 
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.exports.heatmaps import write_heatmap_npz
-from actiondiff.exports.record import add_to_record, read_record
+from actiondiff.exports.record import HeatmapRecord, add_heatmaps, read_record
 from actiondiff.inference.localization import Heatmap
 from actiondiff.inference.model import ActionDiff
 from actiondiff.report.clips import CaptionedClip
@@ -55,13 +55,12 @@ def write_heat_strips(
         words = re.sub(r"\W+", "-", example.label)[:40]
         name = f"{FOLDER}/{number:03}-{words}"
         try:
-            row = _search(Path(folder) / name, model, example)
+            rows.append(_search(Path(folder) / name, model, example))
         except UsageError as error:
             raise UsageError(f"the predictions are in {folder}, but without heatmaps: {error}") from None
-        rows.append(row | {"picture": f"{name}.png"})
         if progress:
             progress(number, len(examples), example.clip.video)
-    add_to_record(folder, {"heatmaps": rows})
+    add_heatmaps(folder, rows)
     return len(rows)
 
 
@@ -93,7 +92,7 @@ def heat_section(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> li
     return [Section("Heatmaps", tuple(items))]
 
 
-def _search(path: Path, model: ActionDiff, example: ConfidentExample) -> dict[str, Any]:
+def _search(path: Path, model: ActionDiff, example: ConfidentExample) -> HeatmapRecord:
     """Write the files of one example, whose names begin with the path; returns its row for the record."""
     frames = _beginning(example.clip, model.config.sampling)
     heatmap = model.localize(frames, example.label)
@@ -111,6 +110,7 @@ def _search(path: Path, model: ActionDiff, example: ConfidentExample) -> dict[st
         "end_seconds": example.clip.end_seconds,
         "num_frames": len(frames),
         "caption": caption,
+        "picture": f"{FOLDER}/{path.name}.png",
     }
 
 
