@@ -122,7 +122,7 @@ def test_report_of_predicted_clips(study_folder, trained, tmp_path, capsys):
     assert "under a heatmap" not in page
     (out / "predicted.json").write_text('{"format": 0}')
     assert run(["report", str(out)]) == 1
-    assert "is of another version; run actiondiff predict again" in capsys.readouterr().err
+    assert "was written by another version; run actiondiff predict again" in capsys.readouterr().err
 
 
 def test_report_with_heatmaps(study_folder, trained, tmp_path):

@@ -74,12 +74,12 @@ def _write_timelines(
     from actiondiff.datasets.table import read_table
     from actiondiff.exports.bouts import with_paths_from, write_bouts
     from actiondiff.exports.record import write_record
-    from actiondiff.heads.bundle import load_bundle
+    from actiondiff.heads.bundle import read_config
     from actiondiff.inference.folders import find_run
 
     out.mkdir(parents=True, exist_ok=True)
     (out / "timeline_metrics.json").write_text(json.dumps(result.metrics, indent=2), "utf-8")
-    _, config = load_bundle(find_run(run))
+    config = read_config(find_run(run))
     timelines = list(result.timelines.items())
     write_record(out, timelines, run=run, config=config, truth=result.truth, scores=result.metrics)
     base = root or read_table(table).root
