@@ -26,7 +26,7 @@ _PUBLIC = {
     "TimelineOptions": "inference.options",
     "convert_weights": "checkpoints.convert",
     "evaluate": "experiments.train",
-    "extract_features": "extraction.local",
+    "extract_features": "extraction.extract",
     "iter_video": "video.decode",
     "load_backbone": "backbones.base",
     "read_video": "video.decode",
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from actiondiff.experiments.sweep import sweep as sweep
     from actiondiff.experiments.train import evaluate as evaluate
     from actiondiff.experiments.train import train as train
-    from actiondiff.extraction.local import extract_features as extract_features
+    from actiondiff.extraction.extract import extract_features as extract_features
     from actiondiff.features.store import FeatureStore as FeatureStore
     from actiondiff.inference.localization import Heatmap as Heatmap
     from actiondiff.inference.model import ActionDiff as ActionDiff

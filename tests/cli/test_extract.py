@@ -160,11 +160,11 @@ def test_mistakes_are_one_line(clips, tmp_path, capsys, arguments, code, text):
 
 
 def test_what_libraries_print_is_not_the_result(clips, tmp_path, capsys, monkeypatch):
-    import actiondiff.extraction.local as local
+    import actiondiff.extraction.extraction as extraction
 
-    real = local.work
+    real = extraction.work
     monkeypatch.setattr(
-        local, "work", lambda *given, **options: (print("(raylet) died"), real(*given, **options))
+        extraction, "work", lambda *given, **options: (print("(raylet) died"), real(*given, **options))
     )
     assert extract(clips, tmp_path / "store", "--json") == 0
     captured = capsys.readouterr()

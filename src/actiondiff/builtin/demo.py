@@ -23,7 +23,7 @@ from actiondiff.evaluation.scores import SideScores
 from actiondiff.experiments import train as study
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.experiments.run import Run
-from actiondiff.extraction.local import extract_features
+from actiondiff.extraction.extract import extract_features
 from actiondiff.provenance import check_own_folder, environment
 from actiondiff.report.tables import Score
 from actiondiff.types import Example, Progress

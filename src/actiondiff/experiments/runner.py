@@ -24,7 +24,7 @@ from actiondiff.experiments.grid import Cell
 from actiondiff.experiments.recipe import Recipe
 from actiondiff.experiments.run import SeedRun
 from actiondiff.experiments.train import Study
-from actiondiff.extraction.local import extract_features
+from actiondiff.extraction.extract import extract_features
 from actiondiff.features.store import FeatureStore
 from actiondiff.types import FeatureKey, Progress, Sampling
 

@@ -1,46 +1,40 @@
-"""Worker processes on this machine, one a device.
+"""Worker processes on this machine, one per device.
 
-Parent and worker speak in lines: a job, then parts, go in by standard input; an answer to each part comes
-out. A worker whose parent is gone finds its input closed, and ends.
+Each device has an executor with one spawned process. A process that dies breaks its executor only, which is
+then replaced. Processes end with the process that started them, even if that is killed.
 """
 
-import json
 import os
 import queue
-import subprocess
+import signal
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from typing import IO
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import parent_process
+from multiprocessing.context import SpawnContext, SpawnProcess
+from pathlib import Path
+from typing import Any
 
 from actiondiff.errors import ActionDiffError, UsageError
-from actiondiff.extraction.cluster import (
-    Job,
-    Part,
-    WorkerDiedError,
-    do_part,
-    part_from_json,
-    part_to_json,
-    schedule,
-)
-from actiondiff.extraction.local import Do, Extraction
+from actiondiff.extraction.extraction import Engine, Extraction
+from actiondiff.extraction.scheduler import Part, WorkerDiedError, WorkerJob, do_part, schedule
 from actiondiff.features.store import FeatureStore
 from actiondiff.types import Progress
 
-__all__ = ["DevicePool", "device_names", "on_devices", "serve"]
+__all__ = ["DevicePool", "device_names", "on_devices"]
 
-_COMMAND = "from actiondiff.extraction.devices import serve; serve()"
-_TAIL = 400  # characters of what a dead worker said last
+_TAIL = 400  # characters of a dead worker's last output that messages quote
 
 
 def device_names(devices: Sequence[str]) -> list[str]:
-    """Devices as torch calls them: `0` is `cuda:0`.
+    """Devices as torch names them: `0` is `cuda:0`.
 
     Raises:
-        UsageError: If there is none, one is no device, or CPU and GPU are mixed.
+        UsageError: If there is none, one is not a device, or CPU and GPU are mixed.
     """
     names = [f"cuda:{name}" if name.isdecimal() else name for name in devices]
     kinds = {name.partition(":")[0] for name in names}
@@ -52,170 +46,187 @@ def device_names(devices: Sequence[str]) -> list[str]:
     return names
 
 
-def on_devices(devices: Sequence[str], *, weights: str | None = None) -> Do:
-    """A worker process for each device.
+def on_devices(devices: Sequence[str], *, weights: str | None = None) -> Engine:
+    """An engine with one worker process per device.
 
     Args:
         devices: For example `0`, `cuda:1`, or `cpu` several times.
-        weights: Where the backbone's weights are.
+        weights: Checkpoint of the backbone.
 
     Raises:
         UsageError: See `device_names`.
     """
     names = device_names(devices)
 
-    def do(extraction: Extraction, store: FeatureStore, progress: Progress | None) -> None:
+    def engine(extraction: Extraction, store: FeatureStore, progress: Progress | None) -> None:
         loaded_for = extraction.backbone.options.device
         if loaded_for.partition(":")[0] != names[0].partition(":")[0]:
             raise UsageError(f"this backbone was loaded for {loaded_for}; the workers are on {names[0]}.")
-        pool = DevicePool(Job.of(extraction, weights), names)
+        pool = DevicePool(WorkerJob.of(extraction, weights), names)
         schedule(pool, extraction.plan.todo, store, progress=progress)
 
-    return do
+    return engine
 
 
 class DevicePool:
-    """A worker process for each device, started when it is first needed, and anew after it died.
+    """One worker process per device, started when it is first needed and replaced after it died.
 
     Args:
-        job: What the workers are to do.
-        devices: As torch calls them; one may be named several times.
+        job: What the workers have in common.
+        devices: Devices as torch names them; one may be named several times.
     """
 
-    def __init__(self, job: Job, devices: Sequence[str]) -> None:
+    def __init__(self, job: WorkerJob, devices: Sequence[str]) -> None:
         self.size = len(devices)
-        self._workers = [_Worker(job.on(device)) for device in devices]
-        self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
-        for worker in self._workers:
-            self._free.put(worker)
+        self._outputs = tempfile.TemporaryDirectory(prefix="actiondiff-", ignore_cleanup_errors=True)
+        self.workers = [
+            DeviceWorker(job.on(device), Path(self._outputs.name, f"{number}.txt"))
+            for number, device in enumerate(devices)
+        ]
+        self._idle: queue.SimpleQueue[DeviceWorker] = queue.SimpleQueue()
+        for worker in self.workers:
+            self._idle.put(worker)
         self._threads = ThreadPoolExecutor(self.size, thread_name_prefix="actiondiff-device")
 
     def submit(self, part: Part) -> "Future[None]":
-        """See `Pool.submit`."""
+        """See `WorkerPool.submit`."""
         return self._threads.submit(self._do, part)
 
     def close(self) -> None:
-        """Stop every worker at once; nothing they wrote is ever half-written."""
-        for worker in self._workers:
+        """Stop every worker at once; no file is ever left half-written."""
+        for worker in self.workers:
             worker.stop()
         self._threads.shutdown(cancel_futures=True)
-        for worker in self._workers:
-            worker.bury()
+        for worker in self.workers:
+            worker.close()
+        self._outputs.cleanup()
 
     def _do(self, part: Part) -> None:
-        worker = self._free.get()
+        worker = self._idle.get()
         try:
             worker.do(part)
         finally:
-            self._free.put(worker)
+            self._idle.put(worker)
 
 
-class _Worker:
-    """One process, and how it is spoken to."""
+class DeviceWorker:
+    """The worker process of one device.
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._process: subprocess.Popen[str] | None = None
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  # stderr, of all processes in turn
-        self._stopped = False
+    Args:
+        job: What the worker needs to know.
+        output: File that the worker's output goes to, so that messages can quote it.
+
+    Attributes:
+        job: As given.
+        process: The process; None before it is first needed.
+    """
+
+    def __init__(self, job: WorkerJob, output: Path) -> None:
+        self.job = job
+        self.process: SpawnProcess | None = None
+        self._output = output
+        self._executor: ProcessPoolExecutor | None = None
+        self._is_stopped = False
         self._starting = threading.Lock()
 
     def do(self, part: Part) -> None:
-        """Have a part done.
+        """Do a part, and wait until it is done.
 
         Raises:
             WorkerDiedError: If the process ended before.
-            ActionDiffError: What it stopped at.
+            ActionDiffError: The error that the worker stopped at.
         """
-        process, first = self._started()
+        executor, future = self._submit(part)
         try:
-            answer = _ask(process, first + part_to_json(part) + "\n")
-        except OSError:  # a closed pipe
-            answer = ""
-        if not answer:
-            raise WorkerDiedError(self._obituary(process))
-        error = json.loads(answer)["error"]
-        if error:
-            raise ActionDiffError(f"the worker on {self._job.options['device']} stopped: {error}")
+            problem = future.result()
+        except BrokenProcessPool:
+            raise WorkerDiedError(self._cause_of_death(executor)) from None
+        if problem is not None:
+            raise ActionDiffError(f"the worker on {self.job.options.device} stopped: {problem}")
 
     def stop(self) -> None:
         """End the process, and start no other."""
         with self._starting:
-            self._stopped = True
-            if self._process:
-                self._process.kill()
+            self._is_stopped = True
+            if self.process:
+                self.process.kill()
 
-    def bury(self) -> None:
-        """Close what it was spoken to by, once nobody waits for its answer."""
-        if self._process:
-            self._process.wait()
-            _close(self._process)
-        self._said.close()
+    def close(self) -> None:
+        """Release the executor, once the process has been stopped and nobody waits for its part."""
+        if self._executor:
+            self._executor.shutdown()
 
-    def _started(self) -> "tuple[subprocess.Popen[str], str]":
-        """The process, and what it is to be told before all else."""
+    def _submit(self, part: Part) -> "tuple[ProcessPoolExecutor, Future[str | None]]":
+        """Submit a part to the process; start one if there is none, or if it died."""
         with self._starting:
-            if self._stopped:
+            if self._is_stopped:
                 raise WorkerDiedError("it was stopped")
-            if self._process and self._process.poll() is None:
-                return self._process, ""
-            if self._process:
-                _close(self._process)
-            self._said.seek(0)  # the process writes where this stands
-            self._said.truncate()
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", _COMMAND],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._said,
-                text=True,
-                start_new_session=True,  # Ctrl-C in a terminal reaches the parent alone
-            )
-            return self._process, self._job.to_json() + "\n"
+            if self._executor and self.process and self.process.is_alive():
+                try:
+                    return self._executor, self._executor.submit(_do_part, self.job, part)
+                except BrokenProcessPool:  # it died just now
+                    pass
+            if self._executor:
+                self._executor.shutdown()
+            self._output.write_bytes(b"")
+            self._executor = ProcessPoolExecutor(1, _Spawn(self), _start, (self._output,))
+            return self._executor, self._executor.submit(_do_part, self.job, part)
 
-    def _obituary(self, process: "subprocess.Popen[str]") -> str:
-        code = process.wait()
-        self._said.seek(0)
-        lines = self._said.read().decode("utf-8", "replace").splitlines()
-        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        said = " / ".join(line.strip() for line in lines if line.strip())[-_TAIL:]
-        return f"on {self._job.options['device']} {how}{': ' + said if said else ''}"
+    def _cause_of_death(self, executor: ProcessPoolExecutor) -> str:
+        executor.shutdown()  # waits until the exit code is known
+        code = self.process.exitcode if self.process else None
+        how = f"by signal {-code}" if code is not None and code < 0 else f"with exit code {code}"
+        lines = self._output.read_bytes().decode("utf-8", "replace").splitlines()
+        last_output = " / ".join(line.strip() for line in lines if line.strip())[-_TAIL:]
+        return f"on {self.job.options.device} {how}{': ' + last_output if last_output else ''}"
 
 
-def _ask(process: "subprocess.Popen[str]", lines: str) -> str:
-    """What a process answers; nothing if it ends instead."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(lines)
-    process.stdin.flush()
-    return process.stdout.readline()
+class _Spawn(SpawnContext):
+    """The way in which an executor starts its process, which lets the worker know of the process.
+
+    Executors neither tell how a process ended nor stop it before its work is done.
+    """
+
+    def __init__(self, worker: DeviceWorker) -> None:
+        super().__init__()
+        self._worker = worker
+
+    def Process(self, *args: Any, **options: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
+        self._worker.process = SpawnProcess(*args, **options)
+        return self._worker.process
 
 
-def _close(process: "subprocess.Popen[str]") -> None:
-    for pipe in (process.stdin, process.stdout):
-        with suppress(OSError):
-            if pipe:
-                pipe.close()
+def _start(output: Path) -> None:
+    """Prepare a worker process.
+
+    Its output goes to a file. It ignores Ctrl-C, which reaches all processes of a terminal and is the
+    parent's to handle, and it ends with its parent.
+    """
+    descriptor = os.open(output, os.O_WRONLY | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def serve() -> None:
-    """Be a worker: do what comes in by standard input, until it is closed."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever prints, prints to stderr
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(lines,), daemon=True).start()
-    job = lines.get()
-    while True:
-        part = part_from_json(lines.get())
-        error = None
-        try:
-            do_part(job, part)
-        except ActionDiffError as caught:
-            error = str(caught)
-        print(json.dumps({"error": error}), file=answers, flush=True)
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(0)  # what is stored is complete; the next extraction does the rest
 
 
-def _listen(lines: "queue.SimpleQueue[str]") -> None:
-    for line in sys.stdin:
-        lines.put(line)
-    os._exit(0)  # the parent is gone, or done; what is stored is whole, and the rest is redone
+def _do_part(job: WorkerJob, part: Part) -> str | None:
+    """What the process runs. An error of ours is returned as text; any other ends the process.
+
+    After an error that is not ours the state of the process, such as that of its GPU, cannot be trusted.
+    """
+    try:
+        do_part(job, part)
+    except ActionDiffError as error:
+        return str(error)
+    except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    return None

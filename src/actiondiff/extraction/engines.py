@@ -1,30 +1,30 @@
-"""Who does the work of an extraction: this process, several here, or workers on a Ray cluster."""
+"""The engines of an extraction: this process, processes on this machine, or workers on a Ray cluster."""
 
 from collections.abc import Sequence
 
 from actiondiff.backbones.options import BackboneOptions
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.extraction.devices import device_names, on_devices
-from actiondiff.extraction.local import Do
+from actiondiff.extraction.extraction import Engine
 from actiondiff.extraction.on_ray import on_ray
 
-__all__ = ["choose_workers", "on_first_device"]
+__all__ = ["choose_engine", "on_first_device"]
 
 
-def choose_workers(
+def choose_engine(
     engine: str,
     *,
     weights: str | None = None,
     devices: Sequence[str] | None = None,
     ray_address: str | None = None,
     workers: int | None = None,
-) -> Do | None:
-    """Who does the work; None for this process alone. Arguments as in `extract_features`.
+) -> Engine | None:
+    """The engine that does the work; None for this process. Arguments as in `extract_features`.
 
     Raises:
         UnknownNameError: If there is no such engine.
-        UsageError: If the other arguments do not belong to it, or are not as described.
-        MissingExtraError: If it is not installed.
+        UsageError: If the other arguments do not belong to the engine, or are not as described.
+        MissingExtraError: If the engine is not installed.
     """
     if engine not in ("local", "ray"):
         raise UnknownNameError("engine", engine, ["local", "ray"])
@@ -40,12 +40,12 @@ def choose_workers(
 
 
 def on_first_device(options: BackboneOptions, devices: Sequence[str]) -> BackboneOptions:
-    """Options with the device that workers have, on which settings depend.
+    """Options with the device of the workers, on which the settings depend.
 
     Raises:
-        UsageError: If another device was asked for, too.
+        UsageError: If the options set a device, too.
     """
     if "device" in options.model_fields_set:
         raise UsageError(f"give either device or devices; got {options.device} and {','.join(devices)}.")
-    given = options.model_dump(exclude_unset=True)
-    return type(options)(**{**given, "device": device_names(devices)[0]})
+    fields = options.model_dump(exclude_unset=True)
+    return type(options)(**{**fields, "device": device_names(devices)[0]})

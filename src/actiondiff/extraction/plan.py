@@ -1,4 +1,4 @@
-"""What is to be done: videos by content, less what the store holds already."""
+"""The plan of an extraction: which contents need which features, given what the store holds already."""
 
 import hashlib
 import math
@@ -20,10 +20,20 @@ from actiondiff.video.probe import find_videos, probe
 if TYPE_CHECKING:
     from actiondiff.backbones.engine.encoding import EncodedWindows
 
-__all__ = ["Cost", "Item", "Plan", "Videos", "estimate", "kept_videos", "make_plan", "name_videos"]
+__all__ = [
+    "ExtractionPlan",
+    "Item",
+    "StrPath",
+    "VideoInputs",
+    "Workload",
+    "estimate_workload",
+    "make_plan",
+    "name_videos",
+    "videos_with_latents_only",
+]
 
 StrPath: TypeAlias = str | os.PathLike[str]
-Videos: TypeAlias = StrPath | Iterable[StrPath] | Iterable[Example]
+VideoInputs: TypeAlias = StrPath | Iterable[StrPath] | Iterable[Example]
 """Videos, folders of videos, the path of a table, or examples."""
 
 _TABLES = (".csv", ".tsv")
@@ -31,13 +41,13 @@ _TABLES = (".csv", ".tsv")
 
 @dataclass(frozen=True)
 class Item:
-    """One content, under all its names.
+    """One content, which may have several names.
 
     Attributes:
         identity: sha256 of the file.
-        videos: Its names, sorted.
-        path: One file that holds it.
-        keys: What is to be made; nothing if all features are stored.
+        videos: Names of the videos that have this content, sorted.
+        path: One of the files that have this content.
+        keys: Features that are to be made; empty if all are stored.
     """
 
     identity: str
@@ -47,16 +57,16 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A work list; all of it concerns one shard.
+class ExtractionPlan:
+    """What an extraction has to do. All fields but `videos` and `num_elsewhere` concern this shard alone.
 
     Attributes:
         videos: Names of all videos that were asked for, sorted.
         todo: Contents that lack features.
-        stored: Contents that have all.
+        stored: Contents that have all features.
         failed: Contents that could not be decoded before, and have not changed.
-        absent: Names of videos whose file cannot be read -> why.
-        num_elsewhere: How many videos belong to other shards.
+        absent: Name of a video whose file cannot be read -> why.
+        num_elsewhere: Number of videos that belong to other shards.
     """
 
     videos: tuple[str, ...]
@@ -68,15 +78,15 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """About how much a plan takes, as far as headers tell.
+class Workload:
+    """How much a plan has to do, as far as the videos' headers say.
 
     Attributes:
-        num_windows: Backbone passes.
-        num_tokens: Tokens of one feature.
-        num_bytes: Of features on disk; None if the width of one is not known yet.
-        num_unknown: Videos whose header does not say how long they are.
-        video_seconds: How long the others are.
+        num_windows: Number of windows that pass the backbone.
+        num_tokens: Number of tokens of one feature.
+        num_bytes: Size of the features on disk; None if the width of a feature is not known yet.
+        num_unknown: Number of videos whose header does not say how long they are.
+        video_seconds: Total duration of the other videos.
     """
 
     num_windows: int
@@ -87,33 +97,35 @@ class Cost:
 
 
 def name_videos(
-    videos: Videos,
+    videos: VideoInputs,
     *,
     root: StrPath | None = None,
     stored_root: Path | None = None,
-    kept: Iterable[str] = (),
+    deleted: Iterable[str] = (),
 ) -> tuple[Path, dict[str, Path]]:
-    """The names that videos have in a store, and their files.
+    """The names of videos in a store, and the videos' files.
 
     Args:
-        videos: See `Videos`. Folders are searched.
-        root: The folder that names are relative to. A table's and examples' paths start from it. None: the
-            store's; for a new one the table's own, or the folder that all paths are in.
-        stored_root: The store's, if there is one.
-        kept: Names of videos that are gone and not needed; they are found in folders that held them.
+        videos: See `VideoInputs`. Folders are searched for videos.
+        root: Folder that names are relative to; also the paths in a table and of examples. By default that of
+            the store; for a new store the table's own, or the folder that all paths are in.
+        stored_root: Root of the store, if it exists.
+        deleted: Names of videos whose files were deleted and are not needed. A folder that is asked for also
+            yields those that it held.
 
     Returns:
-        The folder that names are relative to; name -> file, sorted.
+        The folder that names are relative to, and name -> file, sorted.
 
     Raises:
         UsageError: If there is no video, or a path does not exist.
         TableError: If a table has problems.
     """
-    given = [videos] if isinstance(videos, str | os.PathLike) else list(videos)
-    examples = [item for item in given if isinstance(item, Example)]
-    paths = [Path(item) for item in given if not isinstance(item, Example)]
+    inputs = [videos] if isinstance(videos, str | os.PathLike) else list(videos)
+    examples = [item for item in inputs if isinstance(item, Example)]
+    paths = [Path(item) for item in inputs if not isinstance(item, Example)]
     if examples and paths:
         raise UsageError("give either examples or paths, not both.")
+    # A table is read, and stands for its examples.
     if len(paths) == 1 and paths[0].suffix.lower() in _TABLES and paths[0].is_file():
         table = read_table(paths[0])
         examples, root_of_examples = list(table.examples), Path(root or table.root)
@@ -124,19 +136,20 @@ def name_videos(
     if examples:
         files, common = [root_of_examples / example.video for example in examples], root_of_examples
     else:
-        gone = [Path(root or stored_root or "", name) for name in kept]
+        gone = [Path(root or stored_root or "", name) for name in deleted]
         gone = [file for file in gone if any(_holds(path, file) for path in paths)]
         present = [path for path in paths if path.exists() or not any(_holds(path, file) for file in gone)]
         files, common = [*find_videos(present), *gone], _common(paths)
     if not files:
         raise UsageError(f"no videos in {', '.join(map(str, paths)) or 'an empty list'}.")
+    # Names use forward slashes on every system, so that stores can be moved between systems.
     base = os.path.abspath(root or stored_root or common)
     names = {Path(os.path.relpath(os.path.abspath(file), base)).as_posix(): file for file in files}
     return Path(base), dict(sorted(names.items()))
 
 
-def kept_videos(store: FeatureStore) -> list[str]:
-    """Names of a store's videos whose files are gone, but whose latents are kept."""
+def videos_with_latents_only(store: FeatureStore) -> list[str]:
+    """Names of a store's videos whose files were deleted, but whose latents are stored."""
     rows = (store.row(name) for name in store.videos() if not (store.root / name).is_file())
     return [row.video for row in rows if row and store.latents(row.identity)]
 
@@ -150,19 +163,19 @@ def make_plan(
     retry_failed: bool = False,
     keep_latents: bool = False,
     encoded_type: "type[EncodedWindows] | None" = None,
-) -> Plan:
-    """Videos less what is stored. Reads every file once, for its sha256.
+) -> ExtractionPlan:
+    """Plan what is to be done, given what is stored. Reads every file once, for its sha256.
 
     Args:
         videos: Name -> file.
-        keys: The features asked for.
-        store: Where they are to be; None if it is yet to be made.
-        shard: (i, n): the i-th, from 1, of n parts that together are the whole. A content belongs to the
-            same part whatever else is asked for.
+        keys: The features that are asked for.
+        store: The store that the features are written to; None if it does not exist yet.
+        shard: (i, n): the i-th of n parts, counted from 1. A content belongs to the same part whatever else
+            is asked for.
         retry_failed: Whether contents that failed before are tried again.
-        keep_latents: Whether contents whose latents are not kept are to be done, too.
+        keep_latents: Whether contents whose latents are not stored are to be done, too.
         encoded_type: `TwoStage.encoded_type` of the backbone, by which latents of deleted files are judged;
-            None: they are taken to hold all that the features need.
+            if None, they are assumed to suffice for all features.
 
     Raises:
         UsageError: If the shard is not as described.
@@ -170,6 +183,7 @@ def make_plan(
     if shard and not 1 <= shard[0] <= shard[1]:
         raise UsageError(f"a shard is i/n with i from 1 to n, for example 1/4; got {shard[0]}/{shard[1]}.")
     keys = tuple(sorted(set(keys)))
+    # Group the videos of this shard by content.
     contents: dict[str, list[str]] = {}
     absent: dict[str, str] = {}
     for name, path in videos.items():
@@ -181,17 +195,18 @@ def make_plan(
         else:
             if _is_in(shard, identity):
                 contents.setdefault(identity, []).append(name)
+    # Sort the contents by what is left to do.
     todo: list[Item] = []
     stored: list[Item] = []
     failed: list[Item] = []
     for identity, names in contents.items():
         lacking = tuple(store.missing(identity, keys)) if store else keys
         item = Item(identity, tuple(sorted(names)), videos[min(names)], lacking)
-        given_up = store and not retry_failed and store.known_failure(identity)
-        complete = not lacking and not (keep_latents and not (store and store.latents(identity)))
-        (stored if complete else failed if given_up else todo).append(item)
+        is_given_up = store and not retry_failed and store.known_failure(identity)
+        is_complete = not lacking and not (keep_latents and not (store and store.latents(identity)))
+        (stored if is_complete else failed if is_given_up else todo).append(item)
     num_mine = len(absent) + sum(map(len, contents.values()))
-    return Plan(
+    return ExtractionPlan(
         videos=tuple(sorted(videos)),
         todo=_sorted(todo),
         stored=_sorted(stored),
@@ -201,28 +216,28 @@ def make_plan(
     )
 
 
-def estimate(
-    plan: Plan,
+def estimate_workload(
+    plan: ExtractionPlan,
     *,
     sampling: Sampling,
     window: int,
     store: FeatureStore | None,
     tubelet: int = 1,
     widths: Mapping[FeatureKey, int] | None = None,
-) -> Cost:
-    """About how much a plan takes. Reads the header of every video that is to be done.
+) -> Workload:
+    """Estimate how much a plan has to do. Reads the header of every video that is to be done.
 
     Args:
         plan: What is to be done.
         sampling: Which frames are read.
-        window: Frames a window.
-        store: Where features are to be.
-        tubelet: Frames a token.
-        widths: How wide features are; those in the store tell it, too.
+        window: Frames per window.
+        store: The store that the features are written to; None if it does not exist yet.
+        tubelet: Frames per token.
+        widths: Number of channels of each feature; by default as far as features in the store show it.
     """
     num_windows = num_tokens = num_unknown = num_values = 0
     video_seconds = 0.0
-    known = _widths(store) if widths is None else {key.layer: width for key, width in widths.items()}
+    channels = _widths(store) if widths is None else {key.layer: width for key, width in widths.items()}
     for item in plan.todo:
         count, seconds = _length(item, store, sampling, tubelet)
         if count is None:
@@ -230,11 +245,17 @@ def estimate(
             continue
         num_windows += math.ceil(count / window)
         num_tokens += math.ceil(count / tubelet)
-        num_values += math.ceil(count / tubelet) * sum(known.get(key.layer, 0) for key in item.keys)
+        num_values += math.ceil(count / tubelet) * sum(channels.get(key.layer, 0) for key in item.keys)
         video_seconds += seconds
-    all_known = all(key.layer in known for item in plan.todo for key in item.keys)
+    is_complete = all(key.layer in channels for item in plan.todo for key in item.keys)
     size = np.dtype(store.dtype if store else np.float32).itemsize
-    return Cost(num_windows, num_tokens, num_values * size if all_known else None, num_unknown, video_seconds)
+    return Workload(
+        num_windows=num_windows,
+        num_tokens=num_tokens,
+        num_bytes=num_values * size if is_complete else None,
+        num_unknown=num_unknown,
+        video_seconds=video_seconds,
+    )
 
 
 def _identify(
@@ -244,17 +265,17 @@ def _identify(
     keys: Sequence[FeatureKey],
     encoded_type: "type[EncodedWindows] | None",
 ) -> str:
-    """sha256 of a file; of one that is gone, the store's, if what it kept of it is all that is needed.
+    """sha256 of a file. For a deleted file it is the recorded one, if its stored latents suffice.
 
     Raises:
-        VideoError: If there is none, or it cannot be read; the message leaves the path out.
+        VideoError: If there is no file, or it cannot be read. The message does not name the path.
     """
     if not path.is_file():
         row = store.row(name) if store else None
-        kept = store.latents(row.identity) if store and row and row.file else None
-        if row and kept and (encoded_type is None or kept.suffice_for(keys, encoded_type)):
+        latents = store.latents(row.identity) if store and row and row.file else None
+        if row and latents and (encoded_type is None or latents.suffice_for(keys, encoded_type)):
             return row.identity
-        raise VideoError("this is no file" if path.exists() else "the file does not exist")
+        raise VideoError("this is not a file" if path.exists() else "the file does not exist")
     try:
         return sha256_of_file(path)
     except OSError as error:
@@ -262,7 +283,7 @@ def _identify(
 
 
 def _holds(path: Path, file: Path) -> bool:
-    """Whether a path is a file's own, or that of a folder it is in; neither need be there."""
+    """Whether a path is that of a file, or of a folder that contains it. Neither needs to exist."""
     return Path(os.path.abspath(file)).is_relative_to(os.path.abspath(path))
 
 
@@ -275,7 +296,7 @@ def _sorted(items: Iterable[Item]) -> tuple[Item, ...]:
 
 
 def _common(paths: list[Path]) -> Path:
-    """The folder that all paths are in; a folder given alone is that folder."""
+    """The folder that all paths are in; if the only path is a folder, that folder itself."""
     folders = [os.path.abspath(path if path.is_dir() else path.parent) for path in paths]
     return Path(os.path.commonpath(folders)) if folders else Path()
 
@@ -283,7 +304,10 @@ def _common(paths: list[Path]) -> Path:
 def _length(
     item: Item, store: FeatureStore | None, sampling: Sampling, tubelet: int
 ) -> tuple[int | None, float]:
-    """Sampled frames of a video and its seconds, as the store or its header tells; None if neither does."""
+    """Number of sampled frames of a video, and its duration in seconds.
+
+    The number is None if neither the store nor the header of the video says it.
+    """
     row = store.row(item.videos[0]) if store else None
     stored = row.num_tokens * tubelet if row and row.identity == item.identity and row.file else None
     try:

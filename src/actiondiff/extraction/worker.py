@@ -1,10 +1,11 @@
-"""The one who does the work: contents through the backbone into the store.
+"""Extraction worker: runs videos through the backbone and writes their features to the store.
 
-However extraction is started (here, as one of many jobs, on a cluster), `work` is what runs. To do one shard
-by hand, plan it and run it: `plan_extraction(videos, store, shard=(i, n)).run()`; `extract --shard i/n`.
+`work` runs however an extraction is started: in this process, as one of many jobs, or on a cluster. To do
+one shard by hand, plan it and run it: `plan_extraction(videos, store, shard=(i, n)).run()`, or
+`actiondiff extract --shard i/n`.
 
-Threads read videos ahead of the backbone, the calling thread feeds it, another thread writes: so neither the
-disk nor a decoder keeps a GPU waiting. Their pace changes no bit.
+Threads read videos ahead of the backbone, the calling thread runs the backbone, and another thread writes, so
+that a GPU waits neither for decoding nor for the disk. The speed of the threads changes no bit.
 """
 
 import os
@@ -20,8 +21,8 @@ from actiondiff.backbones.engine.encoding import TwoStage
 from actiondiff.backbones.engine.run import run_as_completed
 from actiondiff.backbones.engine.windows import WindowInput
 from actiondiff.errors import StoreError
-from actiondiff.extraction.clips import Clip, KeptClip
 from actiondiff.extraction.plan import Item
+from actiondiff.extraction.sources import LatentSource, VideoSource
 from actiondiff.features.latent_file import LatentWriter
 from actiondiff.features.store import FeatureStore
 from actiondiff.types import FeatureKey, Features, Progress, Sampling
@@ -29,11 +30,11 @@ from actiondiff.types import FeatureKey, Features, Progress, Sampling
 __all__ = ["WindowProgress", "work"]
 
 WindowProgress: TypeAlias = Callable[[int], None]
-"""Told how many windows passed the backbone, after each batch."""
+"""A function that is called after each batch with the number of windows in it."""
 
-_Source = TypeVar("_Source", Clip, KeptClip)
-_MOST_DECODE_THREADS = 4  # of the default: then decoding is seldom what one waits for
-_UNWRITTEN = 8  # results that may wait to be written
+_Source = TypeVar("_Source", VideoSource, LatentSource)
+_MOST_DECODE_THREADS = 4  # by default; with four, decoding is seldom the bottleneck
+_UNWRITTEN = 8  # results that may wait to be written before the backbone waits
 
 
 def work(
@@ -47,36 +48,39 @@ def work(
     progress: Progress | None = None,
     on_windows: WindowProgress | None = None,
 ) -> None:
-    """Make what the items lack and store it; record what fails. What is done is kept if it is cut short.
+    """Make the features that items lack, and store them; record what fails.
+
+    Finished features are kept if the work is interrupted.
 
     Args:
-        store: Where to. Latents that it holds are used in place of videos.
+        store: The store. Latents that it holds are used in place of videos.
         backbone: The frozen network.
-        items: What to do, in any order; those that lack the same keys share batches.
+        items: What to do, in any order; items that lack the same features share batches.
         sampling: Which frames are read.
-        decode_threads: How many videos are read at a time, ahead of the backbone; 0 for none ahead, None for
-            as many as there are cores, up to four.
-        keep_latents: Whether to store what windows are encoded to, too.
-        progress: Called after each content is stored, with its first name.
-        on_windows: See `WindowProgress`.
+        decode_threads: How many videos are read at the same time, ahead of the backbone; 0 to read none
+            ahead, None for one per core, at most four.
+        keep_latents: Whether to store the encoded windows, too.
+        progress: Called after each content is stored, with the content's first name.
+        on_windows: Called after each batch.
 
     Raises:
         OSError: If the store cannot be written.
     """
     threads = min(_MOST_DECODE_THREADS, os.cpu_count() or 1) if decode_threads is None else decode_threads
-    kept, clips = _sources(store, backbone, items, sampling)
+    from_latents, from_videos = _sources(store, backbone, items, sampling)
     with _Writer(len(items), progress) as writer:
-        for keys, encoded in _by_keys(kept):
-            for stored, features in run_as_completed(
+        # Contents with stored latents need no decoding and no encoder.
+        for keys, encoded in _by_keys(from_latents):
+            for source, features in run_as_completed(
                 backbone, encoded, keys, decode_threads=min(threads, len(encoded)), progress=on_windows
             ):
-                if stored.problem:  # the stored windows are damaged: back to the video
-                    clips.append(Clip(stored.item, sampling))
+                if source.problem:  # the latents are damaged: the video is used after all
+                    from_videos.append(VideoSource(source.item, sampling))
                 else:
-                    writer.put(partial(_keep, store, stored, features), stored.item)
-        for keys, videos in _by_keys(clips):
+                    writer.put(partial(_store, store, source, features), source.item)
+        for keys, videos in _by_keys(from_videos):
             latents = _Latents(store, writer) if keep_latents else None
-            for clip, features in run_as_completed(
+            for video, features in run_as_completed(
                 backbone,
                 videos,
                 keys,
@@ -85,35 +89,35 @@ def work(
                 progress=on_windows,
             ):
                 if latents:
-                    latents.finish(clip, features)
-                writer.put(partial(_keep, store, clip, features), clip.item)
+                    latents.finish(video, features)
+                writer.put(partial(_store, store, video, features), video.item)
         writer.wait()
 
 
 def _sources(
     store: FeatureStore, backbone: Backbone, items: Sequence[Item], sampling: Sampling
-) -> tuple[list[KeptClip], list[Clip]]:
-    """Latents where the store has what it takes, videos for the rest."""
-    kept: list[KeptClip] = []
-    clips: list[Clip] = []
+) -> tuple[list[LatentSource], list[VideoSource]]:
+    """Latents of the contents for which the store has all that is needed, and videos of the others."""
+    from_latents: list[LatentSource] = []
+    from_videos: list[VideoSource] = []
     for item in items:
         if item.keys and isinstance(backbone, TwoStage):
             latents = store.latents(item.identity)
             if latents and latents.suffice_for(item.keys, backbone.encoded_type):
-                kept.append(KeptClip(item, latents, backbone.encoded_type))
+                from_latents.append(LatentSource(item, latents, backbone.encoded_type))
                 continue
-        clips.append(Clip(item, sampling))
-    return kept, clips
+        from_videos.append(VideoSource(item, sampling))
+    return from_latents, from_videos
 
 
 def _by_keys(sources: list[_Source]) -> Iterator[tuple[tuple[FeatureKey, ...], list[_Source]]]:
-    """Those that lack the same keys together."""
+    """Groups of sources that lack the same features."""
     ordered = sorted(sources, key=lambda source: source.item.keys)
     for keys, group in groupby(ordered, key=lambda source: source.item.keys):
         yield keys, list(group)
 
 
-def _keep(store: FeatureStore, source: Clip | KeptClip, features: Features | None) -> None:
+def _store(store: FeatureStore, source: VideoSource | LatentSource, features: Features | None) -> None:
     """Store features, or record why there are none."""
     item = source.item
     if source.problem:
@@ -129,35 +133,35 @@ def _keep(store: FeatureStore, source: Clip | KeptClip, features: Features | Non
 
 
 class _Latents:
-    """What the windows of videos were encoded to, on its way into the store."""
+    """Collects the encoded windows of videos, and has them written to the store."""
 
     def __init__(self, store: FeatureStore, writer: "_Writer") -> None:
         self._store = store
         self._writer = writer
-        self._open: dict[Clip, LatentWriter] = {}
+        self._open: dict[VideoSource, LatentWriter] = {}
 
-    def add(self, clip: Clip, window: WindowInput) -> None:
-        """Take a video's next window."""
-        if clip not in self._open:
-            identity = clip.item.identity
-            self._open[clip] = LatentWriter(self._store.folder, identity, self._store.fingerprint)
-        full = self._open[clip].add(window)
-        if full:
-            self._writer.put(full)
+    def add(self, video: VideoSource, window: WindowInput) -> None:
+        """Add the next window of a video."""
+        if video not in self._open:
+            identity = video.item.identity
+            self._open[video] = LatentWriter(self._store.folder, identity, self._store.fingerprint)
+        write_batch = self._open[video].add(window)
+        if write_batch:
+            self._writer.put(write_batch)
 
-    def finish(self, clip: Clip, features: Features | None) -> None:
-        """A video has ended; what it lacks of being whole is written if it was read without a problem."""
-        opened = self._open.pop(clip, None)
-        if opened and features and not clip.problem:
+    def finish(self, video: VideoSource, features: Features | None) -> None:
+        """Have the last windows of a video written, unless there was a problem in reading the video."""
+        opened = self._open.pop(video, None)
+        if opened and features and not video.problem:
             self._writer.put(opened.finish(features.report))
 
 
 class _Writer:
-    """Writes what it is given one after the other, in a thread of its own, and tells what is stored.
+    """Does writing jobs one after the other in a thread of its own, and reports which items are stored.
 
     Args:
-        total: How many items there are.
-        progress: Told of each.
+        total: Number of items.
+        progress: Called after each item is stored.
     """
 
     def __init__(self, total: int, progress: Progress | None) -> None:
@@ -172,22 +176,26 @@ class _Writer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._thread.shutdown()  # once all that it was given is written, unless something could not be
+        self._thread.shutdown()  # waits until all jobs are done, or one has failed
 
     def put(self, job: Callable[[], None], item: Item | None = None) -> None:
-        """Have something written; if it is the last of an item, name it. Waits while too much is waiting.
+        """Add a job; wait if too many jobs are waiting already.
+
+        Args:
+            job: Writes something.
+            item: The item that is stored completely once the job is done; None if more jobs follow.
 
         Raises:
-            OSError: If what was given before could not be written.
+            OSError: If an earlier job could not write.
         """
         self._pending.append((item, self._thread.submit(self._do, job)))
         self.wait(_UNWRITTEN)
 
     def wait(self, unwritten: int = 0) -> None:
-        """Wait until no more than so much is unwritten.
+        """Wait until no more than this number of jobs is left.
 
         Raises:
-            OSError: If something could not be written.
+            OSError: If a job could not write.
         """
         while self._pending and (len(self._pending) > unwritten or self._pending[0][1].done()):
             item, future = self._pending.popleft()

@@ -9,7 +9,7 @@ from actiondiff.datasets.base import Table
 from actiondiff.datasets.published import read_dataset
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.experiments.grid import BackboneChoice, Cell, DataChoice, Grid, load_grid
-from actiondiff.extraction.plan import Cost, estimate, make_plan, name_videos
+from actiondiff.extraction.plan import Workload, estimate_workload, make_plan, name_videos
 from actiondiff.features.store import FeatureStore
 from actiondiff.paper.costs import BackboneCost, backbone_cost, teraflop_per_frame
 from actiondiff.types import Example, FeatureKey
@@ -110,7 +110,7 @@ class StoreEstimate:
     num_videos: int
     num_missing: int
     num_stored: int
-    cost: Cost
+    cost: Workload
     teraflop: float | None
 
 
@@ -259,7 +259,7 @@ def _estimate_store(work: StoreWork, folder: Path) -> StoreEstimate:
     plan = make_plan(names, work.keys, store=store)
     spec, chosen = find_spec(work.extraction.backbone), work.extraction
     window = chosen.window or spec.defaults.get("window", 1)
-    cost = estimate(plan, sampling=chosen.sampling, window=window, store=store)
+    cost = estimate_workload(plan, sampling=chosen.sampling, window=window, store=store)
     # One pass gives all features: the encoders run once, the U-Net once per timestep.
     per_frame = teraflop_per_frame(chosen, work.keys)
     return StoreEstimate(

@@ -2,7 +2,7 @@
 
 from actiondiff.backbones.base import load_backbone
 from actiondiff.backbones.options import BackboneOptions
-from actiondiff.extraction.local import as_recorded
+from actiondiff.extraction.extract import as_recorded
 from actiondiff.features.store import FeatureStore
 
 

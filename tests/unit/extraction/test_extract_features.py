@@ -10,7 +10,7 @@ import pytest
 
 from actiondiff import FeatureStore, extract_features, read_video
 from actiondiff.errors import SettingsMismatchError, StoreError, UnknownNameError, UsageError
-from actiondiff.extraction.local import plan_extraction
+from actiondiff.extraction.extract import plan_extraction
 from actiondiff.types import Example, FeatureKey
 
 KEY = FeatureKey(20, "layer2")
@@ -221,7 +221,7 @@ def test_failed_and_partial_videos_are_recorded_told_again_and_leave_when_repair
 
 
 def test_failed_videos_are_tried_again_on_request(clips, tmp_path, backbone, monkeypatch):
-    import actiondiff.extraction.clips as sources
+    import actiondiff.extraction.sources as sources
 
     (clips / "bad.mp4").write_text("no video")
     extract_features(clips, tmp_path / "store", backbone=backbone)
@@ -318,7 +318,7 @@ def test_the_plan_is_told_before_anything_is_done(clips, tmp_path, backbone):
     planned = plan_extraction(clips, tmp_path / "store", **options)
     assert (len(planned.plan.todo), len(planned.plan.stored)) == (5, 0)
     lengths = [-(-n // 4) for n in (12, 17, 22, 27, 32)]  # stride 4
-    cost = planned.cost()
+    cost = planned.workload()
     assert (cost.num_tokens, cost.num_bytes, cost.num_unknown) == (sum(lengths), None, 0)
     assert cost.num_windows == sum(-(-length // 4) for length in lengths)
     assert not (tmp_path / "store").exists()
@@ -326,7 +326,7 @@ def test_the_plan_is_told_before_anything_is_done(clips, tmp_path, backbone):
     extract_features(clips / "a.mp4", tmp_path / "store", root=clips, **options)
     planned = plan_extraction(clips, tmp_path / "store", **options)
     assert (len(planned.plan.todo), len(planned.plan.stored)) == (4, 1)
-    assert planned.cost().num_bytes == sum(lengths[1:]) * (1 + 2) * 4
+    assert planned.workload().num_bytes == sum(lengths[1:]) * (1 + 2) * 4
 
 
 def test_shards_are_disjoint_and_keep_contents_together(clips, tmp_path, backbone):

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from actiondiff.extraction.local import Extraction, ExtractionSummary
+    from actiondiff.extraction.extraction import Extraction, ExtractionSummary
 
 __all__ = ["Meter", "print_price", "print_summary", "show_progress", "span"]
 
@@ -30,9 +30,9 @@ def print_price(extraction: "Extraction", *, timed: bool, workers: int, as_json:
         workers: Number of worker processes.
         as_json: Whether to print JSON.
     """
-    from actiondiff.extraction.price import price
+    from actiondiff.extraction.cost import estimate_cost
 
-    plan, estimate = extraction.plan, price(extraction, timed=timed, workers=workers)
+    plan, estimate = extraction.plan, estimate_cost(extraction, timed=timed, workers=workers)
     counts = {
         "videos": len(plan.videos),
         "contents_to_do": len(plan.todo),
@@ -42,7 +42,7 @@ def print_price(extraction: "Extraction", *, timed: bool, workers: int, as_json:
         "videos_of_other_shards": plan.num_elsewhere,
     }
     values = asdict(estimate)
-    cost = values.pop("cost")
+    cost = values.pop("workload")
     if as_json:
         typer.echo(json.dumps({**counts, **cost, **values, "processes": workers}, indent=2))
         return
@@ -155,7 +155,7 @@ def show_progress(extraction: "Extraction", *, by_windows: bool, quiet: bool) ->
     from rich.progress import BarColumn, Progress, TextColumn
 
     todo = len(extraction.plan.todo)
-    total = extraction.cost().num_windows if todo and by_windows else todo
+    total = extraction.workload().num_windows if todo and by_windows else todo
     console = Console(stderr=True)
     if quiet or not todo or not console.is_terminal:
         yield Meter(total, "windows" if by_windows else "videos", None)

@@ -6,8 +6,8 @@ from actiondiff import FeatureStore, extract_features, load_backbone
 from actiondiff.backbones.base import find_spec, make_options, resolve
 from actiondiff.backbones.engine.counting import count_window
 from actiondiff.cli.output.extraction import Meter, span
-from actiondiff.extraction.local import plan_extraction
-from actiondiff.extraction.price import price
+from actiondiff.extraction.cost import estimate_cost
+from actiondiff.extraction.extract import plan_extraction
 from actiondiff.types import FeatureKey
 
 TINY = {"height": 32, "width": 32, "window": 4, "batch": 2, "threads": 1, "device": "cpu"}
@@ -40,26 +40,30 @@ def test_other_backbones_are_counted_too():
 def test_bytes_and_windows_are_those_that_come(clips, tmp_path):
     options = {"backbone": load_backbone("tiny", **TINY), "timesteps": [10, 20], "layers": [3, 9]}
     planned = plan_extraction(clips, tmp_path / "store", keep_latents=True, **options)
-    found = price(planned, timed=False)
+    found = estimate_cost(planned, timed=False)
     extract_features(clips, tmp_path / "store", keep_latents=True, **options)
     store = FeatureStore.open(tmp_path / "store")
     features = [store.read(name) for name in store.videos()]
-    assert found.cost.num_windows == sum(one.num_windows for one in features)
-    assert found.cost.num_tokens == sum(map(len, features))
-    assert found.cost.num_bytes == sum(tokens.nbytes for one in features for tokens in one.tokens.values())
-    assert found.cost.video_seconds == pytest.approx(0.1 * (12 + 17 + 22 + 27 + 32))
+    assert found.workload.num_windows == sum(one.num_windows for one in features)
+    assert found.workload.num_tokens == sum(map(len, features))
+    assert found.workload.num_bytes == sum(
+        tokens.nbytes for one in features for tokens in one.tokens.values()
+    )
+    assert found.workload.video_seconds == pytest.approx(0.1 * (12 + 17 + 22 + 27 + 32))
     kept = sum(path.stat().st_size for path in (tmp_path / "store/latents").rglob("*.safetensors"))
     assert 0.3 * kept < found.latent_bytes < 1.5 * kept  # headers weigh much in so small a picture
 
-    later = price(plan_extraction(clips, tmp_path / "store", **options | {"layers": [3, 6, 9]}), timed=False)
-    direct = price(plan_extraction(clips, tmp_path / "new", **options | {"layers": [6]}), timed=False)
+    later = estimate_cost(
+        plan_extraction(clips, tmp_path / "store", **options | {"layers": [3, 6, 9]}), timed=False
+    )
+    direct = estimate_cost(plan_extraction(clips, tmp_path / "new", **options | {"layers": [6]}), timed=False)
     assert 0 < later.tflop < direct.tflop  # no VAE, no CLIP
-    assert later.cost.num_windows == direct.cost.num_windows
+    assert later.workload.num_windows == direct.workload.num_windows
 
 
 def test_what_would_take_less(clips, tmp_path):
     backbone = load_backbone("tiny", **TINY)
-    found = price(
+    found = estimate_cost(
         plan_extraction(clips, tmp_path / "store", backbone=backbone, timesteps=[10, 20]),
         timed=True,
         workers=2,
@@ -76,8 +80,8 @@ def test_what_would_take_less(clips, tmp_path):
 
 
 def test_a_backbone_of_ones_own_is_timed_but_not_counted(clips, tmp_path, backbone):
-    found = price(plan_extraction(clips, tmp_path / "store", backbone=backbone))
-    assert (found.tflop, found.alternatives, found.cost.num_bytes) == (None, (), None)
+    found = estimate_cost(plan_extraction(clips, tmp_path / "store", backbone=backbone))
+    assert (found.tflop, found.alternatives, found.workload.num_bytes) == (None, (), None)
     assert found.seconds > 0
     assert backbone.num_calls == 2
 
@@ -85,11 +89,11 @@ def test_a_backbone_of_ones_own_is_timed_but_not_counted(clips, tmp_path, backbo
 def test_nothing_to_do_costs_nothing(clips, tmp_path, backbone):
     (clips / "only").mkdir()
     (clips / "only/bad.mp4").write_text("no video")
-    undecodable = price(plan_extraction(clips / "only", tmp_path / "store", backbone=backbone))
-    assert (undecodable.timing, undecodable.cost.num_unknown) == (None, 1)
+    undecodable = estimate_cost(plan_extraction(clips / "only", tmp_path / "store", backbone=backbone))
+    assert (undecodable.timing, undecodable.workload.num_unknown) == (None, 1)
     extract_features(clips / "a.mp4", tmp_path / "store", backbone=backbone)
-    nothing = price(plan_extraction(clips / "a.mp4", tmp_path / "store", backbone=backbone))
-    assert (nothing.cost.num_windows, nothing.seconds, nothing.alternatives) == (0, None, ())
+    nothing = estimate_cost(plan_extraction(clips / "a.mp4", tmp_path / "store", backbone=backbone))
+    assert (nothing.workload.num_windows, nothing.seconds, nothing.alternatives) == (0, None, ())
 
 
 def test_the_meter_tells_rate_and_time_left(monkeypatch, capsys):

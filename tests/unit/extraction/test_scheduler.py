@@ -1,7 +1,13 @@
 """The scheduler, with workers that die as told; and worker processes as they are."""
 
+import importlib
 import os
+import pickle
 import signal
+import subprocess
+import sys
+import textwrap
+import time
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -12,11 +18,11 @@ from actiondiff.backbones.options import BackboneOptions
 from actiondiff.cli.app import run
 from actiondiff.errors import ActionDiffError, StoreError, UnknownNameError, UsageError
 from actiondiff.extraction import devices
-from actiondiff.extraction.cluster import WorkerDiedError, do_part, part_from_json, part_to_json, schedule
 from actiondiff.extraction.devices import device_names
-from actiondiff.extraction.engines import choose_workers, on_first_device
+from actiondiff.extraction.engines import choose_engine, on_first_device
 from actiondiff.extraction.plan import Item
-from actiondiff.types import FeatureKey
+from actiondiff.extraction.scheduler import WorkerDiedError, WorkerJob, do_part, schedule
+from actiondiff.types import FeatureKey, Sampling
 
 RealPool = devices.DevicePool
 TINY = {"height": 32, "width": 32, "window": 4, "batch": 2, "threads": 1, "device": "cpu"}
@@ -113,9 +119,15 @@ def test_an_error_of_ours_stops_all(store):
     assert store.failures == {}
 
 
-def test_parts_survive_json():
+def test_jobs_and_parts_reach_other_processes_unchanged():
     part = (*items(2), Item("ab", ("odd \udce9 name.avi",), Path("/v/odd \udce9 name.avi")))
-    assert part_from_json(part_to_json(part)) == part
+    assert pickle.loads(pickle.dumps(part)) == part  # our own bytes
+    job = WorkerJob("/s", "tiny", None, load_backbone("tiny", **TINY).options, Sampling(fps=2.5))
+    copy = pickle.loads(pickle.dumps(job))
+    assert copy == job
+    assert hash(copy) == hash(job)
+    assert job.on("cuda:1") != job
+    assert job.on("cuda:1").options.device == "cuda:1"
 
 
 def test_devices_and_engines_that_do_not_go_together():
@@ -123,14 +135,14 @@ def test_devices_and_engines_that_do_not_go_together():
     assert device_names(["cpu", "cpu"]) == ["cpu", "cpu"]
     for wrong in ([], ["0", "cpu"], ["tpu"], ["gpu0"]):
         with pytest.raises(UsageError, match="for example 0,1 or cpu,cpu; got"):
-            choose_workers("local", devices=wrong)
-    assert choose_workers("local") is None
+            choose_engine("local", devices=wrong)
+    assert choose_engine("local") is None
     with pytest.raises(UnknownNameError, match=r"unknown engine 'rai'. Did you mean 'ray'"):
-        choose_workers("rai")
+        choose_engine("rai")
     with pytest.raises(UsageError, match="devices go with engine local"):
-        choose_workers("ray", devices=["cpu"])
+        choose_engine("ray", devices=["cpu"])
     with pytest.raises(UsageError, match="go with engine ray"):
-        choose_workers("local", workers=2)
+        choose_engine("local", workers=2)
     assert on_first_device(BackboneOptions(threads=1), ["1"]).device == "cuda:1"
     with pytest.raises(UsageError, match="either device or devices; got cpu and 0"):
         on_first_device(BackboneOptions(device="cpu"), ["0"])
@@ -154,7 +166,7 @@ def test_two_processes_one_of_them_killed_make_the_same_store(clips, tmp_path, c
 
     def kill(done, total, video):
         if not seen:
-            os.kill(pools[0]._workers[0]._process.pid, signal.SIGKILL)
+            os.kill(pools[0].workers[0].process.pid, signal.SIGKILL)
         seen.append((done, total))
 
     summary = extract_features(
@@ -164,31 +176,130 @@ def test_two_processes_one_of_them_killed_make_the_same_store(clips, tmp_path, c
     assert content(tmp_path / "store") == content(tmp_path / "whole")
     assert (summary.num_done, summary.num_skipped) == (4, 1)
     assert summary.failed == whole.failed
-    assert all(worker._process.poll() is not None for worker in pools[0]._workers)
+    assert not any(worker.process.is_alive() for worker in pools[0].workers)
 
 
 def test_what_a_dead_worker_said_last_is_told(clips, tmp_path, monkeypatch):
-    monkeypatch.setattr(devices, "_COMMAND", "import sys; sys.exit('no such thing as a GPU here')")
+    _let_workers_run(
+        """
+        import os, sys
+        def work(job, part):
+            print("no such thing as a GPU here", file=sys.stderr, flush=True)
+            os._exit(1)
+        """,
+        tmp_path,
+        monkeypatch,
+    )
     with pytest.raises(StoreError, match=r"on cpu with exit code 1: no such thing as a GPU here"):
         extract_features(
             clips, tmp_path / "store", backbone=load_backbone("tiny", **TINY), devices=["cpu", "cpu"]
         )
 
 
+def test_an_error_that_is_not_ours_ends_the_worker(clips, tmp_path, monkeypatch):
+    """The state of its process, such as that of a GPU, cannot be trusted."""
+    _let_workers_run(
+        """
+        from actiondiff.extraction import devices
+        def broken(job, part):
+            raise RuntimeError("CUDA error: device-side assert")
+        def work(job, part):
+            devices.do_part = broken
+            return devices._do_part(job, part)
+        """,
+        tmp_path,
+        monkeypatch,
+    )
+    with pytest.raises(StoreError, match=r"on cpu with exit code 1: .*RuntimeError: CUDA error: device-side"):
+        extract_features(clips, tmp_path / "store", backbone=load_backbone("tiny", **TINY), devices=["cpu"])
+
+
+def test_an_error_of_ours_comes_back_as_it_is(clips, tmp_path, monkeypatch):
+    _let_workers_run(
+        """
+        def work(job, part):
+            return "the disk is full"
+        """,
+        tmp_path,
+        monkeypatch,
+    )
+    with pytest.raises(ActionDiffError, match="the worker on cpu stopped: the disk is full"):
+        extract_features(clips, tmp_path / "store", backbone=load_backbone("tiny", **TINY), devices=["cpu"])
+
+
+def test_workers_end_with_a_parent_that_is_killed(clips, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            f"""
+            import os, signal
+            from actiondiff import extract_features, load_backbone
+            from actiondiff.extraction import devices
+
+            class Pool(devices.DevicePool):
+                def __init__(self, *arguments):
+                    super().__init__(*arguments)
+                    pools.append(self)
+
+            def kill(done, total, video):
+                print(*(worker.process.pid for worker in pools[0].workers), flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+            if __name__ == "__main__":
+                pools, devices.DevicePool = [], Pool
+                extract_features({str(clips)!r}, {str(tmp_path / "store")!r},
+                                 backbone=load_backbone("tiny", **{TINY!r}), devices=["cpu"], progress=kill)
+            """
+        )
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    worker = int(done.stdout)
+    end = time.monotonic() + 60
+    while _is_running(worker):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+        return "Z" not in Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+
+
 def test_an_interrupt_stops_the_workers(clips, tmp_path, monkeypatch):
     pools = []
-    monkeypatch.setattr(devices, "_COMMAND", "import time; time.sleep(60)")
+    _let_workers_run(
+        """
+        import time
+        def work(job, part):
+            time.sleep(60)
+        """,
+        tmp_path,
+        monkeypatch,
+    )
     monkeypatch.setattr(devices, "DevicePool", lambda *given: pools.append(RealPool(*given)) or pools[-1])
-    monkeypatch.setattr("actiondiff.extraction.cluster.wait", _interrupt)
+    monkeypatch.setattr("actiondiff.extraction.scheduler.wait", _interrupt)
     with pytest.raises(KeyboardInterrupt):
         extract_features(clips, tmp_path / "store", backbone=load_backbone("tiny", **TINY), devices=["cpu"])
-    assert pools[0]._workers[0]._process.returncode == -signal.SIGKILL
+    assert pools[0].workers[0].process.exitcode == -signal.SIGKILL
 
 
 def _interrupt(running, **_):
     while not any(future.running() for future in running):
         pass
+    time.sleep(1)  # the worker is at work
     raise KeyboardInterrupt
+
+
+def _let_workers_run(code, folder, monkeypatch):
+    """Have workers run the function `work` of this code; they import it from a file."""
+    name = f"worker_code_{folder.name}"
+    (folder / f"{name}.py").write_text(textwrap.dedent(code))
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(devices, "_do_part", importlib.import_module(name).work)
 
 
 def test_the_command(clips, tmp_path, capsys, content, monkeypatch):
@@ -198,7 +309,7 @@ def test_the_command(clips, tmp_path, capsys, content, monkeypatch):
 
     def do_here(pool, todo, store, *, progress):
         sizes.append(pool.size)
-        do_part(pool._workers[1]._job.to_json(), todo)
+        do_part(pool.workers[1].job, todo)
         pool.close()
 
     monkeypatch.setattr(devices, "schedule", do_here)

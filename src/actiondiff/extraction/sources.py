@@ -1,4 +1,4 @@
-"""Where the windows of a content come from: its video, or the latents that were kept of it."""
+"""The sources of a content's windows: its video, or its stored latents."""
 
 from collections.abc import Iterator
 
@@ -10,22 +10,22 @@ from actiondiff.features.latent_file import KeptLatents
 from actiondiff.types import DecodeReport, Frames, Sampling
 from actiondiff.video.decode import iter_video
 
-__all__ = ["Clip", "KeptClip"]
+__all__ = ["LatentSource", "VideoSource"]
 
-_CHUNK_FRAMES = 4  # frames decoded before they are handed on: few, as of 8K each has 100 MB
+_CHUNK_FRAMES = 4  # frames that are decoded at a time: few, as a frame of 8K video takes 100 MB
 
 
-class Clip:
-    """An item's frames; the file is opened by whoever reads them.
+class VideoSource:
+    """The frames of a video. The file is opened when they are read.
 
     Args:
-        item: What it is.
+        item: The content.
         sampling: Which frames are read.
 
     Attributes:
         item: As given.
         report: How decoding went; None until it has ended.
-        problem: Why there are no frames, or not all, where that is not for the content itself to say.
+        problem: Why frames are missing, if the reason is not in the content itself; else empty.
     """
 
     def __init__(self, item: Item, sampling: Sampling) -> None:
@@ -49,22 +49,22 @@ class Clip:
         except VideoError as error:
             self.problem = str(error)
         except (OSError, ValueError, ArithmeticError, LookupError, MemoryError) as error:
-            # Whatever else a damaged file makes of the libraries under us stops this video, not the run.
+            # Damaged files make libraries fail in many ways; that ends this video, not the extraction.
             self.problem = f"decoding stopped: {type(error).__name__}: {error}"
 
 
-class KeptClip(EncodedVideo):
-    """An item's windows as they were encoded before; the video itself is not needed.
+class LatentSource(EncodedVideo):
+    """The windows of a video as they were encoded before. The video itself is not needed.
 
     Args:
-        item: What it is.
-        latents: Its stored windows.
+        item: The content.
+        latents: The stored windows.
         encoded_type: `TwoStage.encoded_type` of the backbone.
 
     Attributes:
         item: As given.
-        report: How decoding went, when they were encoded.
-        problem: What is damaged; then nothing that was made of it counts.
+        report: How decoding went when the windows were encoded.
+        problem: What is damaged; features that were made from it are then to be discarded. Else empty.
     """
 
     def __init__(self, item: Item, latents: KeptLatents, encoded_type: type[EncodedWindows]) -> None:
