@@ -52,17 +52,17 @@ def main() -> None:
         found = evaluate_timelines(run, store, long).metrics
         tested = metrics.calibration.test
         result["rows"][name] = {
-            "frame_f1": found["frames"]["macro_f1"],
-            "frame_ap": found["frames"]["macro_ap"],
-            "segment_map": found["segments"]["mean_map"],
-            "segment_map_at": found["segments"]["map"],
+            "frame_f1": found.frames.macro_f1,
+            "frame_ap": found.frames.macro_ap,
+            "segment_map": found.segments.mean_map,
+            "segment_map_at": found.segments.map,
             "calibration_error": {
                 "before": tested.before.calibration_error,
                 "after": tested.after.calibration_error,
             },
-            "num_videos": found["num_videos"],
-            "seconds": found["seconds"],
-            "num_bouts": sum(row["num_labelled"] for row in found["segments"]["per_class"]),
+            "num_videos": found.num_videos,
+            "seconds": found.seconds,
+            "num_bouts": sum(row.num_labelled for row in found.segments.per_class),
         }
     print(json.dumps(result["rows"], indent=2))
     if given.json:

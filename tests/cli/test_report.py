@@ -146,4 +146,4 @@ def test_report_with_heatmaps(study_folder, trained, tmp_path):
     assert run(["report", str(out)]) == 0
     page = (out / "report.html").read_text("utf-8")
     assert page.count("data:image/jpeg") == 1
-    assert "1 strips are missing from heatmaps" in page
+    assert "1 strip is missing from heatmaps" in page

@@ -1,6 +1,5 @@
 """`actiondiff evaluate`: a trained model on labelled clips, or on videos with timed labels."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -62,7 +61,7 @@ def _evaluate_timelines(
     if out:
         _write_timelines(out, result, run=run, table=table, root=root)
     if as_json:
-        typer.echo(json.dumps(result.metrics, indent=2))
+        typer.echo(result.metrics.to_json())
     else:
         print_timeline_scores(result.metrics)
 
@@ -78,9 +77,11 @@ def _write_timelines(
     from actiondiff.inference.folders import find_run
 
     out.mkdir(parents=True, exist_ok=True)
-    (out / "timeline_metrics.json").write_text(json.dumps(result.metrics, indent=2), "utf-8")
+    (out / "timeline_metrics.json").write_text(result.metrics.to_json(), "utf-8")
     config = read_config(find_run(run))
     timelines = list(result.timelines.items())
-    write_record(out, timelines, run=run, config=config, truth=result.truth, scores=result.metrics)
+    write_record(
+        out, timelines, run=run, config=config, truth=result.truth, scores=result.metrics.model_dump()
+    )
     base = root or read_table(table).root
     write_bouts(out / "bouts.csv", with_paths_from(out, list(result.timelines.values()), root=base))

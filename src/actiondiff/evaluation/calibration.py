@@ -154,6 +154,7 @@ def calibration_bins(confidence: DoubleArray, right: BoolArray, *, num_bins: int
     )
 
 
+# By hand, because torchmetrics puts confidences on the edge of a bin, such as 0.3, into another bin.
 def calibration_error(confidence: DoubleArray, right: BoolArray, *, num_bins: int = _BINS) -> float:
     """Expected calibration error: distance of confidence from accuracy, averaged over bins by clips."""
     bins = calibration_bins(confidence, right, num_bins=num_bins)

@@ -128,6 +128,7 @@ def check_scored(probabilities: Array, targets: Array, *, multi_label: bool) -> 
     return probabilities, truth
 
 
+# By hand, because torchmetrics computes in float32 and gives 0 where a number does not exist.
 def _class_scores(
     label: str, predicted: BoolArray, truth: BoolArray, average_precision: float
 ) -> ClassScores:

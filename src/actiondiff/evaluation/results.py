@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from actiondiff.errors import RunError, explain_validation
 from actiondiff.evaluation.options import Metric
-from actiondiff.evaluation.scores import Calibration, Result, Scores, SideScores
+from actiondiff.evaluation.scores import Calibration, FrameScores, Result, Scores, SegmentScores, SideScores
 
 __all__ = [
     "METRICS_FILE",
@@ -26,6 +26,7 @@ __all__ = [
     "Metrics",
     "SeedsMetrics",
     "Task",
+    "TimelineMetrics",
     "TrainingMetrics",
     "read_metrics",
     "read_training_metrics",
@@ -212,6 +213,38 @@ class EvaluationMetrics(SideScores):
     run: str
     table: str
     environment: dict[str, Any] = Field(default_factory=dict)
+
+
+class TimelineMetrics(Result):
+    """Metrics of a trained model's timelines on videos with labelled bouts.
+
+    Attributes:
+        num_videos: Number of videos.
+        seconds: Length of all videos together.
+        frames: Frame-wise scores.
+        segments: Bout-wise scores.
+        options: Values of `TimelineOptions` that the timelines were made with.
+        thresholds: Label -> probability from which the label holds.
+        num_left_out_as_trained_on: Number of videos left out because the model has seen them in training.
+        missing: Videos that were left out because they have no features.
+        cautions: Sentences that qualify the numbers.
+        run: Folder of the model.
+        table: Where the labels came from.
+        environment: Versions and machine.
+    """
+
+    num_videos: int
+    seconds: float
+    frames: FrameScores
+    segments: SegmentScores
+    options: dict[str, Any]
+    thresholds: dict[str, float]
+    num_left_out_as_trained_on: int
+    missing: tuple[str, ...]
+    cautions: tuple[str, ...]
+    run: str
+    table: str
+    environment: dict[str, Any]
 
 
 def read_metrics(folder: str | os.PathLike[str]) -> TrainingMetrics | SeedsMetrics | EvaluationMetrics:

@@ -13,9 +13,13 @@ __all__ = [
     "ClassScores",
     "ConfidenceScores",
     "CoverageRow",
+    "FrameClassScores",
+    "FrameScores",
     "PriorFloor",
     "Result",
     "Scores",
+    "SegmentClassScores",
+    "SegmentScores",
     "SideScores",
     "Totals",
 ]
@@ -191,3 +195,75 @@ class Calibration(Result):
     before: dict[str, float]
     after: dict[str, float]
     test: CalibrationTest | None = None
+
+
+class FrameClassScores(Result):
+    """Frame-wise scores of one class. A number that does not exist is None.
+
+    Attributes:
+        label: Name of the class.
+        support: Number of frames in which the class holds.
+        precision: Share of correct frames among those in which a predicted bout of the class holds.
+        recall: Share of the frames of the class in which a predicted bout of it holds.
+        f1: Harmonic mean of precision and recall.
+        average_precision: Area under precision over recall, as a sum over thresholds.
+    """
+
+    label: str
+    support: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    average_precision: float | None
+
+
+class FrameScores(Result):
+    """Frame-wise scores of timelines. A number that does not exist is None.
+
+    Attributes:
+        num_frames: Number of sampled frames of all videos.
+        macro_f1: Mean F1 over classes that occur.
+        macro_ap: Mean average precision over classes that occur.
+        per_class: One entry per class, in the order of the labels.
+    """
+
+    num_frames: int
+    macro_f1: float | None
+    macro_ap: float | None
+    per_class: tuple[FrameClassScores, ...]
+
+
+class SegmentClassScores(Result):
+    """Bout-wise scores of one class. A number that does not exist is None.
+
+    Attributes:
+        label: Name of the class.
+        num_labelled: Number of labelled bouts.
+        num_predicted: Number of predicted bouts.
+        ap: IoU, as text -> average precision.
+        f1: IoU, as text -> F1.
+    """
+
+    label: str
+    num_labelled: int
+    num_predicted: int
+    ap: dict[str, float | None]
+    f1: dict[str, float | None]
+
+
+class SegmentScores(Result):
+    """Bout-wise scores of timelines. A number that does not exist is None.
+
+    Attributes:
+        map: IoU, as text -> mean average precision over classes that occur.
+        f1: IoU, as text -> mean F1 over classes that occur.
+        mean_map: Mean of `map` over all IoU.
+        mean_f1: Mean of `f1` over all IoU.
+        per_class: One entry per class, in the order of the labels.
+    """
+
+    map: dict[str, float | None]
+    f1: dict[str, float | None]
+    mean_map: float | None
+    mean_f1: float | None
+    per_class: tuple[SegmentClassScores, ...]

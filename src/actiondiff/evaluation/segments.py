@@ -11,12 +11,12 @@ segment mAP at x     mean of segment AP over classes that occur; `mean_map` is t
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from actiondiff.errors import UsageError
 from actiondiff.evaluation.metrics import average_precisions
+from actiondiff.evaluation.scores import FrameClassScores, FrameScores, SegmentClassScores, SegmentScores
 from actiondiff.types import Array, BoolArray, Bout, DoubleArray
 
 __all__ = [
@@ -49,7 +49,7 @@ def frame_truth(bouts: Sequence[Bout], seconds: DoubleArray, labels: Sequence[st
 
 def frame_scores(
     probabilities: Array, predicted: BoolArray, truth: BoolArray, labels: Sequence[str]
-) -> dict[str, Any]:
+) -> FrameScores:
     """Compute frame-wise scores.
 
     Args:
@@ -57,33 +57,29 @@ def frame_scores(
         predicted: (T, K), whether a predicted bout of a class holds.
         truth: (T, K), whether a labelled bout of a class holds.
         labels: Names of the K classes.
-
-    Returns:
-        `num_frames`, `macro_f1`, `macro_ap` and `per_class` (label, support, precision, recall, f1,
-        average_precision). A number that does not exist is None.
     """
     precisions = average_precisions(probabilities, truth)
-    per_class: list[dict[str, Any]] = []
+    per_class: list[FrameClassScores] = []
     for k, label in enumerate(labels):
         hits = int((predicted[:, k] & truth[:, k]).sum())
         count, support = int(predicted[:, k].sum()), int(truth[:, k].sum())
         per_class.append(
-            {
-                "label": label,
-                "support": support,
-                "precision": hits / count if count else None,
-                "recall": hits / support if support else None,
-                "f1": 2 * hits / (count + support) if count + support else None,
-                "average_precision": float(precisions[k]) if support else None,
-            }
+            FrameClassScores(
+                label=label,
+                support=support,
+                precision=hits / count if count else None,
+                recall=hits / support if support else None,
+                f1=2 * hits / (count + support) if count + support else None,
+                average_precision=float(precisions[k]) if support else None,
+            )
         )
-    occurring = [entry for entry in per_class if entry["support"]]
-    return {
-        "num_frames": len(truth),
-        "macro_f1": _mean([entry["f1"] for entry in occurring]),
-        "macro_ap": _mean([entry["average_precision"] for entry in occurring]),
-        "per_class": per_class,
-    }
+    occurring = [entry for entry in per_class if entry.support]
+    return FrameScores(
+        num_frames=len(truth),
+        macro_f1=_mean([entry.f1 for entry in occurring]),
+        macro_ap=_mean([entry.average_precision for entry in occurring]),
+        per_class=tuple(per_class),
+    )
 
 
 def segment_scores(
@@ -92,7 +88,7 @@ def segment_scores(
     labels: Sequence[str],
     *,
     ious: Sequence[float] = IOUS,
-) -> dict[str, Any]:
+) -> SegmentScores:
     """Compute bout-wise scores.
 
     Args:
@@ -100,36 +96,38 @@ def segment_scores(
         truth: Video -> labelled bouts.
         labels: Names of the K classes; those without a labelled bout are left out of means.
         ious: IoU from which a predicted bout counts as right.
-
-    Returns:
-        `map` and `f1` (IoU, as text -> mean over classes), `mean_map` and `mean_f1` (the means of these over
-        all IoU), and `per_class` (label, num_labelled, num_predicted, `ap` and `f1` by IoU). A number that
-        does not exist is None.
     """
-    per_class: list[dict[str, Any]] = []
-    for label in labels:
-        own = [(v, bout) for v, bouts in predicted.items() for bout in bouts if bout.label == label]
-        true = [(v, bout) for v, bouts in truth.items() for bout in bouts if bout.label == label]
-        right = {f"{iou:g}": match_bouts(own, true, iou) for iou in ious}
-        per_class.append(
-            {
-                "label": label,
-                "num_labelled": len(true),
-                "num_predicted": len(own),
-                "ap": {iou: segment_average_precision(hits, len(true)) for iou, hits in right.items()},
-                "f1": {
-                    iou: 2 * int(hits.sum()) / (len(own) + len(true)) if own or true else None
-                    for iou, hits in right.items()
-                },
-            }
-        )
-    occurring = [entry for entry in per_class if entry["num_labelled"]]
-    totals = {
-        name: {f"{iou:g}": _mean([entry[key][f"{iou:g}"] for entry in occurring]) for iou in ious}
-        for name, key in (("map", "ap"), ("f1", "f1"))
-    }
-    means = {f"mean_{name}": _mean(list(values.values())) for name, values in totals.items()}
-    return {**totals, **means, "per_class": per_class}
+    per_class = [_segment_class_scores(predicted, truth, label, ious) for label in labels]
+    occurring = [entry for entry in per_class if entry.num_labelled]
+    names = [f"{iou:g}" for iou in ious]
+    mean_ap = {iou: _mean([entry.ap[iou] for entry in occurring]) for iou in names}
+    mean_f1 = {iou: _mean([entry.f1[iou] for entry in occurring]) for iou in names}
+    return SegmentScores(
+        map=mean_ap,
+        f1=mean_f1,
+        mean_map=_mean(list(mean_ap.values())),
+        mean_f1=_mean(list(mean_f1.values())),
+        per_class=tuple(per_class),
+    )
+
+
+def _segment_class_scores(
+    predicted: Mapping[str, Sequence[Bout]],
+    truth: Mapping[str, Sequence[Bout]],
+    label: str,
+    ious: Sequence[float],
+) -> SegmentClassScores:
+    own = [(v, bout) for v, bouts in predicted.items() for bout in bouts if bout.label == label]
+    true = [(v, bout) for v, bouts in truth.items() for bout in bouts if bout.label == label]
+    right = {f"{iou:g}": match_bouts(own, true, iou) for iou in ious}
+    total = len(own) + len(true)
+    return SegmentClassScores(
+        label=label,
+        num_labelled=len(true),
+        num_predicted=len(own),
+        ap={iou: segment_average_precision(hits, len(true)) for iou, hits in right.items()},
+        f1={iou: 2 * int(hits.sum()) / total if total else None for iou, hits in right.items()},
+    )
 
 
 def match_bouts(

@@ -16,6 +16,8 @@ from actiondiff.datasets.packing import MissingClip
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import StoreError, UsageError
 from actiondiff.evaluation.calibration import choose_thresholds
+from actiondiff.evaluation.results import TimelineMetrics
+from actiondiff.evaluation.scores import FrameScores, SegmentScores
 from actiondiff.evaluation.segments import frame_scores, frame_truth, segment_scores
 from actiondiff.experiments.run import Run, check_settings, seen_in_training, stored_rows
 from actiondiff.features.store import FeatureStore
@@ -38,13 +40,12 @@ class TimelineEvaluation:
     """Timelines of videos whose bouts are known.
 
     Attributes:
-        metrics: `frames`, `segments` (see `evaluation.segments`), `num_videos`, `seconds`, and what was left
-            out.
+        metrics: Frame-wise and bout-wise scores, and what was left out.
         timelines: Video -> timeline.
         truth: Video -> labelled bouts.
     """
 
-    metrics: dict[str, Any]
+    metrics: TimelineMetrics
     timelines: Mapping[str, Timeline]
     truth: Mapping[str, Sequence[Bout]]
 
@@ -89,21 +90,24 @@ def evaluate_timelines(
             f"named, {len({e.video for e in examples if e.video in rows})} have features, and these were "
             "trained or selected on. Give further videos."
         )
-    metrics = {
-        "num_videos": len(timelines),
-        "seconds": float(sum(t.end_seconds - t.seconds[0] for t in timelines.values())),
-        **_judge(timelines, truth),
-        "options": next(iter(timelines.values())).options.model_dump(),
-        "thresholds": dict(next(iter(timelines.values())).thresholds),
-        "num_left_out_as_trained_on": len(known),
-        "missing": sorted(
-            ({e.video for e in examples} - set(rows)) | {clip.example.video for clip in missing}
+    first = next(iter(timelines.values()))
+    frames, segments = _score_timelines(timelines, truth)
+    metrics = TimelineMetrics(
+        num_videos=len(timelines),
+        seconds=float(sum(t.end_seconds - t.seconds[0] for t in timelines.values())),
+        frames=frames,
+        segments=segments,
+        options=first.options.model_dump(),
+        thresholds=dict(first.thresholds),
+        num_left_out_as_trained_on=len(known),
+        missing=tuple(
+            sorted(({e.video for e in examples} - set(rows)) | {clip.example.video for clip in missing})
         ),
-        "cautions": notes,
-        "run": str(folder),
-        "table": str(table.source),
-        "environment": environment(),
-    }
+        cautions=tuple(notes),
+        run=str(folder),
+        table=str(table.source),
+        environment=environment(),
+    )
     return TimelineEvaluation(metrics, timelines, truth)
 
 
@@ -138,16 +142,15 @@ def choose_timeline(
         for shortest in _SHORTEST:
             options = TimelineOptions(smooth_seconds=smooth, min_seconds=shortest, max_gap_seconds=shortest)
             finished = _with_thresholds(whole, truth, options)
-            scores = _judge(finished, truth)
-            found = scores["segments"]["mean_f1"]
-            if not best or found > best["chosen_on"]["segment_f1"] + 1e-9:
+            frames, segments = _score_timelines(finished, truth)
+            if not best or (segments.mean_f1 or 0.0) > (best["chosen_on"]["segment_f1"] or 0.0) + 1e-9:
                 best = {
                     "thresholds": dict(next(iter(finished.values())).thresholds),
                     "timeline": options.model_dump(exclude_unset=True),
                     "chosen_on": {
                         "num_videos": len(whole),
-                        "frame_f1": scores["frames"]["macro_f1"],
-                        "segment_f1": found,
+                        "frame_f1": frames.macro_f1,
+                        "segment_f1": segments.mean_f1,
                     },
                 }
     return best
@@ -169,21 +172,21 @@ def _with_thresholds(
     return {video: finish(timeline, thresholds, options) for video, timeline in raw.items()}
 
 
-def _judge(timelines: Mapping[str, Timeline], truth: Mapping[str, Sequence[Bout]]) -> dict[str, Any]:
-    """`frames` and `segments`, of every class but the background."""
+def _score_timelines(
+    timelines: Mapping[str, Timeline], truth: Mapping[str, Sequence[Bout]]
+) -> tuple[FrameScores, SegmentScores]:
+    """Frame-wise and bout-wise scores of every class but the background."""
     first = next(iter(timelines.values()))
     columns = [k for k, label in enumerate(first.labels) if label != first.options.background]
     labels = [first.labels[k] for k in columns]
     held = [frame_truth(truth[video], t.seconds, t.labels) for video, t in timelines.items()]
-    return {
-        "frames": frame_scores(
-            np.concatenate([t.probabilities for t in timelines.values()])[:, columns],
-            np.concatenate([t.active for t in timelines.values()])[:, columns],
-            np.concatenate(held)[:, columns],
-            labels,
-        ),
-        "segments": segment_scores({v: t.bouts for v, t in timelines.items()}, truth, labels),
-    }
+    frames = frame_scores(
+        np.concatenate([t.probabilities for t in timelines.values()])[:, columns],
+        np.concatenate([t.active for t in timelines.values()])[:, columns],
+        np.concatenate(held)[:, columns],
+        labels,
+    )
+    return frames, segment_scores({v: t.bouts for v, t in timelines.items()}, truth, labels)
 
 
 def _timelines(

@@ -88,7 +88,9 @@ def heat_section(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> li
         *([Gallery(strips, "What the model relies on")] if strips else []),
     ]
     if len(available) < len(rows):
-        items.append(Notes((f"{len(rows) - len(available)} strips are missing from {FOLDER}.",)))
+        count = len(rows) - len(available)
+        missing = "1 strip is" if count == 1 else f"{count} strips are"
+        items.append(Notes((f"{missing} missing from {FOLDER}.",)))
     return [Section("Heatmaps", tuple(items))]
 
 

@@ -155,7 +155,7 @@ def _clips(facts: Facts, predicted: Sequence[Facts]) -> list[Section]:
     rows = [(label, str(counts[label]), percent(counts[label] / len(tops))) for label in facts["labels"]]
     unsure = len(tops) - counts.total()
     rows.append(("(uncertain)", str(unsure), percent(unsure / len(tops))))
-    note = f"Uncertain clips have no probability of {limit:g} or more."
+    note = f"A clip is uncertain if its highest probability is below {limit:g}."
     table = ReportTable(("label", "clips", "share"), tuple(rows), "Clips of each label", note)
     return [Section("Labels", (table,))]
 

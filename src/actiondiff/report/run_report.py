@@ -137,7 +137,7 @@ def _headline(test: SideScores | None) -> str:
     name = _primary(test)
     floor = percent(test.prior_floor.total(name))
     return (
-        f"On {test.num_clips} test clips its {METRICS[name]} is {_score(test, name)}; guessing by class "
+        f"The {METRICS[name]} on {test.num_clips} test clips is {_score(test, name)}; guessing by class "
         f"frequencies scores {floor}."
     )
 

@@ -28,28 +28,28 @@ def sweep_page(folder: Path) -> Page:
         folder: Folder of a finished sweep.
     """
     summary = json.loads((folder / "sweep.json").read_text("utf-8"))
-    points: list[SummaryRow] = summary["points"]
+    studies: list[SummaryRow] = summary["points"]
     failed = [f"{name}: {reason}" for name, reason in summary["failed"].items()]
     items: list[Item] = [Notes(tuple(failed), "warning")] if failed else []
-    items += [study_table(points)]
+    items += [study_table(studies)]
     halving = summary["halving"]
     sections = [
         Section("What was run", (Text(summary["description"]), _what(summary))),
         Section("Studies", tuple(items)),
-        Section("Heatmaps", tuple(heatmaps(points))),
+        Section("Heatmaps", tuple(heatmaps(studies))),
         Section("What each rule chooses", (_choices(summary["choices"]),) if summary["choices"] else ()),
         Section("Selection before the test", (Text(halving["said"]), _rounds(halving)) if halving else ()),
         Section("Tests", (test_table(summary["tests"]),) if summary["tests"] else ()),
         Section("Provenance", _provenance(summary)),
     ]
     lead = (
-        f"{len(points)} studies of the recipe {summary['recipe']}, on features of "
+        f"{len(studies)} studies of the recipe {summary['recipe']}, on features of "
         f"{summary['backbone']['name']}. The test clips were scored {summary['target_looks']} times in total."
     )
     return Page(f"Sweep {folder.resolve().name}", lead, sections)
 
 
-def study_table(points: Sequence[SummaryRow]) -> ReportTable:
+def study_table(studies: Sequence[SummaryRow]) -> ReportTable:
     """Make a table of all studies, one row per study."""
     rows = tuple(
         (
@@ -61,21 +61,21 @@ def study_table(points: Sequence[SummaryRow]) -> ReportTable:
             f"{row['num_train']} / {row['num_test']}",
             str(row["num_seeds"]),
         )
-        for row in points
+        for row in studies
     )
     titles = ("study", "metric", "validation", "test", "prior floor", "training / test clips", "seeds")
     note = "Scores are means over seeds, with 95 % intervals over groups and seeds."
     return ReportTable(titles, rows, "All studies", note, left=frozenset({"metric"}))
 
 
-def heatmaps(points: Sequence[SummaryRow], *, title: str = "Layers and timesteps") -> list[Figure]:
+def heatmaps(studies: Sequence[SummaryRow], *, title: str = "Layers and timesteps") -> list[Figure]:
     """Draw test scores by layer and timestep, one panel per case; an empty list for sweeps of other settings.
 
     Args:
-        points: Rows of `points.csv`.
+        studies: Rows of `points.csv`.
         title: Heading.
     """
-    frame = pd.DataFrame(points)
+    frame = pd.DataFrame(studies)
     if not {_TIMESTEP, _LAYER} <= set(frame) or frame.duplicated(["case", _TIMESTEP, _LAYER]).any():
         return []
     panels, floors, chosen = {}, {}, {}

@@ -41,12 +41,12 @@ def test_frame_scores_by_hand():
         np.hstack([truth, np.zeros_like(truth)]),
         ["eat", "never"],
     )
-    eat, never = found["per_class"]
-    assert (eat["precision"], eat["recall"], eat["f1"]) == pytest.approx((2 / 3, 2 / 4, 4 / 7))
-    assert eat["average_precision"] == pytest.approx((1 + 2 / 3 + 3 / 4 + 4 / 5) / 4)
-    assert never["average_precision"] is None
-    assert (found["macro_f1"], found["macro_ap"]) == (eat["f1"], eat["average_precision"])  # never: left out
-    assert found["num_frames"] == 6
+    eat, never = found.per_class
+    assert (eat.precision, eat.recall, eat.f1) == pytest.approx((2 / 3, 2 / 4, 4 / 7))
+    assert eat.average_precision == pytest.approx((1 + 2 / 3 + 3 / 4 + 4 / 5) / 4)
+    assert never.average_precision is None
+    assert (found.macro_f1, found.macro_ap) == (eat.f1, eat.average_precision)  # never: left out
+    assert found.num_frames == 6
 
 
 def test_overlap_by_hand():
@@ -79,10 +79,10 @@ def test_segment_scores_by_hand():
     truth = {"a": [bout(0, 10), bout(0, 4, label="run")], "b": []}
     predicted = {"a": [bout(0, 5, 0.9)], "b": [bout(0, 5, 0.95, label="hop")]}
     found = segment_scores(predicted, truth, ["eat", "hop", "run"])
-    assert found["map"] == {"0.3": 0.5, "0.4": 0.5, "0.5": 0.5, "0.6": 0.0, "0.7": 0.0}  # hop is left out
-    assert found["f1"] == found["map"]
-    assert found["mean_map"] == pytest.approx(0.3)
-    eat, hop, run = found["per_class"]
-    assert (eat["ap"]["0.5"], hop["ap"]["0.5"], run["ap"]["0.5"]) == (1.0, None, 0.0)
-    assert (hop["num_predicted"], hop["num_labelled"], hop["f1"]["0.5"]) == (1, 0, 0.0)
-    assert segment_scores({}, {}, ["eat"])["mean_map"] is None
+    assert found.map == {"0.3": 0.5, "0.4": 0.5, "0.5": 0.5, "0.6": 0.0, "0.7": 0.0}  # hop is left out
+    assert found.f1 == found.map
+    assert found.mean_map == pytest.approx(0.3)
+    eat, hop, run = found.per_class
+    assert (eat.ap["0.5"], hop.ap["0.5"], run.ap["0.5"]) == (1.0, None, 0.0)
+    assert (hop.num_predicted, hop.num_labelled, hop.f1["0.5"]) == (1, 0, 0.0)
+    assert segment_scores({}, {}, ["eat"]).mean_map is None

@@ -50,10 +50,10 @@ def test_videos_that_tested_are_scored_and_no_others(world):
     folder, table = world
     found = evaluate_timelines(folder / "run", folder / "features", table)
     metrics = found.metrics
-    assert metrics["num_videos"] + metrics["num_left_out_as_trained_on"] == 12
-    assert 1 <= metrics["num_videos"] <= 4
-    assert metrics["frames"]["macro_f1"] > 0.8  # a score looks at four seconds, which blurs edges
-    assert metrics["segments"]["map"]["0.5"] > 0.9
+    assert metrics.num_videos + metrics.num_left_out_as_trained_on == 12
+    assert 1 <= metrics.num_videos <= 4
+    assert metrics.frames.macro_f1 > 0.8  # a score looks at four seconds, which blurs edges
+    assert metrics.segments.map["0.5"] > 0.9
     video = next(iter(found.truth))
     assert len(found.truth[video]) == 5
     assert found.timelines[video].budget()["eat"] == pytest.approx(
@@ -71,8 +71,8 @@ def test_wrong_labels_score_badly(world):
         for e in table.examples
     )
     found = evaluate_timelines(folder / "run", folder / "features", Table(table.source, folder, swapped))
-    assert found.metrics["frames"]["macro_f1"] < 0.1
-    assert found.metrics["segments"]["mean_map"] == 0
+    assert found.metrics.frames.macro_f1 < 0.1
+    assert found.metrics.segments.mean_map == 0
 
 
 def test_what_is_chosen_helps_and_is_kept(world):
