@@ -1,7 +1,5 @@
 """The evaluation of the built-in backbone: its statistics and tables, on scores that are known."""
 
-import importlib
-from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -17,12 +15,6 @@ class KnownStudy:
 
     def groups(self, column: str) -> list[str]:
         return [f"{column}-{number // 2}" for number in range(CLIPS)]
-
-
-@pytest.fixture
-def script(monkeypatch) -> Callable[[str], ModuleType]:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    return importlib.import_module
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The extraction benchmarks: what they compare with is what the released code does, and figures add up."""
 
-import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,15 +16,6 @@ from actiondiff.backbones.svd.random_checkpoint import RandomCheckpoint
 from actiondiff.checkpoints.reader import open_checkpoint
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def script(monkeypatch) -> Callable[[str], ModuleType]:
-    """`script("name")` imports a script; torch's number of threads is put back afterwards."""
-    threads = torch.get_num_threads()
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    yield importlib.import_module
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """Clips of two kinds and their features, for the commands that come after extraction."""
 
-import csv
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.conftest import write_rows
 
 from actiondiff.cli.app import run
 from actiondiff.video.write import write_video
@@ -13,15 +12,6 @@ from actiondiff.video.write import write_video
 SMALL = ["--height", "32", "--width", "32", "--window", "4", "--batch", "2", "--device", "cpu"]
 QUICK = ["head.name=mean-linear", "head.input=plain", "head.project=null", "training.epochs=3",
          "training.warmup_epochs=1", "training.learning_rate=0.1"]  # fmt: skip
-
-
-def write_table(path: Path, rows: Iterable[Mapping[str, str]]) -> Path:
-    rows = list(rows)
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +25,7 @@ def study_folder(tmp_path_factory) -> Path:
         pixels = rng.integers(0, 90, (12, 32, 32, 3), dtype=np.uint8) + np.uint8(150 * (kind == "bright"))
         write_video(folder / "clips" / f"{number}.mp4", pixels, fps=10)
         rows.append({"video": f"clips/{number}.mp4", "label": kind, "site": ("north", "south")[number // 8]})
-    write_table(folder / "table.csv", rows)
+    write_rows(folder / "table.csv", rows)
     arguments = [str(folder / "table.csv"), "-o", str(folder / "features"), *SMALL, "--stride", "2"]
     assert run(["extract", *arguments, "--layers", "3,9"]) == 0
     return folder

@@ -1,9 +1,9 @@
 """`actiondiff localize`: an overlay, a strip and the numbers; what cannot be done is said."""
 
-import csv
 import json
 
 import numpy as np
+from tests.conftest import read_rows
 
 from actiondiff import ActionDiff, read_video
 from actiondiff.cli.app import run
@@ -34,8 +34,7 @@ def test_localize(study_folder, trained, tmp_path, capsys):
         top = float(arrays["probabilities"].max())
     assert summary["highest"]["probability"] == round(top, 4)
     assert summary["prior"] == 0.5
-    with open(out.with_suffix(".csv"), encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(out.with_suffix(".csv"))
     assert len(rows) == 6 * 2 * 3
     values = np.array([float(row["probability"]) for row in rows]).reshape(6, 2, 3)
     assert np.abs(values - expected.probabilities).max() < 1e-5

@@ -1,11 +1,11 @@
 """`actiondiff predict`: a row a video that decodes, an exit code for those that do not."""
 
-import csv
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.conftest import read_rows
 
 from actiondiff.cli.app import run
 from actiondiff.inference.model import ActionDiff
@@ -13,11 +13,6 @@ from actiondiff.inference.options import TimelineOptions
 from actiondiff.video.write import write_video
 
 FIXED = ["video", "status", "label", "probability", "coverage", "padding_share", "num_tokens", "num_spans"]
-
-
-def rows(path) -> list[dict[str, str]]:
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def predict(trained, *arguments) -> int:
@@ -28,7 +23,7 @@ def test_predict_a_folder(study_folder, trained, tmp_path, capsys):
     out = tmp_path / "out"
     assert predict(trained, study_folder / "clips", "-o", out, "--format", "csv,json") == 0
     assert "16 predicted, 0 partial, 0 failed" in capsys.readouterr().out
-    found = rows(out / "predictions.csv")
+    found = read_rows(out / "predictions.csv")
     assert list(found[0]) == [*FIXED, "p(bright)", "p(dark)"]
     videos = sorted((study_folder / "clips").iterdir(), key=lambda path: path.as_posix())
     assert [row["video"] for row in found] == [str(path) for path in videos]
@@ -47,7 +42,7 @@ def test_predict_a_folder(study_folder, trained, tmp_path, capsys):
     assert [item["video"] for item in items] == [row["video"] for row in found]
     alone = ActionDiff.from_pretrained(trained, device="cpu").predict(found[3]["video"])
     assert items[3]["probabilities"] == pytest.approx(alone.probabilities, abs=2e-6)
-    assert rows(out / "failures.csv") == []
+    assert read_rows(out / "failures.csv") == []
 
 
 def test_what_does_not_decode_is_no_row(study_folder, trained, tmp_path, capsys):
@@ -60,15 +55,15 @@ def test_what_does_not_decode_is_no_row(study_folder, trained, tmp_path, capsys)
     assert predict(trained, folder, "-o", out, "--json") == 3
     summary = json.loads(capsys.readouterr().out)
     assert summary == {"predicted": 1, "partial": 0, "failed": 2, "out": str(out)}
-    assert [row["video"] for row in rows(out / "predictions.csv")] == [str(folder / "good, ü.mp4")]
-    failed = rows(out / "failures.csv")
+    assert [row["video"] for row in read_rows(out / "predictions.csv")] == [str(folder / "good, ü.mp4")]
+    failed = read_rows(out / "failures.csv")
     assert [(row["video"], row["status"]) for row in failed] == [
         (str(folder / "bad.mp4"), "failed"),
         (str(folder / "empty.avi"), "failed"),
     ]
     assert "0 bytes" in failed[1]["reason"]
     assert predict(trained, folder / "bad.mp4", "-o", tmp_path / "none") == 3
-    assert rows(tmp_path / "none/predictions.csv") == []
+    assert read_rows(tmp_path / "none/predictions.csv") == []
     assert "failed" in capsys.readouterr().out
 
 
@@ -76,10 +71,10 @@ def test_a_partial_video_has_a_row_with_its_coverage(trained, shared_dir, tmp_pa
     cut = shared_dir / "videos" / "made_truncated_ucf101_Basketball.avi"
     assert predict(trained, cut, "-o", tmp_path / "out") == 3
     assert "1 predicted, 1 partial, 0 failed" in capsys.readouterr().out
-    (row,) = rows(tmp_path / "out/predictions.csv")
+    (row,) = read_rows(tmp_path / "out/predictions.csv")
     assert row["status"] == "partial"
     assert float(row["coverage"]) == pytest.approx(85 / 141, abs=1e-4)
-    (failure,) = rows(tmp_path / "out/failures.csv")
+    (failure,) = read_rows(tmp_path / "out/failures.csv")
     assert (failure["video"], failure["status"]) == (str(cut), "partial")
 
 
@@ -95,7 +90,7 @@ def test_an_interruption_keeps_what_was_predicted(study_folder, trained, tmp_pat
 
     monkeypatch.setattr(ActionDiff, "classify", interrupt)
     assert predict(trained, study_folder / "clips", "-o", tmp_path / "out") == 130
-    assert [row["video"] for row in rows(tmp_path / "out/predictions.csv")] == seen[:3]
+    assert [row["video"] for row in read_rows(tmp_path / "out/predictions.csv")] == seen[:3]
 
 
 def test_what_cannot_be_done_is_said(study_folder, trained, tmp_path, capsys):
@@ -119,11 +114,11 @@ def test_abstaining_and_the_queue(study_folder, trained, tmp_path, capsys):
     """Below the limit a clip has no label; the queue holds the least certain, to be labelled."""
     out = tmp_path / "out"
     assert predict(trained, study_folder / "clips", "-o", out, "--abstain-below", 0.999, "--queue", 3) == 0
-    found = rows(out / "predictions.csv")
+    found = read_rows(out / "predictions.csv")
     doubtful = [row for row in found if float(row["probability"]) < 0.999]
     assert [row for row in found if not row["label"]] == doubtful
     assert f"{len(doubtful)} abstained" in capsys.readouterr().out
-    queue = rows(out / "queue.csv")
+    queue = read_rows(out / "queue.csv")
     assert len(queue) == 3
     least = sorted(abs(float(row["p(bright)"]) - float(row["p(dark)"])) for row in found)[:3]
     assert [float(row["certainty"]) for row in queue] == pytest.approx(least, abs=1e-4)
@@ -141,7 +136,7 @@ def test_timeline(study_folder, trained, tmp_path, capsys):
     options = ["--timeline", "--format", formats, "--span-seconds", 0.8, "--min-seconds", 1, "--threshold", 0]
     assert predict(trained, tmp_path / "long.mp4", "-o", out, *options, "--json") == 0
     summary = json.loads(capsys.readouterr().out)
-    bouts = rows(out / "bouts.csv")
+    bouts = read_rows(out / "bouts.csv")
     assert summary["bouts"] == len(bouts) >= 1
     assert {row["label"] for row in bouts} <= {"bright", "dark"}
     names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
@@ -150,7 +145,7 @@ def test_timeline(study_folder, trained, tmp_path, capsys):
         "boris/project.boris", "boris/aggregated.csv", "boris/tabular/long.csv",
         "deepethogram/long/long_labels.csv",
     }  # fmt: skip
-    assert len(rows(out / "queue.csv")) == 5  # four seconds in stretches of 0.8
+    assert len(read_rows(out / "queue.csv")) == 5  # four seconds in stretches of 0.8
     found = ActionDiff.from_pretrained(trained, device="cpu").timeline(
         tmp_path / "long.mp4", options=TimelineOptions(span_seconds=0.8, min_seconds=1, threshold=0)
     )
@@ -161,7 +156,7 @@ def test_timeline(study_folder, trained, tmp_path, capsys):
         predict(trained, tmp_path / "long.mp4", "-o", tmp_path / "none", "--timeline", "--abstain-below", 1)
         == 0
     )
-    assert rows(tmp_path / "none/bouts.csv") == []
+    assert read_rows(tmp_path / "none/bouts.csv") == []
 
 
 def test_another_arithmetic(study_folder, trained, tmp_path, capsys):
@@ -211,7 +206,7 @@ def test_heatmaps_of_bouts(trained, tmp_path, capsys):
     assert predict(trained, tmp_path / "long.mp4", "-o", out, *options) == 0
     made = json.loads((out / "predicted.json").read_text())["heatmaps"]
     assert f"{len(made)} heatmaps" in capsys.readouterr().out
-    bouts = {row["label"]: row for row in rows(out / "bouts.csv")}
+    bouts = {row["label"]: row for row in read_rows(out / "bouts.csv")}
     assert {row["label"] for row in made} == set(bouts) == {"bright", "dark"}
     for row in made:
         with np.load((out / row["picture"]).with_suffix(".npz")) as numbers:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.conftest import read_rows, write_rows
 
 from actiondiff.cli.app import run
 from actiondiff.exports.boris import write_project
@@ -60,14 +61,10 @@ def folder(tmp_path, monkeypatch):
 
 def fill_in(path: Path) -> int:
     """Label the queue's first four rows as a person would, by what the videos show."""
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(path)
     for row in rows[:4]:
         row["label"] = row["suggestion"]
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+    write_rows(path, rows)
     return len(rows)
 
 

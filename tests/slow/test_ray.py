@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.conftest import store_contents
 
 from actiondiff import extract_features, load_backbone
 from actiondiff.errors import UsageError
@@ -30,11 +31,6 @@ def clips(tmp_path) -> Path:
 def _no_ray_left():
     yield
     ray.shutdown()
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in files.items() if name != ".lock"}
 
 
 def busy_workers(token: str) -> list[int]:
@@ -70,7 +66,7 @@ def test_a_killed_workers_part_is_redone_to_the_same_bits(clips, tmp_path, monke
     assert len(killed) == 1
     assert seen == [(n, 7) for n in range(1, 8)]
     assert summary.failed == whole.failed
-    assert content(tmp_path / "store") == content(tmp_path / "whole")
+    assert store_contents(tmp_path / "store") == store_contents(tmp_path / "whole")
 
 
 def test_a_cluster_that_is_not_there(clips, tmp_path):

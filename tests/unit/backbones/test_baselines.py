@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
+from tests.conftest import random_frames
 from torch import Tensor
 from transformers import (
     CLIPTextConfig,
@@ -111,8 +112,7 @@ def load(name: str, weights: Path | None = None, **options: Any) -> Any:
 
 
 def video(count: int = L, seed: int = 0, height: int = 30, width: int = 44) -> Frames:
-    pixels = np.random.default_rng(seed).integers(0, 256, (count, height, width, 3), dtype=np.uint8)
-    return Frames(pixels, seconds=np.arange(count) / 5, frame_index=np.arange(count) * 4)
+    return random_frames(count, seed, height=height, width=width)
 
 
 def batch_of(backbone: Any, *videos: Frames, num_real: tuple[int, ...] = ()) -> WindowBatch:

@@ -1,12 +1,12 @@
 """The procedural world on disk, and its commands."""
 
-import csv
 import json
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
+from tests.conftest import read_rows
 
 from actiondiff.builtin import dataset as menagerie
 from actiondiff.builtin.dataset import BOX_COLUMNS, LONG_COLUMNS, TABLE_COLUMNS, write_menagerie
@@ -17,11 +17,6 @@ from actiondiff.datasets.table import read_table
 from actiondiff.errors import UnknownNameError, UsageError
 
 OPTIONS = {"train": 8, "test": 4, "val": 4, "seed": 5, "num_long": 1, "minutes": 0.15}
-
-
-def rows(path):
-    with open(path, encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +31,7 @@ def test_the_table_is_one_that_can_be_read(written):
     assert len(table) == 8 + 4 + 4 * 4
     assert len(table.label_names) == 8
     assert not table.multi_label
-    assert tuple(rows(written / "table.csv")[0]) == TABLE_COLUMNS
+    assert tuple(read_rows(written / "table.csv")[0]) == TABLE_COLUMNS
     assert table.counts("split") == {"train": 8, "val": 4, "test": 16}
     assert table.counts("protocol") == {"source": 12, "in-domain": 4, "species": 4, "context": 4, "view": 4}
 
@@ -44,14 +39,14 @@ def test_the_table_is_one_that_can_be_read(written):
 def test_each_test_differs_from_the_source_in_what_it_says(written):
     own = {"species": SOURCE.bodies, "context": SOURCE.contexts, "view": SOURCE.views}
     new = {"species": DEVELOPMENT.bodies, "context": DEVELOPMENT.contexts, "view": DEVELOPMENT.views}
-    for row in rows(written / "table.csv"):
+    for row in read_rows(written / "table.csv"):
         for column in own:
             assert row[column] in (new if row["protocol"] == column else own)[column]
 
 
 def test_no_individual_is_on_two_sides(written):
     sides = {}
-    for row in rows(written / "table.csv"):
+    for row in read_rows(written / "table.csv"):
         sides.setdefault(row["group"], set()).add((row["split"], row["protocol"]))
         assert row["video"].split("/")[1].startswith(row["group"] + "_")
         assert row["label"] not in row["video"].split("_")
@@ -59,7 +54,7 @@ def test_no_individual_is_on_two_sides(written):
 
 
 def test_files_decode_to_64_frames_at_25(written):
-    videos = [row["video"] for row in rows(written / "table.csv")]
+    videos = [row["video"] for row in read_rows(written / "table.csv")]
     for video in videos[::5]:
         with av.open(str(written / video)) as container:
             stream = container.streams.video[0]
@@ -69,21 +64,21 @@ def test_files_decode_to_64_frames_at_25(written):
 
 
 def test_boxes_cover_every_frame(written):
-    boxes = rows(written / "boxes.csv")
+    boxes = read_rows(written / "boxes.csv")
     assert tuple(boxes[0]) == BOX_COLUMNS
-    videos = [row["video"] for row in rows(written / "table.csv")]
+    videos = [row["video"] for row in read_rows(written / "table.csv")]
     assert [row["video"] for row in boxes[: 64 * len(videos) : 64]] == videos
     assert [int(row["frame_index"]) for row in boxes[:64]] == list(range(64))
     edges = np.array([[float(row[name]) for name in ("x0", "y0", "x1", "y1")] for row in boxes])
     assert edges.min() >= 0
     assert edges.max() <= 64
     assert (edges[:, 2:] > edges[:, :2]).all()
-    long = rows(written / "long.csv")[0]["video"]
+    long = read_rows(written / "long.csv")[0]["video"]
     assert sum(row["video"] == long for row in boxes) == round(0.15 * 60 * 25)
 
 
 def test_long_videos_have_timed_truth(written):
-    found = rows(written / "long.csv")
+    found = read_rows(written / "long.csv")
     assert tuple(found[0]) == LONG_COLUMNS
     examples = read_table(written / "long.csv", check_files=True).examples
     assert examples[0].start_seconds == 0.0
@@ -125,14 +120,14 @@ def nothing_is_drawn(monkeypatch):
 
 @pytest.mark.usefixtures("nothing_is_drawn")
 def test_names_are_unique_however_many_there_are(tmp_path):
-    found = rows(write_menagerie(tmp_path, train=2000, test=8, val=0))
+    found = read_rows(write_menagerie(tmp_path, train=2000, test=8, val=0))
     assert len({row["video"] for row in found}) == len(found) == 2032
     assert len({row["group"] for row in found}) == 508
 
 
 @pytest.mark.usefixtures("nothing_is_drawn")
 def test_reserved_targets(tmp_path):
-    found = rows(write_menagerie(tmp_path, train=0, test=64, val=0, targets="reserved"))
+    found = read_rows(write_menagerie(tmp_path, train=0, test=64, val=0, targets="reserved"))
     assert {row["species"] for row in found if row["protocol"] == "species"} == set(RESERVED.bodies)
 
 

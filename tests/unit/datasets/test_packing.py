@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from tests.conftest import store_settings
 
 from actiondiff.datasets.packing import encode_labels, pack, pack_arrays
 from actiondiff.errors import StoreError, TableError, UnknownNameError, UsageError
@@ -33,12 +34,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def store(tmp_path, root):
-    settings = {
-        "format": 1,
-        "backbone": {"name": "tiny"},
-        "sampling": {"stride": 4},
-        "store_dtype": "float32",
-    }
+    settings = store_settings(name="tiny")
     store = FeatureStore.create(tmp_path / "store", settings=settings, root=root)
     for name, length in LENGTHS.items():
         store.write(name, features_of(name, length))

@@ -3,20 +3,15 @@
 import gzip
 
 import numpy as np
+from tests.conftest import store_settings, table_of
 
-from actiondiff.datasets.base import Table
 from actiondiff.experiments import train as study
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import load_bundle
 from actiondiff.types import Example, FeatureKey, Features
 
-SETTINGS = {
-    "format": 1,
-    "backbone": {"name": "tiny", "weights": "0123"},
-    "sampling": {"stride": 4},
-    "store_dtype": "float32",
-}
+SETTINGS = store_settings(name="tiny", weights="0123")
 KEY = FeatureKey.parse("t20.layer9")
 
 
@@ -41,7 +36,7 @@ def test_shuffled_rows_train_the_same_head_to_the_same_scores(tmp_path):
     recipe = load_recipe("default", overrides=changes)
     runs = {}
     for name, order in (("given", range(60)), ("shuffled", random.permutation(60))):
-        table = Table(tmp_path / "t.csv", tmp_path, tuple(examples[i] for i in order))
+        table = table_of(tmp_path, (examples[i] for i in order))
         runs[name] = study.train(store, table, out=tmp_path / name, recipe=recipe)
     first, second = (load_bundle(runs[name].folder)[0].state_dict() for name in runs)
     assert all((first[name] == second[name]).all() for name in first)

@@ -1,6 +1,5 @@
 """Sweeps on features that are made up: it is known which timestep and layer tell actions apart, and where."""
 
-import hashlib
 import json
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tests.conftest import identity_of, store_settings, table_of
 
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.table import read_table
@@ -23,12 +23,7 @@ from actiondiff.types import Example, FeatureKey, Features
 
 LABELS = ("eat", "run", "sit")
 WIDTH = 8
-SETTINGS = {
-    "format": 1,
-    "backbone": {"name": "tiny", "weights": "0123", "seed": 0},
-    "sampling": {"stride": 4},
-    "store_dtype": "float32",
-}
+SETTINGS = store_settings(name="tiny", weights="0123", seed=0)
 QUICK = """
 base: default
 head: {name: mean-linear, input: plain, project: null}
@@ -64,7 +59,7 @@ KEYS = [FeatureKey.of(t, layer) for t in (0, 20) for layer in (3, 9)]
 def fill(folder, examples, keys=KEYS):
     store = FeatureStore.create(folder, settings=SETTINGS, root=folder.parent)
     for example in examples:
-        identity = hashlib.sha256(example.video.encode()).hexdigest()
+        identity = identity_of(example.video)
         tokens = {}
         for key in keys:
             random = np.random.default_rng(int(identity[:8], 16) + key.timestep)
@@ -84,7 +79,7 @@ def made(tmp_path_factory):
     """A store of four features and a table of 96 clips; not to be changed."""
     folder = tmp_path_factory.mktemp("made")
     examples = clips()
-    return fill(folder / "features", examples), Table(folder / "t.csv", folder, examples)
+    return fill(folder / "features", examples), table_of(folder, examples)
 
 
 @pytest.fixture

@@ -1,9 +1,8 @@
 """Timelines against timed labels, on features that tell when; and what is chosen on validation videos."""
 
-import hashlib
-
 import numpy as np
 import pytest
+from tests.conftest import identity_of, store_settings, table_of
 
 from actiondiff.datasets.base import Table
 from actiondiff.errors import UsageError
@@ -15,8 +14,7 @@ from actiondiff.heads.bundle import load_bundle
 from actiondiff.types import Example, FeatureKey, Features
 
 KEY = FeatureKey.of(20, 9)
-SETTINGS = {"format": 1, "backbone": {"name": "tiny", "weights": "01"}, "sampling": {"stride": 4},
-            "store_dtype": "float32"}  # fmt: skip
+SETTINGS = store_settings(name="tiny", weights="01")
 FAST = ("head.name=mean-linear", "head.input=plain", "head.project=null", "training.learning_rate=0.1",
         "training.epochs=8", "training.warmup_epochs=1")  # fmt: skip
 LABELS = ("eat", "run")
@@ -32,7 +30,7 @@ def world(tmp_path_factory):
     seconds = np.arange(0, LENGTH, STEP)
     for number in range(12):
         name = f"v{number}.mp4"
-        identity = hashlib.sha256(name.encode()).hexdigest()
+        identity = identity_of(name)
         doing = (seconds // 4 + number).astype(int) % 2
         tokens = np.random.default_rng(number).normal(size=(len(seconds), 4)).astype(np.float32)
         tokens[np.arange(len(seconds)), doing] += 3
@@ -41,7 +39,7 @@ def world(tmp_path_factory):
             Example(name, (LABELS[(start // 4 + number) % 2],), float(start), float(start + 4), group=name)
             for start in range(0, 20, 4)
         ]
-    table = Table(folder / "table.csv", folder, tuple(examples))
+    table = table_of(folder, examples)
     study.train(store, table, out=folder / "run", recipe=load_recipe("default", overrides=FAST))
     return folder, table
 

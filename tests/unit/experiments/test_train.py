@@ -1,7 +1,6 @@
 """Studies on features that are made up, so that what a head can learn of them is known."""
 
 import gzip
-import hashlib
 import json
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from tests.conftest import identity_of, store_settings, table_of
 
 from actiondiff.datasets.base import Table
 from actiondiff.errors import (
@@ -31,12 +31,7 @@ from actiondiff.types import DecodeReport, Example, FeatureKey, Features
 LABELS = ("eat", "run", "sit")
 FAST = ("head.name=mean-linear", "head.input=plain", "head.project=null", "training.learning_rate=0.1",
         "training.epochs=6", "training.warmup_epochs=1")  # fmt: skip
-SETTINGS = {
-    "format": 1,
-    "backbone": {"name": "tiny", "weights": "0123"},
-    "sampling": {"stride": 4},
-    "store_dtype": "float32",
-}
+SETTINGS = store_settings(name="tiny", weights="0123")
 
 
 def recipe(*overrides, **values):
@@ -47,7 +42,7 @@ def fill(folder, videos, *, settings=SETTINGS, keys=("t20.layer9",), reports=Non
     """A store in which channel n of a video's tokens tells of label n."""
     store = FeatureStore.create(folder, settings=settings, root=folder.parent)
     for video, labels in videos.items():
-        identity = hashlib.sha256(video.encode()).hexdigest()
+        identity = identity_of(video)
         random = np.random.default_rng(int(identity[:8], 16))
         tokens = random.normal(size=(4, 6)).astype(np.float32)
         tokens[:, [LABELS.index(label) for label in labels]] += 3
@@ -74,7 +69,7 @@ def clips(count=60) -> tuple[Example, ...]:
 
 
 def table(root: Path, examples) -> Table:
-    return Table(root / "t.csv", root, tuple(examples))
+    return table_of(root, examples)
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 """Going on from a run: its weights by the classes' names, its recipe, and what tested does not train."""
 
-import hashlib
-
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
+from tests.conftest import identity_of, store_settings, table_of
 
 from actiondiff.datasets.base import Table
 from actiondiff.errors import RunError
@@ -20,8 +19,7 @@ from actiondiff.heads.options import HeadOptions
 from actiondiff.types import Example, FeatureKey, Features
 
 KEY = FeatureKey.of(20, 9)
-SETTINGS = {"format": 1, "backbone": {"name": "tiny", "weights": "01"}, "sampling": {"stride": 4},
-            "store_dtype": "float32"}  # fmt: skip
+SETTINGS = store_settings(name="tiny", weights="01")
 FAST = ("head.name=mean-linear", "head.input=plain", "head.project=null", "training.learning_rate=0.1",
         "training.epochs=6", "training.warmup_epochs=1")  # fmt: skip
 
@@ -29,7 +27,7 @@ FAST = ("head.name=mean-linear", "head.input=plain", "head.project=null", "train
 def fill(store: FeatureStore, names) -> None:
     """A video's label is the first part of its name; channel 0 tells eat, 1 run, 2 sit."""
     for name in names:
-        identity = hashlib.sha256(name.encode()).hexdigest()
+        identity = identity_of(name)
         tokens = np.random.default_rng(int(identity[:8], 16)).normal(size=(4, 6)).astype(np.float32)
         tokens[:, ("eat", "run", "sit").index(name.split("-")[0])] += 3
         features = Features({KEY: tokens}, np.arange(4) / 5, np.arange(4) * 4, identity, 1, 0, 4)
@@ -38,7 +36,7 @@ def fill(store: FeatureStore, names) -> None:
 
 def table(folder, names) -> Table:
     examples = tuple(Example(name, (name.split("-")[0],), group=name.split(".")[0]) for name in names)
-    return Table(folder / "t.csv", folder, examples)
+    return table_of(folder, examples)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,8 @@
 import csv
 import json
 
+from tests.conftest import read_rows
+
 from actiondiff.exports.tables import write_failures, write_predictions
 from actiondiff.types import DecodeReport, Prediction
 
@@ -32,8 +34,7 @@ def test_csv(tmp_path):
 
 def test_labels_that_are_named_like_columns(tmp_path):
     write_predictions(tmp_path, [prediction(video="a.mp4", label=0.1, status=0.9)], ["csv"])
-    with open(tmp_path / "predictions.csv", encoding="utf-8", newline="") as file:
-        (row,) = csv.DictReader(file)
+    (row,) = read_rows(tmp_path / "predictions.csv")
     assert (row["label"], row["status"], row["p(label)"], row["p(status)"]) == (
         "status",
         "ok",

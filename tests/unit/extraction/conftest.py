@@ -1,6 +1,5 @@
 """Small videos, and a backbone whose features are known."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -82,16 +81,3 @@ def clips(originals, tmp_path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
     return folder
-
-
-@pytest.fixture
-def content() -> Callable[[Path], dict[str, bytes]]:
-    """Reads every file of a store but those that know of the machine or the process."""
-
-    def read(folder: Path) -> dict[str, bytes]:
-        paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-        return {
-            name: path.read_bytes() for name, path in paths.items() if name not in ("store.json", ".lock")
-        }
-
-    return read

@@ -1,5 +1,7 @@
 """A store that is there decides on what changes rounding only, unless one asks otherwise."""
 
+from tests.conftest import store_settings
+
 from actiondiff.backbones.base import load_backbone
 from actiondiff.backbones.options import BackboneOptions
 from actiondiff.extraction.extract import as_recorded
@@ -8,12 +10,7 @@ from actiondiff.features.store import FeatureStore
 
 def test_batch_and_threads_of_a_store_are_kept(tmp_path):
     backbone = load_backbone("tiny", batch=3, threads=2)
-    settings = {
-        "format": 1,
-        "backbone": backbone.settings,
-        "sampling": {"stride": 4},
-        "store_dtype": "float32",
-    }
+    settings = store_settings(**backbone.settings)
     FeatureStore.create(tmp_path / "fs", settings=settings, root=tmp_path)
     kept = as_recorded(tmp_path / "fs")
     assert (kept.batch, kept.threads) == (3, 2)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.conftest import store_contents
 
 from actiondiff import FeatureStore, extract_features, read_video
 from actiondiff.errors import SettingsMismatchError, StoreError, UnknownNameError, UsageError
@@ -45,35 +46,33 @@ def test_features_are_those_of_the_backbone_alone(clips, tmp_path, backbone):
             assert np.array_equal(stored[key], alone[key])
 
 
-def test_a_second_run_does_nothing(clips, tmp_path, backbone, content):
+def test_a_second_run_does_nothing(clips, tmp_path, backbone):
     first = extract_features(clips, tmp_path / "store", backbone=backbone)
-    before, calls = content(tmp_path / "store"), backbone.num_calls
+    before, calls = store_contents(tmp_path / "store"), backbone.num_calls
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*.*")}
     second = extract_features(clips, tmp_path / "store", backbone=backbone)
     assert calls > 0
     assert backbone.num_calls == calls
     assert (first.num_done, second.num_done, second.num_skipped) == (5, 0, 5)
-    assert content(tmp_path / "store") == before
+    assert store_contents(tmp_path / "store") == before
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*.*")} == stamps
 
 
-def test_order_shards_kills_and_key_by_key_change_no_byte(
-    clips, tmp_path, make_backbone, content, monkeypatch
-):
+def test_order_shards_kills_and_key_by_key_change_no_byte(clips, tmp_path, make_backbone, monkeypatch):
     def go(name: str, **options: object):
         return extract_features(clips, tmp_path / name, **{"backbone": make_backbone(), **options})
 
     go("whole", layers=[1, 2, 3])
-    whole = content(tmp_path / "whole")
+    whole = store_contents(tmp_path / "whole")
 
     for layer in (3, 1, 2):
         go("layer by layer", layers=[layer])
-    assert content(tmp_path / "layer by layer") == whole
+    assert store_contents(tmp_path / "layer by layer") == whole
 
     done = [go("shards", layers="all", shard=(i, 3)).num_done for i in (2, 3, 1)]
     assert sum(done) == 5
     assert max(done) < 5
-    assert content(tmp_path / "shards") == whole
+    assert store_contents(tmp_path / "shards") == whole
 
     killed = make_backbone()
     monkeypatch.setattr(killed, "maps", lambda *given: _interrupt_third(killed, *given))
@@ -82,12 +81,12 @@ def test_order_shards_kills_and_key_by_key_change_no_byte(
     assert len(FeatureStore.open(tmp_path / "killed").videos()) == 2
     summary = go("killed", layers=[1, 2, 3])
     assert (summary.num_done, summary.num_skipped) == (3, 2)
-    assert content(tmp_path / "killed") == whole
+    assert store_contents(tmp_path / "killed") == whole
 
     paths = sorted(clips.rglob("*.mp4"), key=lambda path: path.name, reverse=True)
     for path in paths:
         extract_features(path, tmp_path / "one by one", backbone=make_backbone(), layers="all", root=clips)
-    assert content(tmp_path / "one by one") == whole
+    assert store_contents(tmp_path / "one by one") == whole
 
 
 def _interrupt_third(backbone, windows, keys):
@@ -96,7 +95,7 @@ def _interrupt_third(backbone, windows, keys):
     return type(backbone).maps(backbone, windows, keys)
 
 
-def test_a_kill_between_file_and_index_is_healed(clips, tmp_path, backbone, content, monkeypatch):
+def test_a_kill_between_file_and_index_is_healed(clips, tmp_path, backbone, monkeypatch):
     extract_features(clips, tmp_path / "whole", backbone=backbone)
     with monkeypatch.context() as patch:
         patch.setattr("actiondiff.features.manifest.Manifest.record", _die)
@@ -108,7 +107,7 @@ def test_a_kill_between_file_and_index_is_healed(clips, tmp_path, backbone, cont
     summary = extract_features(clips, tmp_path / "store", backbone=backbone)
     assert (summary.num_done, summary.num_skipped) == (4, 1)
     assert backbone.num_calls > calls
-    assert content(tmp_path / "store") == content(tmp_path / "whole")
+    assert store_contents(tmp_path / "store") == store_contents(tmp_path / "whole")
 
 
 def _die(manifest: object, entries: Iterable[object]) -> None:
@@ -131,9 +130,9 @@ def test_only_missing_keys_are_computed(clips, tmp_path, backbone, monkeypatch):
     assert set().union(*asked) == {"layer1", "layer3"}
 
 
-def test_what_verify_takes_out_is_made_anew(clips, tmp_path, backbone, content):
+def test_what_verify_takes_out_is_made_anew(clips, tmp_path, backbone):
     extract_features(clips, tmp_path / "store", backbone=backbone)
-    whole = content(tmp_path / "store")
+    whole = store_contents(tmp_path / "store")
     files = sorted((tmp_path / "store").rglob("*.safetensors"))
     files[0].write_bytes(files[0].read_bytes()[:300])  # found by extract itself
     data = bytearray(files[1].read_bytes())
@@ -143,19 +142,19 @@ def test_what_verify_takes_out_is_made_anew(clips, tmp_path, backbone, content):
     summary = extract_features(clips, tmp_path / "store", backbone=backbone)
     assert (summary.num_done, summary.num_skipped) == (2, 3)
     shutil.rmtree(tmp_path / "store" / "quarantine")
-    assert content(tmp_path / "store") == whole
+    assert store_contents(tmp_path / "store") == whole
 
 
-def test_a_truncated_file_is_redone_without_verify(clips, tmp_path, backbone, content):
+def test_a_truncated_file_is_redone_without_verify(clips, tmp_path, backbone):
     extract_features(clips, tmp_path / "store", backbone=backbone)
-    whole = content(tmp_path / "store")
+    whole = store_contents(tmp_path / "store")
     for number, path in enumerate(sorted((tmp_path / "store").rglob("*.safetensors"))):
         path.write_bytes(path.read_bytes()[: 150 * number])
     assert extract_features(clips, tmp_path / "store", backbone=backbone).num_done == 5
-    assert content(tmp_path / "store") == whole
+    assert store_contents(tmp_path / "store") == whole
 
 
-def test_one_content_under_several_names_is_extracted_once(clips, tmp_path, backbone, content):
+def test_one_content_under_several_names_is_extracted_once(clips, tmp_path, backbone):
     shutil.copy(clips / "a.mp4", clips / "again.mp4")
     shutil.copy(clips / "a.mp4", clips / "sub folder" / "again.mp4")
     progress: list[str] = []
@@ -175,7 +174,7 @@ def test_one_content_under_several_names_is_extracted_once(clips, tmp_path, back
     assert (summary.num_done, summary.num_skipped) == (0, 8)
     assert "b2.mp4" in FeatureStore.open(tmp_path / "store").videos()
     extract_features(clips, tmp_path / "in one go", backbone=backbone)
-    assert content(tmp_path / "in one go") == content(tmp_path / "store")
+    assert store_contents(tmp_path / "in one go") == store_contents(tmp_path / "store")
 
 
 def test_failed_and_partial_videos_are_recorded_told_again_and_leave_when_repaired(clips, tmp_path, backbone):

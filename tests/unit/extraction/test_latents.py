@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from tests.conftest import store_contents
 
 from actiondiff import FeatureStore, extract_features, load_backbone
 from actiondiff.backbones.svd.inputs import InputEncoder
@@ -50,21 +51,21 @@ def test_many_windows_a_video_are_kept_in_parts(clips, tmp_path, monkeypatch):
     assert one.report == other.report
 
 
-def test_latents_are_added_to_a_store_that_has_the_features(clips, tmp_path, content):
+def test_latents_are_added_to_a_store_that_has_the_features(clips, tmp_path):
     backbone = load_backbone("tiny", **TINY)
     extract_features(clips, tmp_path / "once", backbone=backbone, keep_latents=True)
     extract_features(clips, tmp_path / "later", backbone=backbone)
     summary = extract_features(clips, tmp_path / "later", backbone=backbone, keep_latents=True)
     assert summary.num_done == 5
-    assert content(tmp_path / "later") == content(tmp_path / "once")
+    assert store_contents(tmp_path / "later") == store_contents(tmp_path / "once")
     assert extract_features(clips, tmp_path / "later", backbone=backbone, keep_latents=True).num_done == 0
 
 
-def test_damaged_latents_are_told_and_the_video_is_used(clips, tmp_path, content):
+def test_damaged_latents_are_told_and_the_video_is_used(clips, tmp_path):
     backbone, store = load_backbone("tiny", **TINY), tmp_path / "store"
     extract_features(clips, store, backbone=backbone, keep_latents=True)
     damaged = sorted((store / "latents").rglob("*.safetensors"))[0]
-    whole, data = content(store), bytearray(damaged.read_bytes())
+    whole, data = store_contents(store), bytearray(damaged.read_bytes())
     data[-1] ^= 1
     damaged.write_bytes(data)
     assert extract_features(clips, store, backbone=backbone, layers=[1]).ok

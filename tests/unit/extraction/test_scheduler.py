@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
+from tests.conftest import store_contents, store_settings
 
 from actiondiff import FeatureStore, extract_features, load_backbone
 from actiondiff.backbones.options import BackboneOptions
@@ -62,12 +63,7 @@ class FakePool:
 
 @pytest.fixture
 def store(tmp_path, backbone):
-    settings = {
-        "format": 1,
-        "backbone": backbone.settings,
-        "sampling": {"stride": 4},
-        "store_dtype": "float32",
-    }
+    settings = store_settings(**backbone.settings)
     return FeatureStore.create(tmp_path / "store", settings=settings, root=tmp_path)
 
 
@@ -155,7 +151,7 @@ def test_a_backbone_that_workers_cannot_load_is_refused(clips, tmp_path, backbon
         extract_features(clips, tmp_path / "tiny", backbone=load_backbone("tiny", **TINY), devices=["0"])
 
 
-def test_two_processes_one_of_them_killed_make_the_same_store(clips, tmp_path, content, monkeypatch):
+def test_two_processes_one_of_them_killed_make_the_same_store(clips, tmp_path, monkeypatch):
     """Also a video that does not decode, and one that is there already."""
     (clips / "bad.avi").write_text("no video")
     backbone = load_backbone("tiny", **TINY)
@@ -173,7 +169,7 @@ def test_two_processes_one_of_them_killed_make_the_same_store(clips, tmp_path, c
         clips, tmp_path / "store", backbone=backbone, devices=["cpu", "cpu"], progress=kill
     )
     assert seen == [(n, 5) for n in range(1, 6)]
-    assert content(tmp_path / "store") == content(tmp_path / "whole")
+    assert store_contents(tmp_path / "store") == store_contents(tmp_path / "whole")
     assert (summary.num_done, summary.num_skipped) == (4, 1)
     assert summary.failed == whole.failed
     assert not any(worker.process.is_alive() for worker in pools[0].workers)
@@ -302,7 +298,7 @@ def _let_workers_run(code, folder, monkeypatch):
     monkeypatch.setattr(devices, "_do_part", importlib.import_module(name).work)
 
 
-def test_the_command(clips, tmp_path, capsys, content, monkeypatch):
+def test_the_command(clips, tmp_path, capsys, monkeypatch):
     small = [part for name, value in TINY.items() if name != "device" for part in (f"--{name}", str(value))]
     assert run(["extract", str(clips), "-o", str(tmp_path / "one"), *small, "--device", "cpu"]) == 0
     sizes = []
@@ -316,6 +312,6 @@ def test_the_command(clips, tmp_path, capsys, content, monkeypatch):
     assert run(["extract", str(clips), "-o", str(tmp_path / "two"), *small, "--devices", "cpu,cpu"]) == 0
     assert sizes == [2]
     assert "5 videos: 5 done" in capsys.readouterr().out
-    assert content(tmp_path / "one") == content(tmp_path / "two")
+    assert store_contents(tmp_path / "one") == store_contents(tmp_path / "two")
     assert run(["extract", str(clips), "-o", str(tmp_path / "x"), "--devices", "cpu,0"]) == 1
     assert "got cpu,0" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from tests.conftest import random_frames, store_contents
 
 from actiondiff import FeatureStore, extract_features, load_backbone
 from actiondiff.backbones.engine.run import run, run_as_completed
@@ -13,7 +14,7 @@ from actiondiff.backbones.engine.windows import FrameSequence
 from actiondiff.backbones.svd.inputs import InputEncoder
 from actiondiff.backbones.svd.taps import Encoder
 from actiondiff.errors import UsageError
-from actiondiff.types import FeatureKey, Frames
+from actiondiff.types import FeatureKey
 
 KEY = FeatureKey(20, "layer2")
 TINY = {"height": 32, "width": 32, "window": 4, "batch": 2, "threads": 1, "device": "cpu"}
@@ -24,23 +25,18 @@ def decoders() -> list[str]:
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3, 8])
-def test_the_number_of_decode_threads_changes_no_byte(clips, tmp_path, content, threads):
+def test_the_number_of_decode_threads_changes_no_byte(clips, tmp_path, threads):
     backbone = load_backbone("tiny", **TINY)
     extract_features(clips, tmp_path / "here", backbone=backbone, decode_threads=0)
     extract_features(clips, tmp_path / "ahead", backbone=backbone, decode_threads=threads)
-    assert content(tmp_path / "here") == content(tmp_path / "ahead")
+    assert store_contents(tmp_path / "here") == store_contents(tmp_path / "ahead")
     assert decoders() == []
-
-
-def video(count: int, seed: int, side: int = 24) -> Frames:
-    rng = np.random.default_rng(seed)
-    return Frames(rng.integers(0, 256, (count, side, side + 3, 3), dtype=np.uint8))
 
 
 @pytest.mark.parametrize("threads", [0, 1, 4])
 def test_results_come_in_order_whatever_finishes_first(backbone, threads):
     lengths = [40, 3, 0, 9, 1]
-    videos = [video(count, seed) for seed, count in enumerate(lengths)]
+    videos = [random_frames(count, seed) for seed, count in enumerate(lengths)]
     readers = [FrameSequence([one[n : n + 2] for n in range(0, len(one), 2)]) for one in videos]
     results = list(run(backbone, readers, [KEY], decode_threads=threads))
     assert [reader for reader, _ in results] == readers
@@ -56,11 +52,11 @@ def test_a_long_video_does_not_hold_up_the_short_ones(backbone):
     released = threading.Event()
 
     def long():
-        yield video(4, 0)
+        yield random_frames(4, 0)
         assert released.wait(60)
-        yield video(4, 0)
+        yield random_frames(4, 0)
 
-    readers = [FrameSequence(long()), *[FrameSequence([video(4, seed)]) for seed in range(1, 9)]]
+    readers = [FrameSequence(long()), *[FrameSequence([random_frames(4, seed)]) for seed in range(1, 9)]]
     results = run_as_completed(backbone, readers, [KEY], decode_threads=2)
     first = [readers.index(next(results)[0]) for _ in range(4)]
     assert 0 not in first
@@ -74,9 +70,9 @@ def test_what_is_read_ahead_is_bounded(backbone):
     def chunks():
         for number in range(1000):
             taken.append(number)
-            yield video(4, 0)
+            yield random_frames(4, 0)
 
-    readers = [FrameSequence([video(4, 1)]), FrameSequence(chunks())]
+    readers = [FrameSequence([random_frames(4, 1)]), FrameSequence(chunks())]
     results = run_as_completed(backbone, readers, [KEY], decode_threads=2)
     assert next(results)[0] is readers[0]
     size, window = backbone.options.batch, backbone.options.window
@@ -89,10 +85,10 @@ def test_what_is_read_ahead_is_bounded(backbone):
 
 def test_an_error_of_a_reader_is_raised_where_features_are_taken(backbone):
     def broken():
-        yield video(4, 0)
+        yield random_frames(4, 0)
         raise KeyError("what no one foresaw")
 
-    readers = [FrameSequence(chunks) for chunks in ([video(30, 1)], broken(), [video(30, 2)])]
+    readers = [FrameSequence(chunks) for chunks in ([random_frames(30, 1)], broken(), [random_frames(30, 2)])]
     with pytest.raises(KeyError, match="foresaw"):
         list(run(backbone, readers, [KEY], decode_threads=2))
     assert decoders() == []
@@ -106,12 +102,12 @@ def test_large_frames_are_read_by_one_thread_at_a_time(backbone, monkeypatch):
     lock = threading.Lock()
 
     def reader(name):
-        yield video(2, name, 8)
+        yield random_frames(2, name, height=8, width=11)
         for _ in range(5):
             with lock:
                 inside[name] = 1
                 most.append(inside.total())
-            yield video(2, name, 8)
+            yield random_frames(2, name, height=8, width=11)
         with lock:
             del inside[name]
 
@@ -121,7 +117,7 @@ def test_large_frames_are_read_by_one_thread_at_a_time(backbone, monkeypatch):
 
 def test_torchs_threads_are_as_they_were(backbone):
     before = torch.get_num_threads()
-    list(run(backbone, [FrameSequence([video(30, 1)])] * 3, [KEY], decode_threads=3))
+    list(run(backbone, [FrameSequence([random_frames(30, 1)])] * 3, [KEY], decode_threads=3))
     assert torch.get_num_threads() == before
 
 
@@ -185,7 +181,7 @@ def test_other_errors_of_a_backbone_are_not_taken_for_that(backbone, monkeypatch
 
     monkeypatch.setattr(backbone, "maps", fail)
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        backbone.extract(video(4, 0))
+        backbone.extract(random_frames(4, 0))
 
 
 def test_float32_is_full_precision_whatever_the_backbone(backbone, monkeypatch):
@@ -197,6 +193,6 @@ def test_float32_is_full_precision_whatever_the_backbone(backbone, monkeypatch):
 
     before = torch.backends.cudnn.allow_tf32  # on, in PyTorch's defaults
     monkeypatch.setattr(backbone, "maps", look)
-    backbone.extract(video(4, 0))
+    backbone.extract(random_frames(4, 0))
     assert seen == [(False, False)]
     assert torch.backends.cudnn.allow_tf32 == before

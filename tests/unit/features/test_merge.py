@@ -1,110 +1,66 @@
 """The merged store is the one that a single extraction would have filled; what is not there is named."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
+from tests.conftest import identity_of, store_contents
+from tests.unit.features.conftest import KEYS, create, features, fill
 
 from actiondiff.cli.app import run
 from actiondiff.errors import SettingsMismatchError, StoreError, UsageError
 from actiondiff.features.merge import merge_stores
 from actiondiff.features.store import FeatureStore
-from actiondiff.types import DecodeReport, FeatureKey, Features
 
-SETTINGS = {
-    "format": 1,
-    "backbone": {"name": "fake", "window": 4},
-    "sampling": {"stride": 4},
-    "store_dtype": "float32",
-}
-KEYS = (FeatureKey(20, "layer3"), FeatureKey(20, "layer9"))
 VIDEOS = ("a.mp4", "dir with space/b.mp4", "ünï/чайка.mkv", "d.avi")
-
-
-def identity(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
-
-
-def features(content: str, keys=KEYS, *, status="ok", change: float = 0) -> Features:
-    rng = np.random.default_rng(len(content))
-    tokens = {key: rng.normal(size=(5, 6)).astype(np.float32) + np.float32(change) for key in KEYS}
-    return Features(
-        tokens={key: tokens[key] for key in keys},
-        seconds=np.arange(5) / 7.5,
-        frame_index=np.arange(5) * 4,
-        identity=identity(content),
-        num_windows=2,
-        num_padded=3,
-        window_length=4,
-        report=DecodeReport(status, "" if status == "ok" else "cut short", 20, 30, False),
-    )
-
-
-def create(folder: Path, root="/data/clips", **changes: object) -> FeatureStore:
-    return FeatureStore.create(folder, settings=SETTINGS | changes, root=root)
-
-
-def fill(folder: Path, *names: str, keys=KEYS, **changes) -> FeatureStore:
-    store = create(folder)
-    for name in names:
-        store.write(name, features(name, keys, **changes))
-    store.tidy()
-    return store
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in files.items() if name not in ("store.json", ".lock")}
 
 
 @pytest.fixture
 def whole(tmp_path) -> dict[str, bytes]:
     """What a store holds that was filled in one go, one failure included."""
-    store = fill(tmp_path / "whole", *VIDEOS)
-    store.fail("bad.mp4", "no frame decodes", identity=identity("bad.mp4"))
+    store = fill(tmp_path / "whole", VIDEOS)
+    store.fail("bad.mp4", "no frame decodes", identity=identity_of("bad.mp4"))
     store.fail("gone.mp4", "the file does not exist")
     store.tidy()
-    return content(store.folder)
+    return store_contents(store.folder)
 
 
 @pytest.fixture
 def parts(tmp_path) -> list[Path]:
     """The same in three stores that overlap."""
-    fill(tmp_path / "one", *VIDEOS[:2]).fail("bad.mp4", "no frame decodes", identity=identity("bad.mp4"))
-    fill(tmp_path / "two", *VIDEOS[1:3])
-    fill(tmp_path / "three", VIDEOS[3]).fail("gone.mp4", "the file does not exist")
+    fill(tmp_path / "one", VIDEOS[:2]).fail("bad.mp4", "no frame decodes", identity=identity_of("bad.mp4"))
+    fill(tmp_path / "two", VIDEOS[1:3])
+    fill(tmp_path / "three", VIDEOS[3:]).fail("gone.mp4", "the file does not exist")
     return [tmp_path / name for name in ("one", "two", "three")]
 
 
 @pytest.mark.parametrize("link", [True, False])
 @pytest.mark.parametrize("reverse", [True, False])
 def test_merged_is_as_if_filled_in_one_go(whole, parts, tmp_path, link, reverse):
-    before = [content(part) for part in parts]
+    before = [store_contents(part) for part in parts]
     summary = merge_stores(parts[::-1] if reverse else parts, tmp_path / "out", link=link)
-    assert content(tmp_path / "out") == whole
+    assert store_contents(tmp_path / "out") == whole
     assert (summary.num_videos, summary.num_contents, summary.num_added) == (4, 4, 4)
     assert summary.failed == {"bad.mp4": "no frame decodes", "gone.mp4": "the file does not exist"}
     assert (summary.missing, summary.partial, summary.keys) == ({}, {}, KEYS)
     links = {path.stat().st_nlink for path in (tmp_path / "out").rglob("*.safetensors")}
     assert links == ({2} if link else {1})
     assert FeatureStore.open(tmp_path / "out").verify() == []
-    assert [content(part) for part in parts] == before
+    assert [store_contents(part) for part in parts] == before
 
 
 def test_again_and_bit_by_bit(whole, parts, tmp_path):
     for part, added in zip([*parts, *parts], (2, 1, 1, 0, 0, 0), strict=True):
         assert merge_stores([part], tmp_path / "out").num_added == added
-    assert content(tmp_path / "out") == whole
+    assert store_contents(tmp_path / "out") == whole
 
 
 def test_writing_to_the_merged_store_leaves_its_sources(parts, tmp_path):
-    before = content(parts[0])
+    before = store_contents(parts[0])
     merge_stores(parts, tmp_path / "out")
     FeatureStore.open(tmp_path / "out").write("another name.mp4", features(VIDEOS[0]))
-    assert content(parts[0]) == before
+    assert store_contents(parts[0]) == before
 
 
 def test_without_links_files_are_copied(whole, parts, tmp_path, monkeypatch):
@@ -113,15 +69,15 @@ def test_without_links_files_are_copied(whole, parts, tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.link", refuse)
     merge_stores(parts, tmp_path / "out")
-    assert content(tmp_path / "out") == whole
+    assert store_contents(tmp_path / "out") == whole
 
 
 def test_features_of_one_content_in_two_stores_come_together(tmp_path):
-    fill(tmp_path / "whole", *VIDEOS)
-    fill(tmp_path / "one", *VIDEOS, keys=KEYS[:1])
-    fill(tmp_path / "two", *VIDEOS, keys=KEYS[1:])
+    fill(tmp_path / "whole", VIDEOS)
+    fill(tmp_path / "one", VIDEOS, keys=KEYS[:1])
+    fill(tmp_path / "two", VIDEOS, keys=KEYS[1:])
     summary = merge_stores([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
-    assert content(tmp_path / "out") == content(tmp_path / "whole")
+    assert store_contents(tmp_path / "out") == store_contents(tmp_path / "whole")
     assert summary.ok
     assert summary.keys == KEYS
 
@@ -132,12 +88,12 @@ def test_one_content_under_other_names_in_each_store(tmp_path):
         store.write(videos, features("same"))
         store.tidy()
     merge_stores([tmp_path / "one", tmp_path / "two"], tmp_path / "out")
-    assert content(tmp_path / "out") == content(tmp_path / "whole")
+    assert store_contents(tmp_path / "out") == store_contents(tmp_path / "whole")
 
 
 def test_features_win_over_a_failure_wherever_it_stands(tmp_path):
-    create(tmp_path / "one").fail("a.mp4", "a bad day", identity=identity("a.mp4"))
-    fill(tmp_path / "two", "a.mp4")
+    create(tmp_path / "one").fail("a.mp4", "a bad day", identity=identity_of("a.mp4"))
+    fill(tmp_path / "two", ["a.mp4"])
     for order in (("one", "two"), ("two", "one")):
         summary = merge_stores([tmp_path / name for name in order], tmp_path / f"out {order}")
         assert summary.ok
@@ -145,7 +101,7 @@ def test_features_win_over_a_failure_wherever_it_stands(tmp_path):
 
 
 def test_what_is_missing_is_named(parts, tmp_path):
-    fill(tmp_path / "four", "e.mp4", keys=KEYS[:1], status="partial")
+    fill(tmp_path / "four", ["e.mp4"], keys=KEYS[:1], status="partial")
     damaged = parts[2] / FeatureStore.open(parts[2]).row("d.avi").file
     damaged.write_bytes(damaged.read_bytes()[:100])
     expected = [*VIDEOS, "bad.mp4", "nowhere.mp4"]
@@ -166,11 +122,11 @@ def test_a_whole_file_stands_in_for_a_damaged_one(whole, parts, tmp_path):
         path = folder / FeatureStore.open(folder).row(VIDEOS[1]).file
         path.write_bytes(path.read_bytes()[:200])
     assert merge_stores(parts, tmp_path / "out").missing == {}
-    assert content(tmp_path / "out") == whole
+    assert store_contents(tmp_path / "out") == whole
 
 
 def test_other_bits_are_an_error_that_names_them(parts, tmp_path):
-    fill(tmp_path / "other", VIDEOS[0], change=1e-6)
+    fill(tmp_path / "other", VIDEOS[:1], change=1e-6)
     with pytest.raises(StoreError, match=r"t20\.layer3 of a\.mp4 \(\w{12}\) has other bits in .*other"):
         merge_stores([*parts, tmp_path / "other"], tmp_path / "out")
     assert not (tmp_path / "out").exists()

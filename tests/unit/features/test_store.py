@@ -1,6 +1,5 @@
 """The feature store: what goes in comes out, in the same bytes however it was filled; damage is found."""
 
-import hashlib
 import itertools
 import json
 import os
@@ -9,58 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors import safe_open
+from tests.conftest import identity_of, store_contents
+from tests.unit.features.conftest import KEYS, SETTINGS, create, features, fill
 
 from actiondiff.errors import SettingsMismatchError, StoreError, UnknownNameError, UsageError
 from actiondiff.features.store import FeatureStore
-from actiondiff.types import DecodeReport, FeatureKey, Features
 
-SETTINGS = {
-    "format": 1,
-    "backbone": {"name": "fake", "window": 4},
-    "sampling": {"stride": 4},
-    "store_dtype": "float32",
-}
-KEYS = (FeatureKey(20, "layer3"), FeatureKey(20, "layer9"))
 VIDEOS = ("a.mp4", "dir with space/b.mp4", "ünï/чайка.mkv", 'odd,"name".avi')
-
-
-def identity(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
-
-
-def features(name: str, keys=KEYS, *, count: int = 5, status="ok", times: bool = True) -> Features:
-    rng = np.random.default_rng(len(name))
-    tokens = {key: rng.normal(size=(count, 6)).astype(np.float32) for key in sorted(KEYS)}
-    report = DecodeReport(status, "" if status == "ok" else "cut short", 4 * count, 30, False)
-    return Features(
-        tokens={key: tokens[key] for key in keys},
-        seconds=np.arange(count) / 7.5 if times else None,
-        frame_index=np.arange(count) * 4,
-        identity=identity(name),
-        num_windows=2,
-        num_padded=3,
-        window_length=4,
-        report=report,
-    )
-
-
-def create(folder: Path, **changes: object) -> FeatureStore:
-    return FeatureStore.create(folder, settings=SETTINGS | changes, root="/data/clips")
-
-
-def fill(folder: Path, names=VIDEOS) -> FeatureStore:
-    store = create(folder)
-    for name in names:
-        store.write(name, features(name))
-    store.tidy()
-    return store
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    """Every file of a store but those that know of the machine or the process."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    names = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
-    return {name: data for name, data in names.items() if name not in ("store.json", ".lock")}
 
 
 def path_of(store: FeatureStore, name: str) -> Path:
@@ -68,7 +22,7 @@ def path_of(store: FeatureStore, name: str) -> Path:
 
 
 def test_roundtrip(tmp_path):
-    fill(tmp_path)
+    fill(tmp_path, VIDEOS)
     store = FeatureStore.open(tmp_path)
     assert store.videos() == sorted(VIDEOS)
     assert store.keys() == list(KEYS)
@@ -84,12 +38,12 @@ def test_roundtrip(tmp_path):
         assert (read.identity, read.report) == (written.identity, written.report)
         assert (read.num_windows, read.padding_share) == (2, 3 / 8)
     assert list(store.read("a.mp4", (20, 9)).tokens) == [KEYS[1]]
-    assert np.array_equal(store.load(identity("a.mp4"), [(20, "layer9")])[20, 9], features("a.mp4")[20, 9])
+    assert np.array_equal(store.load(identity_of("a.mp4"), [(20, "layer9")])[20, 9], features("a.mp4")[20, 9])
 
 
 def test_files_are_as_documented(tmp_path):
     store = fill(tmp_path, ["a.mp4"])
-    sha = identity("a.mp4")
+    sha = identity_of("a.mp4")
     path = tmp_path / "features" / sha[:2] / f"{sha}.safetensors"
     with safe_open(path, framework="numpy") as file:
         assert set(file.keys()) == {"t20.layer3", "t20.layer9", "seconds", "frame_index"}
@@ -121,26 +75,26 @@ def test_order_changes_no_byte(tmp_path):
     stores = []
     for number, names in enumerate(itertools.islice(itertools.permutations(VIDEOS), 0, 24, 7)):
         fill(tmp_path / str(number), names)
-        stores.append(content(tmp_path / str(number)))
+        stores.append(store_contents(tmp_path / str(number)))
     assert len(stores) == 4
     assert len(stores[0]) == 2 + len(VIDEOS)
     assert all(store == stores[0] for store in stores)
 
 
 def test_keys_in_two_goes_are_the_same_bytes_and_what_is_there_stays(tmp_path):
-    fill(tmp_path / "one")
+    fill(tmp_path / "one", VIDEOS)
     store = create(tmp_path / "two")
     for name in VIDEOS:
         store.write(name, features(name, KEYS[1:]))
     store.tidy()
-    assert not store.has(identity("a.mp4"), KEYS)
-    assert store.missing(identity("a.mp4"), KEYS) == [KEYS[0]]
+    assert not store.has(identity_of("a.mp4"), KEYS)
+    assert store.missing(identity_of("a.mp4"), KEYS) == [KEYS[0]]
     for name in reversed(VIDEOS):
         other = features(name, KEYS[:1])
         other.tokens[KEYS[1]] = np.zeros((5, 6), np.float32)  # must not replace what is stored
         store.write(name, other)
     store.tidy()
-    assert content(tmp_path / "two") == content(tmp_path / "one")
+    assert store_contents(tmp_path / "two") == store_contents(tmp_path / "one")
 
 
 def test_two_names_of_one_content_are_stored_once_and_indexed_twice(tmp_path):
@@ -152,18 +106,18 @@ def test_two_names_of_one_content_are_stored_once_and_indexed_twice(tmp_path):
     assert store.index["file"].nunique() == 1
     later = create(tmp_path / "later")
     later.write("copy.mp4", features("a.mp4"))
-    later.attach(identity("a.mp4"), ["a.mp4"])
+    later.attach(identity_of("a.mp4"), ["a.mp4"])
     later.tidy()
-    assert content(tmp_path / "later") == content(tmp_path / "at once")
+    assert store_contents(tmp_path / "later") == store_contents(tmp_path / "at once")
     (tmp_path / "later" / "index.csv").unlink()
     assert FeatureStore.open(tmp_path / "later").videos() == ["a.mp4", "copy.mp4"]
 
 
 def test_index_is_made_anew_from_the_files(tmp_path):
-    store = fill(tmp_path)
+    store = fill(tmp_path, VIDEOS)
     store.write("part.mp4", features("part.mp4", status="partial"))
     store.tidy()
-    whole = content(tmp_path)
+    whole = store_contents(tmp_path)
     for damage in (b"", b"video,identity\nx", whole["index.csv"][:-40], b"\xff\xfe\x00"):
         (tmp_path / "index.csv").write_bytes(damage)
         again = FeatureStore.open(tmp_path)
@@ -171,31 +125,31 @@ def test_index_is_made_anew_from_the_files(tmp_path):
         (tmp_path / "index.csv").unlink()
         (tmp_path / "failures.csv").unlink()
         again.tidy()
-        assert content(tmp_path) == whole
+        assert store_contents(tmp_path) == whole
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills a forked process")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_kill_at_any_step_loses_nothing_that_was_finished(tmp_path):
-    fill(tmp_path / "whole")
-    expected = content(tmp_path / "whole")
+    fill(tmp_path / "whole", VIDEOS)
+    expected = store_contents(tmp_path / "whole")
     for step in itertools.count():
         folder = tmp_path / str(step)
         child = os.fork()
         if not child:
             _die_at(step)
-            fill(folder)
+            fill(folder, VIDEOS)
             os._exit(0)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         store = create(folder)
         for name in store.videos():
             assert np.array_equal(store.read(name)[KEYS[0]], features(name)[KEYS[0]])
         for name in VIDEOS:
-            if store.missing(identity(name), KEYS):
+            if store.missing(identity_of(name), KEYS):
                 store.write(name, features(name))
-            store.attach(identity(name), [name])
+            store.attach(identity_of(name), [name])
         store.tidy()
-        assert content(folder) == expected, f"killed at step {step}"
+        assert store_contents(folder) == expected, f"killed at step {step}"
         if status == 0:
             break
         assert status == 9
@@ -238,13 +192,13 @@ def test_two_processes_keep_each_others_rows(tmp_path):
     two.tidy()
     one.tidy()
     assert one.videos() == two.videos() == FeatureStore.open(tmp_path).videos() == ["a.mp4", "b.mp4", "c.mp4"]
-    assert one.has(identity("a.mp4"), KEYS)
+    assert one.has(identity_of("a.mp4"), KEYS)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_processes_that_fill_a_store_at_the_same_time_lose_nothing(tmp_path):
-    fill(tmp_path / "alone")
+    fill(tmp_path / "alone", VIDEOS)
     children = []
     for number in range(6):
         child = os.fork()
@@ -256,11 +210,11 @@ def test_processes_that_fill_a_store_at_the_same_time_lose_nothing(tmp_path):
             os._exit(0)
         children.append(child)
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 6
-    assert content(tmp_path / "together") == content(tmp_path / "alone")
+    assert store_contents(tmp_path / "together") == store_contents(tmp_path / "alone")
 
 
 def test_other_settings_are_refused_with_the_fields_that_differ(tmp_path):
-    fill(tmp_path)
+    fill(tmp_path, VIDEOS)
     backbone = {"name": "fake", "window": 8}
     with pytest.raises(SettingsMismatchError) as error:
         create(tmp_path, backbone=backbone, store_dtype="float16")
@@ -297,17 +251,17 @@ def test_features_of_other_frames_are_not_mixed(tmp_path):
 
 @pytest.mark.parametrize("size", [0, 5, 100, 700, -8])
 def test_a_file_cut_short_is_not_trusted(tmp_path, size):
-    store = fill(tmp_path)
-    whole = content(tmp_path)
+    store = fill(tmp_path, VIDEOS)
+    whole = store_contents(tmp_path)
     path = path_of(store, "a.mp4")
     path.write_bytes(path.read_bytes()[:size])
-    assert not store.has(identity("a.mp4"), KEYS[:1])
-    assert store.missing(identity("a.mp4"), KEYS) == list(KEYS)
+    assert not store.has(identity_of("a.mp4"), KEYS[:1])
+    assert store.missing(identity_of("a.mp4"), KEYS) == list(KEYS)
     with pytest.raises(StoreError, match="cut short or damaged"):
         store.read("a.mp4")
     store.write("a.mp4", features("a.mp4"))
     store.tidy()
-    assert content(tmp_path) == whole
+    assert store_contents(tmp_path) == whole
 
 
 def flip(path: Path, position: int) -> None:
@@ -320,32 +274,32 @@ def test_damaged_tensors_are_not_carried_over_when_keys_are_added(tmp_path):
     store = create(tmp_path)
     store.write("a.mp4", features("a.mp4", KEYS[:1]))
     flip(path_of(store, "a.mp4"), -3)
-    assert store.missing(identity("a.mp4"), KEYS) == list(KEYS)
+    assert store.missing(identity_of("a.mp4"), KEYS) == list(KEYS)
     store.write("a.mp4", features("a.mp4"))
     assert np.array_equal(store.read("a.mp4")[KEYS[0]], features("a.mp4")[KEYS[0]])
     assert store.verify() == []
 
 
 def test_a_new_name_does_not_make_damage_look_sound(tmp_path):
-    store = fill(tmp_path)
+    store = fill(tmp_path, VIDEOS)
     flip(path_of(store, "a.mp4"), -3)
-    store.attach(identity("a.mp4"), ["copy.mp4"])
+    store.attach(identity_of("a.mp4"), ["copy.mp4"])
     assert len(store.verify()) == 1
     assert "copy.mp4" not in store.videos()
 
 
 def test_verify_of_a_sound_store_finds_and_changes_nothing(tmp_path):
-    store = fill(tmp_path)
-    store.fail("bad.mp4", "no frame", identity=identity("bad.mp4"))
+    store = fill(tmp_path, VIDEOS)
+    store.fail("bad.mp4", "no frame", identity=identity_of("bad.mp4"))
     store.tidy()
-    before = content(tmp_path)
+    before = store_contents(tmp_path)
     assert FeatureStore.open(tmp_path).verify() == []
-    assert content(tmp_path) == before
+    assert store_contents(tmp_path) == before
 
 
 def test_verify_quarantines_what_is_damaged_and_it_can_be_made_anew(tmp_path):
-    store = fill(tmp_path)
-    whole = content(tmp_path)
+    store = fill(tmp_path, VIDEOS)
+    whole = store_contents(tmp_path)
     flip(path_of(store, "a.mp4"), -3)  # in a tensor
     flip(path_of(store, VIDEOS[1]), 100)  # in the header
     path_of(store, VIDEOS[2]).unlink()
@@ -354,13 +308,13 @@ def test_verify_quarantines_what_is_damaged_and_it_can_be_made_anew(tmp_path):
     stray.write_text("what is this")
     problems = store.verify()
     assert len(problems) == 4
-    for name in (*map(identity, VIDEOS[:3]), "notes.txt"):
+    for name in (*map(identity_of, VIDEOS[:3]), "notes.txt"):
         assert sum(name in problem for problem in problems) == 1
     assert store.videos() == [VIDEOS[3]]
     assert len(list((tmp_path / "quarantine").iterdir())) == 3
     assert FeatureStore.open(tmp_path).verify() == []
-    fill(tmp_path)
-    assert {n: d for n, d in content(tmp_path).items() if not n.startswith("quarantine")} == whole
+    fill(tmp_path, VIDEOS)
+    assert {n: d for n, d in store_contents(tmp_path).items() if not n.startswith("quarantine")} == whole
 
 
 @pytest.mark.parametrize(
@@ -375,7 +329,7 @@ def test_verify_quarantines_what_is_damaged_and_it_can_be_made_anew(tmp_path):
     ],
 )
 def test_verify_mends_the_index(tmp_path, change, problem):
-    fill(tmp_path)
+    fill(tmp_path, VIDEOS)
     index = tmp_path / "index.csv"
     whole = index.read_text("utf-8")
     index.write_text(change(whole), "utf-8")
@@ -386,15 +340,15 @@ def test_verify_mends_the_index(tmp_path, change, problem):
 
 
 def test_verify_finds_files_of_another_store_and_in_another_place(tmp_path):
-    store = fill(tmp_path / "a")
+    store = fill(tmp_path / "a", VIDEOS)
     other = create(tmp_path / "b", sampling={"fps": 5.0})
     other.write("other.mp4", features("other.mp4"))
-    for name, target in (("other.mp4", identity("other.mp4")), ("a.mp4", "0" * 64)):
+    for name, target in (("other.mp4", identity_of("other.mp4")), ("a.mp4", "0" * 64)):
         source = path_of(other if name == "other.mp4" else store, name)
         place = tmp_path / "a" / "features" / target[:2] / f"{target}.safetensors"
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(source.read_bytes())
-    assert not store.has(identity("other.mp4"), KEYS)
+    assert not store.has(identity_of("other.mp4"), KEYS)
     assert not store.has("0" * 64, KEYS)
     problems = store.verify()
     assert any("other settings" in problem for problem in problems)
@@ -404,20 +358,20 @@ def test_verify_finds_files_of_another_store_and_in_another_place(tmp_path):
 
 
 def test_a_replaced_video_leaves_its_old_content(tmp_path):
-    store = fill(tmp_path)
+    store = fill(tmp_path, VIDEOS)
     store.write("a.mp4", features("new content"))
     store.tidy()
     assert np.array_equal(store.read("a.mp4")[20, 9], features("new content")[20, 9])
     assert store.verify() == []
     (tmp_path / "index.csv").unlink()
-    assert FeatureStore.open(tmp_path).row("a.mp4").identity == identity("new content")
-    store.attach(identity("a.mp4"), ["a.mp4"])  # the old one comes back: nothing is to be computed
+    assert FeatureStore.open(tmp_path).row("a.mp4").identity == identity_of("new content")
+    store.attach(identity_of("a.mp4"), ["a.mp4"])  # the old one comes back: nothing is to be computed
     assert np.array_equal(store.read("a.mp4")[20, 9], features("a.mp4")[20, 9])
 
 
 def test_failures_state_the_present(tmp_path):
     store = create(tmp_path)
-    store.fail(["x.mp4", "y.mp4"], "no frame decodes", identity=identity("x"))
+    store.fail(["x.mp4", "y.mp4"], "no frame decodes", identity=identity_of("x"))
     store.fail("gone.mp4", "the file does not exist")
     store.write("p.mp4", features("p.mp4", status="partial"))
     store.tidy()
@@ -431,7 +385,7 @@ def test_failures_state_the_present(tmp_path):
     ]
     assert store.videos() == ["p.mp4"]
     assert store.index.set_index("video")["coverage"].to_dict() == {"p.mp4": 0.6667, "x.mp4": 0, "y.mp4": 0}
-    assert store.known_failure(identity("x")) == "no frame decodes"
+    assert store.known_failure(identity_of("x")) == "no frame decodes"
     with pytest.raises(StoreError, match=r"x\.mp4 failed .*no frame decodes"):
         store.read("x.mp4")
     store = FeatureStore.open(tmp_path)
@@ -444,16 +398,16 @@ def test_failures_state_the_present(tmp_path):
 
 
 def test_a_failed_attempt_leaves_what_is_stored(tmp_path):
-    store = fill(tmp_path)
+    store = fill(tmp_path, VIDEOS)
     store.fail("a.mp4", "t20.layer12 is not finite")
     assert len(store.read("a.mp4")) == 5
     assert store.failures["a.mp4"].reason == "t20.layer12 is not finite"
-    store.attach(identity("a.mp4"), ["a.mp4"])
+    store.attach(identity_of("a.mp4"), ["a.mp4"])
     assert store.failures == {}
 
 
 def test_videos_are_found_by_name_by_path_and_after_a_move(tmp_path):
-    store = fill(tmp_path)
+    store = fill(tmp_path, VIDEOS)
     assert store.find("./a.mp4") == "a.mp4"
     assert store.find("/data/clips/dir with space/b.mp4") == "dir with space/b.mp4"
     assert store.find("/new/place/a.mp4", root="/new/place") == "a.mp4"
@@ -483,7 +437,7 @@ def test_names_that_are_no_utf8(tmp_path):
     ],
 )
 def test_a_damaged_description_is_an_error(tmp_path, damage, message):
-    fill(tmp_path)
+    fill(tmp_path, VIDEOS)
     path = tmp_path / "store.json"
     path.write_text(damage(path.read_text()))
     with pytest.raises(StoreError, match=message):

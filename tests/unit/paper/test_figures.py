@@ -1,10 +1,9 @@
 """The paper's figures from plain tables."""
 
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
+from tests.conftest import figure_texts
 
 from actiondiff.errors import UsageError
 from actiondiff.evaluation.matrices import mantel
@@ -29,25 +28,21 @@ def square(values=None):
     return pd.DataFrame(RNG.uniform(size=(5, 5)) if values is None else values, index=NAMES, columns=NAMES)
 
 
-def texts(figure):
-    return re.findall(r"<text[^>]*>(.*?)</text>", figure.svg(), re.DOTALL)
-
-
 def test_transfer_outlines_its_diagonal_and_appends_held_out_clips():
     figure = transfer_matrix(square(), title="t", held_out=dict.fromkeys(NAMES, 0.125))
     corners = [patch.get_xy() for patch in figure.drawing.axes[0].patches]
     assert corners == [(i, i) for i in range(5)]
-    assert texts(figure).count("12.5") == 5
-    assert "own, held out" in texts(figure)
-    assert "&lt;b&gt;" in texts(figure)
-    assert "own, held out" not in texts(transfer_matrix(square(), title="t"))
+    assert figure_texts(figure).count("12.5") == 5
+    assert "own, held out" in figure_texts(figure)
+    assert "&lt;b&gt;" in figure_texts(figure)
+    assert "own, held out" not in figure_texts(transfer_matrix(square(), title="t"))
 
 
 def test_gain_is_a_difference_and_its_mean_leaves_out_the_diagonal():
     scores, prior = square(np.full((5, 5), 0.5) + np.eye(5) / 2), square(np.full((5, 5), 0.25))
     figure = gain_matrix(scores, prior, title="t")
     assert "Mean off the diagonal: +25.0 points" in figure.caption
-    assert texts(figure).count("75.0") == 5
+    assert figure_texts(figure).count("75.0") == 5
     with pytest.raises(UsageError, match="need the same domains"):
         gain_matrix(scores, prior.iloc[::-1], title="t")
 
@@ -56,7 +51,7 @@ def test_correlations_are_coloured_over_their_whole_range():
     figure = correlation_matrix(square(np.full((5, 5), 0.2)), title="t")
     mesh = figure.drawing.axes[0].collections[0]
     assert (mesh.norm.vmin, mesh.norm.vmax) == (-1, 1)
-    assert texts(figure).count("0.20") == 25
+    assert figure_texts(figure).count("0.20") == 25
 
 
 def test_panels_have_heatmap_and_curve_each():
@@ -98,7 +93,7 @@ def test_frequencies_stack_to_the_whole():
     figure = frequency_bars(shares, title="t")
     widths = [patch.get_width() for patch in figure.drawing.axes[0].patches]
     assert widths == pytest.approx([25, 96, 75, 4])
-    assert {"25", "96", "75"} <= set(texts(figure))
+    assert {"25", "96", "75"} <= set(figure_texts(figure))
     assert "x: run 75.0 %; y: eat 96.0 %" in figure.alt
 
 
@@ -124,8 +119,8 @@ def test_cost_is_drawn_on_a_logarithmic_axis():
     axes = figure.drawing.axes[0]
     assert axes.get_xscale() == "log"
     assert len(axes.collections) == 1  # one interval is known
-    assert "10" in texts(figure)
-    assert not any("mathdefault" in text for text in texts(figure))
+    assert "10" in figure_texts(figure)
+    assert not any("mathdefault" in text for text in figure_texts(figure))
     assert "svd: 80.0 % at 18; vjepa: 50.0 % at 2" in figure.alt
     with pytest.raises(UsageError, match="above 0"):
         cost_plot(rows.assign(teraflop=0.0), title="t", value_title="accuracy")

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from tests.conftest import figure_texts
 
 from actiondiff.errors import UsageError
 from actiondiff.report.ethogram_figures import (
@@ -26,10 +27,6 @@ VIDEOS = {
 DURATIONS = {"a.mp4": 10.0, "b.mp4": 30.0}
 
 
-def texts(figure):
-    return re.findall(r"<text[^>]*>(.*?)</text>", figure.svg(), re.DOTALL)
-
-
 def test_time_budget():
     budget = time_budget(VIDEOS, DURATIONS, LABELS).set_index("behaviour")
     assert budget.loc["eat"].to_list() == [3, 5, 0.125, pytest.approx(5 / 3), 1, 4.5]
@@ -46,7 +43,7 @@ def test_transitions_stay_within_a_video_and_follow_time():
     # a: eat, run, eat; b: eat and run begin together, in the labels' order
     assert counts.tolist() == [[0, 2, 0], [1, 0, 0], [0, 0, 0]]
     figure = transition_matrix(VIDEOS, LABELS)
-    written = [text for text in texts(figure) if re.fullmatch(r"[\d.]+|–", text)]
+    written = [text for text in figure_texts(figure) if re.fullmatch(r"[\d.]+|–", text)]
     assert written == ["0.0", "100", "0.0", "100", "0.0", "0.0", "–", "–", "–"]
     assert figure.data.set_index(["from", "to"])["transitions"]["eat", "run"] == 2
 
@@ -75,13 +72,13 @@ def test_ethogram_draws_each_bout_in_its_place():
     assert boxes == [(0, 10), (0, 3), (6, 7), (4, 5), (0, 30), (1, 2), (1, 9)]
     assert figure.data["probability"].tolist() == [1, 0.5, 1, 1, 1]
     assert "5 bouts in 2 videos" in figure.caption
-    assert any(text.endswith("_sit") for text in texts(figure))
+    assert any(text.endswith("_sit") for text in figure_texts(figure))
 
 
 def test_labelled_bouts_are_beside_the_predicted():
     figure = ethogram(VIDEOS, DURATIONS, labels=LABELS, truth={"a.mp4": [Bout("run", 4, 6)]})
     assert figure.data["source"].value_counts().to_dict() == {"predicted": 5, "labelled": 1}
-    assert "labelled by a person" in texts(figure)
+    assert "labelled by a person" in figure_texts(figure)
 
 
 def test_more_videos_than_fit():
@@ -101,7 +98,7 @@ def test_budgets_side_by_side():
 def test_scores_over_time():
     scores = np.array([[0.1, 0.2, 0.7], [0.6, 0.3, 0.1]])
     figure = score_lines(np.array([0.0, 0.5]), scores, LABELS, thresholds={"eat": 0.4})
-    assert "eat ≥ 0.40" in texts(figure)
+    assert "eat ≥ 0.40" in figure_texts(figure)
     assert "_sit up to 70.0 %" in figure.alt
     assert figure.data.columns.tolist() == ["seconds", "p(eat)", "p(run)", "p(_sit)"]
     with pytest.raises(UsageError, match="2 times and 2 labels"):

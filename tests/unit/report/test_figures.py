@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tests.conftest import figure_texts
 
 from actiondiff.errors import UsageError
 from actiondiff.report.drawing import shade
@@ -14,11 +15,6 @@ from actiondiff.report.figures import bars, best_over_rows, heatmap
 from actiondiff.report.run_figures import class_bars, confusion_matrix, learning_curve
 from actiondiff.report.strips import frame_strip, heat_strip
 from actiondiff.report.tables import Score
-
-
-def texts(figure):
-    """Every text of a figure, in order."""
-    return re.findall(r"<text[^>]*>(.*?)</text>", figure.svg(), re.DOTALL)
 
 
 def test_heatmap_writes_each_number_into_its_cell():
@@ -42,7 +38,7 @@ def test_best_over_layers():
     values = np.array([[0.1, np.nan, 0.7], [0.4, np.nan, 0.2]])
     np.testing.assert_array_equal(best_over_rows(values), [0.4, np.nan, 0.7])
     figure = heatmap(values, rows="ab", columns="xyz", title="t", best=True, column_title="timestep")
-    assert texts(figure).count("timestep") == 1
+    assert figure_texts(figure).count("timestep") == 1
     curve = figure.drawing.axes[1].lines[0]
     np.testing.assert_allclose(curve.get_ydata(), [40, np.nan, 70])
 
@@ -53,7 +49,7 @@ def test_heatmap_of_other_shapes():
     nothing = heatmap(np.full((1, 1), np.nan), rows=["a"], columns=["b"], title="t")
     assert "There are no numbers." in nothing.alt
     large = heatmap(np.eye(40), rows=range(40), columns=range(40), title="t")
-    assert "100" not in texts(large)  # too small to be read: a colour bar in their place
+    assert "100" not in figure_texts(large)  # too small to be read: a colour bar in their place
 
 
 def test_gain_is_pale_in_the_middle():
@@ -85,8 +81,8 @@ def test_bars_carry_their_intervals_and_floor():
     ]
     np.testing.assert_allclose(spans[0], [[70, 90], [45, 60]])
     np.testing.assert_allclose(spans[-1], [[10, 10]])
-    assert {"svd", "prior floor"} <= set(texts(figure))
-    assert any(text.endswith("_px") for text in texts(figure))
+    assert {"svd", "prior floor"} <= set(figure_texts(figure))
+    assert any(text.endswith("_px") for text in figure_texts(figure))
     assert "svd: in 80.0 %, out 50.0 %" in figure.alt
     np.testing.assert_array_equal(figure.data["floor"], [0.1, np.nan, 0.1, np.nan])
 
@@ -94,7 +90,7 @@ def test_bars_carry_their_intervals_and_floor():
 def test_confusion_is_a_share_of_the_true_class():
     counts = np.array([[3, 1, 0], [0, 2, 2], [0, 0, 0]])
     figure = confusion_matrix(counts, ["a", "b", "none"])
-    written = [text for text in texts(figure) if re.fullmatch(r"[\d.]+|–", text)]
+    written = [text for text in figure_texts(figure) if re.fullmatch(r"[\d.]+|–", text)]
     assert written == ["75.0", "25.0", "0.0", "0.0", "50.0", "50.0", "–", "–", "–"]
     assert "5 of 8 clips" in figure.alt
     assert figure.data.set_index(["true", "predicted"])["clips"]["a", "b"] == 1
@@ -103,7 +99,7 @@ def test_confusion_is_a_share_of_the_true_class():
 def test_class_bars_in_order_with_support():
     figure = class_bars({"a": 0.2, "b": 0.9, "c": None}, {"a": 5, "b": 3, "c": 0}, title="t", average=0.55)
     assert figure.data["class"].tolist() == ["b", "a"]
-    assert {"90  (n = 3)", "20  (n = 5)"} <= set(texts(figure))
+    assert {"90  (n = 3)", "20  (n = 5)"} <= set(figure_texts(figure))
     assert "1 class has no clips here" in figure.caption
     assert class_bars({"c": None}, {"c": 0}, title="t").data.empty
 
@@ -112,8 +108,8 @@ def test_learning_curve_shows_what_is_there():
     history = pd.DataFrame({"epoch": [1, 2, 3], "train_loss": [1.0, 0.5, 0.25], "macro_map": [0.2, 0.6, 0.5]})
     figure = learning_curve(history, best_epoch=2)
     assert "from 1 to 0.25. The head has the weights of epoch 2 (dotted line)." in figure.alt
-    assert "macro mAP" in texts(figure)
-    assert "accuracy" not in texts(figure)
+    assert "macro mAP" in figure_texts(figure)
+    assert "accuracy" not in figure_texts(figure)
     right = figure.drawing.axes[1]
     np.testing.assert_allclose(right.lines[0].get_ydata(), [20, 60, 50])
     assert learning_curve(history[["epoch", "train_loss"]]).data.columns.tolist() == ["epoch", "train_loss"]

@@ -1,4 +1,3 @@
-import csv
 import json
 import logging
 import os
@@ -9,6 +8,7 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
+from tests.conftest import read_rows
 
 from actiondiff.datasets.packing import PackedFeatures
 from actiondiff.errors import RunError, UsageError
@@ -80,8 +80,7 @@ def test_history_log_and_counts(clips, tmp_path):
     assert rows[-1]["learning_rate"] < 1e-4
     assert (result.num_train, result.num_validation) == (44, 24)
     assert result.num_cut == int((clips[0].lengths > 6).sum()) > 0
-    with open(tmp_path / "logs/metrics.csv", newline="") as file:
-        logged = list(csv.DictReader(file))
+    logged = read_rows(tmp_path / "logs/metrics.csv")
     assert [float(line["train_loss"]) for line in logged] == [row["train_loss"] for row in rows]
     assert os.listdir(tmp_path) == ["logs"]
 

@@ -1,11 +1,11 @@
 """Real clips, many of them odd: every one against what an independent loop finds."""
 
-import csv
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from tests.conftest import read_rows
 
 from actiondiff.video.decode import iter_video
 from actiondiff.video.probe import probe
@@ -21,8 +21,7 @@ REPAIRED = {"ntu_S001C001P001R001A001_rgb.avi", "ucf101_ApplyEyeMakeup_test.avi"
 
 @pytest.fixture(scope="module")
 def clips(shared_dir: Path) -> list[dict[str, str]]:
-    with open(shared_dir / "videos" / "index.csv", newline="") as file:
-        return list(csv.DictReader(file))
+    return read_rows(shared_dir / "videos" / "index.csv")
 
 
 def test_every_clip_decodes_as_the_index_says(clips, shared_dir):

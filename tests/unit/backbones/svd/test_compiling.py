@@ -3,18 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from tests.conftest import random_frames
 
-from actiondiff import Frames, load_backbone
+from actiondiff import load_backbone
 from actiondiff.backbones.svd import backbone as svd
 from actiondiff.backbones.svd import compiling
 from actiondiff.backbones.svd.compiling import check_compiler
 from actiondiff.errors import UsageError
 
 SIZE = {"height": 32, "width": 48, "threads": 1, "device": "cpu", "batch": 1}
-
-
-def video() -> Frames:
-    return Frames(np.random.default_rng(0).integers(0, 256, (8, 20, 24, 3), dtype=np.uint8))
 
 
 def test_vae_and_stages_are_compiled_as_deep_as_they_are_needed(monkeypatch):
@@ -26,7 +23,7 @@ def test_vae_and_stages_are_compiled_as_deep_as_they_are_needed(monkeypatch):
     backbone = load_backbone("tiny", compile=True, **SIZE)
     assert backbone.settings["compile"] is True
     assert compiled == []
-    backbone.extract(video(), layers=[3])
+    backbone.extract(random_frames(), layers=[3])
     assert sorted(compiled) == ["Stage"] * 3 + ["VaeEncoder"]
 
 
@@ -46,7 +43,7 @@ def test_without_a_compiler_it_is_one_line(monkeypatch):
 def test_compiled_features_differ_by_rounding_alone():
     """Minutes: the compiler is given an autoencoder and two stages."""
     plain, compiled = (
-        load_backbone("tiny", compile=choice, **SIZE).extract(video(), layers=[1, 2])
+        load_backbone("tiny", compile=choice, **SIZE).extract(random_frames(), layers=[1, 2])
         for choice in (False, True)
     )
     for key, tokens in plain.tokens.items():

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.conftest import random_frames
 
-from actiondiff import Frames, load_backbone
+from actiondiff import load_backbone
 from actiondiff.backbones.base import WindowBatch, specs
 from actiondiff.backbones.engine.precision import float32_mode
 from actiondiff.backbones.svd import inputs
@@ -23,11 +24,6 @@ def load(**options: object) -> SVD:
     backbone = load_backbone("tiny", **size | options)
     assert isinstance(backbone, SVD)
     return backbone
-
-
-def video(seed: int = 0, count: int = 8) -> Frames:
-    pixels = np.random.default_rng(seed).integers(0, 256, (count, 20, 24, 3), dtype=np.uint8)
-    return Frames(pixels)
 
 
 def frames_seen(backbone: SVD) -> dict[str, int]:
@@ -65,20 +61,20 @@ def frames_seen(backbone: SVD) -> dict[str, int]:
 def test_nothing_is_computed_twice_or_for_nothing(options, layers, vae, clip, unet):
     backbone = load(batch=2, **options)
     seen = frames_seen(backbone)
-    backbone.extract(video(count=16), timesteps=[0, 10, 20], layers=layers)  # two windows of eight
+    backbone.extract(random_frames(16), timesteps=[0, 10, 20], layers=layers)  # two windows of eight
     assert seen == {"vae": vae, "clip": clip, "unet": unet}
 
 
 def test_windows_are_encoded_once_however_many_there_are():
     backbone = load(batch=1)
     seen = frames_seen(backbone)
-    backbone.extract(video(count=21), timesteps=[5, 20], layers=range(1, 14))
+    backbone.extract(random_frames(21), timesteps=[5, 20], layers=range(1, 14))
     assert seen == {"vae": 24, "clip": 24, "unet": 6}  # three windows, two timesteps
 
 
 def test_what_else_is_asked_for_changes_no_bit():
     backbone = load(embedding="middle", latents="middle")
-    alone, beside = (backbone.extract(video(), layers=layers)[20, 3] for layers in ([3], [3, "clip"]))
+    alone, beside = (backbone.extract(random_frames(), layers=layers)[20, 3] for layers in ([3], [3, "clip"]))
     assert np.array_equal(alone, beside)
 
 
@@ -96,7 +92,7 @@ def test_vae_settings_are_recorded_with_their_defaults():
 
 
 def test_vae_chunks_change_rounding_alone():
-    whole, parts = (load(vae_chunk=chunk).extract(video(), layers=["vae", 3]) for chunk in (8, 3))
+    whole, parts = (load(vae_chunk=chunk).extract(random_frames(), layers=["vae", 3]) for chunk in (8, 3))
     for layer in ("vae", 3):
         difference = np.linalg.norm(whole[20, layer] - parts[20, layer])
         assert difference / np.linalg.norm(whole[20, layer]) < 1e-5
@@ -104,7 +100,8 @@ def test_vae_chunks_change_rounding_alone():
 
 def test_vae_in_half_precision_is_near_but_not_equal():
     full, half = (
-        load(vae_dtype=dtype).extract(video(), layers=["vae"])[20, "vae"] for dtype in ("float32", "bfloat16")
+        load(vae_dtype=dtype).extract(random_frames(), layers=["vae"])[20, "vae"]
+        for dtype in ("float32", "bfloat16")
     )
     assert 1e-4 < np.linalg.norm(full - half) / np.linalg.norm(full) < 2e-2
 
@@ -113,7 +110,7 @@ def test_latents_that_overflow_are_an_error():
     backbone = load(vae_dtype="float16")
     backbone.inputs.vae.encoder.conv_in.weight.mul_(1e5)
     with pytest.raises(UsageError, match=r"not finite in float16.*float32"):
-        backbone.extract(video())
+        backbone.extract(random_frames())
 
 
 def test_tf32_needs_cuda():
@@ -131,7 +128,7 @@ def test_float32_means_full_precision_while_it_computes_and_what_it_was_afterwar
     backbone = load()
     backbone.inputs.vae.register_forward_hook(lambda *_: during.append(now()))
     backbone.encoder.register_forward_hook(lambda *_: during.append(now()))
-    backbone.extract(video())
+    backbone.extract(random_frames())
     assert len(during) == 2
     assert all("tf32" not in state and not state[-1] for state in during)
     assert now() == before
@@ -142,7 +139,7 @@ def test_float32_means_full_precision_while_it_computes_and_what_it_was_afterwar
 
 
 def test_large_frames_are_resized_a_few_at_a_time_to_the_same_bits(monkeypatch):
-    pixels = torch.from_numpy(video().pixels)
+    pixels = torch.from_numpy(random_frames().pixels)
     whole = load().preprocess(pixels)
     monkeypatch.setattr(inputs, "_RESIZE_PIXELS", 3 * 20 * 24)
     sizes = []
@@ -160,7 +157,7 @@ def test_two_vaes_each_see_every_frame_once():
     backbone.inputs.latent_vae = torch.nn.Sequential(vae)
     backbone.inputs.latent_vae.register_forward_hook(lambda _m, args, _o: latent.append(len(args[0])))
     vae.register_forward_hook(lambda _m, args, _o: conditioning.append(len(args[0])))
-    pixels = backbone.preprocess(torch.from_numpy(video().pixels))[None]
+    pixels = backbone.preprocess(torch.from_numpy(random_frames().pixels))[None]
     backbone.maps(WindowBatch(pixels, (8,), ("x",), (0,)), [FeatureKey.of(t, 3) for t in (0, 20)])
     assert (sum(latent), sum(conditioning)) == (8, 16)  # the inner one is counted inside the outer, too
 
@@ -188,7 +185,7 @@ def test_distance_of_a_preset_is_measured_by_a_script(tmp_path, monkeypatch, cap
     assert same["cosine"] == pytest.approx(1)
     assert same["cosine_of_other_frames"] < 0.9
 
-    write_video(tmp_path / "clip.mp4", video(count=16).pixels, fps=10)
+    write_video(tmp_path / "clip.mp4", random_frames(16).pixels, fps=10)
     sizes = {None: {"height": 64, "width": 64}, "economy": {"height": 32, "width": 32}}
     real = economy.actiondiff.load_backbone
 

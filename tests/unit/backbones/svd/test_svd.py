@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tests.conftest import random_frames
 
 from actiondiff import Frames, load_backbone
 from actiondiff.backbones.base import WindowBatch, backbone_from_settings, find_spec
@@ -22,11 +23,6 @@ def load(**options: object) -> SVD:
     return backbone
 
 
-def video(seed: int = 0, count: int = 8) -> Frames:
-    pixels = np.random.default_rng(seed).integers(0, 256, (count, 20, 24, 3), dtype=np.uint8)
-    return Frames(pixels, seconds=np.arange(count) / 5, frame_index=np.arange(count) * 4)
-
-
 def batch_of(backbone: SVD, frames: Frames) -> WindowBatch:
     pixels = backbone.preprocess(torch.from_numpy(frames.pixels))
     return WindowBatch(pixels[None], (len(frames),), (frames.identity,), (0,))
@@ -36,7 +32,7 @@ def batch_of(backbone: SVD, frames: Frames) -> WindowBatch:
 @torch.no_grad()
 def test_equals_diffusers_stock_forward_when_one_embedding_is_shared(option, index, stock_layers):
     backbone = load(embedding=option)
-    batch = batch_of(backbone, video())
+    batch = batch_of(backbone, random_frames())
     maps = backbone.maps(batch, [FeatureKey.of(20, layer) for layer in LAYERS])
     encoded = load().encode(batch)
     stock = stock_layers(encoded, 20, encoded.embeddings[:, index : index + 1])
@@ -46,15 +42,17 @@ def test_equals_diffusers_stock_forward_when_one_embedding_is_shared(option, ind
 
 
 def test_own_embedding_differs_from_a_shared_one():
-    own, first = (load(embedding=choice).extract(video(), layers=[9])[20, 9] for choice in ("own", "first"))
+    own, first = (
+        load(embedding=choice).extract(random_frames(), layers=[9])[20, 9] for choice in ("own", "first")
+    )
     assert np.abs(own - first).max() > 1e-3
 
 
 def test_middle_is_the_middle_of_the_real_frames():
-    frames = video(count=3)  # in a window of 8: the middle real frame is index 1
+    frames = random_frames(3)  # in a window of 8: the middle real frame is index 1
     backbone = load(embedding="middle", latents="middle")
     encoded = backbone.encode(
-        WindowBatch(backbone.preprocess(torch.from_numpy(video().pixels))[None], (3,), ("x",), (0,))
+        WindowBatch(backbone.preprocess(torch.from_numpy(random_frames().pixels))[None], (3,), ("x",), (0,))
     )
     torch.testing.assert_close(encoded.temporal[0, 0], encoded.embeddings[0, 1], rtol=1e-4, atol=1e-5)
     assert torch.equal(encoded.conditioning[0, 5], encoded.conditioning[0, 1])
@@ -62,9 +60,9 @@ def test_middle_is_the_middle_of_the_real_frames():
 
 
 def test_stopping_early_changes_no_bit_and_loads_no_more():
-    every = load().extract(video(), layers=LAYERS)
+    every = load().extract(random_frames(), layers=LAYERS)
     backbone = load()
-    early = backbone.extract(video(), layers=[3])
+    early = backbone.extract(random_frames(), layers=[3])
     assert np.array_equal(early[20, 3], every[20, 3])
     assert len(backbone.encoder.stages) == 3
 
@@ -78,18 +76,18 @@ def test_timesteps_from_one_pass_equal_separate_ones_and_encode_once():
         ("unet", backbone.encoder),
     ):
         module.register_forward_hook(lambda *_, name=name: calls.__setitem__(name, calls[name] + 1))
-    together = backbone.extract(video(count=16), timesteps=[0, 20, 29], layers=[3, 9])
+    together = backbone.extract(random_frames(16), timesteps=[0, 20, 29], layers=[3, 9])
     assert calls == {"vae": 1, "clip": 1, "unet": 3}  # two windows in one batch of four
     for t in (0, 20, 29):
         assert np.array_equal(
-            together[t, 9], load().extract(video(count=16), timesteps=[t], layers=[9])[t, 9]
+            together[t, 9], load().extract(random_frames(16), timesteps=[t], layers=[9])[t, 9]
         )
 
 
 def test_neighbours_and_order_change_no_bit():
     backbone = load()
     keys = feature_keys(backbone, None, [9])
-    videos = [video(seed, count) for seed, count in ((0, 8), (1, 19), (2, 3))]
+    videos = [random_frames(count, seed) for seed, count in ((0, 8), (1, 19), (2, 3))]
     alone = {v.identity: backbone.extract(v, layers=[9])[20, 9] for v in videos}
     for order in (videos, videos[::-1]):
         for _, features in run(backbone, [FrameSequence([v]) for v in order], keys):
@@ -97,25 +95,28 @@ def test_neighbours_and_order_change_no_bit():
 
 
 def test_temporal_off_keeps_frames_apart():
-    changed = video().pixels.copy()
+    changed = random_frames().pixels.copy()
     changed[3] = 255 - changed[3]
     for temporal in (True, False):
         backbone = load(temporal=temporal)
-        a, b = (backbone.extract(Frames(pixels), layers=[9])[20, 9] for pixels in (video().pixels, changed))
+        a, b = (
+            backbone.extract(Frames(pixels), layers=[9])[20, 9]
+            for pixels in (random_frames().pixels, changed)
+        )
         others = np.delete(np.abs(a - b).max(1), 3)
         assert bool(others.max() == 0) is (not temporal)
 
 
 def test_random_draws_belong_to_seed_and_content():
-    first = load(stochastic=True).extract(video(), layers=[9])[20, 9]
+    first = load(stochastic=True).extract(random_frames(), layers=[9])[20, 9]
     backbone = load(stochastic=True)
-    backbone.extract(video(5))  # another video before it changes nothing
-    assert np.array_equal(backbone.extract(video(), layers=[9])[20, 9], first)
-    plain = load().extract(video(), layers=[9])[20, 9]
+    backbone.extract(random_frames(seed=5))  # another video before it changes nothing
+    assert np.array_equal(backbone.extract(random_frames(), layers=[9])[20, 9], first)
+    plain = load().extract(random_frames(), layers=[9])[20, 9]
     assert np.abs(plain - first).max() > 1e-4
     weights_fixed = RandomCheckpoint(find_spec("tiny").architecture, 0)
     other = SVD(find_spec("tiny"), load(stochastic=True, seed=1).options, weights_fixed)
-    assert not np.array_equal(other.extract(video(), layers=[9])[20, 9], first)
+    assert not np.array_equal(other.extract(random_frames(), layers=[9])[20, 9], first)
 
 
 @pytest.mark.parametrize(
@@ -133,14 +134,17 @@ def test_every_option_has_an_effect_and_is_in_the_settings(option):
     plain, changed = load(), load(**option)
     assert plain.settings != changed.settings
     assert (
-        np.abs(plain.extract(video(), layers=[9])[20, 9] - changed.extract(video(), layers=[9])[20, 9]).max()
+        np.abs(
+            plain.extract(random_frames(), layers=[9])[20, 9]
+            - changed.extract(random_frames(), layers=[9])[20, 9]
+        ).max()
         > 1e-5
     )
 
 
 def test_sigma_options_together_are_another_timestep():
-    both = load(sigma_scale=5, sigma_embed=5).extract(video(), layers=[9])[20, 9]
-    assert np.array_equal(both, load().extract(video(), timesteps=[5], layers=[9])[5, 9])
+    both = load(sigma_scale=5, sigma_embed=5).extract(random_frames(), layers=[9])[20, 9]
+    assert np.array_equal(both, load().extract(random_frames(), timesteps=[5], layers=[9])[5, 9])
 
 
 def test_shorthand_conditioning_is_what_it_stands_for():
@@ -157,21 +161,21 @@ def test_query_and_key_weights_of_cross_attention_are_never_read():
         names.extend(wanted),
         read(component, wanted, dtype=dtype),
     )[1]
-    backbone.extract(video(), layers=[13])
+    backbone.extract(random_frames(), layers=[13])
     assert any(".attn2.to_v" in name for name in names)
     assert not [name for name in names if ".attn2.to_q" in name or ".attn2.to_k" in name]
     assert not [name for name in names if "up_blocks" in name or name == "conv_out.weight"]
 
 
 def test_free_taps():
-    features = load().extract(video(), layers=["clip", "vae", 1])
+    features = load().extract(random_frames(), layers=["clip", "vae", 1])
     assert features[20, "clip"].shape == (8, 32)
     assert features[20, "vae"].shape == (8, 4)
     assert len(load().encoder.stages) == 0
 
 
 def test_maps_average_to_tokens():
-    features = load().extract(video(), layers=[9], maps=True)
+    features = load().extract(random_frames(), layers=[9], maps=True)
     key = FeatureKey.of(20, 9)
     assert features.maps[key].shape[0] == 8
     np.testing.assert_allclose(features.maps[key].mean((-2, -1)), features[20, 9], rtol=1e-4, atol=1e-6)
@@ -181,7 +185,8 @@ def test_settings_rebuild_the_backbone_and_name_what_differs():
     backbone = load(seed=3, window=5)
     again = backbone_from_settings(backbone.settings, device="cpu")
     assert np.array_equal(
-        again.extract(video(), layers=[9])[20, 9], backbone.extract(video(), layers=[9])[20, 9]
+        again.extract(random_frames(), layers=[9])[20, 9],
+        backbone.extract(random_frames(), layers=[9])[20, 9],
     )
     with pytest.raises(SettingsMismatchError, match="weights"):
         backbone_from_settings({**backbone.settings, "weights": "other"}, device="cpu")
@@ -192,7 +197,7 @@ def test_weights_that_are_given_are_used(shared_dir):
     options = {"height": 32, "width": 48, "unet_head_dim": 16, "clip_head_dim": 16}
     given = load_backbone("tiny", weights=weights, **options)
     assert given.settings["weights"] != load().settings["weights"]
-    assert given.extract(video(), layers=[3])[20, 3].shape == (8, 32)
+    assert given.extract(random_frames(), layers=[3])[20, 3].shape == (8, 32)
 
 
 def test_random_prefix_names_a_backbone_with_drawn_weights():
@@ -209,9 +214,9 @@ def test_random_prefix_names_a_backbone_with_drawn_weights():
         (lambda: load_backbone("tiny", padding="white"), UsageError, "padding"),
         (lambda: load(height=30), UsageError, "multiples of 4"),
         (lambda: load_backbone("random-tiny", weights="x"), UsageError, "draws its weights"),
-        (lambda: load().extract(video(), timesteps=[30]), UsageError, "0 .noisiest. to 29"),
-        (lambda: load().extract(video(), layers=[14]), UnknownNameError, "layer13"),
-        (lambda: load().extract(video()[0:0]), UsageError, "no frames"),
+        (lambda: load().extract(random_frames(), timesteps=[30]), UsageError, "0 .noisiest. to 29"),
+        (lambda: load().extract(random_frames(), layers=[14]), UnknownNameError, "layer13"),
+        (lambda: load().extract(random_frames()[0:0]), UsageError, "no frames"),
     ],
 )
 def test_mistakes_are_named(call, error, text):

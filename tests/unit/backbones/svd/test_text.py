@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.conftest import random_frames
 from transformers import CLIPTextModelWithProjection
 
 from actiondiff import FeatureStore, Frames, load_backbone
@@ -22,10 +23,6 @@ from actiondiff.video.write import write_video
 NAMES = ("walk", "run", "eat")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 LAYERS = range(1, 14)
-
-
-def video(seed: int = 0, count: int = 8) -> Frames:
-    return Frames(np.random.default_rng(seed).integers(0, 256, (count, 20, 24, 3), dtype=np.uint8))
 
 
 def load(folder, actions=NAMES, **options):
@@ -74,7 +71,7 @@ def test_pooling_does_not_hang_on_the_configurations_end_token(text_folder, tmp_
 @torch.no_grad()
 def test_equals_diffusers_stock_forward_with_as_many_tokens_as_actions(text_folder, stock_layers):
     backbone = load(text_folder)
-    pixels = backbone.preprocess(torch.from_numpy(video().pixels))[None]
+    pixels = backbone.preprocess(torch.from_numpy(random_frames().pixels))[None]
     batch = WindowBatch(pixels, (8,), ("x",), (0,))
     encoded = backbone.encode(batch)
     assert encoded.spatial.shape == (1, 8, 3, 32)
@@ -95,8 +92,8 @@ def test_passes_the_checks_of_every_backbone(text_folder):
 
 
 def test_windows_of_one_batch_keep_apart(text_folder):
-    both = load(text_folder, batch=2).extract(video(count=16), layers=[9])[20, 9]
-    other = load(text_folder, batch=2).extract(Frames(video(count=16).pixels[:8]), layers=[9])[20, 9]
+    both = load(text_folder, batch=2).extract(random_frames(16), layers=[9])[20, 9]
+    other = load(text_folder, batch=2).extract(Frames(random_frames(16).pixels[:8]), layers=[9])[20, 9]
     assert np.array_equal(both[:8], other)
     assert not np.array_equal(both[8:], other)
 
@@ -110,7 +107,7 @@ def test_query_and_key_weights_are_read_where_they_are_live(text_folder, actions
         names.extend(wanted),
         read(component, wanted, dtype=dtype),
     )[1]
-    backbone.extract(video(), layers=[13])
+    backbone.extract(random_frames(), layers=[13])
     for part in (".attn2.to_q.weight", ".attn2.to_k.weight", ".transformer_blocks.0.norm2.weight"):
         assert any(part in name for name in names) is reads
     assert not any("image" in name or "vision" in name for name in names)  # CLIP sees no picture
@@ -118,11 +115,14 @@ def test_query_and_key_weights_are_read_where_they_are_live(text_folder, actions
 
 def test_order_does_not_matter_but_names_do(text_folder):
     features = [
-        load(text_folder, actions).extract(video(), layers=[9])[20, 9] for actions in (NAMES, NAMES[::-1])
+        load(text_folder, actions).extract(random_frames(), layers=[9])[20, 9]
+        for actions in (NAMES, NAMES[::-1])
     ]
     np.testing.assert_allclose(*features, rtol=1e-4, atol=1e-5)
     assert (
-        np.abs(load(text_folder, ("walk", "fly")).extract(video(), layers=[9])[20, 9] - features[0]).max()
+        np.abs(
+            load(text_folder, ("walk", "fly")).extract(random_frames(), layers=[9])[20, 9] - features[0]
+        ).max()
         > 1e-3
     )
 
@@ -137,7 +137,8 @@ def test_settings_name_actions_and_tower_and_rebuild_it(text_folder, make_text_f
     assert str(text_folder) not in json.dumps(settings)
     again = backbone_from_settings(settings, text_weights=text_folder, device="cpu")
     assert np.array_equal(
-        again.extract(video(), layers=[9])[20, 9], backbone.extract(video(), layers=[9])[20, 9]
+        again.extract(random_frames(), layers=[9])[20, 9],
+        backbone.extract(random_frames(), layers=[9])[20, 9],
     )
     other = make_text_folder(tmp_path / "other", intermediate_size=32)
     with pytest.raises(SettingsMismatchError, match=r"text_weights: .*--text-weights"):
@@ -250,7 +251,7 @@ def test_a_tower_of_another_width_is_refused(make_text_folder, tmp_path):
 
 
 def test_from_the_command_line(text_folder, tmp_path, capsys):
-    write_video(tmp_path / "clips" / "one.mp4", video(count=10).pixels, fps=10)
+    write_video(tmp_path / "clips" / "one.mp4", random_frames(10).pixels, fps=10)
     (tmp_path / "names.txt").write_text("walk\nrun\n", "utf-8")
     common = ["--height", "32", "--width", "32", "--window", "4", "--device", "cpu", "--stride", "2"]
     text = ["--conditioning", "text", "--text-weights", str(text_folder), "--actions"]

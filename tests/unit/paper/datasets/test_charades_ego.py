@@ -1,8 +1,7 @@
 """Charades-Ego from an excerpt with the quirks of the real files, and from files gone wrong."""
 
-import csv
-
 import pytest
+from tests.conftest import read_rows, write_rows
 
 from actiondiff.errors import TableError, UnknownNameError
 from actiondiff.paper.datasets.charades_ego import CHARADES_EGO, read_charades_ego
@@ -86,13 +85,11 @@ def test_timed_labels_are_cut_merged_and_put_in_order(excerpts):
 def test_files_of_one_viewpoint_are_enough(files):
     for split in ("train", "test"):
         path = files / f"CharadesEgo_v1_{split}.csv"
-        with open(path, newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = read_rows(path)
         for end, yes in (("only1st", "Yes"), ("only3rd", "No")):
-            with open(files / f"CharadesEgo_v1_{split}_{end}.csv", "w", newline="") as file:
-                writer = csv.DictWriter(file, rows[0])
-                writer.writeheader()
-                writer.writerows(row for row in rows if row["egocentric"] == yes)
+            write_rows(
+                files / f"CharadesEgo_v1_{split}_{end}.csv", (row for row in rows if row["egocentric"] == yes)
+            )
     both = read_charades_ego(files, protocol="third-to-first")
     for split in ("train", "test"):
         (files / f"CharadesEgo_v1_{split}.csv").unlink()
