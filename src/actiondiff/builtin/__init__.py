@@ -1,1 +1,1 @@
-"""The built-in default: a drawn world, the backbone that was trained on it, and the demo."""
+"""What ActionDiff comes with: a procedural world, the backbone trained on it, and the demo."""

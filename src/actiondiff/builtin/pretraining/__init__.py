@@ -1,1 +1,1 @@
-"""How the built-in backbone was made: an autoencoder, then a video diffusion model, on unlabelled clips."""
+"""Pre-training of the built-in backbone on unlabelled clips: an autoencoder and a video diffusion model."""

@@ -1,4 +1,4 @@
-"""Unlabelled clips of the procedural world for pre-training, drawn when they are needed."""
+"""Unlabelled clips of the procedural world for pre-training, rendered when they are needed."""
 
 from collections.abc import Sequence
 from itertools import chain
@@ -14,26 +14,26 @@ from actiondiff.builtin.world.world import ClipSpec, generator, render_clip
 
 __all__ = ["FPS", "SIDE", "StepClips", "clip_specs", "draw"]
 
-FPS = 6.25  # 25 frames a second at stride 4, the rate at which features are extracted
+FPS = 6.25  # 25 frames per second at stride 4, the rate at which features are extracted
 SIDE = 64  # pixels
 
 _SHARE_OF_TARGETS = 0.3
 
 
 def clip_specs(count: int, *, seed: int, world: World = "held-out") -> list[ClipSpec]:
-    """What the clips show, in the order in which they are used; none is used twice.
+    """Specifications of the clips, in the order in which they are used; no clip is used twice.
 
     Args:
-        count: How many.
-        seed: Of the choice.
-        world: `held-out`: no body, context or view that a protocol holds out occurs, nor one like it (see
-            `is_held_out`). `all`: three clips in ten show them by name, and nothing is left out: the variant
-            that tells what holding them out costs.
+        count: Number of clips.
+        seed: Seed of the choice.
+        world: `held-out` leaves out every body, context and view that a protocol holds out, and those that
+            resemble them (see `is_held_out`). `all` leaves out nothing, and three clips in ten show held-out
+            names: this variant measures what holding them out costs.
     """
     if world == "held-out":
-        drawn = 2 * count
-        while len(specs := _allowed(drawn, seed)) < count:
-            drawn *= 2
+        num_drawn = 2 * count
+        while len(specs := _allowed(num_drawn, seed)) < count:
+            num_drawn *= 2
         return specs[:count]
     specs = sample_specs("unlabelled", count, seed=seed)
     bodies, contexts, views = (
@@ -41,14 +41,14 @@ def clip_specs(count: int, *, seed: int, world: World = "held-out") -> list[Clip
         for axis in ("bodies", "contexts", "views")
     )
     random = generator(seed, "pre-training", "targets")
-    shown = []
+    mixed = []
     for spec in specs:
-        chosen = random.random() < _SHARE_OF_TARGETS
+        is_target = random.random() < _SHARE_OF_TARGETS
         body, context, view = (str(random.choice(names)) for names in (bodies, contexts, views))
-        shown.append(
-            ClipSpec(body, spec.action, context, view, spec.seed, spec.individual) if chosen else spec
+        mixed.append(
+            ClipSpec(body, spec.action, context, view, spec.seed, spec.individual) if is_target else spec
         )
-    return shown
+    return mixed
 
 
 def _allowed(count: int, seed: int) -> list[ClipSpec]:
@@ -56,20 +56,20 @@ def _allowed(count: int, seed: int) -> list[ClipSpec]:
 
 
 class StepClips(Dataset[Tensor]):
-    """The clips of each step of a stage; no two steps share one.
+    """The clips of each step of a stage; no two steps share a clip.
 
     Args:
-        seed: Of the whole run.
+        seed: Seed of the whole run.
         stage: Name of the stage.
-        clips_a_step: How many.
-        world: See `clip_specs`.
+        clips_per_step: Number of clips in a step.
+        world: Which world the clips come from; see `clip_specs`.
     """
 
-    def __init__(self, seed: int, stage: str, clips_a_step: int, world: World) -> None:
-        self._seed, self._stage, self._count, self._world = seed, stage, clips_a_step, world
+    def __init__(self, seed: int, stage: str, clips_per_step: int, world: World) -> None:
+        self._seed, self._stage, self._count, self._world = seed, stage, clips_per_step, world
 
     def specs(self, step: int) -> list[ClipSpec]:
-        """What a step's clips show."""
+        """Specifications of the clips of a step."""
         random = generator(self._seed, "pre-training", self._stage, str(step))
         return clip_specs(self._count, seed=int(random.integers(2**48)), world=self._world)
 
@@ -78,10 +78,10 @@ class StepClips(Dataset[Tensor]):
 
 
 def draw(specs: Sequence[ClipSpec]) -> Tensor:
-    """Clips as (N, 16, 3, 64, 64) float32 in [-1, 1], each mirrored and recoloured by chance of its own seed.
+    """Render clips: (N, 16, 3, 64, 64) float32 in [-1, 1], mirrored and recoloured at random.
 
-    Recolouring permutes the colour channels (half of the clips) and bends the tone curve, so that colours
-    mean little.
+    The random changes of a clip follow from its own seed. Recolouring permutes the colour channels (in half
+    of the clips) and bends the tone curve, so that colours carry little information.
     """
     return torch.from_numpy(np.stack([_draw_one(spec) for spec in specs]))
 

@@ -1,4 +1,4 @@
-"""The built-in backbone as files: a folder like that of converted weights."""
+"""Writes the built-in backbone as a folder with the layout of converted weights."""
 
 import json
 from collections.abc import Mapping
@@ -37,11 +37,11 @@ def write_backbone(
     """Write a backbone that `load_backbone("tiny", weights=folder)` reads.
 
     Args:
-        folder: Where to; files of an earlier one are replaced.
-        components: `unet` (what features need of it), `image_encoder` and `vae`; name -> tensor. They are
-            stored as float16.
-        architecture: `unet`, `clip` and `vae` configurations.
-        origin: How the weights came about; stored as `origin.json`.
+        folder: Folder to write to; files of an earlier backbone are replaced.
+        components: Tensors by name of `unet` (the part that features need), `image_encoder` and `vae`; they
+            are stored as float16.
+        architecture: Configurations of `unet`, `clip` and `vae`.
+        origin: How the weights were made; stored as `origin.json`.
     """
     for component, tensors in components.items():
         halves = {

@@ -1,4 +1,4 @@
-"""Pre-training from first to last: three stages, resumable anywhere, and the file that ships."""
+"""Pre-training from start to end: three stages, which may be interrupted, and the weights that ship."""
 
 import copy
 import json
@@ -17,7 +17,7 @@ from actiondiff.backbones.base import find_spec
 from actiondiff.builtin.pretraining.clips import StepClips
 from actiondiff.builtin.pretraining.diffusion import Denoiser, denoising_loss
 from actiondiff.builtin.pretraining.export import write_backbone
-from actiondiff.builtin.pretraining.options import CROP, CROPS_A_CLIP, WINDOW, PretrainingOptions
+from actiondiff.builtin.pretraining.options import CROP, CROPS_PER_CLIP, WINDOW, PretrainingOptions
 from actiondiff.builtin.pretraining.samples import sample_sheet
 from actiondiff.builtin.pretraining.stage import Deadline, PretrainingStage, StageState, step_generator
 from actiondiff.builtin.pretraining.vae import Autoencoder, autoencoder_loss, crops, standardise
@@ -27,7 +27,7 @@ from actiondiff.provenance import atomic_path, environment, write_text
 
 __all__ = ["Pretraining", "pretrain"]
 
-_MEASURED_CLIPS = 32  # on which the latents' size is measured
+_MEASURED_CLIPS = 32  # clips on which the size of the latents is measured
 _SAMPLED_CLIPS = 2
 Report = Callable[[str], None]
 
@@ -36,11 +36,11 @@ class Pretraining:
     """A pre-training run in a folder.
 
     Args:
-        folder: Where settings, states, log and samples are; made if need be.
-        options: The run's options; a folder that has others is refused.
-        architecture: `unet`, `vae` and `clip` configurations; the built-in backbone's if not given.
-        device: What to compute on.
-        workers: Processes that draw clips ahead; 0: none.
+        folder: Folder of settings, states, log and samples; created if it does not exist.
+        options: Options of the run; they must be those of the run that the folder holds.
+        architecture: Configurations of `unet`, `vae` and `clip`; the built-in backbone's by default.
+        device: Device to train on.
+        workers: Number of processes that render clips ahead; 0 renders them in this process.
 
     Raises:
         UsageError: If the folder holds a run with other options.
@@ -77,15 +77,18 @@ class Pretraining:
             write_text(path, json.dumps(settings, indent=2) + "\n")
         elif json.loads(path.read_text("utf-8")) != settings:
             raise UsageError(
-                f"{self.folder} holds a run with other options, or of another world (settings.json); give "
-                "another folder, or the same options."
+                f"{self.folder} holds a run with other options, or of another world (see its settings.json). "
+                "Use another folder, or the same options."
             )
 
     def run(self, deadline: Deadline, report: Report) -> bool:
-        """Go on from where the folder stands, until all is done or the time is over.
+        """Continue the run in the folder until it is complete or the deadline has passed.
 
         Returns:
-            Whether all is done.
+            Whether the run is complete.
+
+        Raises:
+            RunError: If a loss is no longer finite, or a state on disk cannot be read.
         """
         options = self.options
         autoencoder = PretrainingStage(
@@ -130,7 +133,7 @@ class Pretraining:
 
     def _reconstruct(self, step: int, clips: Tensor) -> tuple[Tensor, dict[str, float]]:
         random = step_generator(self.options.seed, "autoencoder", step)
-        images = torch.cat([crops(clips, CROP, random) for _ in range(CROPS_A_CLIP)])
+        images = torch.cat([crops(clips, CROP, random) for _ in range(CROPS_PER_CLIP)])
         config = self.architecture["vae"]
         side = CROP // 2 ** (len(config["block_out_channels"]) - 1)
         noise = torch.randn(len(images), config["latent_channels"], side, side, generator=random)
@@ -141,7 +144,7 @@ class Pretraining:
             )
 
     def _standardise(self) -> tuple[Tensor, Tensor]:
-        """Bring the trained autoencoder's latents to SVD's size; returns what undoes it."""
+        """Bring the trained autoencoder's latents to SVD's size; returns the scale and shift that undo it."""
         clips = StepClips(self.options.seed, "latents", _MEASURED_CLIPS, self.options.world)[0]
         undo = standardise(self.autoencoder, clips[:, ::4].flatten(0, 1).to(self.device))
         self.autoencoder.requires_grad_(False).eval()
@@ -150,11 +153,11 @@ class Pretraining:
     def _denoise(self, step: int, clips: Tensor, *, half: bool) -> tuple[Tensor, dict[str, float]]:
         frames = clips.to(self.device).unflatten(1, (-1, WINDOW)).flatten(0, 1)  # all windows of each clip
         random = step_generator(self.options.seed, "half-size" if half else "full-size", step)
-        seen = frames.flatten(0, 1)
+        images = frames.flatten(0, 1)
         if half:
-            seen = F.interpolate(seen, scale_factor=0.5, mode="bilinear", antialias=True)
+            images = F.interpolate(images, scale_factor=0.5, mode="bilinear", antialias=True)
         with torch.no_grad():
-            latents, _ = self.autoencoder.encode(seen)
+            latents, _ = self.autoencoder.encode(images)
         with self._autocast():
             return denoising_loss(
                 self.denoiser, frames, latents.unflatten(0, frames.shape[:2]), self.options, random
@@ -166,17 +169,20 @@ class Pretraining:
     # -- what ships ------------------------------------------------------------------------------------
 
     def export(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the averaged weights of the encoder half in float16, and samples, as far as the run has come.
+        """Write the averaged weights of the encoder half in float16, and sample pictures, of the run so far.
 
         Raises:
-            UsageError: If the run has not come to the diffusion model yet.
+            UsageError: If the run has not reached the diffusion model yet.
+            RunError: If a state on disk cannot be read.
         """
         paths = [path for name in ("full-size", "half-size") if (path := self._stage(name).path).exists()]
         if not paths:
-            raise UsageError(f"{self.folder} has no diffusion model yet; continue the pre-training.")
+            raise UsageError(f"{self.folder} has no diffusion model yet. Continue the pre-training.")
+        # The trained autoencoder, brought to SVD's size as it was for the diffusion model.
         autoencoder = StageState.read(self.folder / "autoencoder.state")
         self.autoencoder.load_state_dict(autoencoder.weights)
         undo = self._standardise()
+        # The moving average of the diffusion model's latest stage.
         state = StageState.read(paths[0])
         averaged = copy.deepcopy(self.denoiser).eval()
         averaged.load_state_dict(state.weights)
@@ -205,22 +211,22 @@ def pretrain(
     minutes: float | None = None,
     report: Report = lambda line: None,
 ) -> bool:
-    """Train the built-in backbone, or go on with it; write it to `folder/tiny` when all is done.
+    """Train the built-in backbone, or continue its training; write it to `folder/tiny` when it is complete.
 
     Args:
-        folder: Where to; see `Pretraining`.
-        options: The run's options.
-        device: What to compute on.
-        workers: Processes that draw clips ahead.
-        minutes: When to stop for now; None: at the end.
-        report: Called with a line now and then.
+        folder: Folder of the run; see `Pretraining`.
+        options: Options of the run.
+        device: Device to train on.
+        workers: Number of processes that render clips ahead; 0 renders them in this process.
+        minutes: Minutes after which to stop for now; None trains to the end.
+        report: Called with a line of progress from time to time.
 
     Returns:
-        Whether all is done.
+        Whether the run is complete.
 
     Raises:
         UsageError: If the folder holds a run with other options.
-        RunError: If a loss is no longer finite.
+        RunError: If a loss is no longer finite, or a state on disk cannot be read.
     """
     run = Pretraining(folder, options, device=device, workers=workers)
     if not run.run(Deadline(minutes), report):

@@ -1,4 +1,4 @@
-"""Pictures that show how far pre-training has come."""
+"""Sample pictures that show what the network has learnt so far."""
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ _LAST_SIGMA = 0.02
 
 
 def denoise(model: Denoiser, noised: Tensor, sigma: Tensor, latents: Tensor, embeddings: Tensor) -> Tensor:
-    """The clean latents that the network sees in noisy ones; arguments as of `Denoiser.forward`.
+    """The network's estimate of the clean latents; the arguments are those of `Denoiser.forward`.
 
     Source: Karras et al. 2022 (arXiv 2206.00364), equation 7, with SVD's c_skip and c_out.
     """
@@ -34,14 +34,14 @@ def denoise(model: Denoiser, noised: Tensor, sigma: Tensor, latents: Tensor, emb
 def sample_sheet(
     model: Denoiser, autoencoder: Autoencoder, undo: tuple[Tensor, Tensor], clip: Tensor, *, seed: int = 0
 ) -> Image.Image:
-    """A clip, what the autoencoder keeps of it, what is seen through noise, and a clip made from its start.
+    """A sheet of one clip: its frames, its reconstruction, denoised versions, and a sample from frame 1.
 
     Args:
         model: The network.
-        autoencoder: The autoencoder, brought to SVD's size.
+        autoencoder: The autoencoder, after `standardise`.
         undo: Scale and shift that its decoder expects; see `standardise`.
-        clip: (T, 3, H, W) in [-1, 1], of which one window is shown.
-        seed: Of the noise.
+        clip: (T, 3, H, W) in [-1, 1]; its first window is used.
+        seed: Seed of the noise.
     """
     frames = clip[None, :WINDOW]
     latents = autoencoder.encode(frames[0])[0][None]
@@ -56,16 +56,18 @@ def sample_sheet(
         return _pixels(decoded)
 
     rows = {"clip": _pixels(frames[0]), "kept": picture(clean)}
+    # What the network makes out through noise of several levels, without conditioning.
     nothing = torch.zeros_like(latents), torch.zeros_like(embeddings)
     for sigma in _LEVELS:
-        seen = denoise(model, clean + sigma * noise, latents.new_tensor([sigma]), *nothing)
-        rows[f"noise {sigma:g}"] = picture(seen)
+        estimate = denoise(model, clean + sigma * noise, latents.new_tensor([sigma]), *nothing)
+        rows[f"noise {sigma:g}"] = picture(estimate)
+    # A clip sampled from pure noise, conditioned on the first frame as in SVD.
     first = latents[:, :1].expand_as(latents), embeddings[:, :1].expand_as(embeddings)
     sample = noise * float(sigmas(_STEPS)[0])
     levels = [float(sigma) for sigma in sigmas(_STEPS) if sigma > _LAST_SIGMA]
     for sigma, following in zip(levels, [*levels[1:], 0.0], strict=True):
-        seen = denoise(model, sample, latents.new_tensor([sigma]), *first)
-        sample = seen + (sample - seen) * (following / sigma)
+        estimate = denoise(model, sample, latents.new_tensor([sigma]), *first)
+        sample = estimate + (sample - estimate) * (following / sigma)
     rows["from frame 1"] = picture(sample)
     return sheet(list(rows.values()), list(rows), [f"frame {number + 1}" for number in range(WINDOW)])
 

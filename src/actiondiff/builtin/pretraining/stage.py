@@ -1,7 +1,7 @@
-"""One stage of pre-training: a network that Lightning trains, and that may be interrupted at any moment.
+"""One stage of pre-training: Lightning trains a network, and the training may be interrupted at any moment.
 
-All random draws depend on the step's number alone, so that a run that was interrupted and continued gives the
-same bits as one that was not.
+All random numbers depend on the number of the step alone, so that an interrupted and continued run gives the
+same bits as an uninterrupted one.
 """
 
 import json
@@ -27,9 +27,9 @@ from actiondiff.training.trainer import open_trainer
 __all__ = ["Deadline", "PretrainingStage", "StageState", "step_generator"]
 
 Batches: TypeAlias = Callable[[range], Iterable[Tensor]]
-"""Gives the clips of some steps, in order."""
+"""Gives the clips of each of these steps, in order."""
 Loss: TypeAlias = Callable[[int, Tensor], tuple[Tensor, dict[str, float]]]
-"""Gives the loss of a step on its clips, and numbers for the log."""
+"""`loss(step, clips)` gives the loss of a step and numbers for the log."""
 
 _SAVE_SECONDS = 60.0
 _CLIP_NORM = 1.0
@@ -48,7 +48,7 @@ class Deadline:
 
     @property
     def passed(self) -> bool:
-        """Whether the moment is over."""
+        """Whether the moment has passed."""
         return time.monotonic() >= self._end
 
 
@@ -137,17 +137,17 @@ class PretrainingStage(lightning.LightningModule):
         *,
         first_average: StageState | None = None,
     ) -> bool:
-        """Train from where the state on disk stands.
+        """Train from the state on disk, or from the start if there is none.
 
         Args:
-            batches: Gives the clips of steps, in order.
-            loss: `loss(step, clips)` gives the loss and numbers for the log.
-            deadline: When to stop for now; the state is saved.
-            report: Called with a line now and then.
-            first_average: State of an earlier stage, whose moving average a new stage continues.
+            batches: Gives the clips of each step.
+            loss: Gives the loss of each step.
+            deadline: Moment at which to save the state and stop for now.
+            report: Called with a line of progress from time to time.
+            first_average: State of an earlier stage, whose moving average this stage continues.
 
         Returns:
-            Whether the last step is done.
+            Whether the stage is complete.
 
         Raises:
             RunError: If the loss is no longer finite, or the state on disk cannot be read.
@@ -171,7 +171,7 @@ class PretrainingStage(lightning.LightningModule):
         return trainer.global_step >= self.steps
 
     def restore(self) -> StageState | None:
-        """Read the state on disk if there is one, and drop the log's lines about steps that it lacks."""
+        """Read the state on disk if there is one, and drop the log's lines about later steps."""
         state = StageState.read(self.path) if self.path.exists() else None
         log = self.folder / "log.jsonl"
         if log.exists():
@@ -207,7 +207,7 @@ class PretrainingStage(lightning.LightningModule):
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Log the step, and save the state now and then, at the deadline, and at the end."""
+        """Log the step, and save the state every minute, at the deadline and at the end."""
         step = self.trainer.global_step
         numbers = {"loss": self._reached, **self._numbers}
         line = {"stage": self.name, "step": step} | {key: round(value, 5) for key, value in numbers.items()}
@@ -228,14 +228,14 @@ class PretrainingStage(lightning.LightningModule):
 
 
 class _MovingAverage(WeightAveraging):
-    """Exponential moving average of weights, which is saved with the state; the network keeps its own."""
+    """Exponential moving average of weights, saved with the state; the network keeps its own weights."""
 
     def __init__(self, decay: float, first: StageState | None) -> None:
         super().__init__(use_buffers=False, multi_avg_fn=get_ema_multi_avg_fn(decay))
         self._first = first
 
     def setup(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
-        """Begin with the average of an earlier stage, if there is one."""
+        """Make the average; it begins with that of an earlier stage, if there is one."""
         super().setup(trainer, pl_module, stage)
         assert self._average_model is not None
         if self._first is not None:
@@ -243,7 +243,7 @@ class _MovingAverage(WeightAveraging):
             self._average_model.load_state_dict(weights | self._first.averaging)
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        """Leave the network its own weights, with which the next stage goes on."""
+        """Leave the network its own weights, which the next stage continues; Lightning would replace them."""
 
 
 class _ResumableBatches:

@@ -1,4 +1,4 @@
-"""Stage one: the autoencoder. Its encoder half ships with the backbone; its decoder shows what it learnt."""
+"""Stage one: the autoencoder. The encoder ships with the backbone; the decoder makes the sample pictures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,8 @@ class Autoencoder(nn.Module):
     """SVD's encoder and an image decoder of the same widths.
 
     Args:
-        config: `block_out_channels`, `layers_per_block`, `latent_channels`, `norm_num_groups`.
+        config: Configuration with `block_out_channels`, `layers_per_block`, `latent_channels`,
+            `norm_num_groups`.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -38,12 +39,12 @@ class Autoencoder(nn.Module):
         )
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) in [-1, 1] -> mean and log-variance of the latents, each (N, 4, H/4, W/4)."""
+        """Encode images: (N, 3, H, W) in [-1, 1] -> mean and log-variance, (N, 4, H/4, W/4) each."""
         mean, log_variance = self.encoder(images)
         return mean, log_variance
 
     def decode(self, latents: Tensor) -> Tensor:
-        """(N, 4, h, w) -> (N, 3, 4h, 4w)."""
+        """Decode latents: (N, 4, h, w) -> images (N, 3, 4h, 4w)."""
         images: Tensor = self.decoder(latents)
         return images
 
@@ -51,13 +52,13 @@ class Autoencoder(nn.Module):
 def autoencoder_loss(
     model: Autoencoder, images: Tensor, noise: Tensor, *, chroma_weight: float
 ) -> tuple[Tensor, dict[str, float]]:
-    """Loss of a reconstruction, and its quality: `psnr` in dB, `chroma`, the share of colour that is lost.
+    """Loss of a reconstruction, and its quality: `psnr` in dB and `chroma`, the share of colour that is lost.
 
     Args:
         model: The autoencoder.
         images: (N, 3, H, W) in [-1, 1].
-        noise: Standard normal draws in the latents' shape.
-        chroma_weight: Of squared errors of what is left of an image without its brightness.
+        noise: Standard normal noise in the latents' shape.
+        chroma_weight: Weight of the squared error of colour, which is an image minus its brightness.
     """
     mean, log_variance = model.encode(images)
     decoded = model.decode(mean + (log_variance / 2).exp() * noise)
@@ -77,27 +78,28 @@ def _chroma(images: Tensor) -> Tensor:
 
 
 def crops(clips: Tensor, side: int, random: torch.Generator) -> Tensor:
-    """One square crop a clip at a place and moment of chance: (N, T, 3, H, W) -> (N, 3, side, side)."""
+    """One square crop per clip at a random place and frame: (N, T, 3, H, W) -> (N, 3, side, side)."""
     N, T, _, H, W = clips.shape
     high = torch.tensor([T, H - side + 1, W - side + 1])
-    places = (torch.rand(N, 3, generator=random) * high).long().tolist()
+    corners = (torch.rand(N, 3, generator=random) * high).long().tolist()
     return torch.stack(
-        [clip[t, :, y : y + side, x : x + side] for clip, (t, y, x) in zip(clips, places, strict=True)]
+        [clip[t, :, y : y + side, x : x + side] for clip, (t, y, x) in zip(clips, corners, strict=True)]
     )
 
 
 @torch.no_grad()
 def standardise(model: Autoencoder, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Shift and scale latents to mean 0 and SVD's size, inside the quantisation convolution.
+    """Change the encoder so that its latents have mean 0 and the standard deviation of SVD's.
 
-    The decoder is for other latents afterwards: give it `latents * scale + shift`.
+    The change is made in the weights of the quantisation convolution. The decoder is not changed: decode
+    `latents * scale + shift` afterwards.
 
     Args:
         model: A trained autoencoder, changed in place.
-        images: (N, 3, H, W) to measure on.
+        images: (N, 3, H, W) images on which the latents are measured.
 
     Returns:
-        Scale and shift that undo it, each a scalar or (4, 1, 1).
+        Scale (a scalar) and shift (4, 1, 1) that undo the change.
     """
     mean, _ = model.encode(images)
     shift = mean.mean(dim=(0, 2, 3))
