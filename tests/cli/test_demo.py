@@ -28,4 +28,4 @@ def test_demo_runs_tells_the_truth_and_goes_on_where_it_was(tmp_path, capsys):
     assert run([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"] == found["rows"]
     assert run([*arguments, "--seed", "1"]) == 1
-    assert "other numbers" in capsys.readouterr().err
+    assert "a demo with other numbers of clips or another seed" in capsys.readouterr().err

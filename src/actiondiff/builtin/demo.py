@@ -1,19 +1,17 @@
-"""The demo: the whole road on the built-in world and the built-in backbone, with nothing to download."""
+"""The demo: from clips of the built-in world to a report, with the built-in backbone and no download."""
 
 import json
 import os
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from actiondiff.backbones.base import load_backbone
 from actiondiff.builtin.dataset import write_menagerie
-from actiondiff.builtin.demo_page import DemoReport, write_demo_page
+from actiondiff.builtin.demo_page import DemoClip, DemoReport, write_demo_page
 from actiondiff.builtin.world.protocols import PROTOCOLS
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.table import read_table
@@ -31,25 +29,27 @@ from actiondiff.video.decode import read_video
 
 __all__ = ["CONTROLS", "LAYERS", "TIMESTEPS", "DemoResult", "DemoRow", "run_demo"]
 
-TIMESTEPS = (18, 22, 25)  # where 24, 86 and 100 % of a frame's own latent are left
-LAYERS = ("layer1", "layer3", "layer4")  # deeper ones of the built-in backbone gain nothing (its card)
+TIMESTEPS = (18, 22, 25)  # 24, 86 and 100 % of a frame's own latent are left at these
+LAYERS = ("layer1", "layer3", "layer4")
+"""Deeper layers of the built-in backbone gain nothing (see its model card)."""
 LATENTS = "middle"
-"""Whose latent is concatenated to each frame's: that of each window's middle frame (the backbone's card)."""
+"""Every frame is conditioned on the latent of its window's middle frame (see the model card)."""
 CONTROLS = ("pixels", "motion")
-"""Features that are no network's."""
-_SHOWN = 3  # clips of each protocol on the page
+"""Features that do not come from a network."""
+_CLIPS_PER_PROTOCOL = 3  # clips on the page
 
 
 @dataclass(frozen=True)
 class DemoRow:
-    """One feature's accuracies.
+    """Accuracies of one feature.
 
     Attributes:
         features: Backbone, timestep and layer, for example `tiny t20 layer3`.
-        validation: Share of held-out source clips named rightly.
-        accuracy: Protocol (`in-domain`, `species`, `context`, `view`) -> share of test clips named rightly.
+        validation: Share of held-out source clips that are classified correctly.
+        accuracy: Protocol (`in-domain`, `species`, `context`, `view`) -> share of its test clips that are
+            classified correctly.
         interval: Protocol -> 95 % interval over individuals.
-        run: Folder of the run, below the demo's.
+        run: Folder of the run, relative to the demo's.
     """
 
     features: str
@@ -61,16 +61,16 @@ class DemoRow:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found.
+    """Results of the demo.
 
     Attributes:
-        folder: Where everything lies: clips, features, runs, `demo.json`, `report.html`.
-        chosen: The network's feature that is best on held-out source clips.
-        rows: One a feature.
-        prior: Protocol -> what guessing by class frequencies scores.
-        num_train: Training clips.
-        num_test: Test clips of each protocol.
-        seconds: Stage -> how long it took.
+        folder: Folder with the clips, features, runs, `demo.json` and `report.html`.
+        chosen: The network's feature with the highest accuracy on held-out source clips.
+        rows: Accuracies of every feature, the controls last.
+        prior: Protocol -> expected accuracy of guessing by class frequencies.
+        num_train: Number of training clips.
+        num_test: Number of test clips of each protocol.
+        seconds: Stage -> its duration.
     """
 
     folder: Path
@@ -82,6 +82,49 @@ class DemoResult:
     seconds: dict[str, float]
 
 
+@dataclass(frozen=True)
+class _Settings:
+    """Numbers that make a demo what it is; a folder holds one demo."""
+
+    train: int
+    test: int
+    seed: int
+
+
+class _Feature(NamedTuple):
+    """A feature that a head is trained on."""
+
+    backbone: str
+    timestep: int
+    layer: str
+
+    @property
+    def name(self) -> str:
+        return (
+            self.backbone if self.backbone in CONTROLS else f"{self.backbone} t{self.timestep} {self.layer}"
+        )
+
+
+_FEATURES = (
+    *(_Feature("tiny", timestep, layer) for timestep in TIMESTEPS for layer in LAYERS),
+    *(_Feature(backbone, 0, "layer1") for backbone in CONTROLS),
+)
+
+
+class _Stopwatch:
+    """Durations of stages that follow each other."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._start = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        """End a stage."""
+        now = time.perf_counter()
+        self.seconds[stage] = round(now - self._start, 1)
+        self._start = now
+
+
 def run_demo(
     folder: str | os.PathLike[str],
     *,
@@ -90,70 +133,64 @@ def run_demo(
     seed: int = 0,
     progress: Progress = lambda done, total, what: None,
 ) -> DemoResult:
-    """Draw clips, extract features, train a head on each, test in domain and out of it.
+    """Render clips, extract features, train a head on each feature, and test it in domain and under shifts.
 
-    What is in the folder from an earlier demo of the same numbers is used again.
+    Clips, features and runs of an earlier demo in the folder with the same numbers are used again.
 
     Args:
-        folder: Where to; made if need be.
-        train: Clips to train on; a quarter as many again choose the epoch.
-        test: Clips of each of the four tests.
-        seed: Of everything.
-        progress: Called with a line at each step.
+        folder: Folder to write to; created if it does not exist.
+        train: Number of training clips; a quarter as many further clips choose the epoch.
+        test: Number of test clips of each of the four protocols.
+        seed: Seed of clips and training.
+        progress: Called at each step with a line for people to read.
 
     Raises:
-        UsageError: If the folder holds a demo of other numbers, or something else.
+        UsageError: If the folder holds a demo with other numbers, or something else.
     """
     folder = Path(folder)
-    _claim(folder, {"train": train, "test": test, "seed": seed})
-    seconds: dict[str, float] = {}
-    clock = time.perf_counter()
-
-    def lap(stage: str) -> None:
-        nonlocal clock
-        seconds[stage] = round(time.perf_counter() - clock, 1)
-        clock = time.perf_counter()
+    settings = _Settings(train, test, seed)
+    _claim(folder, settings)
+    stopwatch = _Stopwatch()
 
     num_clips = train + train // 4 + test * len(PROTOCOLS)
     progress(0, num_clips, f"drawing {num_clips} clips of creatures that act")
     table_path = folder / "clips" / "table.csv"
     if not table_path.exists():
         write_menagerie(folder / "clips", train=train, val=train // 4, test=test, seed=seed)
-    lap("draw")
+    stopwatch.lap("draw")
+
     for number, backbone in enumerate(("tiny", *CONTROLS)):
         progress(number, 1 + len(CONTROLS), f"extracting features of {backbone}")
         _extract(table_path, folder / "features" / backbone, backbone)
-    lap("extract")
+    stopwatch.lap("extract")
+
     table = read_table(table_path)
-    wanted = [("tiny", timestep, layer) for timestep in TIMESTEPS for layer in LAYERS]
-    wanted += [(backbone, 0, "layer1") for backbone in CONTROLS]
     rows = []
-    for number, (backbone, timestep, layer) in enumerate(wanted, start=1):
-        progress(number - 1, len(wanted), f"training head {number} of {len(wanted)}, and testing it")
-        name = f"runs/{backbone}-t{timestep}-{layer}"
-        values = {
-            "features.timestep": timestep,
-            "features.layer": layer,
-            "protocol.domain": "protocol",
-            "protocol.source": ["source"],
-            "seed": seed,
-        }
-        recipe = load_recipe("demo", values=values)
-        run = study.train(folder / "features" / backbone, table, out=folder / name, recipe=recipe)
-        rows.append(_row(backbone if backbone in CONTROLS else f"tiny t{timestep} {layer}", run, name))
-    lap("train")
-    prior = {name: side.prior_floor.accuracy or 0.0 for name, side in _by_protocol(run).items()}
-    chosen = max(rows[: -len(CONTROLS)], key=lambda row: row.validation)
-    num_train = run.metrics.counts["train"]
-    result = DemoResult(folder, chosen, tuple(rows), prior, num_train, test, seconds)
-    write_demo_page(folder / "report.html", _report(result, table, {"train": train, "seed": seed}))
-    values = {**asdict(result), "folder": str(folder)}
-    (folder / "demo.json").write_text(json.dumps(values, indent=2) + "\n", "utf-8")
+    for number, feature in enumerate(_FEATURES, start=1):
+        progress(number - 1, len(_FEATURES), f"training head {number} of {len(_FEATURES)}, and testing it")
+        name = f"runs/{feature.backbone}-t{feature.timestep}-{feature.layer}"
+        run = _train(folder / "features" / feature.backbone, table, feature, out=folder / name, seed=seed)
+        rows.append(_row(feature.name, run, name))
+    stopwatch.lap("train")
+
+    # The last run stands for all where they agree: in the number of clips, and in what guessing scores.
+    result = DemoResult(
+        folder=folder,
+        chosen=max(rows[: -len(CONTROLS)], key=lambda row: row.validation),
+        rows=tuple(rows),
+        prior={name: side.prior_floor.accuracy or 0.0 for name, side in _by_protocol(run).items()},
+        num_train=run.metrics.counts["train"],
+        num_test=test,
+        seconds=stopwatch.seconds,
+    )
+    write_demo_page(folder / "report.html", _report(result, table, settings))
+    fields = {**asdict(result), "folder": str(folder)}
+    (folder / "demo.json").write_text(json.dumps(fields, indent=2) + "\n", "utf-8")
     return result
 
 
 def _extract(table: Path, store: Path, backbone: str) -> None:
-    """Fill a store, the network's by two processes where there are two cores."""
+    """Fill a store; the network runs in two processes where there are two cores."""
     if backbone in CONTROLS:
         extract_features(table, store, backbone=backbone)
         return
@@ -162,12 +199,28 @@ def _extract(table: Path, store: Path, backbone: str) -> None:
     extract_features(table, store, backbone=network, timesteps=TIMESTEPS, layers=LAYERS, devices=devices)
 
 
+def _train(store: Path, table: Table, feature: _Feature, *, out: Path, seed: int) -> Run:
+    """Train a head on one feature of the source clips, and test it on every protocol."""
+    values = {
+        "features.timestep": feature.timestep,
+        "features.layer": feature.layer,
+        "protocol.domain": "protocol",
+        "protocol.source": ["source"],
+        "seed": seed,
+    }
+    return study.train(store, table, out=out, recipe=load_recipe("demo", values=values))
+
+
 def _row(features: str, run: Run, folder: str) -> DemoRow:
     sides = _by_protocol(run)
-    accuracy: dict[str, float] = {name: sides[name].scores.accuracy or 0.0 for name in PROTOCOLS}
-    interval: dict[str, tuple[float, float]] = {name: sides[name].intervals["accuracy"] for name in PROTOCOLS}
     validation = run.metrics.validation if isinstance(run.metrics, TrainingMetrics) else None
-    return DemoRow(features, (validation and validation.scores.accuracy) or 0.0, accuracy, interval, folder)
+    return DemoRow(
+        features=features,
+        validation=(validation and validation.scores.accuracy) or 0.0,
+        accuracy={name: sides[name].scores.accuracy or 0.0 for name in PROTOCOLS},
+        interval={name: sides[name].intervals["accuracy"] for name in PROTOCOLS},
+        run=folder,
+    )
 
 
 def _by_protocol(run: Run) -> dict[str, SideScores]:
@@ -175,18 +228,20 @@ def _by_protocol(run: Run) -> dict[str, SideScores]:
     return (run.metrics.test and run.metrics.test.by_domain) or {}
 
 
-def _report(result: DemoResult, table: Table, settings: Mapping[str, Any]) -> DemoReport:
-    controls = [row for row in result.rows if row.features in CONTROLS]
-    grid = np.array([[row.accuracy[name] for name in PROTOCOLS] for row in result.rows[: -len(CONTROLS)]])
-    grid = grid.reshape(len(TIMESTEPS), len(LAYERS), len(PROTOCOLS))
+def _report(result: DemoResult, table: Table, settings: _Settings) -> DemoReport:
+    """Everything that the page shows."""
     best = result.chosen
+    compared = (best, *(row for row in result.rows if row.features in CONTROLS))
+    network_rows = result.rows[: -len(CONTROLS)]
+    grid = np.array([[row.accuracy[name] for name in PROTOCOLS] for row in network_rows])
+    grid = grid.reshape(len(TIMESTEPS), len(LAYERS), len(PROTOCOLS))
     return DemoReport(
         scores={
             row.features: {name: Score(row.accuracy[name], *row.interval[name]) for name in PROTOCOLS}
-            for row in (best, *controls)
+            for row in compared
         },
         floor=result.prior,
-        grid={name: grid[:, :, place].T for place, name in enumerate(PROTOCOLS)},
+        grid={name: grid[:, :, number].T for number, name in enumerate(PROTOCOLS)},
         layers=[layer.removeprefix("layer") for layer in LAYERS],
         timesteps=TIMESTEPS,
         clips={name: _clips(table, name) for name in PROTOCOLS},
@@ -198,37 +253,39 @@ def _report(result: DemoResult, table: Table, settings: Mapping[str, Any]) -> De
             f"actiondiff report {result.folder}/{best.run}",
         ],
         settings={
-            **settings,
+            "train": settings.train,
+            "seed": settings.seed,
             "backbone": load_backbone("tiny", device="cpu", latents=LATENTS).settings,
             **environment(),
         },
     )
 
 
-def _clips(table: Table, protocol: str) -> list[tuple[NDArray[np.uint8], str]]:
-    """A few test clips of different actions, with what they show."""
-    chosen: dict[str, Example] = {}
+def _clips(table: Table, protocol: str) -> list[DemoClip]:
+    """A few test clips of different actions."""
+    by_action: dict[str, Example] = {}
     for example in table.examples:
         if example.columns["protocol"] == protocol:
-            chosen.setdefault(example.labels[0], example)
+            by_action.setdefault(example.labels[0], example)
     return [
-        (
+        DemoClip(
             read_video(table.root / example.video).pixels,
-            " · ".join((label, *(example.columns[name] for name in ("species", "context", "view")))),
+            " · ".join((action, *(example.columns[name] for name in ("species", "context", "view")))),
         )
-        for label, example in list(chosen.items())[:_SHOWN]
+        for action, example in list(by_action.items())[:_CLIPS_PER_PROTOCOL]
     ]
 
 
-def _claim(folder: Path, numbers: dict[str, int]) -> None:
-    """Make the folder this demo's own, or make sure that it is."""
+def _claim(folder: Path, settings: _Settings) -> None:
+    """Make an empty folder this demo's own, or check that it is."""
     path = folder / "settings.json"
     if path.exists():
-        if json.loads(path.read_text("utf-8")) != numbers:
+        if json.loads(path.read_text("utf-8")) != asdict(settings):
             raise UsageError(
-                f"{folder} holds a demo of other numbers; give another folder (--out), or remove it."
+                f"{folder} holds a demo with other numbers of clips or another seed. Use another folder "
+                "(--out), or remove this one."
             )
         return
     check_own_folder(folder, "demo", [path.name], error=UsageError, option="--out")
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(numbers), "utf-8")
+    path.write_text(json.dumps(asdict(settings)), "utf-8")
