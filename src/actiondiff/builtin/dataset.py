@@ -1,4 +1,4 @@
-"""Clips of the procedural world as a dataset on disk: videos, a table of labels, boxes, and their making."""
+"""Writes clips of the procedural world as a dataset: videos, a table of labels, boxes, and their settings."""
 
 import json
 import os
@@ -34,6 +34,7 @@ from actiondiff.video.write import write_video
 __all__ = ["BOX_COLUMNS", "LONG_COLUMNS", "TABLE_COLUMNS", "write_menagerie"]
 
 WorldRow: TypeAlias = Mapping[str, object]
+"""A row of one of the dataset's tables."""
 
 TABLE_COLUMNS = ("video", "label", "split", "group", "species", "context", "view", "protocol")
 LONG_COLUMNS = (
@@ -49,7 +50,7 @@ LONG_COLUMNS = (
 )
 BOX_COLUMNS = ("video", "frame_index", "x0", "y0", "x1", "y1")
 
-_SIZE = 64
+_SIZE = 64  # pixels, height and width
 _NAMES = (
     "abby", "alfie", "bailey", "barney", "bella", "benji", "biscuit", "blue", "bonnie", "bruno", "buddy",
     "casper", "charlie", "chester", "chloe", "cleo", "coco", "cookie", "daisy", "dexter", "duke", "ella",
@@ -65,7 +66,7 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class _Item:
-    """One video to write: where, what, and its rows of the table without the video's path."""
+    """One video to write: its path, its specification, and its rows of the table without the path."""
 
     video: str
     spec: ClipSpec | VideoSpec
@@ -84,31 +85,32 @@ def write_menagerie(
     minutes: float = 2.0,
     progress: Progress | None = None,
 ) -> Path:
-    """Write labelled clips of 64 frames at 25 fps and 64 x 64 pixels, and return their table's path.
+    """Write labelled clips of 64 frames at 25 fps and 64 x 64 pixels, and return the path of their table.
 
-    `table.csv` has a row a clip. `group` is the individual, which is in one split only; `protocol` says what
-    a test clip tests (`in-domain`, `species`, `context`, `view`) and is `source` for clips to learn from.
+    `table.csv` has one row per clip. `group` is the individual, which occurs in one split only; `protocol` is
+    what a test clip tests (`in-domain`, `species`, `context`, `view`), or `source` for clips to learn from.
     `boxes.csv` has the creature's box in every frame: x0, y0, x1, y1 in pixels, where pixel i covers
-    [i, i + 1), so that a share of the picture is the value over 64. `long.csv`, where long videos are wanted,
-    has a row an action with its start and end. `world.json` says what everything was made with.
-    The same arguments give the same files; a folder that exists is written over.
+    [i, i + 1); divide by 64 for a share of the picture. `long.csv`, if there are long videos, has one row per
+    action with its start and end. `world.json` records the settings and versions.
+    The same arguments give the same files; files of the same names are overwritten.
 
     Args:
-        folder: Where to.
-        train: Clips to train on.
-        test: Clips of each of the four protocols.
-        val: Clips of the source to choose on.
-        seed: Of everything.
-        targets: Which unseen bodies, contexts and views the tests use. Choose on `development`; use
+        folder: Folder to write to; created if it does not exist.
+        train: Number of training clips.
+        test: Number of test clips of each of the four protocols.
+        val: Number of validation clips, from the source.
+        seed: Seed of the whole dataset.
+        targets: Which unseen bodies, contexts and views the tests use. Make choices on `development`; use
             `reserved` once.
-        num_long: Long videos of several actions.
-        minutes: How long those are.
-        progress: Told after each video.
+        num_long: Number of long videos of several actions.
+        minutes: Duration of each long video.
+        progress: Called after each video.
 
     Raises:
         UsageError: If a number of clips is negative, `minutes` is not above 0, or there are no clips.
         UnknownNameError: If `targets` is unknown.
     """
+    # Everything is sampled and named first, so that the names do not depend on what is written.
     folder = Path(folder)
     counts: dict[Split, int] = {"train": train, "val": val}
     for protocol in PROTOCOLS:
@@ -117,7 +119,8 @@ def write_menagerie(
     clips = [item for split, count in counts.items() for item in _clips(split, count, seed, targets, names)]
     videos = [_long(spec, names) for spec in sample_videos(num_long, minutes, seed=seed)]
     if not clips:
-        raise UsageError("a dataset needs clips; got 0 to train on, to choose on and to test. Ask for some.")
+        raise UsageError("a dataset needs clips; got 0 training, validation and test clips. Ask for some.")
+    # Videos are rendered one at a time: only the boxes stay in memory.
     boxes: list[WorldRow] = []
     for done, item in enumerate([*clips, *videos], start=1):
         rendered = render_clip(item.spec) if isinstance(item.spec, ClipSpec) else render_video(item.spec)
@@ -137,19 +140,19 @@ def write_menagerie(
 
 
 class _Names:
-    """Names for individuals in the order in which they are met, as their keeper would give them."""
+    """Pet names for individuals, in the order in which they occur."""
 
     def __init__(self) -> None:
         self._names: dict[int, str] = {}
         self._clips: dict[str, int] = {}
 
     def individual(self, number: int) -> str:
-        """`bella`; from the second round of the list on `bella2`."""
-        turn, place = divmod(len(self._names), len(_NAMES))
-        return self._names.setdefault(number, _NAMES[place] + (str(turn + 1) if turn else ""))
+        """Name of an individual, such as `bella`, or `bella2` in the second pass through the list."""
+        turn, index = divmod(len(self._names), len(_NAMES))
+        return self._names.setdefault(number, _NAMES[index] + (str(turn + 1) if turn else ""))
 
     def clip(self, spec: ClipSpec | VideoSpec) -> str:
-        """`bella_meadow_side_03`: who, where, from where, and the how-manieth of that individual."""
+        """Name of a clip, such as `bella_meadow_side_03`: individual, context, view, and a running number."""
         name = self.individual(spec.individual)
         self._clips[name] = self._clips.get(name, 0) + 1
         return f"{name}_{spec.context}_{spec.view}_{self._clips[name]:02d}"
@@ -157,11 +160,11 @@ class _Names:
 
 def _clips(split: Split, count: int, seed: int, targets: Targets, names: _Names) -> Iterator[_Item]:
     for spec in sample_specs(split, count, seed=seed, targets=targets):
-        learnt_from = split in ("train", "val")
+        is_source = split in ("train", "val")
         row = {
             "label": spec.action,
-            "split": split if learnt_from else "test",
-            "protocol": "source" if learnt_from else split,
+            "split": split if is_source else "test",
+            "protocol": "source" if is_source else split,
         }
         yield _Item(f"clips/{names.clip(spec)}.mp4", spec, ({**row, **_who_and_where(spec, names)},))
 
@@ -197,7 +200,7 @@ def _box_rows(video: str, rendered: RenderedClip) -> list[WorldRow]:
 def _write_world(
     path: Path, counts: Mapping[Split, int], *, seed: int, targets: Targets, num_long: int, minutes: float
 ) -> None:
-    facts = {
+    settings = {
         "format": 1,
         "world": world_hash(),
         "seed": seed,
@@ -208,4 +211,4 @@ def _write_world(
         "domains": {split: asdict(domain_of(split, targets=targets)) for split in counts},
         "environment": environment(),
     }
-    write_text(path, json.dumps(facts, indent=2) + "\n")
+    write_text(path, json.dumps(settings, indent=2) + "\n")

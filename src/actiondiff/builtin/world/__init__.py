@@ -1,1 +1,1 @@
-"""The procedural world of creatures: known actions, in domains that can be chosen."""
+"""The procedural world: rendered videos of creatures whose species, action, place and viewpoint are known."""

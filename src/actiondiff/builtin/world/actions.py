@@ -1,7 +1,7 @@
 """What creatures do: eight actions as channels of motion over time, for any body.
 
-An action is told by how things move. Poses that one action passes through occur in others too (a creature
-may stand still in mid-stride or with its head down), so that a single frame says little.
+An action is recognised by how things move. The poses that one action passes through occur in others too (a
+creature may stand still in mid-stride or with its head down), so that a single frame reveals little.
 Everything is a function of continuous seconds: the same seed gives the same motion at any frame rate.
 """
 
@@ -35,9 +35,9 @@ CHANNELS = (
     "flap",  # wings spread, 0 to 1
     "breath",  # girth added, share
 )
-_RATE_HERTZ = 50.0  # grid on which rates are integrated; a multiple of common frame rates
+_RATE_HERTZ = 50.0  # time grid on which rates are integrated; a multiple of common frame rates
 _BLEND_SECONDS = 0.3  # how long one action takes to pass into the next
-_NEAR_END = -0.2  # share of the camera's usual distance left out where an approach ends
+_NEAR_END = -0.2  # share by which the camera is nearer than usual where an approach ends
 _RETURN_SECONDS = 4.0  # how long the camera takes to fall back before and after one
 
 
@@ -47,8 +47,8 @@ class Segment:
 
     Attributes:
         action: Name of the action.
-        start_seconds: When it begins.
-        end_seconds: When it ends.
+        start_seconds: Time at which it begins.
+        end_seconds: Time at which it ends.
     """
 
     action: Action
@@ -61,12 +61,12 @@ class CreatureMotion:
     """How a creature moves, whatever its body.
 
     Attributes:
-        seconds: (T,) times.
-        position: (T, 2) place on the ground, creature radii.
+        seconds: (T,) times of the frames.
+        position: (T, 2) position on the ground, creature radii.
         yaw: (T,) heading, radians.
         stride: (T,) phase of the gait, cycles.
-        retreat: (T,) how much farther than usual the camera is, as a share of its usual distance.
-        channels: Name (see `CHANNELS`) -> (T,) values.
+        retreat: (T,) extra distance of the camera, as a share of its usual distance.
+        channels: Name of a channel (see `CHANNELS`) -> (T,) values.
     """
 
     seconds: Floats
@@ -82,17 +82,17 @@ class CreatureMotion:
 
 @dataclass(frozen=True)
 class _Manner:
-    """How one segment's action is done this time: drawn once, then constant."""
+    """How the action of one segment is performed: drawn at random once, then constant."""
 
     action: Action
-    cadence: float  # gait cycles a second
-    speed: float  # creature radii a second
-    turn: float  # radians a second
+    cadence: float  # gait cycles per second
+    speed: float  # creature radii per second
+    turn: float  # radians per second
     heading: float  # radians relative to the direction towards the camera
     rhythm: float  # hertz of hops, pecks or shakes
     phase: float  # cycles
     vigour: float  # scales amplitudes
-    pose: tuple[float, float, float]  # what an idle body holds: swing, reach, look
+    pose: tuple[float, float, float]  # swing, reach and look of an idle body
 
 
 _RANGES: dict[Action, dict[str, tuple[float, float]]] = {
@@ -113,11 +113,12 @@ def act(
     """Perform actions one after the other.
 
     Args:
-        segments: Actions in time order, without gaps.
-        seconds: (T,) when to look, rising.
+        segments: Actions in order of time, without gaps.
+        seconds: (T,) times of the frames, rising.
         camera_azimuth: Direction from the creature to the camera on the ground, radians.
-        random: Source of everything the actions leave open.
+        random: Random generator of everything that the actions leave open.
     """
+    # Rates are integrated on a fine grid of their own, so that the motion does not depend on the frame rate.
     manners = [_manner(segment.action, random) for segment in segments]
     grid = np.arange(0.0, max(seconds[-1], segments[-1].end_seconds) + 2 / _RATE_HERTZ, 1 / _RATE_HERTZ)
     coarse = _weights(segments, grid)
@@ -148,19 +149,19 @@ def act(
 
 
 def _manner(action: Action, random: np.random.Generator) -> _Manner:
-    drawn = {name: random.uniform(low, high) for name, (low, high) in _RANGES[action].items()}
+    rates = {name: random.uniform(low, high) for name, (low, high) in _RANGES[action].items()}
     sign = random.choice((-1.0, 1.0))
     if action == "spin":
-        drawn["turn"] *= random.choice((-1.0, 1.0))
+        rates["turn"] *= random.choice((-1.0, 1.0))
     heading = random.uniform(0.0, 0.7) if action == "approach" else random.uniform(0.5, 2.6)
     holds_stride, holds_low = random.uniform() < 0.5, random.uniform() < 0.4
     return _Manner(
         action=action,
-        cadence=drawn.get("cadence", 0.0),
-        speed=drawn.get("speed", 0.0),
-        turn=drawn.get("turn", 0.0),
+        cadence=rates.get("cadence", 0.0),
+        speed=rates.get("speed", 0.0),
+        turn=rates.get("turn", 0.0),
         heading=sign * heading,
-        rhythm=drawn.get("rhythm", 0.0),
+        rhythm=rates.get("rhythm", 0.0),
         phase=random.uniform(),
         vigour=random.uniform(0.8, 1.25),
         pose=(
@@ -172,7 +173,7 @@ def _manner(action: Action, random: np.random.Generator) -> _Manner:
 
 
 def _channels(manner: _Manner, seconds: Floats, stride: Floats) -> dict[str, Floats | float]:
-    """Channels of one action, those that are not at rest; (T,) or constant."""
+    """Channels of one action, (T,) or constant; the other channels are at rest."""
     beat = 2 * np.pi * (manner.rhythm * seconds + manner.phase)
     gait = 2 * np.pi * stride
     idle = np.sin(2 * np.pi * (0.23 * seconds + manner.phase))
@@ -233,7 +234,7 @@ def _hop(phase: Floats, much: float) -> dict[str, Floats | float]:
 
 
 def _weights(segments: Sequence[Segment], seconds: Floats) -> Floats:
-    """How much of each segment there is: (segments, T), columns sum to 1, smooth at the borders."""
+    """Weight of each segment over time: (segments, T); columns sum to 1, and the borders are smooth."""
     borders = np.array([segment.start_seconds for segment in segments[1:]])
     ramp = np.clip((seconds - borders[:, None]) / _BLEND_SECONDS + 0.5, 0.0, 1.0)
     begun = np.concatenate([np.ones((1, len(seconds))), ramp * ramp * (3 - 2 * ramp)])
@@ -250,18 +251,18 @@ def _integral(rate: Floats) -> Floats:
 def _headings(
     segments: Sequence[Segment], manners: Sequence[_Manner], turned: Floats, camera_azimuth: float
 ) -> list[float]:
-    """Base heading of each segment, such that each is entered by the shortest turn."""
+    """Base heading of each segment, reached from the previous one by the shortest turn."""
     headings: list[float] = []
     for segment, manner in zip(segments, manners, strict=True):
         so_far = turned[min(len(turned) - 1, int(segment.start_seconds * _RATE_HERTZ))]
-        wanted = camera_azimuth + manner.heading - so_far
-        before = headings[-1] if headings else wanted
-        headings.append(before + (wanted - before + np.pi) % (2 * np.pi) - np.pi)
+        target = camera_azimuth + manner.heading - so_far
+        before = headings[-1] if headings else target
+        headings.append(before + (target - before + np.pi) % (2 * np.pi) - np.pi)
     return headings
 
 
 def _retreat(segments: Sequence[Segment], manners: Sequence[_Manner], grid: Floats) -> Floats:
-    """Extra distance of the camera: taken up before an approach, lost during it, regained after it."""
+    """Extra distance of the camera: it grows before an approach, shrinks during it, and recovers after it."""
     retreat = np.zeros_like(grid)
     for segment, manner in zip(segments, manners, strict=True):
         if manner.action == "approach":

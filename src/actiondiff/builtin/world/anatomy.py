@@ -1,7 +1,7 @@
-"""How a body performs a motion: capsules over time.
+"""Builds a moving body from capsules.
 
-Lengths are in units of the torso until the whole creature is scaled to radius 1, so that a giraffe and a
-beetle fill a picture alike. Axes: x forward, y left, z up; the ground is z = 0.
+Lengths are in torso lengths until the whole creature is scaled to radius 1, so that a giraffe and a beetle
+fill a picture equally. Axes: x forward, y left, z up; the ground is z = 0.
 """
 
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ class Capsules:
     """Tapered capsules over time.
 
     Attributes:
-        ends: (T, N, 2, 3) both ends, creature radii, world axes.
-        radii: (T, N, 2) radius at either end.
+        ends: (T, N, 2, 3) positions of both ends, creature radii, world axes.
+        radii: (T, N, 2) radius at each end.
         colours: (N, 3) in [0, 1].
         accents: (N, 3) colour of the stripes.
-        stripes: (N,) stripes along the capsule; 0 for none.
-        casts: (N,) bool, whether it casts a shadow on the ground.
+        stripes: (N,) number of stripes along the capsule; 0 for none.
+        casts: (N,) bool, whether the capsule casts a shadow on the ground.
     """
 
     ends: Floats
@@ -49,11 +49,11 @@ def pose(body: Body, motion: CreatureMotion, coat: Coat) -> Capsules:
     skeleton = _Skeleton(body, motion)
     ends = scale * (skeleton.ends() - np.array([extent.middle[0], 0.0, 0.0]))
     cosine, sine = np.cos(motion.yaw)[:, None, None], np.sin(motion.yaw)[:, None, None]
-    place = motion.position[:, None, None, :]
+    position = motion.position[:, None, None, :]
     world = np.stack(
         [
-            ends[..., 0] * cosine - ends[..., 1] * sine + place[..., 0],
-            ends[..., 0] * sine + ends[..., 1] * cosine + place[..., 1],
+            ends[..., 0] * cosine - ends[..., 1] * sine + position[..., 0],
+            ends[..., 0] * sine + ends[..., 1] * cosine + position[..., 1],
             ends[..., 2] + motion["lift"][:, None, None],
         ],
         axis=-1,
@@ -72,7 +72,7 @@ def pose(body: Body, motion: CreatureMotion, coat: Coat) -> Capsules:
 
 
 def middle_height(body: Body) -> float:
-    """Height of the middle of a body at rest above the ground, creature radii."""
+    """Height above the ground of the middle of a body at rest, creature radii."""
     extent = _extent(body)
     return extent.middle[2] / extent.radius
 
@@ -122,11 +122,11 @@ class _Skeleton:
             self._leg(pair, -1.0)
 
     def ends(self) -> Floats:
-        """(T, N, 2, 3)."""
+        """Both ends of each capsule: (T, N, 2, 3)."""
         return np.stack([np.stack(pair, axis=1) for pair in self._ends], axis=1)
 
     def radii(self) -> Floats:
-        """(T, N, 2)."""
+        """Radius at each end of each capsule: (T, N, 2)."""
         shape = self.motion.seconds.shape
         pairs = [[np.broadcast_to(radius, shape) for radius in pair] for pair in self._radii]
         return np.moveaxis(np.array(pairs), -1, 0)
@@ -139,7 +139,7 @@ class _Skeleton:
         self._radii.append((radius, last))
 
     def _place(self, points: Floats) -> Floats:
-        """From the spine's frame to the creature's: roll, pitch, raise."""
+        """Transform points from the spine's frame to the creature's: roll, pitch, raise."""
         x, y, z = points.T
         roll, pitch = self.motion["roll"], self._pitch
         y, z = y * np.cos(roll) - z * np.sin(roll), y * np.sin(roll) + z * np.cos(roll)
@@ -217,7 +217,7 @@ class _Skeleton:
                 self._add("fin", self._place(point), self._place(tip), 0.07, 0.04)
 
     def _wings(self) -> None:
-        """Two panels each: folded along the flank, or spread sideways and beaten."""
+        """One wing on each side: folded along the flank, or spread sideways and beaten."""
         body, flap = self.body, np.clip(self.motion["flap"], 0.0, 1.0)
         beat = 0.5 * self.motion["swing"] * np.sin(2 * np.pi * self.motion.stride) * (len(body.legs) == 0)
         for side in (1.0, -1.0):
@@ -258,7 +258,7 @@ class _Skeleton:
         self._add("leg", knee, foot, 0.8 * body.leg_radius, 0.55 * body.leg_radius)
 
     def _offset(self, pair: int, side: float) -> Floats:
-        """Phase of a leg in cycles: diagonal legs together, or front and hind pairs in turn."""
+        """Phase of a leg in cycles: diagonal legs move together, or front and hind pairs in turn."""
         alternating = 0.5 * ((pair + (side > 0)) % 2)
         pairs = len(self.body.legs)
         paired = 0.5 * pair / max(1, pairs - 1) + 0.08 * (side > 0) if pairs > 1 else alternating
@@ -266,13 +266,13 @@ class _Skeleton:
 
 
 def _knee(hip: Floats, foot: Floats, length: float, outward: Floats) -> Floats:
-    """Where a leg of two equal halves bends: (T, 3)."""
+    """Position of the knee of a leg with two equal halves: (T, 3)."""
     half = 0.5 * (foot - hip)
     bend = np.sqrt(np.maximum(0.25 * length**2 - (half * half).sum(axis=1), (0.06 * length) ** 2))
     return hip + half + bend[:, None] * outward
 
 
 def _direction(yaw: Floats, elevation: Floats) -> Floats:
-    """Unit vectors: (T, 3)."""
+    """Unit vectors of these angles: (T, 3)."""
     level = np.cos(elevation)
     return np.stack([level * np.cos(yaw), level * np.sin(yaw), np.sin(elevation)], axis=1)

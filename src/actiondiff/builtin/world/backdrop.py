@@ -1,6 +1,6 @@
-"""Ground and sky behind the creature, weather and the lens before it.
+"""Paints the ground and sky behind the creature, and the weather and the lens in front of it.
 
-A canvas is planar, (3, T, H, W) float32 with light in [0, 1].
+A canvas has one plane per colour: (3, T, H, W) float32, with light in [0, 1].
 """
 
 from functools import lru_cache
@@ -15,25 +15,27 @@ from actiondiff.builtin.world.scenes import Scene, Texture
 
 __all__ = ["develop", "let_fall", "paint_backdrop"]
 
-_TILE = 256  # texels a side; a power of two, so that wrapping is a mask
-_SPAN = 6.0  # creature radii a tile covers
-_FADING = 9.0  # creature radii at which half of the texture is lost to distance
+_TILE = 256  # texels per side; a power of two, so that wrapping around is a bit mask
+_SPAN = 6.0  # creature radii that a tile covers
+_FADING = 9.0  # distance at which half of the texture is lost, creature radii
 
 
 def paint_backdrop(scene: Scene, camera: CameraPath, seconds: Floats, height: int, width: int) -> Canvas:
-    """Ground, seen in perspective, and sky: (3, T, H, W) float32."""
+    """Paint the ground, seen in perspective, and the sky: (3, T, H, W) float32."""
     context = scene.context
+    # Rays from the camera through the middle of each pixel, in world axes.
     scale = camera.focal * min(height, width)
     u = ((np.arange(width, dtype=np.float32) + 0.5 - 0.5 * width) / scale)[None, None, :]
     v = ((np.arange(height, dtype=np.float32) + 0.5 - 0.5 * height) / scale)[None, :, None]
     axes = camera.axes.astype(np.float32)[..., None, None]  # (T, 3, 3, 1, 1)
     x, y, z = (axes[:, 2, axis] + u * axes[:, 0, axis] + v * axes[:, 1, axis] for axis in range(3))
-    place = camera.place.astype(np.float32)[..., None, None]
-    far = place[:, 2] / np.maximum(-z, 1e-3)  # (T, H, W) rays meet the ground here
-    x = place[:, 0] + x * far
-    y = place[:, 1] + y * far
+    position = camera.position.astype(np.float32)[..., None, None]
+    far = position[:, 2] / np.maximum(-z, 1e-3)  # (T, H, W) distance at which a ray meets the ground
+    x = position[:, 0] + x * far
+    y = position[:, 1] + y * far
     value = _texture(scene, x, y, seconds.astype(np.float32)[:, None, None])
     value = (value - 0.5) / (1.0 + (far / _FADING) ** 2) + 0.5
+    # Colours of ground and sky, with light and haze.
     lit = context.ambient + context.direct * float(scene.light[2])
     clear = np.exp(-context.haze * far) if context.haze else None
     above = z > -0.01
@@ -48,7 +50,7 @@ def paint_backdrop(scene: Scene, camera: CameraPath, seconds: Floats, height: in
 
 
 def let_fall(canvas: Canvas, scene: Scene, seconds: Floats) -> None:
-    """Snow or rain in front of everything, in place."""
+    """Paint snow or rain in front of everything, in place."""
     weather = scene.context.weather
     if weather == "clear":
         return
@@ -69,7 +71,7 @@ def let_fall(canvas: Canvas, scene: Scene, seconds: Floats) -> None:
 
 
 def develop(canvas: Canvas, scene: Scene, random: np.random.Generator) -> NDArray[np.uint8]:
-    """Vignette and sensor noise, then bytes: (T, H, W, 3) uint8. The canvas is used up."""
+    """Apply vignette and sensor noise, and convert to (T, H, W, 3) uint8. The canvas is overwritten."""
     _, frames, height, width = canvas.shape
     context = scene.context
     canvas *= 255.0
@@ -83,7 +85,7 @@ def develop(canvas: Canvas, scene: Scene, random: np.random.Generator) -> NDArra
 
 
 def _texture(scene: Scene, x: Canvas, y: Canvas, seconds: Canvas) -> Canvas:
-    """Ground pattern at places on the ground, in [0, 1]."""
+    """Pattern of the ground at positions on it, in [0, 1]."""
     tile = _tile(scene.context.texture)
     cosine, sine = np.float32(np.cos(scene.turn)), np.float32(np.sin(scene.turn))
     # The large offset keeps coordinates positive, so that cutting off the fraction rounds down.
@@ -125,8 +127,8 @@ def _tile(texture: Texture) -> Canvas:
 
 
 def _cloud(random: np.random.Generator, size: float) -> Floats:
-    """Periodic smooth noise of unit variance with features of a size in texels."""
+    """Periodic smooth noise of unit variance, whose features have a size in texels."""
     rates = np.fft.fftfreq(_TILE)
-    keep = np.exp(-2 * (np.pi * size) ** 2 * (rates[:, None] ** 2 + rates**2))
-    smooth = np.fft.ifft2(np.fft.fft2(random.standard_normal((_TILE, _TILE))) * keep).real
+    low_pass = np.exp(-2 * (np.pi * size) ** 2 * (rates[:, None] ** 2 + rates**2))
+    smooth = np.fft.ifft2(np.fft.fft2(random.standard_normal((_TILE, _TILE))) * low_pass).real
     return (smooth - smooth.mean()) / smooth.std()

@@ -13,27 +13,29 @@ __all__ = ["BODIES", "Body", "Coat", "body_named", "random_body", "random_coat",
 
 @dataclass(frozen=True)
 class Body:
-    """Proportions of a creature, in units of its torso's length; angles in radians.
+    """Proportions of a creature. Lengths are in torso lengths, angles in radians.
 
     Attributes:
-        height: Of the spine above the ground.
-        girth: Radius of the torso at rear, middle, front.
-        segments: Capsules of the torso.
+        height: Height of the spine above the ground.
+        girth: Radius of the torso at the rear, the middle and the front.
+        segments: Number of capsules of the torso.
         tilt: Nose-up angle of the torso at rest.
-        undulation: How much the spine bends sideways when it moves.
-        curl: How much the spine is bent at rest.
-        waves: Waves along the spine.
-        neck, neck_angle, neck_radius: The neck; the angle is above the horizontal.
-        head, head_radius, snout, ears: Lengths; snout is a beak, muzzle or proboscis.
-        tail, tail_radius, tail_angle, tail_fin: The tail, and a fin at its end.
-        legs: Where along the torso each pair of legs is, 0 rear to 1 front.
+        undulation: How far the spine bends sideways in motion.
+        curl: How far the spine is bent at rest.
+        waves: Number of waves along the spine.
+        neck, neck_angle, neck_radius: Length, angle above the horizontal and radius of the neck.
+        head, head_radius, snout, ears: Length and radius of the head, and lengths of the snout (a beak,
+            muzzle or proboscis) and of the ears.
+        tail, tail_radius, tail_angle, tail_fin: Length, radius and angle of the tail, and length of the fin
+            at its end.
+        legs: Position of each pair of legs along the torso, from 0 (rear) to 1 (front).
         stance: Lateral distance of the feet from the middle.
-        leg_radius: Of legs at the hip.
-        slack: Leg length over the distance from hip to foot; large makes high knees.
-        knee: Which way knees point.
-        wings, crest: Lengths of wings (or pectoral fins) and of a dorsal fin.
-        horny: Whether the snout is a beak, in a colour of its own.
-        stripes: Bands along each part.
+        leg_radius: Radius of the legs at the hip.
+        slack: Leg length over the distance from hip to foot; large values make high knees.
+        knee: Direction in which the knees point.
+        wings, crest: Lengths of the wings (or pectoral fins) and of a dorsal fin.
+        horny: Whether the snout is a beak, with a colour of its own.
+        stripes: Number of bands along each part.
     """
 
     height: float
@@ -110,7 +112,7 @@ BODIES: dict[str, Body] = {
 
 @dataclass(frozen=True)
 class Coat:
-    """Colours of one individual: (r, g, b) in [0, 1] each."""
+    """Colours of one individual, each (r, g, b) in [0, 1], and the contrast of its stripes."""
 
     base: tuple[float, float, float]
     accent: tuple[float, float, float]
@@ -120,10 +122,10 @@ class Coat:
 
 
 def body_named(name: str) -> Body:
-    """A named body.
+    """The body of this name.
 
     Raises:
-        UnknownNameError: If there is none of that name.
+        UnknownNameError: If there is no body of this name.
     """
     if name not in BODIES:
         raise UnknownNameError("body", name, BODIES)
@@ -131,18 +133,18 @@ def body_named(name: str) -> Body:
 
 
 def vary(body: Body, random: np.random.Generator, spread: float = 0.08) -> Body:
-    """An individual of a kind: every length and radius off by a few per cent."""
-    changed = {
+    """An individual of a species: every length, radius and angle differs from the body by a few per cent."""
+    numbers = {
         field.name: value * float(np.exp(spread * random.standard_normal()))
         for field in fields(body)
         if isinstance(value := getattr(body, field.name), float)
     }
     girth = tuple(radius * float(np.exp(spread * random.standard_normal())) for radius in body.girth)
-    return replace(body, girth=girth, **changed)  # type: ignore[arg-type]
+    return replace(body, girth=girth, **numbers)  # type: ignore[arg-type]
 
 
 def random_body(random: np.random.Generator) -> Body:
-    """A body of the morphospace: any number of legs from none to four pairs, long or short everything."""
+    """A random body: from no legs to four pairs of them, and every part long or short."""
 
     def draw(low: float, high: float, chance: float = 1.0) -> float:
         return float(random.uniform(low, high)) if random.uniform() < chance else 0.0
@@ -184,7 +186,7 @@ def random_body(random: np.random.Generator) -> Body:
 
 
 def random_coat(random: np.random.Generator) -> Coat:
-    """Random colours."""
+    """Random colours of an individual."""
     hue, saturation, value = random.uniform(), random.uniform(0.25, 0.85), random.uniform(0.35, 0.95)
 
     def shade(shift: float, more: float, light: float) -> tuple[float, float, float]:

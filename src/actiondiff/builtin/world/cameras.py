@@ -1,7 +1,7 @@
-"""Where the world is seen from: three viewpoints (and any), panning, drifting, shaken by hand.
+"""The camera: three named viewpoints and random ones; it pans, drifts and shakes.
 
-The camera keeps the creature in the picture but does not tell its action by how the picture moves: it follows
-walkers partly, drifts over those that stand, and is never still.
+The camera keeps the creature in the picture, but its own motion does not reveal the action: it follows
+walking creatures only in part, drifts over standing ones, and is never still.
 """
 
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from actiondiff.errors import UnknownNameError
 
 __all__ = ["VIEWS", "CameraPath", "View", "film", "random_view", "view_named"]
 
-_PAN_LIMIT = 0.45  # creature radii it may run ahead of the camera's aim
-_NEAREST = 0.2  # creature radii; what is nearer is not drawn
+_PAN_LIMIT = 0.45  # how far the creature may run ahead of the camera's aim, creature radii
+_NEAREST = 0.2  # smallest depth, creature radii
 
 
 @dataclass(frozen=True)
 class View:
-    """A way of looking, as ranges drawn from once a clip.
+    """A viewpoint, as ranges from which each clip draws its camera.
 
     Attributes:
-        elevation: Of the camera above the creature's horizon, radians.
+        elevation: Elevation of the camera above the creature's horizon, radians.
         field: Field of view of the picture's shorter side, radians.
-        fill: Share of the picture's shorter side that the creature's diameter takes.
-        shake: Of the hand that holds the camera, share of the picture.
-        sway: Slow drift of the aim, creature radii.
+        fill: Share of the picture's shorter side that the creature's diameter takes up.
+        shake: Size of the shake of a hand-held camera, share of the picture.
+        sway: Size of the slow drift of the aim, creature radii.
     """
 
     elevation: tuple[float, float]
@@ -40,16 +40,16 @@ class View:
 VIEWS: dict[str, View] = {
     "side": View(elevation=(0.12, 0.38), field=(0.6, 0.9), fill=(0.8, 1.3), shake=0.012, sway=0.16),
     "top": View(elevation=(1.05, 1.4), field=(0.6, 0.9), fill=(0.8, 1.3), shake=0.012, sway=0.16),
-    # Worn by a companion that stays close: eye height, wide angle, never steady.
+    # A camera worn by a companion that stays close: at eye height, with a wide angle, never steady.
     "ego": View(elevation=(0.02, 0.12), field=(1.0, 1.3), fill=(0.7, 0.95), shake=0.03, sway=0.22),
 }
 
 
 def view_named(name: str) -> View:
-    """A named view.
+    """The view of this name.
 
     Raises:
-        UnknownNameError: If there is none of that name.
+        UnknownNameError: If there is no view of this name.
     """
     if name not in VIEWS:
         raise UnknownNameError("view", name, VIEWS)
@@ -57,7 +57,7 @@ def view_named(name: str) -> View:
 
 
 def random_view(random: np.random.Generator) -> View:
-    """A view from anywhere above the ground, with any lens."""
+    """A random view from anywhere above the ground, with any lens."""
     elevation, field = random.uniform(0.05, 1.35), random.uniform(0.5, 1.5)
     return View(
         (elevation, elevation),
@@ -70,32 +70,32 @@ def random_view(random: np.random.Generator) -> View:
 
 @dataclass(frozen=True, eq=False)
 class CameraPath:
-    """A camera over time. Axes of the picture: right, down, ahead.
+    """A camera over time. The axes of the picture are right, down and ahead.
 
     Attributes:
-        place: (T, 3) world.
+        position: (T, 3) position in the world, creature radii.
         axes: (T, 3, 3) world directions of right, down and ahead, in rows.
         focal: Focal length over the picture's shorter side.
         distance: Usual distance from the creature on the ground, creature radii.
     """
 
-    place: Floats
+    position: Floats
     axes: Floats
     focal: float
     distance: float
 
     def project(self, points: Floats, height: int, width: int) -> tuple[Floats, Floats, Floats]:
-        """Columns, rows (pixels; 0 is the picture's edge) and depths of world points.
+        """Project world points: columns and rows (pixels; 0 is the picture's edge), and depths.
 
         Args:
-            points: (T, N, ..., 3).
-            height: Of the picture, pixels.
-            width: Of the picture, pixels.
+            points: (T, N, ..., 3) positions in the world.
+            height: Height of the picture, pixels.
+            width: Width of the picture, pixels.
         """
         spread = (len(points),) + (1,) * (points.ndim - 2)
-        seen = points - self.place.reshape(*spread, 3)
+        offset = points - self.position.reshape(*spread, 3)
         right, down, depth = (
-            sum(seen[..., axis] * self.axes[:, row, axis].reshape(spread) for axis in range(3))
+            sum(offset[..., axis] * self.axes[:, row, axis].reshape(spread) for axis in range(3))
             for row in range(3)
         )
         depth = np.maximum(depth, _NEAREST)
@@ -106,51 +106,53 @@ class CameraPath:
 def film(
     view: View, motion: CreatureMotion, azimuth: float, aim_height: float, *, random: np.random.Generator
 ) -> CameraPath:
-    """Follow a creature.
+    """Film a creature.
 
     Args:
-        view: How to look.
-        motion: What the creature does.
+        view: Viewpoint of the camera.
+        motion: Motion of the creature.
         azimuth: Direction from the creature to the camera on the ground, radians.
-        aim_height: Height the camera aims at, creature radii.
-        random: Source of the draws.
+        aim_height: Height that the camera aims at, creature radii.
+        random: Random generator of the camera.
     """
     seconds = motion.seconds
     elevation, field, fill = (random.uniform(*limits) for limits in (view.elevation, view.field, view.fill))
     distance = 1.0 / (fill * np.tan(0.5 * field))
+    # The camera's own position: it follows the creature in part, and wavers around it.
     aim = _pan(motion, share=random.uniform(0.35, 1.0))
     around = azimuth + 0.12 * _waver(seconds, 0.07, random)
     level = distance * (np.cos(elevation) * (1.0 + 0.05 * _waver(seconds, 0.25, random)) + motion.retreat)
     towards = np.stack([np.cos(around), np.sin(around)], axis=1)
     height = np.full_like(seconds, aim_height + distance * np.sin(elevation))
-    place = np.concatenate([aim + level[:, None] * towards, height[:, None]], axis=1)
+    position = np.concatenate([aim + level[:, None] * towards, height[:, None]], axis=1)
+    # The point that the camera looks at, which sways and shakes.
     target = np.concatenate([aim, aim_height + 0.4 * motion["lift"][:, None]], axis=1)
     sideways = np.stack([-np.sin(around), np.cos(around)], axis=1)
     target[:, :2] += view.sway * _waver(seconds, 0.3, random)[:, None] * sideways
     target[:, 2] += 0.6 * view.sway * _waver(seconds, 0.3, random)
     shake = view.shake / fill * distance
     target += shake * np.stack([_waver(seconds, 2.2, random) for _ in range(3)], axis=1)
-    axes = _look(place, target, 2.0 * view.shake * _waver(seconds, 1.1, random))
-    return CameraPath(place, axes, float(0.5 / np.tan(0.5 * field)), float(distance * np.cos(elevation)))
+    axes = _look(position, target, 2.0 * view.shake * _waver(seconds, 1.1, random))
+    return CameraPath(position, axes, float(0.5 / np.tan(0.5 * field)), float(distance * np.cos(elevation)))
 
 
 def _pan(motion: CreatureMotion, share: float) -> Floats:
-    """What the camera aims at on the ground: it goes along by a share, and never lets the creature escape."""
+    """The aim on the ground: it follows the creature by a share, and never lets it leave the picture."""
     lead = (1.0 - share) * (motion.position - motion.position[len(motion.seconds) // 2])
     size = np.linalg.norm(lead, axis=1, keepdims=True) + 1e-9
     return motion.position - lead / size * _PAN_LIMIT * np.tanh(size / _PAN_LIMIT)
 
 
 def _waver(seconds: Floats, hertz: float, random: np.random.Generator) -> Floats:
-    """Smooth unrest of about unit size: three sines of unrelated frequencies."""
+    """Smooth random motion of about unit size: the sum of three sines of unrelated frequencies."""
     rates = hertz * random.uniform(0.5, 1.5, 3)
     phases = random.uniform(0.0, 1.0, 3)
     return np.sin(2 * np.pi * (rates * seconds[:, None] + phases)).sum(axis=1) / 1.5
 
 
-def _look(place: Floats, target: Floats, tilt: Floats) -> Floats:
+def _look(position: Floats, target: Floats, tilt: Floats) -> Floats:
     """Axes (right, down, ahead) of a camera that looks at a target: (T, 3, 3)."""
-    ahead = target - place
+    ahead = target - position
     ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)
     right = np.cross(ahead, (0.0, 0.0, 1.0))
     right /= np.linalg.norm(right, axis=1, keepdims=True)

@@ -1,8 +1,8 @@
-"""Which part of the world a study learns from and which it is tried on, as data.
+"""Protocols: which part of the world a study learns from, and which parts it is tested on.
 
-A head learns from the source and is tried in four ways: on the source's own kind of clip, and with one thing
-changed (species, viewpoint or context). What changes is drawn from the development targets while choices are
-being made, and from the reserved ones once, at the end.
+A head learns from the source and is tested in four ways: on clips of the same kind as the source, and with
+one thing changed (species, viewpoint or context). The change is drawn from the development targets while
+choices are being made, and from the reserved targets once, at the end.
 """
 
 from dataclasses import dataclass, replace
@@ -38,7 +38,7 @@ Split: TypeAlias = Literal["unlabelled", "train", "val", "in-domain", "species",
 Targets: TypeAlias = Literal["development", "reserved"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
-_CLIPS_AN_INDIVIDUAL = 4  # of what is labelled; without labels everyone is seen once
+_CLIPS_PER_INDIVIDUAL = 4  # in labelled splits; unlabelled clips show a new individual each
 _SEGMENT_SECONDS = (3.0, 8.0)
 _AXES = ("bodies", "contexts", "views")
 _LONG_NECK = 0.9  # torso lengths
@@ -47,7 +47,7 @@ _NEAR_COLOUR = 0.25
 
 @dataclass(frozen=True)
 class Domain:
-    """Where clips are drawn from: names of bodies, contexts and views, all equally often."""
+    """Names of the bodies, contexts and views that clips are drawn from, all equally often."""
 
     bodies: tuple[str, ...]
     contexts: tuple[str, ...]
@@ -62,11 +62,11 @@ UNLABELLED = Domain(
     contexts=(*SOURCE.contexts, *[RANDOM] * 3),
     views=("side", RANDOM),
 )
-"""For pre-training without labels: mostly the random space, and none of the targets by name."""
+"""Domain of pre-training without labels: mostly random bodies, contexts and views, and no named target."""
 
 
 def domain_of(split: Split, *, targets: Targets = "development") -> Domain:
-    """The domain a split is drawn from: for `species`, `context` and `view` the source with that one changed.
+    """The domain of a split; for `species`, `context` and `view` it is the source with that one changed.
 
     Raises:
         UnknownNameError: If the split or the targets are unknown.
@@ -92,16 +92,17 @@ def domain_of(split: Split, *, targets: Targets = "development") -> Domain:
 def sample_specs(
     split: Split, count: int, *, seed: int = 0, targets: Targets = "development"
 ) -> list[ClipSpec]:
-    """Clips of a split: actions in equal numbers (of a multiple of eight), four clips an individual.
+    """Sample clips of a split: all actions equally often, and four clips per individual.
 
-    Splits share no clip and no individual. The first clips of a longer list are those of a shorter one.
+    Splits share no clip and no individual. A longer list begins with the clips of a shorter one. Actions are
+    exactly equal in number where `count` is a multiple of eight.
 
     Args:
-        split: `train` and `val` from the source; a protocol's name for its test; `unlabelled` for
+        split: `train` and `val` of the source; the name of a protocol for its test clips; `unlabelled` for
             pre-training.
-        count: How many.
-        seed: Of the whole choice.
-        targets: Which unseen bodies, contexts and views stand for the shift.
+        count: Number of clips.
+        seed: Seed of the whole sample.
+        targets: Which unseen bodies, contexts and views make the shift.
 
     Raises:
         UsageError: If `count` is negative.
@@ -112,24 +113,24 @@ def sample_specs(
         raise UsageError(f"the number of clips must not be negative; got {count}.")
     name = split if split in ("unlabelled", "train", "val", "in-domain") else f"{split}/{targets}"
     random = generator(seed, "split", name)
-    clips_each = 1 if split == "unlabelled" else _CLIPS_AN_INDIVIDUAL
+    clips_each = 1 if split == "unlabelled" else _CLIPS_PER_INDIVIDUAL
     specs: list[ClipSpec] = []
     actions: list[Action] = []
-    for index in range(count):
-        if index % clips_each == 0:
+    for number in range(count):
+        if number % clips_each == 0:
             individual = int(random.integers(2**48))
-            body = domain.bodies[index // clips_each % len(domain.bodies)]
+            body = domain.bodies[number // clips_each % len(domain.bodies)]
         if not actions:
-            actions = [ACTIONS[place] for place in random.permutation(len(ACTIONS))]
+            actions = [ACTIONS[index] for index in random.permutation(len(ACTIONS))]
         context, view = (str(random.choice(names)) for names in (domain.contexts, domain.views))
         specs.append(ClipSpec(body, actions.pop(), context, view, int(random.integers(2**48)), individual))
     return specs
 
 
 def is_held_out(spec: ClipSpec) -> bool:
-    """Whether a clip shows a target of the protocols, by name or by chance.
+    """Whether a clip shows a target of the protocols, by name or by resemblance.
 
-    The random space surrounds the named bodies, contexts and views. A random body counts as held out if it
+    Random bodies, contexts and views may resemble named ones. A random body counts as held out if it
     has no legs (snake, fish), four pairs of them (spider) or a neck of over 0.9 (giraffe); a random view if
     its elevation is within a target's range; a random context if it has a target's texture, and both ground
     colours within 0.25 of the target's in every channel.
@@ -159,12 +160,12 @@ def _is_like(context: SceneContext, target: SceneContext) -> bool:
 
 
 def sample_videos(count: int, minutes: float, *, seed: int = 0) -> list[VideoSpec]:
-    """Long videos of source creatures, each doing one thing after another for 3 to 8 seconds.
+    """Sample long videos of source creatures that perform one action after another for 3 to 8 seconds each.
 
     Args:
-        count: How many.
-        minutes: How long each.
-        seed: Of the whole choice.
+        count: Number of videos.
+        minutes: Duration of each video.
+        seed: Seed of the whole sample.
 
     Raises:
         UsageError: If `count` is negative or `minutes` not above 0.
@@ -184,17 +185,17 @@ def sample_videos(count: int, minutes: float, *, seed: int = 0) -> list[VideoSpe
 
 
 def _script(seconds: float, random: np.random.Generator) -> tuple[Segment, ...]:
-    """Actions one after the other until the time is over, none twice in a row, all in turn."""
+    """Actions one after the other until the time is over: all in turn, and none twice in a row."""
     segments: list[Segment] = []
     actions: list[Action] = []
     start = 0.0
     while start < seconds:
         if not actions:
-            actions = [ACTIONS[place] for place in random.permutation(len(ACTIONS))]
+            actions = [ACTIONS[index] for index in random.permutation(len(ACTIONS))]
             if segments and actions[-1] == segments[-1].action:
                 actions.reverse()
         end = round(start + float(random.uniform(*_SEGMENT_SECONDS)), 2)
-        if seconds - end < _SEGMENT_SECONDS[0]:  # no rest too short to show anything
+        if seconds - end < _SEGMENT_SECONDS[0]:  # the rest would be too short to show an action
             end = seconds
         segments.append(Segment(actions.pop(), start, end))
         start = end

@@ -1,6 +1,7 @@
-"""Capsules onto a canvas: distance to a tapered segment, shaded like a round body, far ones first.
+"""Paints capsules onto a canvas, shaded like round bodies, the far ones first.
 
-All frames of a chunk are painted together, one depth rank at a time, each rank in its bounding box only.
+All frames of a chunk are painted together, one rank of depth at a time, and each rank only in its bounding
+box.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -16,8 +17,8 @@ from actiondiff.builtin.world.scenes import Scene, stand_about
 
 __all__ = ["bounding_boxes", "paint_creature"]
 
-_TOO_NEAR = 0.8  # creature radii; things nearer than this to the lens are left out
-_SHADOW = 0.45  # how dark a shadow is where light is half ambient, half direct
+_TOO_NEAR = 0.8  # things nearer than this to the lens are left out, creature radii
+_SHADOW = 0.45  # darkness of a shadow where light is half ambient, half direct
 _DARKEST_SHADOW = 0.6
 _HALF = np.float32(0.5)
 _TURN = np.float32(2 * np.pi)
@@ -29,12 +30,12 @@ class _Shapes:
 
     Attributes:
         ends: (T, N, 2, 2) column and row of both ends, pixels.
-        radii: (T, N, 2) radius at either end, pixels.
-        depth: (T, N) distance from the camera, by which they are ordered.
-        colours: (T, N, 3) before shading, in [0, 1].
-        accents: (T, N, 3) colour of the stripes, likewise.
-        stripes: (T, N) stripes along the capsule.
-        opacity: (T, N) in [0, 1].
+        radii: (T, N, 2) radius at each end, pixels.
+        depth: (T, N) distance from the camera, by which shapes are ordered.
+        colours: (T, N, 3) colour before shading, in [0, 1].
+        accents: (T, N, 3) colour of the stripes before shading, in [0, 1].
+        stripes: (T, N) number of stripes along the capsule.
+        opacity: (T, N) opacity in [0, 1].
         clear: (T, N) share of the colour that haze leaves.
     """
 
@@ -58,11 +59,11 @@ def paint_creature(
     """Paint a creature, its shadow and the things around it, in place.
 
     Args:
-        canvas: (3, T, H, W) float32.
-        capsules: The creature.
-        around: (T, 2) where it is on the ground.
-        camera: Where from.
-        scene: The light, the haze and the things.
+        canvas: (3, T, H, W) float32, painted on in place.
+        capsules: Capsules of the creature.
+        around: (T, 2) position of the creature on the ground.
+        camera: Camera that films it.
+        scene: Light, haze and things around.
     """
     height, width = canvas.shape[2:]
     haze = scene.context.haze
@@ -81,9 +82,10 @@ def paint_creature(
 
 
 def bounding_boxes(capsules: Capsules, camera: CameraPath, height: int, width: int) -> NDArray[np.float32]:
-    """Boxes around a creature: (T, 4) float32 x0, y0, x1, y1 in pixels, cut at the picture's border.
+    """Boxes around a creature: (T, 4) float32 x0, y0, x1, y1 in pixels, clipped to the picture.
 
-    Pixel i covers [i, i + 1), so that the whole picture is 0, 0, W, H. Parts hidden behind things count.
+    Pixel i covers [i, i + 1), so that the whole picture is 0, 0, W, H. Parts hidden behind things are
+    included.
     """
     column, row, depth = camera.project(capsules.ends, height, width)
     radius = capsules.radii * camera.focal * min(height, width) / depth
@@ -115,15 +117,17 @@ def _project(
 
 
 def _shadow(capsules: Capsules, camera: CameraPath, scene: Scene, height: int, width: int) -> _Shapes:
-    """The torso's shadow: its capsules thrown on the ground along the light, flat."""
+    """The torso's shadow: its capsules, projected onto the ground along the light."""
     ends = capsules.ends[:, capsules.casts]
     fall = ends[..., 2:] / max(float(scene.light[2]), 0.3)
     ends = np.concatenate([ends[..., :2] - fall * scene.light[:2], np.zeros_like(fall)], axis=-1)
     flat = np.abs(camera.axes[:, 2, 2])[:, None, None]  # seen from the side a disc on the ground is a line
     count = ends.shape[1]
     black, none = np.zeros((count, 3)), np.zeros(count)
-    thrown = Capsules(ends, capsules.radii[:, capsules.casts] * flat, black, black, none, none.astype(bool))
-    shadow = _project(thrown, camera, 0.0, height, width)
+    projected = Capsules(
+        ends, capsules.radii[:, capsules.casts] * flat, black, black, none, none.astype(bool)
+    )
+    shadow = _project(projected, camera, 0.0, height, width)
     context = scene.context
     strength = min(_DARKEST_SHADOW, _SHADOW * 2 * context.direct / (context.ambient + context.direct))
     behind_all, dark = np.full_like(shadow.depth, np.inf), np.full_like(shadow.opacity, strength)
@@ -156,9 +160,9 @@ def _far_first(layers: tuple[_Shapes, ...]) -> _Shapes:
 
 
 def _patches(shapes: _Shapes, height: int, width: int) -> tuple[Indices, Indices]:
-    """Where each shape is painted: corners (T, N, 2), and sizes (N, 2) that hold a rank in every frame.
+    """Patch in which each shape is painted: corners (T, N, 2), and sizes (N, 2) that suffice in every frame.
 
-    Columns come before rows. A shape outside the picture, or not opaque at all, has no size.
+    Columns come before rows. The size is 0 for a shape outside the picture or fully transparent.
     """
     limit = np.array([width, height])
     low = np.floor((shapes.ends - shapes.radii[..., None]).min(axis=2)).astype(np.int64) - 1
@@ -171,7 +175,7 @@ def _patches(shapes: _Shapes, height: int, width: int) -> tuple[Indices, Indices
 def _paint_rank(
     canvas: Canvas, shapes: _Shapes, low: Indices, columns: int, rows: int, light: Canvas, scene: Scene
 ) -> None:
-    """Blend one capsule a frame, all frames at once; `shapes` has lost its N axis, `low` is (T, 2)."""
+    """Blend one capsule per frame, in all frames at once; `shapes` has no N axis, `low` is (T, 2)."""
     x = _centres(low[:, 0], columns)[:, None, :]
     y = _centres(low[:, 1], rows)[:, :, None]
     across, along, radius = _coordinates(shapes, x, y)
@@ -194,12 +198,12 @@ def _paint_rank(
 
 
 def _centres(low: Indices, size: int) -> Canvas:
-    """Middles of pixels from `low` on: (T, size) float32."""
+    """Centres of `size` pixels from `low` on: (T, size) float32."""
     return (low[:, None] + np.arange(size)).astype(np.float32) + _HALF
 
 
 def _coordinates(shapes: _Shapes, x: Canvas, y: Canvas) -> tuple[tuple[Canvas, Canvas], Canvas, Canvas]:
-    """Offset of each pixel from the capsule's axis, place along it in [0, 1], and the radius there."""
+    """Offset of each pixel from the capsule's axis, position along it in [0, 1], and the radius there."""
     start = shapes.ends[:, 0, :, None, None]
     way = shapes.ends[:, 1, :, None, None] - start
     dx, dy = x - start[:, 0], y - start[:, 1]
@@ -212,7 +216,7 @@ def _coordinates(shapes: _Shapes, x: Canvas, y: Canvas) -> tuple[tuple[Canvas, C
 def _shade(
     across: tuple[Canvas, Canvas], distance: Canvas, radius: Canvas, light: Canvas, scene: Scene
 ) -> Canvas:
-    """Light on a round body seen from afar: its surface turns away from the eye towards its rim."""
+    """Light on a round body seen from afar: its surface turns away from the viewer towards its rim."""
     inverse = 1.0 / np.maximum(radius, np.float32(0.3))
     facing = np.sqrt(np.maximum(1.0 - (distance * inverse) ** 2, 0.0))
     right, down, ahead = light.T[:, :, None, None]

@@ -1,7 +1,7 @@
-"""Where it happens: five named contexts and any number of random ones; ground, sky, weather, things around.
+"""Scenes: five named contexts and random ones, with ground, sky, weather and things around the creature.
 
-A context is a range, not a picture: every clip has its own light, shade of colour, patch of ground and things
-standing about, some of them in front of the creature.
+A context is a range, not a picture: every clip has its own light, shades of colour, patch of ground and
+things around, some of them in front of the creature.
 """
 
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ Colour: TypeAlias = tuple[float, float, float]
 Texture: TypeAlias = Literal["grass", "drift", "checker", "ripples", "litter"]
 Weather: TypeAlias = Literal["clear", "snow", "rain"]
 
-_AROUND = 9.0  # side of the square in which things stand about, creature radii
+_AROUND = 9.0  # side of the square in which things stand, creature radii
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,18 @@ class SceneContext:
     """A kind of place.
 
     Attributes:
-        sky: Colours at the top and at the horizon.
+        sky: Colours of the sky at the top and at the horizon.
         ground: Colours of the texture's low and high values.
         texture: Pattern of the ground.
-        things: Colour of what stands about.
+        things: Colour of the things around.
         thing_size: Radius and height of things, creature radii.
         ambient: Light in shade, 0 to 1.
         direct: Light of the sun or lamp, 0 to 1.
-        haze: How much of a colour is lost to the horizon's over one creature radius.
-        weather: What falls.
+        haze: Rate at which colours turn into the horizon's, per creature radius.
+        weather: Snow, rain or neither.
         noise: Standard deviation of the sensor's noise, share of full white.
         vignette: Darkening towards the corners.
-        flow: Speed of the ground's own movement, creature radii a second.
+        flow: Speed of the ground's own movement, creature radii per second.
     """
 
     sky: tuple[Colour, Colour]
@@ -93,16 +93,16 @@ CONTEXTS: dict[str, SceneContext] = {
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One clip's place.
+    """The scene of one clip.
 
     Attributes:
-        context: The kind of place, in this clip's shades.
+        context: The kind of place, in the shades of this clip.
         light: (3,) unit vector towards the light, world axes.
-        patch: (2,) where on the texture the clip lies, creature radii.
+        patch: (2,) position of the clip on the texture, creature radii.
         turn: Rotation of the texture, radians.
-        things: (N, 2) places of things, creature radii; the pattern repeats without end.
-        sizes: (N, 2) their radii and heights.
-        flakes: (N, 4) column, row, speed and drift of what falls, in [0, 1].
+        things: (N, 2) positions of things, creature radii; the pattern repeats without end.
+        sizes: (N, 2) radius and height of each thing, creature radii.
+        flakes: (N, 4) column, row, speed and drift of each flake or drop, in [0, 1].
     """
 
     context: SceneContext
@@ -115,10 +115,10 @@ class Scene:
 
 
 def context_named(name: str) -> SceneContext:
-    """A named context.
+    """The context of this name.
 
     Raises:
-        UnknownNameError: If there is none of that name.
+        UnknownNameError: If there is no context of this name.
     """
     if name not in CONTEXTS:
         raise UnknownNameError("context", name, CONTEXTS)
@@ -126,7 +126,7 @@ def context_named(name: str) -> SceneContext:
 
 
 def random_context(random: np.random.Generator) -> SceneContext:
-    """A place of any colours, light and texture."""
+    """A random context: any colours, light and texture."""
 
     def colour(low: float, high: float) -> Colour:
         red, green, blue = random.uniform(low, high) * random.uniform(0.5, 1.0, 3)
@@ -152,13 +152,13 @@ def random_context(random: np.random.Generator) -> SceneContext:
 def build_scene(
     context: SceneContext, azimuth: float, distance: float, *, random: np.random.Generator
 ) -> Scene:
-    """One place of a kind.
+    """Draw one scene of a context.
 
     Args:
         context: The kind of place.
         azimuth: Direction from the creature to the camera on the ground, radians.
-        distance: Of the camera on the ground, creature radii.
-        random: Source of the draws.
+        distance: Distance of the camera on the ground, creature radii.
+        random: Random generator of the scene.
     """
     gain, tint = random.uniform(0.8, 1.15), random.uniform(0.92, 1.08, 3)
 
@@ -175,16 +175,16 @@ def build_scene(
     )
     count = int(random.integers(2, 6))
     things = random.uniform(-0.5 * _AROUND, 0.5 * _AROUND, (count, 2))
-    if random.uniform() < 0.35:  # one stands in the way
+    if random.uniform() < 0.35:  # one thing stands between the camera and the creature
         along, aside = random.uniform(0.3, 0.6) * distance, random.uniform(-0.5, 0.5)
         things[0] = (
             along * np.cos(azimuth) - aside * np.sin(azimuth),
             along * np.sin(azimuth) + aside * np.cos(azimuth),
         )
-    toward, rise = random.uniform(0.0, 2 * np.pi), random.uniform(0.7, 1.3)
+    bearing, rise = random.uniform(0.0, 2 * np.pi), random.uniform(0.7, 1.3)
     return Scene(
         context=shaded,
-        light=np.array([np.cos(rise) * np.cos(toward), np.cos(rise) * np.sin(toward), np.sin(rise)]),
+        light=np.array([np.cos(rise) * np.cos(bearing), np.cos(rise) * np.sin(bearing), np.sin(rise)]),
         patch=random.uniform(0.0, 10.0, 2),
         turn=random.uniform(0.0, 2 * np.pi),
         things=things,
@@ -196,11 +196,12 @@ def build_scene(
 def stand_about(scene: Scene, around: Floats) -> tuple[Floats, Floats]:
     """Things near the creature: ends (T, N, 2, 3) and radii (T, N, 2) of upright capsules.
 
-    The few things there are repeat in every square of the ground, so that no wanderer leaves them behind.
+    The same few things repeat in every square of the ground, so that a walking creature never leaves them
+    behind.
 
     Args:
-        scene: The place.
-        around: (T, 2) where the creature is.
+        scene: The scene.
+        around: (T, 2) position of the creature on the ground.
     """
     offset = scene.things - around[:, None, :]
     near = around[:, None, :] + (offset + 0.5 * _AROUND) % _AROUND - 0.5 * _AROUND  # (T, N, 2)

@@ -1,4 +1,4 @@
-"""Contact sheets: the world at a glance, for people."""
+"""Contact sheets that show the world at a glance."""
 
 from collections.abc import Sequence
 
@@ -13,15 +13,15 @@ from actiondiff.builtin.world.world import ClipSpec, render_clip
 
 __all__ = ["action_sheet", "place_sheet", "sheet"]
 
-_MARGIN = 64  # pixels left for the rows' names
-_TITLE = 16  # pixels above for the columns' names
-_PICTURE = 96  # pixels a side
+_MARGIN = 64  # width of the names of rows, pixels
+_TITLE = 16  # height of the names of columns, pixels
+_PICTURE = 96  # side of a picture, pixels
 
 
 def action_sheet(
     body: str = "dog", context: str = "meadow", view: str = "side", *, seed: int = 0, columns: int = 12
 ) -> Image.Image:
-    """A row an action, a column a moment (every 0.16 s): what tells actions apart is seen along a row.
+    """A sheet with one row per action and one column per moment, 0.16 s apart.
 
     Raises:
         UnknownNameError: If the body, context or view is unknown.
@@ -37,7 +37,7 @@ def action_sheet(
 
 
 def place_sheet(view: str = "side", action: Action = "still", *, seed: int = 0) -> Image.Image:
-    """A row a body, a column a context.
+    """A sheet with one row per body and one column per context.
 
     Raises:
         UnknownNameError: If the view or the action is unknown.
@@ -46,19 +46,19 @@ def place_sheet(view: str = "side", action: Action = "still", *, seed: int = 0) 
         np.concatenate(
             [
                 render_clip(
-                    ClipSpec(body, action, context, view, seed + place + len(CONTEXTS) * index, seed + index),
+                    ClipSpec(body, action, context, view, seed + column + len(CONTEXTS) * row, seed + row),
                     num_frames=1, height=_PICTURE, width=_PICTURE,
                 ).pixels
-                for place, context in enumerate(CONTEXTS)
+                for column, context in enumerate(CONTEXTS)
             ]
         )
-        for index, body in enumerate(BODIES)
+        for row, body in enumerate(BODIES)
     ]  # fmt: skip
     return sheet(rows, tuple(BODIES), tuple(CONTEXTS))
 
 
 def sheet(rows: Sequence[NDArray[np.uint8]], names: Sequence[str], titles: Sequence[str]) -> Image.Image:
-    """Rows of (columns, H, W, 3) uint8 pictures with their names, all brought to one size."""
+    """A sheet of rows of (columns, H, W, 3) uint8 pictures with their names, all resized to one size."""
     whole = Image.new("RGB", (_MARGIN + _PICTURE * len(titles), _TITLE + _PICTURE * len(rows)), "white")
     draw = ImageDraw.Draw(whole)
     for column, title in enumerate(titles):

@@ -1,9 +1,9 @@
-"""Videos of the procedural world.
+"""Renders videos of the procedural world.
 
-A clip is its specification: the same specification gives the same pixels, in any process and at any time.
-Each stream of chance (body, coat, motion, camera, place, noise) is seeded by a seed of the specification and
-the stream's own name, so that two specifications that differ in their context only show the same creature
-doing the same thing, from the same place.
+A specification determines a clip: the same specification gives the same pixels, in any process and at any
+time. Each random stream (body, coat, motion, camera, place, noise) is seeded by a seed of the specification
+and the stream's own name. Two specifications that differ only in their context therefore show the same
+creature, with the same motion, from the same camera.
 """
 
 import hashlib
@@ -38,10 +38,10 @@ __all__ = [
 ]
 
 RANDOM = "random"
-"""In place of a body, context or view: one drawn from the whole space by the specification's seeds."""
+"""As the name of a body, context or view: one that is drawn at random by the specification's seeds."""
 CLIP_FRAMES = 64
 FPS = 25.0
-_CHUNK_PIXELS = 1 << 16  # painted together; more falls out of the processor's cache
+_CHUNK_PIXELS = 1 << 16  # pixels painted together; more do not fit the processor's cache
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,9 @@ class ClipSpec:
         action: Name of an action.
         context: Name of a context, or `random`.
         view: Name of a view, or `random`.
-        seed: Of motion, camera, place and noise.
-        individual: Seed of the creature's proportions and colours: clips that share it show the same one.
+        seed: Seed of motion, camera, scene and noise.
+        individual: Seed of the creature's proportions and colours; clips that share it show the same
+            creature.
     """
 
     body: str
@@ -71,14 +72,14 @@ class ClipSpec:
 
 @dataclass(frozen=True)
 class VideoSpec:
-    """A video of one creature that does one thing after the other.
+    """A video of one creature that performs one action after the other.
 
     Attributes:
         body: Name of a body, or `random`.
         segments: Actions in time order without gaps, the first from 0.
         context: Name of a context, or `random`.
         view: Name of a view, or `random`.
-        seed: Of motion, camera, place and noise.
+        seed: Seed of motion, camera, scene and noise.
         individual: Seed of the creature's proportions and colours.
     """
 
@@ -91,7 +92,7 @@ class VideoSpec:
 
     @property
     def duration_seconds(self) -> float:
-        """When the last action ends."""
+        """Time at which the last action ends."""
         return self.segments[-1].end_seconds
 
 
@@ -101,8 +102,8 @@ class RenderedClip:
 
     Attributes:
         pixels: (T, H, W, 3) uint8, RGB.
-        boxes: (T, 4) float32, x0, y0, x1, y1 around the creature in pixels, cut at the picture's border;
-            pixel i covers [i, i + 1). Divide by W, H, W, H for shares of the picture.
+        boxes: (T, 4) float32, x0, y0, x1, y1 around the creature in pixels, clipped to the picture; pixel i
+            covers [i, i + 1). Divide by W, H, W, H for shares of the picture.
     """
 
     pixels: NDArray[np.uint8]
@@ -110,7 +111,7 @@ class RenderedClip:
 
 
 def generator(seed: int, *identity: str) -> np.random.Generator:
-    """A stream of chance of its own for a seed and what it is for; the same in every process."""
+    """A random generator for a seed and a purpose; it is the same in every process."""
     digest = hashlib.sha256("/".join(identity).encode()).digest()
     return np.random.Generator(
         np.random.PCG64(np.random.SeedSequence([seed, int.from_bytes(digest[:16], "big")]))
@@ -126,11 +127,11 @@ def render_clip(
     creature is seen at the same moments.
 
     Args:
-        spec: What to show.
-        num_frames: T.
+        spec: Specification of the clip.
+        num_frames: T, number of frames.
         fps: Frames per second.
-        height: Of the picture, pixels.
-        width: Of the picture, pixels.
+        height: Height of the picture, pixels.
+        width: Width of the picture, pixels.
 
     Raises:
         UsageError: If there are no frames or pixels, or the rate is not above 0.
@@ -143,13 +144,13 @@ def render_clip(
 
 
 def render_video(spec: VideoSpec, *, fps: float = FPS, height: int = 64, width: int = 64) -> RenderedClip:
-    """Render a video of several actions, as long as they last.
+    """Render a video of several actions to its end.
 
     Args:
-        spec: What to show.
+        spec: Specification of the video.
         fps: Frames per second.
-        height: Of the picture, pixels.
-        width: Of the picture, pixels.
+        height: Height of the picture, pixels.
+        width: Width of the picture, pixels.
 
     Raises:
         UsageError: If there are no frames or pixels, or the rate is not above 0.
@@ -161,20 +162,20 @@ def render_video(spec: VideoSpec, *, fps: float = FPS, height: int = 64, width: 
 
 
 def actors(spec: ClipSpec | VideoSpec) -> tuple[Body, SceneContext, View]:
-    """Who and where a specification shows, and how it is seen; what it leaves to chance is drawn."""
+    """The body, context and view of a specification; random ones are drawn."""
     return _body(spec), _context(spec), _view(spec)
 
 
 def world_hash() -> str:
     """sha256 (hex) over small reference clips: every body with every action, all contexts and views in turn.
 
-    It changes when anything changes that makes a clip look as it does, and is recorded beside whatever was
-    made with the world. Machines whose floating-point functions round differently may differ in it.
+    It changes with anything that changes the look of a clip, and is recorded beside whatever is made with the
+    world. It may differ between machines whose floating-point functions round differently.
     """
     digest = hashlib.sha256()
-    places = tuple(product(CONTEXTS, VIEWS))
+    settings = tuple(product(CONTEXTS, VIEWS))
     for index, (body, action) in enumerate(product(BODIES, ACTIONS)):
-        context, view = places[index % len(places)]
+        context, view = settings[index % len(settings)]
         clip = render_clip(
             ClipSpec(body, action, context, view, index, index), num_frames=4, fps=5, height=32, width=32
         )
@@ -191,16 +192,18 @@ def _check(num_frames: int, fps: float, height: int, width: int) -> None:
 
 
 def _render(spec: VideoSpec, seconds: NDArray[np.float64], height: int, width: int) -> RenderedClip:
+    # Everything but the pixels is known for the whole video at once.
     body, view = _body(spec), _view(spec)
     azimuth = float(generator(spec.seed, "azimuth").uniform(0.0, 2 * np.pi))
     motion = act(spec.segments, seconds, azimuth, random=generator(spec.seed, "motion"))
     capsules = pose(body, motion, random_coat(generator(spec.individual, "coat")))
     camera = film(view, motion, azimuth, middle_height(body), random=generator(spec.seed, "camera"))
     scene = build_scene(_context(spec), azimuth, camera.distance, random=generator(spec.seed, "place"))
+    # Pixels are painted in chunks that fit the processor's cache.
     noise = generator(spec.seed, "noise")
     pixels = np.empty((len(seconds), height, width, 3), np.uint8)
     for span in _chunks(len(seconds), height * width):
-        here = replace(camera, place=camera.place[span], axes=camera.axes[span])
+        here = replace(camera, position=camera.position[span], axes=camera.axes[span])
         canvas = paint_backdrop(scene, here, seconds[span], height, width)
         creature = replace(capsules, ends=capsules.ends[span], radii=capsules.radii[span])
         paint_creature(canvas, creature, motion.position[span], here, scene)
@@ -209,8 +212,8 @@ def _render(spec: VideoSpec, seconds: NDArray[np.float64], height: int, width: i
     return RenderedClip(pixels, bounding_boxes(capsules, camera, height, width))
 
 
-def _chunks(num_frames: int, pixels_a_frame: int) -> Iterator[slice]:
-    size = max(1, _CHUNK_PIXELS // pixels_a_frame)
+def _chunks(num_frames: int, pixels_per_frame: int) -> Iterator[slice]:
+    size = max(1, _CHUNK_PIXELS // pixels_per_frame)
     return (slice(start, min(start + size, num_frames)) for start in range(0, num_frames, size))
 
 
