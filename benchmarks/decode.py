@@ -1,11 +1,12 @@
-"""Reading a video as we do, and as little of PyAV as gives the same frames.
+"""Speed of ActionDiff's video reader against PyAV alone.
 
     python benchmarks/decode.py [CLIP ...] [--repeats 7] [--json FILE]
 
-Every 4th frame, as RGB, in one thread, three ways: ours, which also hashes the file, looks at every packet's
-time, turns rotated frames and reports what is missing; PyAV alone, each frame dropped at once; PyAV with
-frames gathered in arrays of 32, as ours gives them. They take turns on each clip; the best of the repeats
-counts, in processor time. Without clips two are made, of 300 frames: 320x240 and 1280x720.
+Every fourth frame is read as RGB in one thread, in three ways: by our reader, which also hashes the file,
+checks the time of every packet, turns rotated frames and reports missing ones; by PyAV alone, dropping each
+frame at once; and by PyAV with frames gathered in arrays of 32, as our reader returns them. The three take
+turns on each clip; the best of the repeats counts, in processor time. Without clips, two of 300 frames are
+made: 320x240 and 1280x720.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def main() -> None:
     )
     parser.add_argument("clips", nargs="*", type=Path)
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--json", help="also write the figures here")
+    parser.add_argument("--json", help="file to which the figures are also written")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         clips = arguments.clips or [make(Path(folder), *size) for size in ((240, 320), (720, 1280))]
@@ -52,7 +53,7 @@ def main() -> None:
 
 
 def make(folder: Path, height: int, width: int) -> Path:
-    """A texture that passes by."""
+    """Make a video of a moving texture."""
     noise = np.random.default_rng(0).integers(0, 256, (height // 8, width // 8 + 300, 3), dtype=np.uint8)
     film = noise.repeat(8, axis=0).repeat(8, axis=1)
     path = folder / f"{width}x{height}.mp4"

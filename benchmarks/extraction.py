@@ -1,15 +1,15 @@
-"""Our feature extraction against the path as released: work counted, time measured, features compared.
+"""Our feature extraction against the released code's: operations counted, time measured, features compared.
 
     python benchmarks/extraction.py [clip.mp4] [--json FILE]
 
-Both paths run the full-size SVD-XT architecture in float32 on a CPU, with the same random weights, frames,
-threads and attention kernel, in turns in one process. Asked for are one timestep at layer 9, and a grid of 7
-timesteps x 13 layers. The released path is `released_path.py`; at 576 x 1024 and 25 frames it must count the
-372.3 TFLOP that the released code takes, or the script fails.
+Both paths run the full-size SVD-XT architecture in float32 on a CPU, in turns in one process, with the same
+random weights, frames, threads and attention kernel. They extract one timestep at layer 9, and a grid of 7
+timesteps x 13 layers. The released path is `released_path.py`; the script fails unless it counts, at 576 x
+1024 and 25 frames, the 372.3 TFLOP of the released code.
 
-Ratios are of CPU time (`time.process_time`), which other work on the machine disturbs least; wall time stands
-beside it. At the default size one pass of the released path takes a minute or two on one core, the whole
-script about 20; 12 GB of memory are needed.
+Ratios are of CPU time (`time.process_time`), which other work on the machine disturbs least; wall time is
+reported as well. At the default size one pass of the released path takes a minute or two on one core, and the
+whole script about 20 minutes; it needs 12 GB of memory.
 """
 
 import argparse
@@ -47,20 +47,20 @@ from actiondiff.provenance import environment
 from actiondiff.types import FeatureKey
 
 FULL_SIZE = {"height": 576, "width": 1024, "frames": 25}
-RELEASED_TFLOP = 372.3  # of the released code, one window and timestep at full size
-WANTED_SHARE = 0.8  # of the FLOP ratio that the measured ratio should reach
-CLOSE = 1e-4  # relative L2 between the two paths' features
+RELEASED_TFLOP = 372.3  # TFLOP of the released code for one window and timestep at full size
+WANTED_SHARE = 0.8  # share of the FLOP ratio that the measured ratio should reach
+CLOSE = 1e-4  # largest relative L2 distance between the two paths' features
 
 
 class Paths:
-    """Both paths on the same weights, ours built and run first so that its own peak memory shows.
+    """Both paths on the same weights; ours is run first, so that its own peak memory can be measured.
 
     Args:
-        architecture: Of all networks.
-        frames: The window.
-        height: In pixels.
-        width: In pixels.
-        threads: Of both paths.
+        architecture: Architecture of all networks.
+        frames: Frames of the window.
+        height: Height in pixels.
+        width: Width in pixels.
+        threads: Number of threads of both paths.
     """
 
     def __init__(
@@ -79,39 +79,39 @@ class Paths:
         self.released = ReleasedPath(weights)
 
     def run_released(self, timestep: int) -> dict[FeatureKey, Any]:
-        """One timestep, all layers."""
+        """Run the released path: one timestep, all layers."""
         return self.released.features(prepared(self.frames.pixels, *self.size, "cpu"), timestep)
 
     def run_ours(self) -> Any:
-        """Timestep 20, layer 9."""
+        """Run our path: timestep 20, layer 9."""
         return self.ours.extract(self.frames, timesteps=(20,), layers=(9,)).tokens
 
     def run_our_grid(self) -> Any:
-        """7 timesteps x 13 layers."""
+        """Run our path: 7 timesteps x 13 layers."""
         return self.ours.extract(self.frames, timesteps=GRID_TIMESTEPS, layers=LAYERS).tokens
 
 
 def time_in_turns(paths: Paths, rounds: int) -> tuple[dict[str, list[dict[str, Any]]], dict[str, float]]:
-    """Passes of both paths in turns, and how far their features are apart.
+    """Time passes of both paths in turns, and measure how far their features are apart.
 
-    The released path's grid is one pass a timestep; those seven passes are also what its one timestep costs.
+    The grid of the released path is one pass per timestep; these seven passes also measure one timestep.
     """
     taken: dict[str, list[dict[str, Any]]] = {"released": [], "ours": [], "ours grid": []}
     theirs: dict[FeatureKey, Any] = {}
     ours: dict[FeatureKey, Any] = {}
     for round_number in range(rounds):
         for timestep in GRID_TIMESTEPS:
-            found = _timed(paths.released.parts, lambda t=timestep: paths.run_released(t))
-            theirs |= found.pop("result")
-            taken["released"].append(found)
-            _report(f"round {round_number + 1}, released, timestep {timestep}", found)
-            found = _timed(our_parts(paths.ours), paths.run_ours)
-            single = found.pop("result")
-            taken["ours"].append(found)
+            measurement = _timed(paths.released.parts, lambda t=timestep: paths.run_released(t))
+            theirs |= measurement.pop("result")
+            taken["released"].append(measurement)
+            _report(f"round {round_number + 1}, released, timestep {timestep}", measurement)
+            measurement = _timed(our_parts(paths.ours), paths.run_ours)
+            single = measurement.pop("result")
+            taken["ours"].append(measurement)
             if timestep in GRID_TIMESTEPS[::3]:
-                found = _timed(our_parts(paths.ours), paths.run_our_grid)
-                ours |= found.pop("result")
-                taken["ours grid"].append(found)
+                measurement = _timed(our_parts(paths.ours), paths.run_our_grid)
+                ours |= measurement.pop("result")
+                taken["ours grid"].append(measurement)
     key = FeatureKey.of(20, 9)
     errors = {str(each): relative_error(ours[each], theirs[each]) for each in ours}
     return taken, {
@@ -131,15 +131,15 @@ def _timed(parts: Any, run: Any) -> dict[str, Any]:
     }
 
 
-def _report(name: str, found: dict[str, Any]) -> None:
-    print(f"{name}: {found['cpu_seconds']['all']:.1f} s of CPU time", file=sys.stderr, flush=True)
+def _report(name: str, measurement: dict[str, Any]) -> None:
+    print(f"{name}: {measurement['cpu_seconds']['all']:.1f} s of CPU time", file=sys.stderr, flush=True)
 
 
 def compare(
     taken: dict[str, list[dict[str, Any]]], flop: dict[str, dict[str, float]]
 ) -> dict[str, dict[str, float]]:
-    """FLOP ratio beside measured ratios: medians over passes, the released grid as seven passes."""
-    found = {}
+    """FLOP ratios and measured ratios: medians over passes; the released grid counts as seven passes."""
+    rows = {}
     for name, ours, theirs, passes in (
         ("one timestep, layer 9", "ours", "released", 1),
         ("7 timesteps x 13 layers", "ours grid", "released grid", len(GRID_TIMESTEPS)),
@@ -149,13 +149,13 @@ def compare(
             for clock in ("cpu_seconds", "wall_seconds")
         }
         expected = flop[theirs]["all"] / flop[ours]["all"]
-        found[name] = {
+        rows[name] = {
             "flop_ratio": expected,
             "cpu_time_ratio": ratios["cpu_seconds"],
             "wall_time_ratio": ratios["wall_seconds"],
             "share_of_flop_ratio": ratios["cpu_seconds"] / expected,
         }
-    return found
+    return rows
 
 
 def _median(passes: list[dict[str, Any]], clock: str, part: str) -> float:
@@ -165,11 +165,11 @@ def _median(passes: list[dict[str, Any]], clock: str, part: str) -> float:
 def by_part(
     taken: dict[str, list[dict[str, Any]]], flop: dict[str, dict[str, float]]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Median CPU seconds, TFLOP and GFLOP a second of each part of one pass."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    """Median CPU seconds, TFLOP and GFLOP per second of each part of one pass."""
+    rows: dict[str, dict[str, dict[str, float]]] = {}
     for name, passes in taken.items():
         seconds = {part: _median(passes, "cpu_seconds", part) for part in (*PARTS, "all")}
-        found[name] = {
+        rows[name] = {
             part: {
                 "cpu_seconds": value,
                 "tflop": flop[name][part],
@@ -177,11 +177,11 @@ def by_part(
             }
             for part, value in seconds.items()
         }
-    return found
+    return rows
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures that matter, in Markdown."""
+    """The main figures in Markdown."""
     lines = ["| | FLOP ratio | CPU time ratio | share | wall time ratio |", "|--|--|--|--|--|"]
     for name, row in figures["ratios"].items():
         lines.append(
@@ -209,14 +209,14 @@ def window_of(video: str | None, count: int) -> actiondiff.Frames:
 
 
 def check_released(flop: dict[str, dict[str, float]]) -> float:
-    """The released path's TFLOP at full size; it must be no straw man."""
+    """TFLOP of the released path at full size, which must agree with the released code's."""
     counted = flop["released"]["all"]
     assert abs(counted / RELEASED_TFLOP - 1) < 0.01, f"counted {counted} TFLOP; the released code takes 372.3"
     return counted
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on, and when."""
+    """Date and machine of the measurement."""
     return {
         "date": datetime.date.today().isoformat(),
         "cores": os.cpu_count(),
@@ -232,16 +232,22 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("video", nargs="?", help="without one a clip of the built-in world is drawn")
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument(
+        "video", nargs="?", help="video file; by default a clip of the built-in world is rendered"
+    )
+    parser.add_argument("--json", type=Path, help="file to which the figures are also written")
     parser.add_argument("--height", type=int, default=128)
     parser.add_argument("--width", type=int, default=192)
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=1, help="of the whole grid")
-    parser.add_argument("--note", default="", help="kept with the figures, for example what else ran")
-    parser.add_argument("--count-only", action="store_true", help="count FLOP, time nothing")
-    parser.add_argument("--smoke", action="store_true", help="a tiny network: shows that the script works")
+    parser.add_argument("--rounds", type=int, default=1, help="number of rounds of the whole grid")
+    parser.add_argument(
+        "--note", default="", help="note to store with the figures, for example what else was running"
+    )
+    parser.add_argument("--count-only", action="store_true", help="only count FLOP, without timing anything")
+    parser.add_argument(
+        "--smoke", action="store_true", help="run a tiny network, to check that the script works"
+    )
     return parser.parse_args()
 
 

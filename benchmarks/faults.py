@@ -1,21 +1,21 @@
-"""Extraction killed, starved of disk, doubled and fed with damaged videos: nothing may be lost or wrong.
+"""Extraction that is killed, runs out of disk, runs twice or reads damaged videos must lose nothing.
 
     python benchmarks/faults.py FOLDER_OF_CLIPS [--kills 30] [--mutants 300] [--json FILE]
 
-One undisturbed extraction is the measure. Then, each time into a store of its own:
+One undisturbed extraction is the reference. Each trial then fills a store of its own:
 
-    kills       SIGKILL at moments spread evenly between the first and the last write, then extracted again
-    writer      SIGKILL at named points of the writer, at its first, middle and last passage, then again
-    interrupts  Ctrl-C, then extracted again
-    disk full   a file system too small for the store, then extracted again with room
+    kills       SIGKILL at moments spread evenly between the first and the last write, then continued
+    writer      SIGKILL at named points of the writer, at its first, middle and last passage, then continued
+    interrupts  Ctrl-C, then continued
+    disk full   a file system that is too small for the store, then continued with enough room
     two         two processes that fill one store at the same time
-    devices     two worker processes, of which one is killed; and the same on Ray, if it is installed
-    mutants     clips with flipped bits, cut short, or with a damaged header
+    devices     two worker processes, one of which is killed; and the same on Ray, if it is installed
+    mutants     clips with flipped bits, truncated clips, and clips with a damaged header
 
-After each but the last the store must hold the same bytes as the undisturbed one, and nothing else. Every
-mutant must have features of as many frames as PyAV alone decodes before its first error, or its reason.
-Needs a system that can fork. Exits with 1 if anything was violated. FILE is written after each trial; trials
-that are in it and not run again are kept.
+After each trial but the last the store must hold the same bytes as the undisturbed one, and nothing else.
+Every mutant must have features of as many frames as PyAV alone decodes before its first error, or a recorded
+reason. The script needs a system that can fork, and exits with 1 after any violation. FILE is written after
+each trial; it keeps the trials that are not run again.
 """
 
 import argparse
@@ -49,7 +49,7 @@ from actiondiff.video.probe import find_videos
 STRIDE = 4
 TINY: dict[str, Any] = {"height": 32, "width": 32, "window": 8, "batch": 4, "threads": 1, "device": "cpu"}
 POINTS = ("opened", "written", "synced", "renamed", "unrecorded", "recorded")
-LARGEST_CLIP, LARGEST_MUTANT = 60_000, 500_000  # bytes; larger ones only cost time here
+LARGEST_CLIP, LARGEST_MUTANT = 60_000, 500_000  # bytes; larger clips would only take longer
 
 
 def main() -> None:
@@ -59,8 +59,10 @@ def main() -> None:
     parser.add_argument("clips", type=Path, help="folder of videos")
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--mutants", type=int, default=300)
-    parser.add_argument("--skip", default="", help="trials to leave out, for example ray,mutants")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures here")
+    parser.add_argument("--skip", default="", help="trials to skip, for example ray,mutants")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="file to which the figures are also written"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         trials = Trials(find_videos([arguments.clips]), Path(folder), arguments.json)
@@ -71,7 +73,7 @@ def main() -> None:
 
 
 class Trials:
-    """All trials on some clips, and what came of them."""
+    """All trials on some clips, and their results."""
 
     def __init__(self, originals: list[Path], folder: Path, json_file: Path | None = None) -> None:
         self.json_file = json_file
@@ -87,7 +89,7 @@ class Trials:
         self.whole: dict[str, bytes] = {}
 
     def run(self, num_kills: int, num_mutants: int, skip: set[str]) -> None:
-        """One after the other; prints a line each."""
+        """Run the trials one after the other, and print one line for each."""
         backbone()
         start = time.perf_counter()
         code = wait(child(extract, self.clips, self.folder / "whole"))
@@ -119,18 +121,18 @@ class Trials:
                 before, start = len(self.violations), time.perf_counter()
                 self.figures[name] = trial()
                 self.figures[name]["violations"] = self.violations[before:]
-                shown = {key: value for key, value in self.figures[name].items() if key != "each"}
-                print(f"{name:11} {json.dumps(shown)} ({time.perf_counter() - start:.0f} s)", flush=True)
+                totals = {key: value for key, value in self.figures[name].items() if key != "each"}
+                print(f"{name:11} {json.dumps(totals)} ({time.perf_counter() - start:.0f} s)", flush=True)
                 self.save()
 
     def save(self) -> None:
-        """Write what is known so far."""
+        """Write the figures so far."""
         if self.json_file:
             self.figures["machine"] = environment()
             self.json_file.write_text(json.dumps(self.figures, indent=2) + "\n", "utf-8")
 
     def kills(self, count: int, how: int = signal.SIGKILL) -> dict[str, Any]:
-        """Cut extractions short, at even distances between the first write and the last."""
+        """Kill extractions at even distances between the first write and the last."""
         done: Counter[str] = Counter()
         num_cut = 0
         for number in range(count):
@@ -157,7 +159,7 @@ class Trials:
 
     def writer(self) -> dict[str, Any]:
         """Kill at every fault point: at its first, middle and last passage."""
-        told: dict[str, list[int]] = {}
+        killed_at: dict[str, list[int]] = {}
         passages = {"unrecorded": self.num_files, "recorded": self.num_files}
         for point in POINTS:
             last = passages.get(point, self.num_files + 3)  # store.json and two tables are written likewise
@@ -165,31 +167,31 @@ class Trials:
                 store = self.folder / f"{point}-{number}"
                 code = wait(child(extract, self.clips, store, fault=f"{point}:{number}"))
                 if code == -signal.SIGKILL:
-                    told.setdefault(point, []).append(number)
+                    killed_at.setdefault(point, []).append(number)
                 else:
                     self.violations.append(f"writer: point {point} was not passed {number} times")
                 self.resume(store, f"killed at {point}:{number}")
-        return {"killed": sum(map(len, told.values())), "points": told}
+        return {"killed": sum(map(len, killed_at.values())), "points": killed_at}
 
     def resume(self, store: Path, what: str) -> None:
-        """Extract again; the store must then be the undisturbed one."""
+        """Continue the extraction; the store must then equal the undisturbed one."""
         code = wait(child(extract, self.clips, store))
         if code != 0:
             self.violations.append(f"{what}: the extraction after it ended with {code}")
         self.compare(store, what)
 
     def compare(self, store: Path, what: str) -> None:
-        """The same bytes, and nothing else."""
-        found = content(store)
-        for name in sorted({*found, *self.whole}):
-            if found.get(name) != self.whole.get(name):
-                state = "missing" if name not in found else "left over" if name not in self.whole else "other"
+        """Check that a store holds the same bytes as the undisturbed one, and nothing else."""
+        files = content(store)
+        for name in sorted({*files, *self.whole}):
+            if files.get(name) != self.whole.get(name):
+                state = "missing" if name not in files else "left over" if name not in self.whole else "other"
                 self.violations.append(f"{what}: {name} is {state}")
         self.violations += [f"{what}: verify: {problem}" for problem in FeatureStore.open(store).verify()]
         shutil.rmtree(store)
 
     def disk_full(self) -> dict[str, Any]:
-        """Fill a file system, or where none can be made, hit a limit on a file's size."""
+        """Fill a file system; where none can be mounted, reach a limit on the size of a file."""
         sizes = sorted(len(data) for name, data in self.whole.items() if name.endswith(".safetensors"))
         results: dict[str, Any] = {}
         for share in (0.2, 0.5, 0.8):
@@ -197,18 +199,18 @@ class Trials:
                 limit = sizes[int(share * len(sizes))] if kind == "limit on a file's size" else None
                 process = child(extract, self.clips, disk / "store", limit=limit)
                 code = wait(process)
-                told = (self.folder / f"{process}.txt").read_text().strip()
-                kept = len(list((disk / "store").rglob("*.safetensors")))
-                if code != 1 or "stopped" not in told or len(told.splitlines()) > 1:
-                    self.violations.append(f"disk full: it ended with {code} and said {told[-200:]!r}")
+                message = (self.folder / f"{process}.txt").read_text().strip()
+                num_kept = len(list((disk / "store").rglob("*.safetensors")))
+                if code != 1 or "stopped" not in message or len(message.splitlines()) > 1:
+                    self.violations.append(f"disk full: it ended with {code} and printed {message[-200:]!r}")
                 shutil.copytree(disk / "store", self.folder / "moved")
             shutil.rmtree(self.folder / "disk", ignore_errors=True)
-            results[f"{share:.0%} of the room"] = f"{kept} of {self.num_files} files kept"
+            results[f"{share:.0%} of the room"] = f"{num_kept} of {self.num_files} files kept"
             self.resume(self.folder / "moved", f"disk full at {share:.0%}")
         return {"how": kind, **results}
 
     def two_writers(self) -> dict[str, Any]:
-        """Two processes, one store, the same videos."""
+        """Let two processes fill one store with the same videos."""
         for number in range(3):
             store = self.folder / f"two-{number}"
             codes = [wait(process) for process in [child(extract, self.clips, store) for _ in range(2)]]
@@ -218,16 +220,16 @@ class Trials:
         return {"times": 3}
 
     def killed_worker(self, engine: str) -> dict[str, Any]:
-        """Two workers; one of them is killed when a quarter of the files is written."""
+        """Start two workers, and kill one of them when a quarter of the files is written."""
         if engine == "ray" and find_spec("ray") is None:
             return {"skipped": "Ray is not installed"}
-        store, given = self.folder / engine, ["--engine", "ray", "--workers", "2"]
-        given = given if engine == "ray" else ["--devices", "cpu,cpu"]
+        store, arguments = self.folder / engine, ["--engine", "ray", "--workers", "2"]
+        arguments = arguments if engine == "ray" else ["--devices", "cpu,cpu"]
         small = [part for name, value in TINY.items() for part in (f"--{name}", str(value))]
         small = small if engine == "ray" else small[:-2]
         command = [sys.executable, "-m", "actiondiff", "extract", str(self.clips), "-o", str(store)]
         process = subprocess.Popen(
-            [*command, *small, *given, "--json"],
+            [*command, *small, *arguments, "--json"],
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "ACTIONDIFF_TRIAL": str(store)},
@@ -256,11 +258,11 @@ class Trials:
             codes.append(wait(child(extract, folder, store)))
         if codes != [0]:
             self.violations.append(f"mutants: the extraction crashed: {codes}")
-        found = FeatureStore.open(store)
-        self.violations += [f"mutants: verify: {problem}" for problem in found.verify()]
+        filled = FeatureStore.open(store)
+        self.violations += [f"mutants: verify: {problem}" for problem in filled.verify()]
         outcomes: Counter[str] = Counter()
         for name, kind in kinds.items():
-            row, failure = found.row(name), found.failures.get(name)
+            row, failure = filled.row(name), filled.failures.get(name)
             status = row.status if row else "lost"
             outcomes[f"{kind}: {status}"] += 1
             expected = -(-plain_count(folder / name) // STRIDE)
@@ -275,12 +277,12 @@ class Trials:
 
 @cache
 def backbone() -> Backbone:
-    """Loaded before anything is forked; it has computed nothing by then."""
+    """The backbone, loaded before any process is forked, when it has not computed anything."""
     return actiondiff.load_backbone("tiny", **TINY)
 
 
 def extract(clips: Path, store: Path) -> int:
-    """0 if it went to its end, 1 if an error of ours stopped it."""
+    """Extract features; returns 0 at the end, 1 if an error of ours stopped the extraction."""
     try:
         actiondiff.extract_features(clips, store, backbone=backbone(), stride=STRIDE)
     except ActionDiffError as error:
@@ -292,7 +294,7 @@ def extract(clips: Path, store: Path) -> int:
 def child(
     act: Callable[[Path, Path], int], clips: Path, store: Path, *, fault: str = "", limit: int | None = None
 ) -> int:
-    """Do it in a forked process, which saves the start; its words go into a file of its number."""
+    """Call a function in a forked process, which starts fast; its output goes to a file of its number."""
     process = os.fork()
     if process:
         return process
@@ -314,12 +316,12 @@ def child(
 
 
 def wait(process: int) -> int:
-    """Exit code; minus the signal that ended it."""
+    """Exit code of a process, or minus the signal that ended it."""
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def wait_for_files(store: Path, number: float, process: int, seconds_a_file: float) -> None:
-    """Until so many files are written; the fraction is a share of the time that one takes."""
+    """Wait until so many files are written; a fraction is a share of the time that one file takes."""
     while len(list(store.glob("features/*/*.safetensors"))) < int(number):
         if os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
             return
@@ -328,16 +330,16 @@ def wait_for_files(store: Path, number: float, process: int, seconds_a_file: flo
 
 
 def content(store: Path) -> dict[str, bytes]:
-    """Every file but the lock; of store.json not the environment, whose commit may change meanwhile."""
+    """Every file but the lock, and store.json without the environment, whose commit may change."""
     files = (path for path in store.rglob("*") if path.is_file() and path.name != ".lock")
-    found = {path.relative_to(store).as_posix(): path.read_bytes() for path in files}
-    description = json.loads(found["store.json"])
-    return {**found, "store.json": canonical_json({**description, "environment": None}).encode()}
+    contents = {path.relative_to(store).as_posix(): path.read_bytes() for path in files}
+    description = json.loads(contents["store.json"])
+    return {**contents, "store.json": canonical_json({**description, "environment": None}).encode()}
 
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[tuple[Path, str]]:
-    """A file system of that size, if one can be mounted."""
+    """A file system of this size, if one can be mounted."""
     folder.mkdir()
     made = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True, check=False
@@ -350,8 +352,8 @@ def small_disk(folder: Path, size: int) -> Iterator[tuple[Path, str]]:
 
 
 def workers(token: str, parent: int) -> list[int]:
-    """Worker processes of a trial, found by what is in their environment."""
-    found = []
+    """Worker processes of a trial, recognised by their environment."""
+    processes = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             title, variables = (path / "cmdline").read_bytes(), (path / "environ").read_bytes()
@@ -359,12 +361,12 @@ def workers(token: str, parent: int) -> list[int]:
             continue
         is_worker = b"devices import serve" in title or (title.startswith(b"ray::") and b"_do_part" in title)
         if is_worker and token.encode() in variables and int(path.name) != parent:
-            found.append(int(path.name))
-    return found
+            processes.append(int(path.name))
+    return processes
 
 
 def mutate(clips: list[Path], folder: Path, count: int) -> dict[str, str]:
-    """Damaged copies of clips, the same ones every time: name -> kind of damage."""
+    """Write damaged copies of clips, the same ones every time: name -> kind of damage."""
     random = np.random.default_rng(0)
     kinds = {}
     for number in range(count):
@@ -387,7 +389,7 @@ def mutate(clips: list[Path], folder: Path, count: int) -> dict[str, str]:
 
 
 def plain_count(path: Path) -> int:
-    """Frames that PyAV alone decodes before its first error."""
+    """Number of frames that PyAV alone decodes before its first error."""
     count = 0
     try:
         with av.open(str(path), metadata_errors="replace") as container:  # a damaged title harms no frame

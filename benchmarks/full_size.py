@@ -2,7 +2,8 @@
 
     python benchmarks/full_size.py [clip.mp4] [--json FILE]
 
-Random weights, scaled by fan-in, cost what trained ones cost. 8 frames at 128 x 192, float32, to layer 9.
+The window has 8 frames of 128 x 192 pixels and is computed in float32 up to layer 9. Random weights, scaled
+by fan-in, cost the same time and memory as trained ones.
 """
 
 import argparse
@@ -22,8 +23,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("video", nargs="?", help="without one a clip of the built-in world is drawn")
-    parser.add_argument("--json", help="also write the figures here")
+    parser.add_argument(
+        "video", nargs="?", help="video file; by default a clip of the built-in world is rendered"
+    )
+    parser.add_argument("--json", help="file to which the figures are also written")
     arguments = parser.parse_args()
 
     if arguments.video:

@@ -1,10 +1,10 @@
-"""A full-size file in the released format, from random tensors: converted, loaded to layer 9, and run.
+"""Converts, loads and runs a full-size checkpoint in the released format, made of random tensors.
 
     python benchmarks/full_size_checkpoint.py KEYS.json clip.mp4 [--json FILE]
 
-KEYS.json has the original file's names, component by component, as keys of objects. The file (about 4.6 GB in
-float16) and the folder made of it are written to a temporary place and removed. Each step runs in a process
-of its own, so that its peak memory is its own.
+KEYS.json lists the tensor names of the original file, as keys of one object per component. The file (about
+4.6 GB in float16) and the folder converted from it are written to a temporary folder and removed. Each step
+runs in a process of its own, so that its peak memory can be measured.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def draw(name: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def step(name: str, arguments: list[str]) -> dict[str, Any]:
-    """Run one step in a process of its own; what it prints, with its peak memory and time."""
+    """Run one step in a process of its own; returns the figures that it prints, with its time."""
     start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, __file__, "--step", name, *arguments], check=True, capture_output=True, text=True
@@ -77,32 +77,32 @@ def step(name: str, arguments: list[str]) -> dict[str, Any]:
 
 
 def run_step(name: str, arguments: list[str]) -> None:
-    """What a step's process does."""
-    found: dict[str, Any] = {}
+    """Run one step in this process, and print its figures as JSON."""
+    figures: dict[str, Any] = {}
     if name == "write":
         keys, target = map(Path, arguments)
         shapes = shapes_of_original(keys)
         torch.manual_seed(0)
         drawn = (draw(key, shape) for key, shape in shapes.items())
         write_tensors(target, shapes, drawn, dtype=torch.float16, metadata={})
-        found = {"tensors": len(shapes), "gigabytes": target.stat().st_size / 1e9}
+        figures = {"tensors": len(shapes), "gigabytes": target.stat().st_size / 1e9}
     elif name == "convert":
         report = actiondiff.convert_weights(arguments[0], arguments[1])
-        found = {"used": report.num_used, "unknown": len(report.unknown), "one_vae": report.one_vae}
+        figures = {"used": report.num_used, "unknown": len(report.unknown), "one_vae": report.one_vae}
     else:
         weights, video = arguments
         backbone = actiondiff.load_backbone(
             "svd-xt", weights=weights, height=128, width=192, window=8, device="cpu", dtype="float32"
         )
         tokens = backbone.extract(actiondiff.read_video(video)[:8])[20, 9]
-        found = {
+        figures = {
             "identity": str(backbone.settings["weights"])[:16],
             "shape": list(tokens.shape),
             "finite": bool(torch.from_numpy(tokens).isfinite().all()),
             "sum": float(tokens.astype("float64").sum()),
         }
-    found["peak_memory_gib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
-    print(json.dumps(found))
+    figures["peak_memory_gib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
+    print(json.dumps(figures))
 
 
 def main() -> None:
@@ -110,7 +110,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--step", help=argparse.SUPPRESS)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--json", type=Path, help="file to which the figures are also written")
     parser.add_argument("arguments", nargs="*", metavar="KEYS.json clip.mp4")
     options = parser.parse_args()
     if options.step:

@@ -1,21 +1,22 @@
-"""Our feature extraction against the path as released on a GPU at full size: time, memory, nearness.
+"""Our feature extraction against the released code's on a GPU at full size: time, memory, agreement.
 
     python benchmarks/gpu_extraction.py [PIECE ...] --json FILE
 
-One window of 25 frames at 576 x 1024 passes the full-size SVD-XT architecture with random weights. The work
-is cut into pieces, each a few minutes long, most of it for drawing weights; FILE is written after each, and
-pieces that it holds are not done again (`--again` does them). Without names all that are missing are done.
-The features of every piece are kept beside FILE, so that pieces of different runs can be compared.
+The full-size SVD-XT architecture with random weights processes one window of 25 frames at 576 x 1024. The
+work is divided into pieces of a few minutes each, most of which goes into drawing the weights. FILE is
+written after each piece, and pieces that it already holds are skipped unless `--again` is given. Without
+PIECE all missing pieces are run. The features of every piece are stored beside FILE, so that pieces of
+different runs can be compared.
 
-    ceiling               the rate of large matrix products, by dtype: what shares are of
-    released-default      the released path, TF32 as PyTorch has it (convolutions in TF32, products not)
-    released-no-tf32      the released path in full float32 where it is float32
-    ours-...              ours, by what U-Net and CLIP compute in, and what the VAE does
-    profile-...           where the time of one pass goes, by kind of operation
+    ceiling               rate of large matrix products by dtype, to which the other rates are compared
+    released-default      the released path with PyTorch's TF32 defaults (in convolutions, not in products)
+    released-no-tf32      the released path without TF32
+    ours-...              our path, by the data types of U-Net and CLIP, and of the VAE
+    profile-...           time of one pass by kind of operation
 
-The released path computes U-Net and CLIP under float16 autocast and the VAE in float32, as the released code
-does. Targets (on an H200): at least 8 times for one timestep and 15 times for the grid against
-released-default, at least 45 % of the ceiling in U-Net and VAE, less than 8 GB.
+The released path runs U-Net and CLIP under float16 autocast and the VAE in float32, as the released code
+does. Targets on an H200: at least 8 times as fast as released-default for one timestep and 15 times for the
+grid, at least 45 % of the ceiling in U-Net and VAE, and less than 8 GB of memory.
 """
 
 import argparse
@@ -60,9 +61,9 @@ class Piece:
 
     Attributes:
         kind: `ceiling`, `released` or `ours`.
-        options: Of our backbone.
+        options: Options of our backbone.
         tf32: Whether PyTorch's TF32 settings are left as they are.
-        ceilings: Part -> name of the ceiling that its share is of.
+        ceilings: Part -> name of the ceiling that its rate is compared to.
         profile: Whether one pass is profiled instead of timed.
     """
 
@@ -97,18 +98,18 @@ PIECES = {
     "profile-released": _released(tf32=True, profile=True),
 }
 
-SLOW = ("ours-float16-vae-float16-compiled",)  # minutes of compiling, which a smoke run does without
+SLOW = ("ours-float16-vae-float16-compiled",)  # takes minutes to compile, and is left out of smoke runs
 
 
 class Extraction:
     """One way to extract, ready to run.
 
     Args:
-        piece: Which way.
-        weights: Of all networks.
-        frames: The window.
+        piece: The way to extract.
+        weights: Weights of all networks.
+        frames: Frames of the window.
         size: Height and width in pixels.
-        device: Where to compute.
+        device: Device to compute on.
     """
 
     def __init__(
@@ -126,13 +127,13 @@ class Extraction:
             self._ours = our_path(weights, device=device, **shape, **piece.options)
 
     def one(self) -> dict[str, Tensor]:
-        """Timestep 20; layer 9, all layers where that costs nothing."""
+        """Extract timestep 20: layer 9, or all layers where that costs nothing."""
         if self._released is not None:
             return self._pass(20)
         return self._extract((20,), (9,))
 
     def grid(self) -> dict[str, Tensor]:
-        """7 timesteps x 13 layers."""
+        """Extract 7 timesteps x 13 layers."""
         if self._released is not None:
             return {key: value for timestep in GRID_TIMESTEPS for key, value in self._pass(timestep).items()}
         return self._extract(GRID_TIMESTEPS, LAYERS)
@@ -140,12 +141,12 @@ class Extraction:
     def _pass(self, timestep: int) -> dict[str, Tensor]:
         assert self._released is not None
         pixels = prepared(self._frames.pixels, self._size["height"], self._size["width"], self._device)
-        found = self._released.features(pixels, timestep)
-        return {str(key): tokens.cpu() for key, tokens in found.items()}
+        tokens_by_key = self._released.features(pixels, timestep)
+        return {str(key): tokens.cpu() for key, tokens in tokens_by_key.items()}
 
     def _extract(self, timesteps: tuple[int, ...], layers: tuple[int, ...]) -> dict[str, Tensor]:
-        found = self._ours.extract(self._frames, timesteps=timesteps, layers=layers)
-        return {str(key): torch.from_numpy(tokens) for key, tokens in found.tokens.items()}
+        features = self._ours.extract(self._frames, timesteps=timesteps, layers=layers)
+        return {str(key): torch.from_numpy(tokens) for key, tokens in features.tokens.items()}
 
     @property
     def parts(self) -> dict[str, list[nn.Module]]:
@@ -160,7 +161,7 @@ def synchronize(device: str) -> None:
 
 
 def clock(device: str) -> Callable[[], float]:
-    """Seconds, read when the device has done what it was given."""
+    """A clock in seconds, which waits for the device before it is read."""
 
     def read() -> float:
         synchronize(device)
@@ -170,7 +171,7 @@ def clock(device: str) -> Callable[[], float]:
 
 
 def timed(run: Callable[[], Any], device: str) -> tuple[Any, float]:
-    """What a function returns, and its seconds."""
+    """The result of a function, and the seconds that it takes."""
     read = clock(device)
     start = read()
     result = run()
@@ -179,7 +180,7 @@ def timed(run: Callable[[], Any], device: str) -> tuple[Any, float]:
 
 @contextmanager
 def precision(piece: Piece) -> Iterator[None]:
-    """PyTorch's own TF32 settings, or none of it."""
+    """PyTorch's own TF32 settings, or no TF32."""
     if piece.tf32:
         yield
     else:
@@ -188,9 +189,9 @@ def precision(piece: Piece) -> Iterator[None]:
 
 
 def measure_ceiling(device: str, *, smoke: bool) -> dict[str, float]:
-    """TFLOP/s of a square matrix product, median of 20, by dtype."""
+    """TFLOP/s of a square matrix product by dtype, median of 20."""
     side = 64 if smoke else 8192
-    found = {}
+    rates = {}
     for name in ("float16", "bfloat16", "tf32", "float32"):
         dtype = torch.float32 if name == "tf32" else getattr(torch, name)
         a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
@@ -198,24 +199,24 @@ def measure_ceiling(device: str, *, smoke: bool) -> dict[str, float]:
             for _ in range(3):
                 a @ b
             seconds = statistics.median(timed(lambda a=a, b=b: a @ b, device)[1] for _ in range(20))
-        found[name] = 2 * side**3 / seconds / 1e12
-    return found
+        rates[name] = 2 * side**3 / seconds / 1e12
+    return rates
 
 
 def measure_path(path: Extraction, device: str, repeats: int) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Times of one timestep and of the grid, of its parts, and peak memory; and the grid's features."""
-    path.one()  # choice of kernels, compilation
+    """Times of one timestep, of its parts and of the grid, and peak memory; also the grid's features."""
+    path.one()  # warm-up: choice of kernels, compilation
     synchronize(device)
     _reset_memory(device)
     passes = [timed(path.one, device)[1] for _ in range(repeats)]
-    found: dict[str, Any] = {"one_seconds": passes, "one_memory": _memory(device)}
+    figures: dict[str, Any] = {"one_seconds": passes, "one_memory": _memory(device)}
     with measured(path.parts, clock(device)) as grown:
         path.one()
-    found["part_seconds"] = {part: float(value) for part, value in grown.items()}
+    figures["part_seconds"] = {part: float(value) for part, value in grown.items()}
     path.grid()
     _reset_memory(device)
     features, seconds = timed(path.grid, device)
-    return found | {"grid_seconds": seconds, "grid_memory": _memory(device)}, features
+    return figures | {"grid_seconds": seconds, "grid_memory": _memory(device)}, features
 
 
 def _reset_memory(device: str) -> None:
@@ -240,7 +241,7 @@ KINDS = (
     ("activation", ("gelu", "silu", "sigmoid", "softmax")),
     ("copy, cast, layout", ("copy", "clone", "cat", "contiguous", "_to_", "pad", "stack")),
 )
-"""Kind of operation -> what its name holds; the first that fits."""
+"""Kinds of operation, and what their names contain; the first kind that fits counts."""
 
 
 def profile_path(path: Extraction, device: str) -> dict[str, Any]:
@@ -275,7 +276,7 @@ def profile_path(path: Extraction, device: str) -> dict[str, Any]:
 
 
 def run_piece(name: str, results: Results, weights: SharedWeights, arguments: argparse.Namespace) -> None:
-    """Measure one piece and keep what was found."""
+    """Measure one piece and store its figures."""
     piece, device = PIECES[name], arguments.device
     start = time.perf_counter()
     if piece.kind == "ceiling":
@@ -290,7 +291,7 @@ def run_piece(name: str, results: Results, weights: SharedWeights, arguments: ar
                 figures, features = profile_path(path, device), None
             else:
                 figures, features = measure_path(path, device, arguments.repeats)
-    except UsageError as error:  # what this machine cannot do (TF32, compilation)
+    except UsageError as error:  # this machine lacks something (TF32, compilation)
         figures, features = {"skipped": str(error)}, None
     figures["command_seconds"] = time.perf_counter() - start
     results.keep(name, figures, features)
@@ -317,14 +318,16 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("pieces", nargs="*", choices=[[], *PIECES], metavar="PIECE", help=", ".join(PIECES))
-    parser.add_argument("--json", type=Path, required=True, help="where figures are kept and found again")
-    parser.add_argument("--video", help="without one a clip of the built-in world is drawn")
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--repeats", type=int, default=5, help="of the pass for one timestep")
-    parser.add_argument("--again", action="store_true", help="do also pieces that the file holds")
-    parser.add_argument("--note", default="", help="kept with the figures")
     parser.add_argument(
-        "--smoke", action="store_true", help="a tiny network on the CPU: is the script sound?"
+        "--json", type=Path, required=True, help="file of the figures, which is continued if it exists"
+    )
+    parser.add_argument("--video", help="video file; by default a clip of the built-in world is rendered")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--repeats", type=int, default=5, help="number of passes for one timestep")
+    parser.add_argument("--again", action="store_true", help="also run pieces that the file already holds")
+    parser.add_argument("--note", default="", help="note to store with the figures")
+    parser.add_argument(
+        "--smoke", action="store_true", help="run a tiny network on the CPU, to check that the script works"
     )
     arguments = parser.parse_args()
     if arguments.smoke:

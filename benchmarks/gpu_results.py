@@ -1,4 +1,4 @@
-"""What `gpu_extraction.py` found, kept in a file and set side by side."""
+"""Stores the results of `gpu_extraction.py` in a file and compares them."""
 
 import json
 import statistics
@@ -18,7 +18,7 @@ TARGETS = {"one timestep": 8.0, "grid": 15.0, "share of ceiling": 0.45, "gigabyt
 
 
 class Results:
-    """The figures of all pieces in one file, and their features beside it.
+    """The figures of all pieces in one file, and their features in files beside it.
 
     Args:
         path: The JSON file; read if it is there.
@@ -42,7 +42,7 @@ class Results:
         self.write()
 
     def write(self) -> None:
-        """Write the JSON file, whole or not at all."""
+        """Write the JSON file atomically."""
         with atomic_path(self._path) as aside:
             aside.write_text(json.dumps(self.figures, indent=2), encoding="utf-8")
 
@@ -51,25 +51,25 @@ class Results:
         return self._path.with_suffix(".features")
 
     def agreement(self) -> dict[str, dict[str, float]]:
-        """Relative L2 of each piece's features from the reference's: at t20.layer9, and largest of all."""
+        """Relative L2 distance of each piece from the reference: at t20.layer9, and the largest."""
         files = {file.stem: file for file in sorted(self._folder.glob("*.safetensors"))}
         if REFERENCE not in files:
             return {}
         reference = load_file(files[REFERENCE])
-        found = {}
+        distances = {}
         for name, file in files.items():
             errors = {key: relative_error(tokens, reference[key]) for key, tokens in load_file(file).items()}
-            found[name] = {"t20.layer9": errors["t20.layer9"], "largest of all": max(errors.values())}
-        return found
+            distances[name] = {"t20.layer9": errors["t20.layer9"], "largest of all": max(errors.values())}
+        return distances
 
 
 def summarise(
     figures: Mapping[str, Any], paths: Mapping[str, tuple[str, Mapping[str, str]]]
 ) -> dict[str, dict[str, Any]]:
-    """Of each path: speed against the baseline, TFLOP/s and share of the ceiling by part, memory.
+    """Summary of each path: speed against the baseline, TFLOP/s and share of the ceiling by part, memory.
 
     Args:
-        figures: As kept.
+        figures: Figures as stored in the file.
         paths: Piece -> its kind, and part -> the ceiling that the part's share is of.
     """
     pieces, flop = figures["pieces"], figures["tflop"]

@@ -2,8 +2,9 @@
 
     python benchmarks/memory.py [--minutes 60] [--json FILE]
 
-Both videos are made here: 30 frames a second of 96x64 pixels, no two alike. Each is extracted in a process of
-its own with the built-in backbone at 32x32. What grows with length is what is asked for: the features.
+Both videos are made by the script: 30 different frames per second of 96x64 pixels. The features of each are
+extracted in a process of its own, with the built-in backbone at 32x32. Only the features themselves should
+grow with the length of the video.
 """
 
 import argparse
@@ -29,8 +30,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=int, default=60, help="of the longer video")
-    parser.add_argument("--json", help="also write the figures here")
+    parser.add_argument("--minutes", type=int, default=60, help="duration of the longer video")
+    parser.add_argument("--json", help="file to which the figures are also written")
     parser.add_argument("--extract", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.extract:
@@ -62,7 +63,7 @@ def main() -> None:
 
 
 def write(path: Path, num_frames: int) -> None:
-    """A film of noise that passes by; its frames share one small piece of memory."""
+    """Write a video of moving noise, whose frames share one small block of memory."""
     noise = np.random.default_rng(0).integers(0, 256, 3 * (num_frames + HEIGHT * WIDTH), dtype=np.uint8)
     noise = np.convolve(noise, np.ones(48) / 48, mode="same").astype(
         np.uint8

@@ -1,4 +1,4 @@
-"""How near our features are to the released code's, layer by layer: a Markdown table.
+"""Differences between our features and the released code's, layer by layer, as a Markdown table.
 
     python benchmarks/parity.py GOLDENS [--weights CONVERTED] [--dtype float16] [--vae-dtype bfloat16]
 
@@ -29,7 +29,7 @@ VARIANTS = {
     "nocond": ({"conditioning": "none"}, (20,)),
     "sdv2": ({"temporal": False}, (20,)),
 }
-"""Name in the golden files -> options of ours, timesteps that are stored."""
+"""Name in the golden files -> options of our backbone, timesteps that are stored."""
 
 
 def relative_error(ours: torch.Tensor | np.ndarray, theirs: torch.Tensor) -> float:
@@ -81,13 +81,15 @@ def errors(
 
     Args:
         goldens: Folder of the golden files.
-        weights: Other form of the same weights (a converted folder); None for the original file.
-        dtype: What U-Net and image encoder compute in.
-        vae_dtype: What the VAE computes in.
+        weights: The same weights in another form (a converted folder); None for the original file.
+        dtype: Data type of U-Net and image encoder.
+        vae_dtype: Data type of the VAE.
     """
-    torch.set_num_threads(2)  # of one thread GroupNorm sums otherwise, which shows on black frames (to 3e-4)
+    torch.set_num_threads(
+        2
+    )  # with one thread GroupNorm sums in another order, which shows on black frames (up to 3e-4)
     stored = load_file(goldens / "features.safetensors") | load_file(goldens / "inputs.safetensors")
-    found: dict[str, dict[str, float]] = {}
+    figures: dict[str, dict[str, float]] = {}
     for variant, (options, timesteps) in VARIANTS.items():
         source = weights or goldens / "sgm_tiny_unet.safetensors"
         backbone = load(source, dtype=dtype, vae_dtype=vae_dtype, **options)
@@ -98,37 +100,37 @@ def errors(
         else:
             maps = maps_with_stored_noise(backbone, stored, keys)
             means = {key: value.mean((-2, -1)).flatten(0, 1)[:8] for key, value in maps.items()}
-        found[f"{variant}/means"] = {
+        figures[f"{variant}/means"] = {
             str(key): relative_error(means[key], stored[f"{prefix}{key}.mean"])
             for key in keys
             if f"{prefix}{key}.mean" in stored
         }
         if variant == "noisy":
-            found["noisy/maps"] = {
+            figures["noisy/maps"] = {
                 str(key): relative_error(maps[key][0], stored[f"{key}.map"])
                 for key in keys
                 if stored.get(f"{key}.map", torch.empty(0)).dtype == torch.float32 and f"{key}.map" in stored
             }
-            found["noisy/padded window"] = {
+            figures["noisy/padded window"] = {
                 f"t20.layer{layer}": relative_error(
                     maps[FeatureKey.of(20, layer)][1].mean((-2, -1)),
                     stored[f"w1padded.t20.layer{layer}.mean"],
                 )
                 for layer in LAYERS
             }
-    return found
+    return figures
 
 
-def table(found: dict[str, dict[str, float]]) -> str:
+def table(figures: dict[str, dict[str, float]]) -> str:
     """Rows are layers; columns are variants, each with the largest error over its timesteps."""
-    lines = ["| layer | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
+    lines = ["| layer | " + " | ".join(figures) + " |", "|---" * (len(figures) + 1) + "|"]
     for layer in LAYERS:
         cells = [
             max(
                 (value for key, value in column.items() if key.endswith(f".layer{layer}")),
                 default=float("nan"),
             )
-            for column in found.values()
+            for column in figures.values()
         ]
         lines.append(f"| {layer} | " + " | ".join(f"{cell:.1e}" for cell in cells) + " |")
     return "\n".join(lines)
@@ -140,14 +142,16 @@ def main() -> None:
     )
     parser.add_argument("goldens", type=Path)
     parser.add_argument("--weights", type=Path, help="the same weights in another form")
-    parser.add_argument("--dtype", default="float32", help="what U-Net and image encoder compute in")
-    parser.add_argument("--vae-dtype", default="float32", help="what the VAE computes in")
-    parser.add_argument("--json", type=Path, help="also write every figure here")
+    parser.add_argument("--dtype", default="float32", help="data type of U-Net and image encoder")
+    parser.add_argument("--vae-dtype", default="float32", help="data type of the VAE")
+    parser.add_argument("--json", type=Path, help="file to which every error is also written")
     arguments = parser.parse_args()
-    found = errors(arguments.goldens, arguments.weights, dtype=arguments.dtype, vae_dtype=arguments.vae_dtype)
-    print(table(found))
+    figures = errors(
+        arguments.goldens, arguments.weights, dtype=arguments.dtype, vae_dtype=arguments.vae_dtype
+    )
+    print(table(figures))
     if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=2), encoding="utf-8")
+        arguments.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""Feature extraction the way the released code does it, built from the libraries' stock modules.
+"""Feature extraction as in the released code, built from the libraries' stock modules.
 
-Not a benchmark by itself: `extraction.py` and `gpu_extraction.py` compare with it. For one window and one
-timestep it does all that the released code does (in words of our own; random draws are at their mean):
+This is not a benchmark by itself: `extraction.py` and `gpu_extraction.py` compare with it. For one window and
+one timestep it does all that the released code does. The code is our own, and random draws are set to their
+mean:
 
     VAE         encodes the frames three times: as latents, and for conditioning in each half of the guidance
     CLIP        embeds every frame in each half of the guidance
-    U-Net       runs wholly, encoder and decoder, on both halves, with cross-attention computed in full
+    U-Net       runs encoder and decoder on both halves, with cross-attention computed in full
 
-A grid of timesteps is as many such passes: nothing is kept from one to the next.
+A grid of timesteps takes one such pass per timestep: nothing is reused between them.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,11 +34,11 @@ PARTS = ("CLIP", "VAE", "U-Net")
 GRID_TIMESTEPS = (0, 5, 10, 15, 20, 25, 29)
 LAYERS = tuple(range(1, 14))
 NUM_STEPS = 30
-GROUP_NORM_EPS = 1e-5  # of the released code's blocks; the stock ones are built with 1e-6
+GROUP_NORM_EPS = 1e-5  # as in the released code's blocks; the stock blocks are built with 1e-6
 
 
 class SharedWeights(RandomCheckpoint):
-    """Random weights drawn once, in float32, and given to both paths without a copy.
+    """Random float32 weights, drawn once and shared by both paths without a copy.
 
     On the meta device there are shapes only, which is all that counting takes.
     """
@@ -62,7 +63,7 @@ class SharedWeights(RandomCheckpoint):
 
 
 class ReleasedPath(nn.Module):
-    """One window through everything that the released code runs for it.
+    """Runs one window through everything that the released code runs for it.
 
     Args:
         weights: Of all networks; held in float32, as the released code holds them. Where they hold one VAE
@@ -137,7 +138,7 @@ class ReleasedPath(nn.Module):
 
 
 class WholeUnet(nn.Module):
-    """SVD's U-Net, every block of it, on both halves of the guidance.
+    """Every block of SVD's U-Net, on both halves of the guidance.
 
     The blocks are called one by one, because the stock forward has one embedding for all frames where the
     released code has one a frame; else this is what the stock forward does.
@@ -186,7 +187,7 @@ def _attends(block: Any) -> bool:
 
 
 def our_path(weights: SVDWeights, **options: Any) -> SVD:
-    """Our backbone of the same networks, on the same weights.
+    """Our backbone with the same networks and weights.
 
     Args:
         weights: Of all networks.
@@ -207,7 +208,7 @@ def our_parts(backbone: SVD) -> dict[str, list[nn.Module]]:
 def measured(
     parts: Mapping[str, Sequence[nn.Module]], read: Callable[[], Any]
 ) -> Iterator[dict[str, np.ndarray]]:
-    """By how much a reading grows within the networks' passes, part by part, and in all.
+    """Measure by how much a reading grows during the networks' passes, by part and in all.
 
     Args:
         parts: Part -> its modules.
@@ -254,16 +255,16 @@ def count_flop(
     ours = our_path(weights, height=height, width=width, window=frames, device="meta", dtype="float32")
     pixels = torch.empty(frames, 3, height, width, device="meta")
     window = WindowBatch(pixels[None], (frames,), ("",), (0,))
-    found = {
+    counts = {
         "released": _flop(released.parts, lambda: released(pixels, 20)),
         "ours": _flop(our_parts(ours), lambda: ours.maps(window, [FeatureKey.of(20, 9)])),
     }
     if grid:
         keys = [FeatureKey.of(timestep, layer) for timestep in GRID_TIMESTEPS for layer in LAYERS]
         passes = len(GRID_TIMESTEPS)
-        found["released grid"] = {part: value * passes for part, value in found["released"].items()}
-        found["ours grid"] = _flop(our_parts(ours), lambda: ours.maps(window, keys))
-    return found
+        counts["released grid"] = {part: value * passes for part, value in counts["released"].items()}
+        counts["ours grid"] = _flop(our_parts(ours), lambda: ours.maps(window, keys))
+    return counts
 
 
 def _flop(parts: Mapping[str, Sequence[nn.Module]], run: Callable[[], object]) -> dict[str, float]:
@@ -274,7 +275,7 @@ def _flop(parts: Mapping[str, Sequence[nn.Module]], run: Callable[[], object]) -
 
 
 def prepared(pixels: np.ndarray, height: int, width: int, device: str) -> Tensor:
-    """(L, H, W, 3) uint8 -> (L, 3, H', W') float32 in [-1, 1] on the device."""
+    """Prepare frames: (L, H, W, 3) uint8 -> (L, 3, H', W') float32 in [-1, 1] on the device."""
     return scale_and_resize(torch.from_numpy(pixels).to(device), height, width)
 
 

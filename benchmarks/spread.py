@@ -1,12 +1,13 @@
-"""Whether features of different videos differ, and by how much: a collapsed network says the same of all.
+"""How much the features of different videos differ; a collapsed network gives the same features for all.
 
     python benchmarks/spread.py VIDEOS [--backbone tiny] [--timestep 25] [--layers 3,6,9,12] [--weights FILE]
                                        [--latents own|middle|zero] [--json FILE]
 
-Each readable video of the folder is one point, the mean of its frames' vectors. For each layer: how far apart
-two videos are (relative L2: the median, and the nearest pair), how much of that is between videos rather than
-between the frames of one, and in how many directions they differ (participation ratio of the covariance's
-eigenvalues). Features are made twice, to see that they are the same bits.
+Each readable video of the folder is one point: the mean of its frames' feature vectors. For each layer the
+script prints how far apart two videos are (relative L2: the median, and the nearest pair), which share of the
+variance lies between videos rather than between the frames of one, and in how many directions videos differ
+(participation ratio of the covariance's eigenvalues). Features are extracted twice, to check that they are
+the same bits.
 """
 
 import argparse
@@ -30,38 +31,45 @@ def main() -> None:
     parser.add_argument("--weights")
     parser.add_argument("--timestep", type=int, default=25)
     parser.add_argument("--layers", default="3,6,9,12")
-    parser.add_argument("--latents", help="whose latent is concatenated: own, middle, zero")
+    parser.add_argument("--latents", help="conditioning latents: own, middle or zero")
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    layers = [f"layer{number}" for number in given.layers.split(",")]
-    arguments = {name: getattr(given, name) for name in ("weights", "latents") if getattr(given, name)}
-    backbone = ad.load_backbone(given.backbone, **arguments)
+    arguments = parser.parse_args()
+    layers = [f"layer{number}" for number in arguments.layers.split(",")]
+    arguments = {
+        name: getattr(arguments, name) for name in ("weights", "latents") if getattr(arguments, name)
+    }
+    backbone = ad.load_backbone(arguments.backbone, **arguments)
     with TemporaryDirectory() as first, TemporaryDirectory() as second:
         runs = []
         for folder in (first, second):
             ad.extract_features(
-                given.videos, folder, backbone=backbone, timesteps=[given.timestep], layers=layers
+                arguments.videos, folder, backbone=backbone, timesteps=[arguments.timestep], layers=layers
             )
             runs.append(FeatureStore.open(folder))
         names = runs[0].videos()
         rows, nearest = {}, {}
         for layer in layers:
-            key = (given.timestep, layer)
+            key = (arguments.timestep, layer)
             once, again = ([store.read(name, key)[key] for name in names] for store in runs)
             same = all(np.array_equal(a, b) for a, b in zip(once, again, strict=True))
             rows[layer] = spread(once) | {"same bits twice": same}
             nearest[layer] = nearest_pair(once, names)
-    result = {"rows": rows, "videos": len(names), "backbone": given.backbone, "timestep": given.timestep}
+    result = {
+        "rows": rows,
+        "videos": len(names),
+        "backbone": arguments.backbone,
+        "timestep": arguments.timestep,
+    }
     result["nearest"] = nearest
     print(markdown(result))
     for layer, pair in nearest.items():
         print(f"{layer}: nearest are {' and '.join(pair)}")
-    if given.json:
-        given.json.write_text(json.dumps(result | {"machine": environment()}, indent=2) + "\n", "utf-8")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result | {"machine": environment()}, indent=2) + "\n", "utf-8")
 
 
 def spread(features: list[np.ndarray]) -> dict[str, float | bool]:
-    """How much videos differ, from their features (T, C) each."""
+    """Measures of how much videos differ, from the features (T, C) of each."""
     points = _points(features)
     pairs = _distances(points)[np.triu_indices(len(points), 1)]
     between = points.var(0).sum()
@@ -77,24 +85,24 @@ def spread(features: list[np.ndarray]) -> dict[str, float | bool]:
 
 
 def nearest_pair(features: list[np.ndarray], names: list[str]) -> list[str]:
-    """The two videos that differ least; copies of one recording, if there are any."""
+    """The two videos that differ least; these are copies of one recording, if there are any."""
     apart = _distances(_points(features))
     np.fill_diagonal(apart, np.inf)
-    return [names[place] for place in np.unravel_index(apart.argmin(), apart.shape)]
+    return [names[index] for index in np.unravel_index(apart.argmin(), apart.shape)]
 
 
 def _points(features: list[np.ndarray]) -> np.ndarray:
-    """(N, C), a video each."""
+    """Mean feature vector of each video: (N, C)."""
     return np.stack([frames.mean(0, dtype=np.float64) for frames in features])
 
 
 def _distances(points: np.ndarray) -> np.ndarray:
-    """(N, N), relative to the points' mean length."""
+    """Distances between points: (N, N), relative to their mean length."""
     return np.linalg.norm(points[:, None] - points[None], axis=2) / np.linalg.norm(points, axis=1).mean()
 
 
 def markdown(result: dict[str, object]) -> str:
-    """The table."""
+    """The table in Markdown."""
     rows = result["rows"]
     assert isinstance(rows, dict)
     names = list(next(iter(rows.values())))

@@ -1,18 +1,20 @@
-"""Training the paper's head: clips a second of ours against a loop that reads a file per clip.
+"""Speed of training the paper's head, in clips per second, against a loop that reads one file per clip.
 
     python benchmarks/training.py [--lengths FILE] [--device cuda] [--threads 1] [--json FILE]
 
-Three ways to the same step (transformer of 6 layers on tokens of width 1280, focal loss, mixup, AdamW):
+The same training step (transformer of 6 layers on tokens of width 1280, focal loss, mixup, AdamW) gets its
+batch in three ways:
 
-    plain      a file is read for every clip, and every clip is padded to 150 tokens, as released
+    plain      one file is read per clip, and every clip is padded to 150 tokens, as in the released code
     shorter    the same files, padded to the longest clip of the batch
-    ours       features packed on the device once, batches formed by length; also in bfloat16
+    ours       features are packed on the device once, and batches are formed by length; also in bfloat16
 
-They take turns with one head. A step's time goes with its batch's longest clip, so a few batches are timed at
-even distances in the epoch's batches sorted by length. On one CPU thread the time is that of the processor,
-which other work does not change much; else it is the clock's. Tokens are random: their values cost nothing.
-Without --lengths (a number of tokens a line) lengths are drawn from a log-normal distribution with mean 45:
-Animal Kingdom's 50 hours in 30,100 clips are 6 s a clip, 45 tokens at 30 frames a second and stride 4.
+The three take turns with one head. The time of a step depends on the longest clip of its batch; the timed
+batches are therefore spread evenly over the epoch's batches, sorted by length. On one CPU thread the time is
+processor time, which other work on the machine hardly changes; otherwise it is wall time. Tokens are random,
+since their values do not change the cost. Without --lengths (a file with one number of tokens per line)
+lengths are drawn from a log-normal distribution with mean 45: Animal Kingdom's 50 hours in 30,100 clips make
+6 s per clip, which is 45 tokens at 30 frames per second and stride 4.
 """
 
 import argparse
@@ -43,12 +45,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--lengths", type=Path, help="tokens a clip, one number a line")
+    parser.add_argument(
+        "--lengths", type=Path, help="file with the number of tokens of each clip, one per line"
+    )
     parser.add_argument("--clips", type=int, default=1024)
-    parser.add_argument("--steps", type=int, default=2, help="timed steps of each way")
+    parser.add_argument("--steps", type=int, default=2, help="number of timed steps of each way")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", help="also write the figures here")
+    parser.add_argument("--json", help="file to which the figures are also written")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
 
@@ -75,7 +79,7 @@ def read_lengths(path: Path | None, count: int) -> np.ndarray:
 
 
 def make_clips(lengths: np.ndarray, folder: Path) -> PackedFeatures:
-    """Clips in memory, and each in a file of its own."""
+    """Make clips in memory, and write each to a file of its own."""
     random = np.random.default_rng(1)
     arrays = [random.standard_normal((length, WIDTH), dtype=np.float32) for length in lengths]
     for number, array in enumerate(arrays):
@@ -89,9 +93,9 @@ def measure(
     clips: PackedFeatures, packed: PackedFeatures, folder: Path, num_steps: int, device: str
 ) -> dict[str, object]:
     limit, size = HEAD.max_tokens, OPTIONS.batch_size
-    shown = clips.lengths.clamp(max=limit)
+    lengths = clips.lengths.clamp(max=limit)
     at_random, by_length = (
-        draw_batches(shown, batch_size=size, pool=pool, generator=np.random.default_rng(2))
+        draw_batches(lengths, batch_size=size, pool=pool, generator=np.random.default_rng(2))
         for pool in (1, OPTIONS.length_pool)
     )
 
@@ -119,10 +123,10 @@ def measure(
     step = Step(device)
     clock = time.process_time if device == "cpu" and torch.get_num_threads() == 1 else time.perf_counter
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    step.take(from_memory(by_length[0][:4]), torch.float32)  # warms up
+    step.take(from_memory(by_length[0][:4]), torch.float32)  # warm-up
     for number in range(num_steps):
         for name, (load, batches, dtype) in ways.items():
-            ranked = sorted(batches, key=lambda batch: int(shown[batch].max()))
+            ranked = sorted(batches, key=lambda batch: int(lengths[batch].max()))
             chosen = ranked[int((number + 0.5) / num_steps * len(ranked))]
             start = clock()
             step.take(load(chosen), dtype)
@@ -138,9 +142,9 @@ def measure(
             "longer_than_150": int((clips.lengths > limit).sum()),
         },
         "share_of_slots_that_are_padding": {
-            "all to 150": 1 - float(shown.double().mean()) / limit,
-            "to the longest of a batch at random": padding(shown, at_random),
-            "ours": padding(shown, by_length),
+            "all to 150": 1 - float(lengths.double().mean()) / limit,
+            "to the longest of a batch at random": padding(lengths, at_random),
+            "ours": padding(lengths, by_length),
         },
         "clips_a_second": rates,
         "ours_by_plain": rates["ours"] / rates["plain"],
@@ -156,7 +160,7 @@ def measure(
 
 
 class Step:
-    """Head, loss and optimizer."""
+    """A training step: head, loss and optimizer."""
 
     def __init__(self, device: str) -> None:
         self.head = build_head(HEAD, WIDTH, CLASSES, seed=0).to(device).train()
@@ -166,17 +170,17 @@ class Step:
         self.random = np.random.default_rng(3)
 
     def take(self, batch: Batch, dtype: torch.dtype) -> float:
-        """One step; its loss."""
+        """Take one step; returns its loss."""
         share, partner = draw_mixup(OPTIONS.mixup, len(batch.targets), self.random)
         batch = mixup(batch, share=share, partner=partner)
         self.optimizer.zero_grad()
         loss = self.loss(self.logits(batch, dtype), batch.targets)
         loss.backward()
         self.optimizer.step()
-        return loss.item()  # waits for the device
+        return loss.item()  # reading the value waits for the device
 
     def logits(self, batch: Batch, dtype: torch.dtype) -> torch.Tensor:
-        """In this arithmetic."""
+        """Logits of a batch, computed in a data type."""
         with torch.autocast(self.device.partition(":")[0], dtype, enabled=dtype != torch.float32):
             return self.head(batch.tokens, batch.mask).float()
 

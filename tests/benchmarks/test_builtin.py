@@ -22,8 +22,13 @@ def builtin(script) -> ModuleType:
     return script("builtin")
 
 
+@pytest.fixture
+def tables(script) -> ModuleType:
+    return script("builtin_tables")
+
+
 def cells_of(builtin, shares):
-    """Every layer alike: timestep -> column -> share of clips named rightly."""
+    """Every layer alike: timestep -> column -> share of clips classified correctly."""
     return {
         (timestep, layer): [
             builtin.Scored(0.5, {column: np.arange(CLIPS) < share * CLIPS for column, share in row.items()})
@@ -45,24 +50,24 @@ def test_the_effect_of_a_timestep_is_a_difference_of_differences(builtin):
     assert 0 < low < 0.3 < high
 
 
-def test_the_grids_tables_hold_every_cell(builtin):
+def test_the_grids_tables_hold_every_cell(builtin, tables):
     row = {"in-domain": 0.5, "species": 0.1, "context": 0.2, "view": 0.3}
     cells = builtin._plain(cells_of(builtin, dict.fromkeys(builtin.GRID_TIMESTEPS, row)))
-    found = {
+    result = {
         "cells": {"trained": cells, "random weights": cells},
         "effect": builtin.timestep_effect(KnownStudy(), cells_of(builtin, {5: row, 29: row})),
         "controls": dict.fromkeys(builtin.CONTROLS, cells),
     }
-    text = builtin.grid_markdown(found)
+    text = tables.grid_markdown(result)
     assert text.count("50 / 20") == 2 * len(cells) + len(builtin.CONTROLS) * 4
     assert "| 5 | +0.0 (+0.0 to +0.0) |" in text
 
 
-def test_tables_go_between_their_marks_and_nowhere_else(builtin):
+def test_tables_go_between_their_marks_and_nowhere_else(tables):
     text = "a\n<!-- grid -->\nold\n<!-- end -->\nb\n<!-- training -->\nkept\n<!-- end -->\n"
-    assert builtin.put_between(text, "grid", "new") == text.replace("old\n", "\nnew\n")
+    assert tables.put_between(text, "grid", "new") == text.replace("old\n", "\nnew\n")
     with pytest.raises(SystemExit, match="no <!-- other -->"):
-        builtin.put_between(text, "other", "new")
+        tables.put_between(text, "other", "new")
 
 
 def test_spread_tells_a_collapsed_network_from_one_that_sees(script):
