@@ -1,4 +1,4 @@
-"""From the finished runs of a grid to tables: a row a run, a study, a domain, and what was chosen."""
+"""Tables of a sweep: one row per training run, per study and per domain, and what each rule chooses."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ __all__ = [
 
 _RESAMPLES = 1000
 _TUNED = ("features.", "head.", "training.")
-"""What is chosen among; studies that differ in anything else are other questions, with a choice each."""
+"""Options that a choice is made among; studies that differ in others belong to different questions."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,17 @@ class PublishedComparison:
     """A study beside the number that was published.
 
     Attributes:
-        study: The study's name.
-        published: The number, in per cent.
-        metric: What ours is.
-        score: Ours, mean over seeds, in [0, 1]; None if it has no test.
-        low: Lower bound of its 95 % interval over groups and seeds; None if unknown.
-        high: Upper bound.
-        floor: What guessing by class frequencies scores.
-        num_test: Clips of ours.
-        num_seeds: Trainings of ours.
+        study: Name of the study.
+        published: The published number, in per cent.
+        metric: Metric of our score.
+        score: Our score, mean over seeds, in [0, 1]; None if there are no test clips.
+        low: Lower bound of its 95 % interval over groups and seeds; None if there is none.
+        high: Upper bound of the interval.
+        floor: Score of guessing by class frequencies.
+        num_test: Number of our test clips.
+        num_seeds: Number of our training runs.
         comparable: Whether metric and test clips are the same.
-        why_not: If not, in words.
+        why_not: Why they are not comparable, in words.
     """
 
     study: str
@@ -63,35 +63,35 @@ class PublishedComparison:
     why_not: str = ""
 
 
-def headline(point: Cell, metrics: Metrics) -> Metric:
-    """The score that a study is judged by."""
-    wanted = point.recipe.protocol.metric
-    if wanted != "auto":
-        return wanted
+def headline(cell: Cell, metrics: Metrics) -> Metric:
+    """The metric that a study is judged by."""
+    metric = cell.recipe.protocol.metric
+    if metric != "auto":
+        return metric
     return "accuracy" if metrics.task == "single-label" else "micro_map"
 
 
-def run_rows(point: Cell, runs: Sequence[SeedRun], root: Path) -> list[dict[str, Any]]:
-    """A row for each training of a study.
+def run_rows(cell: Cell, runs: Sequence[SeedRun], root: Path) -> list[dict[str, Any]]:
+    """Make one row per training run of a study.
 
     Args:
-        point: The study.
-        runs: Its trainings, one a seed.
-        root: Folder that paths are told relative to.
+        cell: The study.
+        runs: Its training runs, one per seed.
+        root: Folder that paths are relative to.
     """
     rows = []
     for run in runs:
-        metric, chosen, counts = headline(point, run.metrics), run.metrics.selection, run.metrics.counts
+        metric, selection, counts = headline(cell, run.metrics), run.metrics.selection, run.metrics.counts
         rows.append(
             {
-                "point": point.name,
-                "case": point.case,
-                **point.varied,
+                "point": cell.name,
+                "case": cell.case,
+                **cell.varied,
                 "seed": run.metrics.seed,
                 "feature": run.metrics.feature,
-                "rule": point.recipe.protocol.selection,
-                "epoch": chosen.epoch,
-                "choice_score": chosen.score,
+                "rule": cell.recipe.protocol.selection,
+                "epoch": selection.epoch,
+                "choice_score": selection.score,
                 "metric": metric,
                 "validation": _score(run.metrics.validation, metric),
                 **_side(run.metrics.test, metric, "test"),
@@ -99,20 +99,20 @@ def run_rows(point: Cell, runs: Sequence[SeedRun], root: Path) -> list[dict[str,
                 "num_train": counts["train"],
                 "num_validation": counts["validation"],
                 "num_test": counts["test"],
-                "target_looks": chosen.target_looks,
+                "target_looks": selection.target_looks,
                 "folder": run.folder.relative_to(root).as_posix(),
             }
         )
-        if point.recipe.protocol.selection == "oracle" and chosen.oracle is not None:
-            rows[-1]["test"] = chosen.oracle.get(metric)
+        if cell.recipe.protocol.selection == "oracle" and selection.oracle is not None:
+            rows[-1]["test"] = selection.oracle.get(metric)
     return rows
 
 
-def domain_rows(point: Cell, runs: Sequence[SeedRun]) -> list[dict[str, Any]]:
-    """A row for each training and value of the domain it was scored on."""
+def domain_rows(cell: Cell, runs: Sequence[SeedRun]) -> list[dict[str, Any]]:
+    """Make one row per training run and value of the domain that it was scored on."""
     rows = []
     for run in runs:
-        metric = headline(point, run.metrics)
+        metric = headline(cell, run.metrics)
         sides = {"test": run.metrics.test}
         if run.metrics.in_domain is not None:
             sides[f"source ({run.metrics.in_domain.clips} clips)"] = run.metrics.in_domain
@@ -121,10 +121,10 @@ def domain_rows(point: Cell, runs: Sequence[SeedRun]) -> list[dict[str, Any]]:
             for value, scores in by_domain.items():
                 rows.append(
                     {
-                        "point": point.name,
-                        "case": point.case,
-                        **point.varied,
-                        "source": ", ".join(point.recipe.protocol.source),
+                        "point": cell.name,
+                        "case": cell.case,
+                        **cell.varied,
+                        "source": ", ".join(cell.recipe.protocol.source),
                         "seed": run.metrics.seed,
                         "side": name,
                         "domain": value,
@@ -137,19 +137,19 @@ def domain_rows(point: Cell, runs: Sequence[SeedRun]) -> list[dict[str, Any]]:
     return rows
 
 
-def study_rows(points: Sequence[Cell], runs: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """A row a study: means over its seeds, and the interval over groups and seeds.
+def study_rows(cells: Sequence[Cell], runs: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """Make one row per study, with means over its seeds and the interval over groups and seeds.
 
     Args:
-        points: The studies.
-        runs: As `run_rows` gives them.
+        cells: The studies.
+        runs: Rows of `run_rows`.
         root: Folder that the runs' paths are relative to.
     """
     rows = []
     if runs.empty:
         return pd.DataFrame()
-    for point in points:
-        mine = runs[runs["point"] == point.name]
+    for cell in cells:
+        mine = runs[runs["point"] == cell.name]
         if mine.empty:
             continue
         first = mine.iloc[0]
@@ -161,9 +161,9 @@ def study_rows(points: Sequence[Cell], runs: pd.DataFrame, root: Path) -> pd.Dat
         low, high = _interval(root / first["folder"], len(mine), first["metric"])
         rows.append(
             {
-                "point": point.name,
-                "case": point.case,
-                **point.varied,
+                "point": cell.name,
+                "case": cell.case,
+                **cell.varied,
                 "rule": first["rule"],
                 "metric": first["metric"],
                 "num_seeds": len(mine),
@@ -180,46 +180,45 @@ def study_rows(points: Sequence[Cell], runs: pd.DataFrame, root: Path) -> pd.Dat
     return pd.DataFrame(rows)
 
 
-def choices(points: Sequence[Cell], table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """What each rule chooses among studies that differ in features, head or training only, and its test.
+def choices(cells: Sequence[Cell], table: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Show what each rule chooses among studies that differ only in features, head or training, and its test.
 
-    `released` chooses the study that tests best on average over seeds, `oracle` takes every seed's own best:
-    both look at the target. The other rules choose by clips of the source; their test is one look a seed.
+    `released` chooses the study with the best test score on average over seeds, and `oracle` takes the best
+    study of every seed: both look at the target. The other rules choose by clips of the source, and look at
+    the target once per seed.
 
     Args:
-        points: The studies.
-        table: As `study_rows` gives it.
-        runs: As `run_rows` gives them.
+        cells: The studies.
+        table: Rows of `study_rows`.
+        runs: Rows of `run_rows`.
     """
-    asked: dict[tuple[Any, ...], list[str]] = {}
-    for point in points:
-        apart = {name: value for name, value in point.varied.items() if not name.startswith(_TUNED)}
-        apart.pop("protocol.selection", None)
-        question = (point.case, *(f"{name.rpartition('.')[2]}={value}" for name, value in apart.items()))
-        asked.setdefault((" ".join(filter(None, question)), point.recipe.protocol.selection), []).append(
-            point.name
-        )
+    questions: dict[tuple[str, str], list[str]] = {}  # (question, rule) -> studies
+    for cell in cells:
+        others = {name: value for name, value in cell.varied.items() if not name.startswith(_TUNED)}
+        others.pop("protocol.selection", None)
+        parts = [cell.case, *(f"{name.rpartition('.')[2]}={value}" for name, value in others.items())]
+        question = " ".join(filter(None, parts))
+        questions.setdefault((question, cell.recipe.protocol.selection), []).append(cell.name)
     rows = []
-    for (question, rule), names in asked.items():
-        candidates = table[table["point"].isin(names)] if len(table) else table
-        if candidates.empty:
-            continue
-        rows.append({"question": question, "rule": rule, **_choice(rule, candidates, runs)})
+    for (question, rule), names in questions.items():
+        studies = table[table["point"].isin(names)] if len(table) else table
+        if not studies.empty:
+            rows.append({"question": question, "rule": rule, **_choice(rule, studies, runs)})
     return pd.DataFrame(rows)
 
 
-def compare_with_published(points: Iterable[Cell], table: pd.DataFrame) -> list[PublishedComparison]:
-    """Each study that has a published number, beside it."""
+def compare_with_published(cells: Iterable[Cell], table: pd.DataFrame) -> list[PublishedComparison]:
+    """Set each study that has a published number beside it."""
     rows = {row["point"]: row for row in table.to_dict("records")}
-    found = []
-    for point in points:
-        if point.published is None or point.name not in rows:
+    comparisons = []
+    for cell in cells:
+        if cell.published is None or cell.name not in rows:
             continue
-        row, published = rows[point.name], point.published
+        row, published = rows[cell.name], cell.published
         why = _why_not(published, str(row["metric"]), int(row["num_test"]))
-        found.append(
+        comparisons.append(
             PublishedComparison(
-                study=point.name,
+                study=cell.name,
                 published=published,
                 metric=row["metric"],
                 score=json_values(row["test"]),
@@ -232,19 +231,20 @@ def compare_with_published(points: Iterable[Cell], table: pd.DataFrame) -> list[
                 why_not=why,
             )
         )
-    return found
+    return comparisons
 
 
-def _choice(rule: str, candidates: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Any]:
-    mine = runs[runs["point"].isin(candidates["point"])]
+def _choice(rule: str, studies: pd.DataFrame, runs: pd.DataFrame) -> dict[str, Any]:
+    """Choose one of some studies by a rule: a row of choices.csv without its question and rule."""
+    mine = runs[runs["point"].isin(studies["point"])]
     by = "test" if rule in ("released", "oracle") else "choice_score"
-    known = candidates[candidates[by].notna()]
-    if known.empty and len(candidates) > 1:
-        return {"point": None, "num_candidates": len(candidates), "why": "there are no clips to choose on"}
-    best = (known if len(known) else candidates).sort_values(by, ascending=False, kind="stable").iloc[0]
-    told = {
+    scored = studies[studies[by].notna()]
+    if scored.empty and len(studies) > 1:
+        return {"point": None, "num_candidates": len(studies), "why": "there are no clips to choose on"}
+    best = (scored if len(scored) else studies).sort_values(by, ascending=False, kind="stable").iloc[0]
+    row = {
         "point": best["point"],
-        "num_candidates": len(candidates),
+        "num_candidates": len(studies),
         "chosen_by": json_values(best[by]),
         "test": json_values(best["test"]),
         "test_sd": json_values(best["test_sd"]),
@@ -253,17 +253,14 @@ def _choice(rule: str, candidates: pd.DataFrame, runs: pd.DataFrame) -> dict[str
         "test_floor": json_values(best["test_floor"]),
         "target_looks": int(mine["target_looks"].sum()) if by == "test" else int(best["num_seeds"]),
     }
-    if rule == "oracle":
-        told |= {
-            "test": json_values(mine.groupby("seed")["test"].max().mean()),
-            "test_low": None,
-            "test_high": None,
-        }
-        told["test_sd"] = None
-    return told
+    if rule == "oracle":  # each seed has its own best study, so that no one study's spread applies
+        mean_of_best = json_values(mine.groupby("seed")["test"].max().mean())
+        row |= {"test": mean_of_best, "test_sd": None, "test_low": None, "test_high": None}
+    return row
 
 
 def _side(side: SideScores | None, metric: Metric, name: str) -> dict[str, float | None]:
+    """The score of one side with its interval and floor, in columns that begin with a name."""
     low, high = (None, None) if side is None else side.intervals.get(metric, (None, None))
     return {
         name: _score(side, metric),
@@ -278,23 +275,23 @@ def _score(side: SideScores | None, metric: Metric) -> float | None:
 
 
 def _interval(folder: Path, num_seeds: int, metric: Metric) -> tuple[float | None, float | None]:
-    """Over groups and seeds, from the predictions."""
-    place = folder.parent if num_seeds > 1 else folder
+    """Compute a study's interval over groups and seeds from its predictions."""
     try:
-        run = read_scored(place)
+        run = read_scored(folder.parent if num_seeds > 1 else folder)
     except OSError:
         return None, None
     if is_single_label(metric) and run.multi_label:
         return None, None
-    found = contrast(metric, [(1, run.scored)], num_resamples=_RESAMPLES)
-    return json_values(found.low), json_values(found.high)
+    interval = contrast(metric, [(1, run.scored)], num_resamples=_RESAMPLES)
+    return json_values(interval.low), json_values(interval.high)
 
 
 def _why_not(published: Published, metric: str, num_test: int) -> str:
+    """Explain why a published number is not comparable with ours; empty if it is."""
     if not published.comparable:
         return published.note or "as the recipe says"
     if published.metric is None:
-        return "its metric is not known"
+        return "the paper does not name its metric"
     if published.metric != metric:
         return f"it is {published.metric}, ours {metric}"
     if published.num_test is not None and published.num_test != num_test:
@@ -303,5 +300,6 @@ def _why_not(published: Published, metric: str, num_test: int) -> str:
 
 
 def _mean(values: pd.Series) -> float | None:
-    known = values.dropna()
-    return float(known.mean()) if len(known) == len(values) else None
+    """Mean over seeds; None if a seed lacks the number."""
+    present = values.dropna()
+    return float(present.mean()) if len(present) == len(values) else None
