@@ -1,4 +1,4 @@
-"""A finished training, or the mean of several, and its test on further clips."""
+"""A finished run of one seed or several, and its evaluation on further clips."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -55,10 +55,10 @@ CLIPS, PREDICTIONS = "clips.csv.gz", "predictions.csv.gz"
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training.
+    """A finished run.
 
     Attributes:
-        folder: Where it is.
+        folder: Folder of the run.
         metrics: What `metrics.json` holds.
     """
 
@@ -68,18 +68,18 @@ class Run:
 
 @dataclass(frozen=True)
 class SeedRun(Run):
-    """A finished training of one seed."""
+    """A finished run of one seed."""
 
     metrics: TrainingMetrics
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A trained model's scores on clips.
+    """The scores of a trained model on further clips.
 
     Attributes:
         metrics: What `metrics.json` of an evaluation holds.
-        predictions: A row a clip: video, its labels, the prediction and each label's probability.
+        predictions: One row per clip: video and labels, the prediction, and the probability of each label.
     """
 
     metrics: EvaluationMetrics
@@ -87,7 +87,7 @@ class Evaluation:
 
 
 def mean_of_seeds(out: Path, runs: Sequence[SeedRun]) -> Run:
-    """Trainings of several seeds as one run: their means, and which is best on held-out source clips."""
+    """Summarise the runs of several seeds as one run: their means, and the best on clips of the source."""
     tested = {run.folder.name: run.metrics.test and run.metrics.test.scores for run in runs}
     mean, sd = mean_and_sd([scores for scores in tested.values() if scores])
     best = max(runs, key=_validation_score)
@@ -115,6 +115,7 @@ def mean_of_seeds(out: Path, runs: Sequence[SeedRun]) -> Run:
 
 
 def _why_best(metrics: TrainingMetrics) -> str:
+    """Say what the best seed was chosen by."""
     if metrics.validation is not None:
         return "the best on held-out clips of the source"
     if metrics.selection.by_domain is not None:
@@ -123,7 +124,7 @@ def _why_best(metrics: TrainingMetrics) -> str:
 
 
 def _validation_score(run: SeedRun) -> float:
-    """What seeds are compared by: always clips of the source that were held out, whatever chose the epoch."""
+    """The score that seeds are compared by: on held-out clips of the source, whatever chose the epoch."""
     metrics = run.metrics
     if metrics.validation is None:
         by_domain = metrics.selection.by_domain is not None
@@ -141,39 +142,46 @@ def evaluate(
     *,
     root: str | os.PathLike[str] | None = None,
 ) -> Evaluation:
-    """Test a trained model on labelled clips; those it was trained or selected on are left out, and counted.
+    """Test a trained model on labelled clips, leaving out those that it was trained or selected on.
 
     Args:
-        run: The model.
-        store: Features of the clips, made with the settings of the training's features.
-        table: Their labels. Where its `split` column marks test clips, those alone are taken.
+        run: Run that made the model, or its folder.
+        store: Features of the clips, made with the same settings as the features of training.
+        table: The clips and their labels. If its `split` column marks test clips, only those are taken.
         root: Folder that the table's paths are relative to, if not the table's own.
 
     Raises:
         SettingsMismatchError: If the features were made with other settings; it lists them.
-        UnknownNameError: If a clip has a label that the model does not know.
-        UsageError: If no clip is left to test, or one has several labels and the model names one.
+        UnknownNameError: If a clip has a label that the model was not trained on.
+        UsageError: If no clip is left to test, or a clip has several labels and the model predicts one.
     """
+    # Open the model, the features and the labels, and check that they fit each other.
     folder = find_run(run.folder if isinstance(run, Run) else run)
     head, config = load_bundle(folder)
     store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
     table = table if isinstance(table, Table) else read_table(table)
     check_settings(store, config, folder)
+
+    # Take the labelled clips, of these the test clips if some are marked.
     examples = [example for example in table.examples if example.labels or table.labels_are_complete]
     if any(example.split == "test" for example in examples):
         examples = [example for example in examples if example.split == "test"]
     _check_labels(examples, config)
     if not examples:
         raise UsageError(f"{table.source} has no labelled clips to test on.")
+
+    # Leave out what the model was trained or selected on, by content, whatever its name is.
     packed = pack(store, examples, config.feature_keys, config.labels, root=root or table.root)
     seen, notes = seen_in_training(folder)
     rows = stored_rows(store, packed.examples, Path(root) if root else table.root)
     fresh = [i for i, example in enumerate(packed.examples) if rows[example.video].identity not in seen]
     if not fresh:
         raise UsageError(
-            f"all {len(packed)} clips with features were used in training; there is none to test on."
+            f"all {len(packed)} clips with features were used in training, so none is left to test on."
         )
     test = packed.subset(fresh)
+
+    # Score the classes that the model was scored on, and any other that occurs.
     probabilities = predict_probabilities(head, test, config.activation)
     counts = config.train_counts
     occurring = {label for example in test.examples for label in example.labels}
@@ -200,10 +208,10 @@ def evaluate(
 
 
 def check_settings(store: FeatureStore, config: ModelConfig, folder: Path) -> None:
-    """Make sure that a store's features are such as a model was trained on.
+    """Make sure that a store's features have the settings of those that a model was trained on.
 
     Raises:
-        SettingsMismatchError: If not; it lists what differs.
+        SettingsMismatchError: If they do not; it lists what differs.
     """
     if store.fingerprint != config.feature_fingerprint:
         raise SettingsMismatchError(
@@ -214,6 +222,7 @@ def check_settings(store: FeatureStore, config: ModelConfig, folder: Path) -> No
 
 
 def _check_labels(examples: Sequence[Example], config: ModelConfig) -> None:
+    """Make sure that the model can predict the labels of all clips."""
     for example in examples:
         for label in example.labels:
             if label not in config.labels:
@@ -221,27 +230,31 @@ def _check_labels(examples: Sequence[Example], config: ModelConfig) -> None:
                 raise UnknownNameError("label", label, config.labels, hint)
         if config.activation == "softmax" and len(example.labels) > 1:
             raise UsageError(
-                f"the model names one class a clip; {example.video} has {len(example.labels)}: "
+                f"the model predicts one class per clip; {example.video} has {len(example.labels)}: "
                 f"{', '.join(example.labels)}. Leave such clips out, or train on clips with several."
             )
 
 
 def stored_rows(store: FeatureStore, examples: Sequence[Example], root: Path) -> dict[str, Row]:
-    """Video -> its line in the store's index, for those that are there."""
+    """Look up videos in the store's index: video -> its row, for those that are there."""
     names = {e.video: Path(os.path.relpath(root / e.video, store.root)).as_posix() for e in examples}
     return {video: row for video, name in names.items() if (row := store.row(name)) is not None}
 
 
 def partial_videos(rows: Mapping[str, Row]) -> dict[str, float]:
-    """Video -> share of its frames, for those that decoded in part only."""
+    """Find the videos that decoded only in part: video -> share of its frames."""
     return {video: row.coverage for video, row in rows.items() if row.status == "partial"}
 
 
 def seen_in_training(folder: Path) -> tuple[set[str], list[str]]:
-    """Contents that a model was trained or selected on; a sentence if that is not known."""
+    """Find what a model was trained or selected on.
+
+    Returns:
+        Identities of the contents, and sentences for the reader, such as that this is unknown.
+    """
     path = folder / CLIPS
     if not path.is_file():
-        said = f"There is no {CLIPS} with the model: clips that it was trained on may be among these."
-        return set(), [said]
+        note = f"There is no {CLIPS} with the model: clips that it was trained on may be among these."
+        return set(), [note]
     frame = pd.read_csv(path, keep_default_na=False, dtype=str)
     return set(frame.loc[frame["side"].isin(("train", "validation")), "identity"]), []

@@ -51,7 +51,8 @@ def calibrate_head(
     calibration = calibrate(head, validation, config.activation)
     config = config.replaced(thresholds=calibration.thresholds)
     timeline = choose_timeline(head, config, store, validation.examples, root)
-    config = config.replaced(**timeline or {})
+    if timeline is not None:
+        config = config.replaced(**timeline)
     tested = None
     if data.test is not None:
         test = by_identity(data.test)

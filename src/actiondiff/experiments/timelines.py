@@ -1,13 +1,13 @@
-"""Timed labels and a trained head: how its timelines are best made, and what they are worth.
+"""Timelines of a trained head on videos with timed labels: the choice of their options, and their scores.
 
-The rows of a video in a table are all there is to see in it: between them none of the classes is shown.
+The rows of a video in a table are taken to be complete: between them, none of the classes occurs.
 """
 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -26,21 +26,21 @@ from actiondiff.heads.inputs import Head
 from actiondiff.inference.folders import find_run
 from actiondiff.inference.timeline import Timeline, TimelineOptions, finish, make_timeline
 from actiondiff.provenance import environment
-from actiondiff.types import Bout, Example
+from actiondiff.types import JSON, Bout, Example
 
 __all__ = ["TimelineEvaluation", "bouts_of", "choose_timeline", "evaluate_timelines"]
 
-_SMOOTH = (0.0, 0.5, 1.0, 2.0, 3.0)
-_SHORTEST = (0.0, 0.5, 1.0, 2.0)
-_EXHAUSTIVE = 0.9  # share of a video's frames that its rows must cover for it to be chosen on
+_SMOOTH_SECONDS = (0.0, 0.5, 1.0, 2.0, 3.0)
+_MIN_SECONDS = (0.0, 0.5, 1.0, 2.0)
+_MIN_COVERED = 0.9  # share of a video's frames that its rows must cover for options to be chosen on it
 
 
 @dataclass(frozen=True)
 class TimelineEvaluation:
-    """Timelines of videos whose bouts are known.
+    """Timelines of videos with labelled bouts, and their scores.
 
     Attributes:
-        metrics: Frame-wise and bout-wise scores, and what was left out.
+        metrics: Scores of frames and of bouts, and what was left out.
         timelines: Video -> timeline.
         truth: Video -> labelled bouts.
     """
@@ -48,6 +48,18 @@ class TimelineEvaluation:
     metrics: TimelineMetrics
     timelines: Mapping[str, Timeline]
     truth: Mapping[str, Sequence[Bout]]
+
+
+class TimelineChoice(TypedDict):
+    """Options of timelines that were chosen on validation videos; fields of `ModelConfig`.
+
+    `thresholds` has one probability per label, `timeline` values of `TimelineOptions`, and `chosen_on` the
+    numbers `num_videos`, `frame_f1` and `segment_f1`.
+    """
+
+    thresholds: dict[str, float]
+    timeline: dict[str, JSON]
+    chosen_on: dict[str, float | None]
 
 
 def evaluate_timelines(
@@ -58,37 +70,43 @@ def evaluate_timelines(
     options: TimelineOptions | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> TimelineEvaluation:
-    """Score a model's timelines of videos; those it was trained or selected on are left out, and counted.
+    """Score a model's timelines. Videos that it was trained or selected on are left out and counted.
 
     Args:
-        run: The model.
-        store: Features of the whole videos, made with the settings of the training's features.
-        table: Their bouts: rows with `start_seconds` and `end_seconds`. Where its `split` column marks test
-            rows, those videos alone are taken.
-        options: Those that are set count before the model's own.
+        run: Run that made the model, or its folder.
+        store: Features of the whole videos, made with the same settings as the features of training.
+        table: Their bouts: rows with `start_seconds` and `end_seconds`. If its `split` column marks test
+            rows, only their videos are taken.
+        options: Options that are set here win over the model's own.
         root: Folder that the table's paths are relative to, if not the table's own.
 
     Raises:
         SettingsMismatchError: If the features were made with other settings.
         UsageError: If no video is left to test.
     """
+    # Open the model, the features and the labels, and check that they fit each other.
     folder = find_run(run.folder if isinstance(run, Run) else run)
     head, config = load_bundle(folder)
     store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
     table = table if isinstance(table, Table) else read_table(table)
     check_settings(store, config, folder)
-    base = Path(root) if root else table.root
+    root = Path(root) if root else table.root
+
+    # Leave out what the model was trained or selected on, by content, whatever its name is.
     examples = [example for example in table.examples if example.split == "test"] or list(table.examples)
     seen, notes = seen_in_training(folder)
-    rows = stored_rows(store, examples, base)
-    known = {e.video for e in examples if e.video in rows and rows[e.video].identity in seen}
-    fresh = [e for e in examples if e.video in rows and e.video not in known]
-    timelines, truth, missing = _timelines(head, config, store, fresh, base, options)
+    rows = stored_rows(store, examples, root)
+    videos = {example.video for example in examples}
+    trained_on = {video for video in videos if video in rows and rows[video].identity in seen}
+    fresh = [example for example in examples if example.video in rows and example.video not in trained_on]
+
+    # Make the timelines, and score them against the labelled bouts.
+    timelines, truth, missing = _timelines(head, config, store, fresh, root, options)
     if not timelines:
         raise UsageError(
-            f"{table.source} has no videos to test timelines on: {len({e.video for e in examples})} are "
-            f"named, {len({e.video for e in examples if e.video in rows})} have features, and these were "
-            "trained or selected on. Give further videos."
+            f"{table.source} has no videos to test timelines on: it names {len(videos)}, of which "
+            f"{len(videos & set(rows))} have features, and the model was trained or selected on these. Give "
+            "further videos."
         )
     first = next(iter(timelines.values()))
     frames, segments = _score_timelines(timelines, truth)
@@ -99,10 +117,8 @@ def evaluate_timelines(
         segments=segments,
         options=first.options.model_dump(),
         thresholds=dict(first.thresholds),
-        num_left_out_as_trained_on=len(known),
-        missing=tuple(
-            sorted(({e.video for e in examples} - set(rows)) | {clip.example.video for clip in missing})
-        ),
+        num_left_out_as_trained_on=len(trained_on),
+        missing=tuple(sorted((videos - set(rows)) | {clip.example.video for clip in missing})),
         cautions=tuple(notes),
         run=str(folder),
         table=str(table.source),
@@ -117,38 +133,49 @@ def choose_timeline(
     store: FeatureStore,
     examples: Sequence[Example],
     root: Path,
-) -> dict[str, Any] | None:
-    """Thresholds, smoothing and shortest bout that suit validation videos best.
+) -> TimelineChoice | None:
+    """Choose the thresholds, the smoothing and the shortest bout that suit validation videos best.
 
-    Thresholds give the highest frame-wise F1, smoothing and shortest bout (and widest gap, which is the same)
-    the highest F1 of bouts, averaged over overlaps of 0.3 to 0.7.
+    Thresholds give the highest frame-wise F1. Smoothing and shortest bout (and the widest gap, which is the
+    same) give the highest F1 of bouts, averaged over overlaps of 0.3 to 0.7.
+
+    Args:
+        head: The trained and calibrated head.
+        config: Its config.
+        store: Features of the whole videos.
+        examples: Labelled rows of the validation videos.
+        root: Folder that the videos' paths are relative to.
 
     Returns:
-        For the bundle's config: `thresholds`, `timeline` (values of `TimelineOptions`), and `chosen_on`
-        (`num_videos`, `frame_f1`, `segment_f1`). None if rows have no times, or cover no video's time.
+        What was chosen; None if the rows have no times, or cover too little of every video.
     """
+    # Take the videos whose rows cover nearly all of their time: elsewhere, silence may mean no label.
     timed = {example.video for example in examples if example.end_seconds is not None}
     examples = [example for example in examples if example.video in timed]
     timelines, truth, _ = _timelines(head, config, store, examples, root, None)
-    whole = {
+    covered = {
         video: timeline
         for video, timeline in timelines.items()
-        if frame_truth(truth[video], timeline.seconds, timeline.labels).any(1).mean() >= _EXHAUSTIVE
+        if frame_truth(truth[video], timeline.seconds, timeline.labels).any(1).mean() >= _MIN_COVERED
     }
-    if not whole:
+    if not covered:
         return None
-    best: dict[str, Any] = {}
-    for smooth in _SMOOTH:
-        for shortest in _SHORTEST:
-            options = TimelineOptions(smooth_seconds=smooth, min_seconds=shortest, max_gap_seconds=shortest)
-            finished = _with_thresholds(whole, truth, options)
+
+    # Try every combination; of equally good ones, the first is taken.
+    best: TimelineChoice | None = None
+    for smooth_seconds in _SMOOTH_SECONDS:
+        for min_seconds in _MIN_SECONDS:
+            options = TimelineOptions(
+                smooth_seconds=smooth_seconds, min_seconds=min_seconds, max_gap_seconds=min_seconds
+            )
+            finished = _with_thresholds(covered, truth, options)
             frames, segments = _score_timelines(finished, truth)
-            if not best or (segments.mean_f1 or 0.0) > (best["chosen_on"]["segment_f1"] or 0.0) + 1e-9:
+            if best is None or (segments.mean_f1 or 0.0) > (best["chosen_on"]["segment_f1"] or 0.0) + 1e-9:
                 best = {
                     "thresholds": dict(next(iter(finished.values())).thresholds),
                     "timeline": options.model_dump(exclude_unset=True),
                     "chosen_on": {
-                        "num_videos": len(whole),
+                        "num_videos": len(covered),
                         "frame_f1": frames.macro_f1,
                         "segment_f1": segments.mean_f1,
                     },
@@ -159,7 +186,7 @@ def choose_timeline(
 def _with_thresholds(
     raw: Mapping[str, Timeline], truth: Mapping[str, Sequence[Bout]], options: TimelineOptions
 ) -> dict[str, Timeline]:
-    """Timelines with the thresholds that suit them together best."""
+    """Finish timelines with the thresholds that suit all of them together best."""
     first = next(iter(raw.values()))
     smooth = {video: finish(timeline, {**first.thresholds}, options) for video, timeline in raw.items()}
     frames = [frame_truth(truth[video], t.seconds, t.labels) for video, t in smooth.items()]
@@ -175,15 +202,15 @@ def _with_thresholds(
 def _score_timelines(
     timelines: Mapping[str, Timeline], truth: Mapping[str, Sequence[Bout]]
 ) -> tuple[FrameScores, SegmentScores]:
-    """Frame-wise and bout-wise scores of every class but the background."""
+    """Score the frames and the bouts of every class but the background."""
     first = next(iter(timelines.values()))
     columns = [k for k, label in enumerate(first.labels) if label != first.options.background]
     labels = [first.labels[k] for k in columns]
-    held = [frame_truth(truth[video], t.seconds, t.labels) for video, t in timelines.items()]
+    labelled = [frame_truth(truth[video], t.seconds, t.labels) for video, t in timelines.items()]
     frames = frame_scores(
         np.concatenate([t.probabilities for t in timelines.values()])[:, columns],
         np.concatenate([t.active for t in timelines.values()])[:, columns],
-        np.concatenate(held)[:, columns],
+        np.concatenate(labelled)[:, columns],
         labels,
     )
     return frames, segment_scores({v: t.bouts for v, t in timelines.items()}, truth, labels)
@@ -197,7 +224,11 @@ def _timelines(
     root: Path,
     options: TimelineOptions | None,
 ) -> tuple[dict[str, Timeline], dict[str, list[Bout]], list[MissingClip]]:
-    """Timelines and labelled bouts of the examples' videos, from stored features."""
+    """Make timelines of the examples' videos from stored features, and gather their labelled bouts.
+
+    Returns:
+        Video -> timeline, video -> bouts, and the clips whose features cannot be read.
+    """
     rows = stored_rows(store, examples, root)
     timelines: dict[str, Timeline] = {}
     truth: dict[str, list[Bout]] = {}
@@ -216,11 +247,11 @@ def _timelines(
 
 
 def bouts_of(examples: Sequence[Example], *, end_seconds: float) -> list[Bout]:
-    """Labelled bouts of one video; those of a label that touch or overlap become one.
+    """Turn the labelled rows of one video into bouts. Rows of a label that touch or overlap become one bout.
 
     Args:
         examples: Rows of one video.
-        end_seconds: Where the video ends, for rows without an end.
+        end_seconds: End of the video, for rows without an end.
     """
     spans: dict[str, list[tuple[float, float]]] = {}
     for example in examples:
@@ -229,9 +260,9 @@ def bouts_of(examples: Sequence[Example], *, end_seconds: float) -> list[Bout]:
         for label in example.labels:
             spans.setdefault(label, []).append((start, end))
     bouts = []
-    for label, found in spans.items():
+    for label, label_spans in spans.items():
         merged: list[tuple[float, float]] = []
-        for start, end in sorted(found):
+        for start, end in sorted(label_spans):
             if merged and start <= merged[-1][1]:
                 merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
             else:

@@ -1,4 +1,4 @@
-"""Going on from a trained model with a corrected or larger table."""
+"""Start of training from a trained model, with a corrected or larger table."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -32,43 +32,49 @@ def recipe_of_run(
     overrides: Sequence[str] = (),
     values: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """The recipe that a run was trained by, with what is set since; see `load_recipe`.
+    """Load the recipe of a run, with other values of some options; see `load_recipe` for the arguments.
 
     Raises:
-        RunError: If it is not with the run.
-        UsageError: If a value is not in order.
+        RunError: If the run has no recipe.
+        UsageError: If a value is not valid.
     """
     path = find_run(run) / "recipe.yaml"
     if not path.is_file():
-        raise RunError(f"{path} is missing; give the folder that actiondiff train wrote.")
+        raise RunError(f"{path} is missing; give a folder that actiondiff train wrote.")
     tree = yaml.safe_load(path.read_text("utf-8"))
-    for own in ("split_seed", "start"):  # facts of that run, no options
+    for own in ("split_seed", "start"):  # facts about that run, not options
         tree.pop(own, None)
     set_options(tree, overrides=overrides, values=values)
     return recipe_of(tree, path)
 
 
 def warm_start(head: Head, labels: tuple[str, ...], run: str | os.PathLike[str]) -> Head:
-    """Give a new head the weights of a run's; what belongs to a class goes to the class of that name.
+    """Give a new head the weights of a run's head. Weights of a class go to the class of the same name.
 
-    Classes that the run does not know keep the new head's random weights.
+    Classes that the run does not have keep the random weights of the new head.
+
+    Args:
+        head: The new head; it is changed in place and returned.
+        labels: Its classes.
+        run: Folder of the run.
 
     Raises:
-        RunError: If the two heads are not of one kind, or have no class in common.
+        RunError: If the two heads differ in kind or size, or have no class in common.
     """
     old, config = load_bundle(find_run(run))
     if old.options != head.options or old.token_width != head.token_width:
         raise RunError(
-            f"{run} cannot be gone on from: its head is {old.options.name} on tokens of {old.token_width}, "
-            f"the new one {head.options.name} on {head.token_width}, or their sizes differ. Use its recipe."
+            f"cannot continue from {run}: its head is {old.options.name} on tokens of width "
+            f"{old.token_width}, the new one {head.options.name} on width {head.token_width}, or other "
+            "options of the two differ. Use the run's recipe."
         )
     here, there = head.state_dict(), old.state_dict()
-    known = {label: k for k, label in enumerate(config.labels)}
-    pairs = [(k, known[label]) for k, label in enumerate(labels) if label in known]
+    old_row = {label: row for row, label in enumerate(config.labels)}
+    pairs = [(row, old_row[label]) for row, label in enumerate(labels) if label in old_row]
     if not pairs:
         raise RunError(
-            f"{run} cannot be gone on from: it knows none of {', '.join(labels)}. Its classes are "
-            f"{', '.join(known)}."
+            f"cannot continue from {run}: it has none of the classes {', '.join(labels)}. Its classes are "
+            f"{', '.join(config.labels)}."
         )
     new_rows, old_rows = (torch.tensor(rows, dtype=torch.int64) for rows in zip(*pairs, strict=True))
     for name in _class_tensors(head):
@@ -78,29 +84,36 @@ def warm_start(head: Head, labels: tuple[str, ...], run: str | os.PathLike[str])
 
 
 def _class_tensors(head: Head) -> list[str]:
-    """Tensors with a row a class: those that another number of classes would change."""
+    """List the tensors with one row per class: those whose shape depends on the number of classes."""
     shapes = {name: tensor.shape for name, tensor in head.state_dict().items()}
     other = build_head(head.options, head.token_width, head.num_classes + 1)
     return [name for name, tensor in other.state_dict().items() if tensor.shape != shapes[name]]
 
 
 def keep_sides(table: Table, run: str | os.PathLike[str], store: FeatureStore, root: Path) -> Table:
-    """The table with every clip on the side where the run had it: what tested must not train now.
+    """Mark every clip of a table with the side that it had in a run, so that no test clip trains now.
 
-    A clip that the run did not have goes where other clips of its video or group are, else to training,
-    unless the table's own `split` says otherwise. Where spans of one video were on several sides, all test.
+    A clip that the run did not have goes to the side of other clips of its video or group; failing that, to
+    the side in the table's own `split` column, or to training. If spans of one video were on several sides,
+    one of which is the test, all of them test.
+
+    Args:
+        table: The clips.
+        run: Folder of the run.
+        store: Features of the clips.
+        root: Folder that the table's paths are relative to.
 
     Raises:
-        RunError: If it is not known which clips the run had.
-        SettingsMismatchError: If the store's features are of other settings than the run's.
+        RunError: If the run does not say which clips it had.
+        SettingsMismatchError: If the store's features have other settings than the run's.
     """
     folder = find_run(run)
     _, config = load_bundle(folder)
     check_settings(store, config, folder)
     if not (folder / CLIPS).is_file():
-        raise RunError(f"{folder} has no {CLIPS}, so its test clips are not known; train anew instead.")
+        raise RunError(f"{folder} has no {CLIPS}, so its test clips are unknown; train a new model instead.")
     clips = pd.read_csv(folder / CLIPS, keep_default_na=False, dtype=str)
-    clips = clips[clips["side"].isin(_SPLIT_OF)].sort_values("side")  # test before train before validation
+    clips = clips[clips["side"].isin(_SPLIT_OF)].sort_values("side")  # in the order test, train, validation
     sides: dict[str, str] = {}
     for identity, side in zip(clips["identity"], clips["side"], strict=True):
         sides.setdefault(identity, _SPLIT_OF[side])

@@ -526,7 +526,7 @@ def test_evaluate_refuses_what_does_not_fit(trained):
     used = set(sides.loc[sides["side"] == "train", "video"])
     with pytest.raises(UsageError, match="none to test on"):
         study.evaluate(run, store, table(folder, [e for e in labelled.examples if e.video in used]))
-    with pytest.raises(UsageError, match=r"names one class a clip; 00\.mp4 has 2: eat, run"):
+    with pytest.raises(UsageError, match=r"predicts one class per clip; 00\.mp4 has 2: eat, run"):
         study.evaluate(run, store, table(folder, [Example("00.mp4", ("eat", "run"))]))
     with pytest.raises(UsageError, match="no labelled clips"):
         study.evaluate(run, store, table(folder, [Example("00.mp4")]))

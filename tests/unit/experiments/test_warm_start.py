@@ -67,10 +67,10 @@ def test_weights_go_to_the_classes_of_the_same_name(world):
 def test_a_head_that_does_not_fit_is_refused(world):
     folder, _ = world
     other = build_head(HeadOptions(name="mean-linear"), 7, 2)
-    with pytest.raises(RunError, match="on tokens of 6, the new one mean-linear on 7"):
+    with pytest.raises(RunError, match="on tokens of width 6, the new one mean-linear on width 7"):
         warm_start(other, ("eat", "run"), folder / "run")
     same = build_head(load_bundle(folder / "run")[0].options, 6, 1)
-    with pytest.raises(RunError, match="knows none of fly"):
+    with pytest.raises(RunError, match="has none of the classes fly"):
         warm_start(same, ("fly",), folder / "run")
 
 
@@ -92,7 +92,7 @@ def test_clips_stay_on_their_side(world):
     (folder / "bare").mkdir()
     for name in ("config.json", "model.safetensors"):
         (folder / "bare" / name).write_bytes((folder / "run" / name).read_bytes())
-    with pytest.raises(RunError, match="test clips are not known"):
+    with pytest.raises(RunError, match="test clips are unknown"):
         keep_sides(more, folder / "bare", store, folder)
 
 
