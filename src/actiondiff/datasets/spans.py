@@ -66,7 +66,7 @@ def cut_spans(
     by_video: dict[str, list[Example]] = {}
     for example in table.examples:
         by_video.setdefault(example.video, []).append(example)
-    rule = _Rule(
+    rule = _LabelRule(
         background=background,
         min_share=min_share,
         one_at_a_time=not any(_overlap([bout for bout in own if bout.labels]) for own in by_video.values()),
@@ -95,7 +95,7 @@ def cut_spans(
 
 
 @dataclass(frozen=True)
-class _Rule:
+class _LabelRule:
     """How a span gets its labels: the options of `cut_spans`, and what the table implies."""
 
     background: str
@@ -105,7 +105,9 @@ class _Rule:
     labels_are_complete: bool
 
 
-def _span_labels(own: Sequence[Example], start: float, end: float, length: float, rule: _Rule) -> list[str]:
+def _span_labels(
+    own: Sequence[Example], start: float, end: float, length: float, rule: _LabelRule
+) -> list[str]:
     """Labels of one span of a video; empty if the span is left out."""
     covering = _labels(own, start, min(end, length), rule.min_share)
     behaviours = [label for label in covering if label != rule.background]
