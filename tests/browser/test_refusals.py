@@ -77,7 +77,7 @@ def test_large_uploads_are_refused_before_they_are_read(page):
     connection.putheader("Content-Length", str(10**12))
     connection.endheaders()
     answer = connection.getresponse()
-    assert (answer.status, answer.read()) == (413, b"The file is too large: at most 5 MB are taken.")
+    assert (answer.status, answer.read()) == (413, b"The file is too large: at most 5 MB are allowed.")
     connection.close()
 
 

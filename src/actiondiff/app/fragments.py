@@ -1,4 +1,4 @@
-"""The page's results as HTML. Everything that comes from a file, a table or a model is escaped."""
+"""Results as HTML for the page. Everything that comes from a file, a table or a model is escaped."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from actiondiff.app.analysis import Findings, Place
+from actiondiff.app.analysis import Findings, HeatmapFiles
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.timeline import Timeline
 from actiondiff.types import Bout
 
-__all__ = ["show_findings", "show_header", "show_message", "show_model", "show_place"]
+__all__ = ["show_findings", "show_header", "show_heatmap", "show_message", "show_model"]
 
 _LABELS, _ROWS, _POINTS = 8, 12, 400
 _TICKS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
@@ -26,8 +26,8 @@ _environment = Environment(
 
 
 @dataclass(frozen=True)
-class _Row:
-    """A behaviour's line of the timeline: its bouts, and its scores as points of a polyline."""
+class _TimelineRow:
+    """The row of one behaviour in the timeline: its bouts, and its scores as points of a polyline."""
 
     label: str
     colour: int
@@ -37,22 +37,22 @@ class _Row:
 
 
 def show_header(name: str, *, is_local: bool) -> str:
-    """The model's name, and what happens with files."""
+    """Render the name of the model, and what happens to uploaded files."""
     return _environment.get_template("header.html").render(name=name, is_local=is_local)
 
 
 def show_message(text: str, *, kind: str = "note") -> str:
-    """A sentence; kind `error` is read out at once."""
+    """Render a message; screen readers read a message of kind `error` at once."""
     return _environment.get_template("message.html").render(text=text, kind=kind)
 
 
 def show_findings(findings: Findings, video: str, downloads: Mapping[str, str]) -> str:
-    """Player, labels, timeline and downloads.
+    """Render the player, the labels, the timeline and the downloads.
 
     Args:
-        findings: What is known of the video.
-        video: Address of a file that browsers show.
-        downloads: Name -> address.
+        findings: Results for the video.
+        video: Address of a file that browsers play.
+        downloads: Name of each download -> its address.
     """
     timeline, prediction = findings.timeline, findings.prediction
     return _environment.get_template("findings.html").render(
@@ -64,42 +64,42 @@ def show_findings(findings: Findings, video: str, downloads: Mapping[str, str]) 
         num_more_rows=max(0, len(timeline.labels) - _ROWS),
         ticks=_ticks(timeline.end_seconds),
         video=video,
-        is_copy=findings.shown != findings.path,
+        is_copy=findings.playable != findings.path,
         downloads=downloads,
         report=findings.features.report,
         clock=clock,
     )
 
 
-def show_place(place: Place, addresses: Mapping[str, str]) -> str:
-    """Overlay, strip and what they mean.
+def show_heatmap(files: HeatmapFiles, addresses: Mapping[str, str]) -> str:
+    """Render the overlay, the strip and what they mean.
 
     Args:
-        place: Where the action is seen.
-        addresses: File name -> address.
+        files: The heatmap and its files.
+        addresses: Name of each file -> its address.
     """
-    heatmap = place.heatmap
+    heatmap = files.heatmap
     t, row, column = np.unravel_index(heatmap.probabilities.argmax(), heatmap.probabilities.shape)
-    return _environment.get_template("place.html").render(
+    return _environment.get_template("heatmap.html").render(
         heatmap=heatmap,
         top=float(heatmap.probabilities[t, row, column]),
         seconds=None if heatmap.seconds is None else float(heatmap.seconds[t]),
         x=float(heatmap.columns[column]),
         y=float(heatmap.rows[row]),
-        overlay=addresses[place.overlay.name],
-        strip=addresses[place.strip.name],
+        overlay=addresses[files.overlay.name],
+        strip=addresses[files.strip.name],
         downloads=addresses,
         clock=clock,
     )
 
 
 def show_model(model: ActionDiff) -> str:
-    """What the model is, and what its features were made with."""
+    """Render the facts about the model and the settings of its features."""
     return _environment.get_template("model.html").render(config=model.config, labels=model.labels)
 
 
 def clock(seconds: float) -> str:
-    """`75.26` -> `1:15.3`; `3.04` -> `0:03.0`; `3675` -> `1:01:15.0`."""
+    """Format seconds as a time: `75.26` -> `1:15.3`; `3.04` -> `0:03.0`; `3675` -> `1:01:15.0`."""
     tenths = round(10 * seconds)
     minutes, rest = divmod(tenths, 600)
     hours, minutes = divmod(minutes, 60)
@@ -107,14 +107,14 @@ def clock(seconds: float) -> str:
     return f"{head}:{rest // 10:02}.{rest % 10}"
 
 
-def _rows(findings: Findings) -> list[_Row]:
-    """The behaviours that take the most time, then the most probable ones; in the model's order."""
+def _rows(findings: Findings) -> list[_TimelineRow]:
+    """Rows of the behaviours with the most time, then of the most probable ones, in the model's order."""
     timeline = findings.timeline
     budget = timeline.budget()
     weight = {label: (budget[label], findings.prediction.probabilities[label]) for label in timeline.labels}
     chosen = sorted(timeline.labels, key=lambda label: weight[label], reverse=True)[:_ROWS]
     return [
-        _Row(
+        _TimelineRow(
             label,
             index % 8 + 1,
             tuple(bout for bout in timeline.bouts if bout.label == label),
@@ -127,7 +127,7 @@ def _rows(findings: Findings) -> list[_Row]:
 
 
 def _points(timeline: Timeline, index: int) -> str:
-    """Scores as `x,y` in a box of 1000 x 100, at most 400 of them: the highest of each stretch."""
+    """Scores as at most 400 points `x,y` in a box of 1000 x 100; each is the highest of its stretch."""
     values, seconds = timeline.probabilities[:, index], timeline.seconds
     parts: Sequence[np.ndarray] = np.array_split(np.arange(len(values)), min(_POINTS, len(values)))
     tops = [part[values[part].argmax()] for part in parts]
@@ -137,6 +137,6 @@ def _points(timeline: Timeline, index: int) -> str:
 
 
 def _ticks(end: float) -> list[float]:
-    """At most eight round times from the beginning to the end."""
+    """At most eight round times, in seconds, from the beginning to the end."""
     step = next((step for step in _TICKS if end / step <= 7), 7200)
     return [float(t) for t in np.arange(0, end, step)]

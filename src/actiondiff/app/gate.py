@@ -1,8 +1,8 @@
-"""What passes between browsers and the page: only what it needs, and nothing to or from elsewhere.
+"""The filter between browsers and the page, which lets only the requests through that the page needs.
 
-The page's framework can do much more than this page wants, such as fetching addresses for its users or
-reading out files it keeps. Of its routes only those are let through that the page uses, and where it is told
-a path, that must be of a file which was brought.
+The page's framework, gradio, can do much more than this page needs, such as fetching addresses for its users
+or sending files that it stores. The filter therefore allows only the routes that the page uses. Where a
+request names a path, the path must be that of an uploaded file.
 """
 
 import json
@@ -24,24 +24,24 @@ _READ = re.compile(
 )
 _UPLOAD, _CANCEL = "/gradio_api/upload", "/gradio_api/cancel"
 _EVENTS = ("/gradio_api/queue/join", "/gradio_api/run/predict")
-_ENVELOPE = 10_000  # bytes around an uploaded file
-_LONGEST_EVENT = 100_000  # bytes
+_ENVELOPE = 10_000  # bytes that a request may have beside the uploaded file
+_LONGEST_EVENT = 100_000  # most bytes of an event's body
 POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; connect-src 'self'; "
     "worker-src 'self' blob:; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Content-Security-Policy: a browser makes no request to elsewhere, whatever a page or a model card holds."""
+"""Content-Security-Policy: browsers contact no other machine, whatever the page or a model card contains."""
 
 
 class Gate:
-    """ASGI middleware.
+    """ASGI middleware that refuses requests the page does not need.
 
     Args:
-        app: What is behind it.
-        hosts: Names that the page may be addressed by; empty for any. A foreign page that has its own name
-            lead to this machine is refused.
-        uploads: Folder of the files that were brought.
+        app: The application that allowed requests are passed to.
+        hosts: Host names that the page may be addressed by; empty for any. This refuses another site whose
+            own name was made to point to this machine (DNS rebinding).
+        uploads: Folder of the uploaded files.
         max_upload_bytes: Larger uploads are refused before they are read.
     """
 
@@ -52,7 +52,7 @@ class Gate:
         self._max_upload_bytes = max_upload_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or say why not."""
+        """Pass a request on, or answer why it is refused."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -61,7 +61,11 @@ class Gate:
         refusal = self._refusal(scope)
         if not refusal and scope["path"] in _EVENTS:
             body = await _read(receive)
-            refusal = None if self._names_uploads_only(body) else _refuse("That is no file you brought.", 403)
+            refusal = (
+                None
+                if self._names_uploads_only(body)
+                else _refuse("This is not a file that you uploaded.", 403)
+            )
             receive = _again(body, receive)
         if refusal:
             await refusal(scope, receive, send)
@@ -78,37 +82,38 @@ class Gate:
         await self._app(scope, receive, with_policy)
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
+        """The answer to a request that its headers or its path rule out; None for all others."""
         headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
         host = headers.get("host", "")
         if self._hosts and (urlsplit(f"//{host}").hostname or "") not in self._hosts:
-            return _refuse("This page is not served under that name.", 421)
+            return _refuse("This page is not served under this host name.", 421)
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc != host:
             return _refuse("Requests from other pages are refused.", 403)
         if method == "POST":
-            is_known = path in (_UPLOAD, _CANCEL, *_EVENTS)
+            is_allowed = path in (_UPLOAD, _CANCEL, *_EVENTS)
         else:
-            is_known = (
+            is_allowed = (
                 method in ("GET", "HEAD") and bool(_READ.fullmatch(path)) and ".." not in path.split("/")
             )
-        if not is_known:
+        if not is_allowed:
             return _refuse("There is nothing here.", 404)
         length = headers.get("content-length", "0")
         limit = self._max_upload_bytes + _ENVELOPE
         if path == _UPLOAD and length.isdecimal() and int(length) > limit:
             megabytes = self._max_upload_bytes / 1e6
-            return _refuse(f"The file is too large: at most {megabytes:.0f} MB are taken.", 413)
+            return _refuse(f"The file is too large: at most {megabytes:.0f} MB are allowed.", 413)
         return None
 
     def _names_uploads_only(self, body: bytes) -> bool:
-        """Whether every path in an event's JSON is that of an uploaded file."""
+        """Whether every path in the JSON of an event is that of an uploaded file."""
         try:
-            named = list(_paths(json.loads(body)))
+            paths = list(_paths(json.loads(body)))
         except (ValueError, RecursionError):
             return False
         return all(
             isinstance(path, str) and "\0" not in path and Path(path).resolve().is_relative_to(self._uploads)
-            for path in named
+            for path in paths
         )
 
 
@@ -117,7 +122,7 @@ def _refuse(text: str, status: int) -> PlainTextResponse:
 
 
 def _paths(value: Any) -> Iterator[Any]:
-    """What stands under `path` anywhere in a JSON value."""
+    """All values of the key `path`, at any depth of a JSON value."""
     if isinstance(value, dict):
         for name, part in value.items():
             if name == "path":
@@ -129,7 +134,7 @@ def _paths(value: Any) -> Iterator[Any]:
 
 
 async def _read(receive: Receive) -> bytes:
-    """A request's body; of a longer one than events have, only the beginning, which is no JSON."""
+    """The body of a request. Of a body that is too long for an event, only the start, which is not JSON."""
     body = b""
     while len(body) <= _LONGEST_EVENT:
         message = await receive()
@@ -140,7 +145,7 @@ async def _read(receive: Receive) -> bytes:
 
 
 def _again(body: bytes, receive: Receive) -> Receive:
-    """Gives a body that was read already, then what else there is."""
+    """A `receive` function that first returns a body which has been read, then what follows."""
     waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def give() -> Message:

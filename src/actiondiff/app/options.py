@@ -1,4 +1,4 @@
-"""What may be chosen about the page."""
+"""Options of the page."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -9,27 +9,27 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
 class PageOptions(BaseModel):
-    """Where the page is served, and what it takes."""
+    """Where the page is served, and which uploads it accepts."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = Field(
         "127.0.0.1",
         min_length=1,
-        description="Address to listen on: 127.0.0.1, this machine only, if not given. 0.0.0.0 lets in "
-        "whoever reaches it; there is no password.",
+        description="Address to listen on; 127.0.0.1, which only this machine can reach, if not given. "
+        "0.0.0.0 admits everyone who can reach this machine; there is no password.",
     )
     port: int = Field(
-        7860, ge=0, le=65535, description="Port to listen on: 7860 if not given; 0 takes a free one."
+        7860, ge=0, le=65535, description="Port to listen on; 7860 if not given, and 0 chooses a free one."
     )
-    max_upload_mb: int = Field(500, ge=1, description="Larger videos are refused; 500 if not given.")
+    max_upload_mb: int = Field(500, ge=1, description="Size of the largest accepted video; 500 if not given.")
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can reach the page."""
         return self.host in LOCAL
 
     @property
     def max_upload_bytes(self) -> int:
-        """The same in bytes."""
+        """Size of the largest video that is accepted, in bytes."""
         return self.max_upload_mb * 1_000_000

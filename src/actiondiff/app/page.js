@@ -1,4 +1,5 @@
-// Going to a time of the video: by a click on a track, or on a button that has one. The head follows the video.
+// Seeks the video: a click on a track, or on a button with a time, jumps to that time. The line in the tracks
+// (.ad-head) follows the video.
 (() => {
   const player = () => document.querySelector("[data-player]");
   const end = () => Number(document.querySelector(".ad-findings")?.dataset.end || 0);
@@ -19,7 +20,7 @@
 
   document.addEventListener("click", (event) => {
     const track = event.target.closest("[data-track]");
-    if (track && event.detail) { // a click with the pointer: where it is, also inside a bout
+    if (track && event.detail) { // a click of the pointer jumps to its position, also inside a bout
       const box = track.getBoundingClientRect();
       go((end() * (event.clientX - box.left)) / box.width);
       return;

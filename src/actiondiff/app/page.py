@@ -1,32 +1,32 @@
-"""The page's parts, and which handler each of them calls."""
+"""The layout of the page, and which handler each of its components calls."""
 
 from typing import Any
 
 import gradio as gr
 
-from actiondiff.app.desk import Desk
 from actiondiff.app.fragments import show_header, show_model
 from actiondiff.app.handlers import SETTINGS, Handlers
 from actiondiff.app.options import PageOptions
+from actiondiff.app.visits import Visits
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.timeline import TimelineOptions
 from actiondiff.video.probe import SUFFIXES
 
 __all__ = ["build_page"]
 
-_OLDEST_SECONDS = 3600  # of an upload that nobody asked to look at
-_METHODS = [("one pass", "cells"), ("each patch on its own: slow", "crops")]
+_OLDEST_SECONDS = 3600  # age at which an upload that was never analysed is removed
+_METHODS = [("one pass", "cells"), ("each patch on its own (slow)", "crops")]
 
 
-def build_page(model: ActionDiff, card: str, *, name: str, desk: Desk, options: PageOptions) -> gr.Blocks:
-    """The page of one model.
+def build_page(model: ActionDiff, card: str, *, name: str, visits: Visits, options: PageOptions) -> gr.Blocks:
+    """Build the page of one model.
 
     Args:
         model: The trained model.
-        card: Its card, as Markdown.
-        name: What to call it.
-        desk: Of the visitors.
-        options: What it takes.
+        card: The model card, as Markdown.
+        name: Name of the model on the page.
+        visits: The visits to the page.
+        options: Options of the page.
     """
     times = TimelineOptions(**model.config.timeline)
     with gr.Blocks(
@@ -49,9 +49,9 @@ def build_page(model: ActionDiff, card: str, *, name: str, desk: Desk, options: 
             gr.HTML("<h2>Where</h2>")
             with gr.Row(equal_height=False):
                 action = gr.Dropdown(model.labels, label="Behaviour", elem_id="action")
-                method = gr.Radio(_METHODS, value="cells", label="How")
+                method = gr.Radio(_METHODS, value="cells", label="Method")
                 ask = gr.Button("Show where", variant="primary", scale=0, min_width=150, elem_id="ask")
-            place = gr.HTML("", elem_id="place")
+            heatmap = gr.HTML("", elem_id="place")
         with gr.Accordion("Settings of the timeline", open=False, elem_id="settings"):
             with gr.Row():
                 fields = [_field(field, times) for field in SETTINGS]
@@ -61,21 +61,21 @@ def build_page(model: ActionDiff, card: str, *, name: str, desk: Desk, options: 
             gr.HTML(show_model(model))
         _wire(
             page,
-            Handlers(model, name, desk, options.max_upload_bytes),
+            Handlers(model, name, visits, options.max_upload_bytes),
             upload=upload, fields=fields, action=action, method=method, ask=ask, apply=apply, stop=stop,
-            status=status, findings=findings, more=more, place=place,
+            status=status, findings=findings, more=more, heatmap=heatmap,
         )  # fmt: skip
     return page
 
 
 def _field(name: str, values: TimelineOptions) -> gr.Textbox:
-    """A number of the timeline's options. Empty leaves it to the model: gradio's own field would say 0."""
+    """A field for one number of the timeline's options. It is a text field, since it may be empty."""
     value = getattr(values, name)
     return gr.Textbox(
         "" if value is None else f"{value:g}",
         label=name.replace("_", " "),
         info=TimelineOptions.model_fields[name].description,
-        placeholder="as the model has it",
+        placeholder="the model's own",
         max_lines=1,
         min_width=210,
     )
@@ -95,9 +95,9 @@ def _wire(
     status: gr.HTML,
     findings: gr.HTML,
     more: gr.Column,
-    place: gr.HTML,
+    heatmap: gr.HTML,
 ) -> None:
-    """What uses the model waits in one line; stopping does not."""
+    """Connect components and handlers. Events that use the model wait in one queue; stopping does not."""
     quick: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
     long: dict[str, Any] = {
         "concurrency_id": "model",
@@ -112,14 +112,16 @@ def _wire(
     def done() -> Any:
         return gr.update(visible=False)
 
-    looking = upload.upload(handlers.stop, None, None, **quick).then(begun, None, [stop, status], **quick)
-    looking = looking.then(
-        handlers.look, [upload, *fields], [status, findings, place, more, action, upload], **long
+    # An upload ends the work on the previous video; the stop button is visible while the model works.
+    analysis = upload.upload(handlers.stop, None, None, **quick).then(begun, None, [stop, status], **quick)
+    analysis = analysis.then(
+        handlers.analyse, [upload, *fields], [status, findings, heatmap, more, action, upload], **long
     )
-    looking.then(done, None, stop, **quick)
-    finding = ask.click(begun, None, [stop, status], **quick)
-    finding = finding.then(handlers.find_place, [action, method], [status, place], **long)
-    finding.then(done, None, stop, **quick)
+    analysis.then(done, None, stop, **quick)
+    search = ask.click(begun, None, [stop, status], **quick)
+    search = search.then(handlers.localize, [action, method], [status, heatmap], **long)
+    search.then(done, None, stop, **quick)
+    # Other options of the timeline need no new pass of the model.
     apply.click(handlers.retime, fields, [status, findings], **long)
     stop.click(handlers.stop, None, None, **quick)
     page.unload(handlers.leave)

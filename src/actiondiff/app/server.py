@@ -1,4 +1,4 @@
-"""Serving the page: on this machine unless told otherwise, out of a folder that goes when the page ends."""
+"""Serve the page, by default to this machine only, from a temporary folder that is removed at the end."""
 
 import os
 import signal
@@ -20,17 +20,24 @@ if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
 
-__all__ = ["Opened", "open_page", "serve"]
+__all__ = ["OpenPage", "open_page", "serve"]
 
 _HERE = Path(__file__).parent
 _ANY = ("0.0.0.0", "::")
 _QUIET = ("ANALYTICS_ENABLED", "SHARE", "MCP_SERVER", "SSR_MODE", "RUN_HISTORY")
-_PATIENCE_SECONDS = 2  # for connections that are open when the page ends
+_PATIENCE_SECONDS = 2  # time that open connections have to close when the page ends
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A page that listens; `run` answers until it is told to stop."""
+class OpenPage:
+    """A page that listens for requests.
+
+    Attributes:
+        server: The HTTP server.
+        listening: The socket that it listens on.
+        address: Address of the page.
+        folder: Temporary folder of uploads and visits.
+    """
 
     server: "uvicorn.Server"
     listening: socket.socket
@@ -38,24 +45,24 @@ class Opened:
     folder: Path
 
     def run(self) -> None:
-        """Answer requests."""
+        """Answer requests until the server is stopped."""
         self.server.run([self.listening])
 
 
 def serve(model: ActionDiff, *, name: str, card: str = "", options: PageOptions | None = None) -> None:
-    """Serve the page until interrupted; nothing that visitors brought is left.
+    """Serve the page until it is interrupted, and remove everything that visitors uploaded.
 
     Args:
         model: The trained model.
-        name: What to call it.
-        card: Its card, as Markdown.
-        options: Where, and what is taken.
+        name: Name of the model on the page.
+        card: The model card, as Markdown.
+        options: Options of the page.
 
     Raises:
         MissingExtraError: If gradio is not installed.
-        UsageError: If the address cannot be listened on.
+        UsageError: If the address or the port cannot be used.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what is to be removed is
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that temporary files are removed
     with open_page(model, name=name, card=card, options=options) as opened:
         print(f"The page is at {opened.address} (Ctrl-C ends it).", flush=True)
         with suppress(KeyboardInterrupt):
@@ -65,8 +72,8 @@ def serve(model: ActionDiff, *, name: str, card: str = "", options: PageOptions 
 @contextmanager
 def open_page(
     model: ActionDiff, *, name: str, card: str = "", options: PageOptions | None = None
-) -> Iterator[Opened]:
-    """A page that listens, and whose files are removed at the end; see `serve`."""
+) -> Iterator[OpenPage]:
+    """Open a page that listens, and remove its files at the end; see `serve`."""
     if find_spec("gradio") is None:
         raise MissingExtraError("actiondiff app", "app")
     options = options or PageOptions()
@@ -81,10 +88,11 @@ def open_page(
         )
         host = f"[{options.host}]" if ":" in options.host else options.host
         port = listening.getsockname()[1]
-        yield Opened(uvicorn.Server(config), listening, f"http://{host}:{port}/", Path(folder))
+        yield OpenPage(uvicorn.Server(config), listening, f"http://{host}:{port}/", Path(folder))
 
 
 def _listen(options: PageOptions) -> socket.socket:
+    """A socket that listens on the address of the options."""
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
         return socket.create_server((options.host, options.port), family=family)
@@ -96,23 +104,23 @@ def _listen(options: PageOptions) -> socket.socket:
 
 
 def _build(model: ActionDiff, name: str, card: str, options: PageOptions, folder: Path) -> "FastAPI":
-    """The page behind its gate, and the visitors' files."""
+    """The application: the page behind its filter, and the files of visitors."""
     import gradio as gr
     from fastapi import FastAPI
     from starlette.middleware import Middleware
     from starlette.requests import Request
     from starlette.responses import FileResponse, PlainTextResponse, Response
 
-    from actiondiff.app.desk import Desk
     from actiondiff.app.gate import Gate
     from actiondiff.app.page import build_page
+    from actiondiff.app.visits import Visits
 
-    desk = Desk(folder / "visits")
+    visits = Visits(folder / "visits")
 
     def send_file(request: Request) -> Response:
-        path = desk.find(request.path_params["token"], request.path_params["name"])
+        path = visits.find(request.path_params["token"], request.path_params["name"])
         if path is None:
-            return PlainTextResponse("There is no such file, or no longer.", 404)
+            return PlainTextResponse("This file does not exist, or no longer exists.", 404)
         response = FileResponse(path, filename=path.name, content_disposition_type="inline")
         response.headers["Cache-Control"] = "no-store"
         return response
@@ -126,8 +134,8 @@ def _build(model: ActionDiff, name: str, card: str, options: PageOptions, folder
     fonts = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Arial", "sans-serif")
     theme = gr.themes.Default(primary_hue="blue", neutral_hue="slate", font=fonts, font_mono="monospace")
     theme.set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400")
-    page = build_page(model, card, name=name, desk=desk, options=options)
-    page.has_launched = True  # else it does not check that files it is told of were uploaded
+    page = build_page(model, card, name=name, visits=visits, options=options)
+    page.has_launched = True  # otherwise gradio does not check that the files it is given were uploaded
     return gr.mount_gradio_app(
         app,
         page,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from actiondiff import Heatmap, LocalizationOptions, read_video
-from actiondiff.app.analysis import Findings, _showable, find_place
+from actiondiff.app.analysis import Findings, _playable, localize
 from actiondiff.video.write import write_video
 
 
@@ -33,7 +33,7 @@ def test_the_copy_of_an_uneven_video_keeps_its_times(tmp_path):
     write_uneven(path, times)
     original = read_video(path, stride=1)
     assert original.seconds == pytest.approx(times, abs=2e-3)
-    copy = read_video(_showable(path, lambda done, total, what: None), stride=1)
+    copy = read_video(_playable(path, lambda done, total, what: None), stride=1)
     assert copy.seconds[-1] == pytest.approx(times[-1], abs=0.3)
     for second in (0.5, 2.0, 3.5, 4.5):
         shown = [
@@ -58,7 +58,7 @@ def test_long_names_fit_into_a_file_system(tmp_path):
     path = tmp_path / f"{'走' * 80}.mp4"
     write_video(path, np.zeros((4, 32, 32, 3), np.uint8), fps=10)
     findings = Findings(path, path, None, None, None)
-    place = find_place(
+    result = localize(
         SameEverywhere(), findings, "走る " * 40, LocalizationOptions(), lambda done, total, what: None
     )
-    assert all(file.is_file() for file in place.files.values())
+    assert all(file.is_file() for file in result.files.values())

@@ -57,7 +57,7 @@ def test_of_many_behaviours_those_that_matter_are_shown():
     text = show_findings(findings(labels), "video", {})
     assert text.count("data-track") == 12
     assert "18 more behaviours are in the downloads" in text
-    assert "22 less probable ones are in predictions.csv" in text
+    assert "22 less probable labels are in predictions.csv" in text
 
 
 def test_a_partial_video_says_so():

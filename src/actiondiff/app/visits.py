@@ -1,4 +1,4 @@
-"""Who is visiting: each visitor's folder, files, findings and running work; all gone when the visit ends."""
+"""Visits to the page: the files, results and running work of each visitor, removed when the visit ends."""
 
 import secrets
 import shutil
@@ -11,23 +11,23 @@ from urllib.parse import quote
 from actiondiff.app.analysis import Findings
 from actiondiff.types import Progress
 
-__all__ = ["Desk", "Stopped", "Visit"]
+__all__ = ["Stopped", "Visit", "Visits"]
 
 
-class Stopped(Exception):  # noqa: N818  # no error: the visitor asked for it
+class Stopped(Exception):  # noqa: N818  # not an error: the visitor asked for it
     """Raised inside work whose visitor stopped it or left."""
 
 
 @dataclass(eq=False)
 class Visit:
-    """One visitor's.
+    """One visit: a browser tab that has the page open.
 
     Attributes:
-        folder: Where files lie.
-        token: Unguessable part of the addresses of the files.
-        findings: Of the video that was looked at last.
-        files: `group/name` -> file; nothing else is served.
-        is_over: Whether the visitor left.
+        folder: Folder of the visitor's files.
+        token: Part of the addresses of the files that nobody can guess.
+        findings: Results for the video that was analysed last.
+        files: `group/name` -> file; no other file is served.
+        is_over: Whether the visitor has left.
     """
 
     folder: Path
@@ -38,22 +38,22 @@ class Visit:
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def begin(self, progress: Progress) -> Progress:
-        """Start new work; returns what it is to tell its progress to, which ends it if it is to stop."""
+        """Begin new work; returns its progress function, which raises `Stopped` when the work is to end."""
         self._stop = stop = threading.Event()
 
-        def told(done: int, total: int, what: str, /) -> None:
+        def stoppable(done: int, total: int, what: str, /) -> None:
             if stop.is_set():
                 raise Stopped
             progress(done, total, what)
 
-        return told
+        return stoppable
 
     def stop(self) -> None:
-        """End the work that is under way."""
+        """End the work that is running."""
         self._stop.set()
 
     def clear(self) -> Path:
-        """Forget the last video, and remove its files; returns the empty folder."""
+        """Forget the last video and remove its files; returns the empty folder."""
         self.findings, self.files = None, {}
         self.token = secrets.token_urlsafe(18)
         self.remove()
@@ -61,21 +61,21 @@ class Visit:
         return self.folder
 
     def remove(self) -> None:
-        """Remove the files."""
+        """Remove the files of the visit."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def publish(self, group: str, files: Mapping[str, Path]) -> dict[str, str]:
-        """Let the visitor fetch files, in place of those of the group; returns name -> address."""
-        kept = {name: path for name, path in self.files.items() if not name.startswith(f"{group}/")}
-        self.files = kept | {f"{group}/{name}": path for name, path in files.items()}
+        """Serve these files instead of the earlier files of the group; returns name -> address."""
+        others = {name: path for name, path in self.files.items() if not name.startswith(f"{group}/")}
+        self.files = others | {f"{group}/{name}": path for name, path in files.items()}
         return {name: f"files/{self.token}/{group}/{quote(name)}" for name in files}
 
 
-class Desk:
-    """All visits.
+class Visits:
+    """All visits that have not ended.
 
     Args:
-        root: Folder for theirs.
+        root: Folder that holds the folder of each visit.
     """
 
     def __init__(self, root: Path) -> None:
@@ -84,7 +84,7 @@ class Desk:
         self._lock = threading.Lock()
 
     def visit(self, session: str) -> Visit:
-        """The visit of a browser's session, begun if need be."""
+        """The visit with a session id of gradio; it begins if there is none."""
         with self._lock:
             if session not in self._visits:
                 folder = self._root / secrets.token_hex(8)
@@ -102,10 +102,10 @@ class Desk:
             visit.remove()
 
     def find(self, token: str, name: str) -> Path | None:
-        """A published file."""
+        """The published file with a token and a name; None if there is none."""
         with self._lock:
             visits = list(self._visits.values())
-        given = token.encode()
-        held = next((visit for visit in visits if secrets.compare_digest(visit.token.encode(), given)), None)
-        path = held.files.get(name) if held else None
+        sent = token.encode()
+        owner = next((visit for visit in visits if secrets.compare_digest(visit.token.encode(), sent)), None)
+        path = owner.files.get(name) if owner else None
         return path if path and path.is_file() else None

@@ -2,35 +2,35 @@
 
 import pytest
 
-from actiondiff.app.desk import Desk, Stopped
+from actiondiff.app.visits import Stopped, Visits
 
 
 def test_only_what_is_published_is_found(tmp_path):
-    desk = Desk(tmp_path)
-    visit = desk.visit("a")
+    visits = Visits(tmp_path)
+    visit = visits.visit("a")
     (visit.folder / "out.csv").write_text("x")
     (visit.folder / "secret").write_text("x")
     (address,) = visit.publish("exports", {"my out.csv": visit.folder / "out.csv"}).values()
     assert address == f"files/{visit.token}/exports/my%20out.csv"
-    assert desk.find(visit.token, "exports/my out.csv") == visit.folder / "out.csv"
+    assert visits.find(visit.token, "exports/my out.csv") == visit.folder / "out.csv"
     for name in ("secret", "exports/secret", "exports/../secret", "/etc/passwd"):
-        assert desk.find(visit.token, name) is None
+        assert visits.find(visit.token, name) is None
     for token in ("x", "ü", ""):
-        assert desk.find(token, "exports/my out.csv") is None
+        assert visits.find(token, "exports/my out.csv") is None
 
 
 def test_visits_do_not_see_each_other(tmp_path):
-    desk = Desk(tmp_path)
-    one, other = desk.visit("a"), desk.visit("b")
-    assert desk.visit("a") is one
+    visits = Visits(tmp_path)
+    one, other = visits.visit("a"), visits.visit("b")
+    assert visits.visit("a") is one
     assert one.token != other.token
     (one.folder / "out.csv").write_text("x")
     one.publish("exports", {"out.csv": one.folder / "out.csv"})
-    assert desk.find(other.token, "exports/out.csv") is None
+    assert visits.find(other.token, "exports/out.csv") is None
 
 
 def test_a_new_video_takes_the_place_of_the_last(tmp_path):
-    visit = Desk(tmp_path).visit("a")
+    visit = Visits(tmp_path).visit("a")
     token = visit.token
     (visit.folder / "out.csv").write_text("x")
     visit.publish("exports", {"out.csv": visit.folder / "out.csv"})
@@ -40,11 +40,11 @@ def test_a_new_video_takes_the_place_of_the_last(tmp_path):
 
 
 def test_leaving_removes_files_and_stops_work(tmp_path):
-    desk = Desk(tmp_path)
-    visit = desk.visit("a")
+    visits = Visits(tmp_path)
+    visit = visits.visit("a")
     told = visit.begin(lambda done, total, what: None)
     told(1, 10, "")
-    desk.leave("a")
+    visits.leave("a")
     assert visit.is_over
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(Stopped):
@@ -52,7 +52,7 @@ def test_leaving_removes_files_and_stops_work(tmp_path):
 
 
 def test_stopping_ends_the_work_of_before_only(tmp_path):
-    visit = Desk(tmp_path).visit("a")
+    visit = Visits(tmp_path).visit("a")
     shares = []
     old = visit.begin(lambda done, total, what: shares.append(done / total))
     visit.stop()
