@@ -80,6 +80,7 @@ class FeatureChoice(BaseModel):
         return fitting[0] if default not in stored and len(fitting) == 1 else default
 
     def _allows(self, key: FeatureKey) -> bool:
+        """Whether a feature has the timestep and the layer that are not left open."""
         asked = FeatureKey.of(
             key.timestep if self.timestep is None else self.timestep,
             key.layer if self.layer is None else self.layer,
@@ -317,6 +318,7 @@ def _listed(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
 
 
 def _parse(text: str, source: str) -> Any:
+    """Parse YAML; `source` is named in errors."""
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:

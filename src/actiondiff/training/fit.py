@@ -205,6 +205,7 @@ def _check(
 
 
 def _check_clips(head: Head, clips: PackedFeatures, options: TrainingOptions, activation: Activation) -> None:
+    """Check that clips have the head's token width and classes, and the number of labels that the loss needs."""
     width, num_classes = clips.token_width, clips.targets.shape[1]
     if not clips.targets.any() or (width, num_classes) != (head.token_width, head.num_classes):
         raise UsageError(
@@ -222,6 +223,7 @@ def _check_clips(head: Head, clips: PackedFeatures, options: TrainingOptions, ac
 
 
 def _device(name: str) -> torch.device:
+    """Resolve the name of a device."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -1,4 +1,4 @@
-"""Loss functions of logits (B, K) and targets (B, K); targets are in [0, 1], soft where clips are mixed."""
+"""LossName functions of logits (B, K) and targets (B, K); targets are in [0, 1], soft where clips are mixed."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,20 +8,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from actiondiff.training.options import Loss, TrainingOptions
+from actiondiff.training.options import LossName, TrainingOptions
 
 __all__ = ["SINGLE_LABEL_LOSSES", "LossFunction", "loss_function", "sigmoid_focal", "softmax_focal"]
 
 LossFunction: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
-SINGLE_LABEL_LOSSES: frozenset[Loss] = frozenset({"cross-entropy", "softmax-focal"})
+SINGLE_LABEL_LOSSES: frozenset[LossName] = frozenset({"cross-entropy", "softmax-focal"})
 """Losses that treat the target as a distribution over classes, so that every clip needs exactly one label."""
 
 
 def loss_function(options: TrainingOptions) -> LossFunction:
     """Return the loss function that the options name; it maps (logits, targets) to a scalar."""
     alpha, gamma = options.focal_alpha, options.focal_gamma
-    losses: dict[Loss, LossFunction] = {
+    losses: dict[LossName, LossFunction] = {
         "sigmoid-focal": partial(sigmoid_focal, alpha=alpha, gamma=gamma),
         "softmax-focal": partial(softmax_focal, alpha=alpha, gamma=gamma),
         "cross-entropy": F.cross_entropy,

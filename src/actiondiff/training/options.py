@@ -4,9 +4,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["Loss", "Precision", "SelectionMetric", "TrainingOptions"]
+__all__ = ["LossName", "Precision", "SelectionMetric", "TrainingOptions"]
 
-Loss = Literal["sigmoid-focal", "softmax-focal", "cross-entropy", "bce", "mse"]
+LossName = Literal["sigmoid-focal", "softmax-focal", "cross-entropy", "bce", "mse"]
 Precision = Literal["float32", "bfloat16"]
 SelectionMetric = Literal["auto", "accuracy", "balanced_accuracy", "micro_map", "macro_map", "last"]
 
@@ -38,9 +38,9 @@ class TrainingOptions(BaseModel):
         ge=0,
         description="Number of epochs over which the learning rate rises from 0; must be below epochs.",
     )
-    loss: Loss = Field(
+    loss: LossName = Field(
         "sigmoid-focal",
-        description="Loss that is minimised; sigmoid-focal is the focal loss of the released code.",
+        description="LossName that is minimised; sigmoid-focal is the focal loss of the released code.",
     )
     focal_alpha: float = Field(
         0.25, gt=0, description="Constant factor of the focal losses; it does not balance classes."
