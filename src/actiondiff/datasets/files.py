@@ -75,7 +75,7 @@ class VideoIndex:
         alike = self._plain.get(_plain(stem), [])
         return alike[0] if len({PurePosixPath(name).stem for name in alike}) == 1 else None
 
-    def place(self, official: str) -> str:
+    def path_of(self, official: str) -> str:
         """Path of a video relative to the root; if it is not on disk, its path in the official packaging."""
         return self.find(PurePosixPath(official).stem) or official
 

@@ -101,9 +101,9 @@ def choose(
 
         # Each round tries the remaining studies on more clips, and drops the worse ones.
         for rung, following in itertools.pairwise(rungs):
-            place = folder / f"{number}-{rung.share:g}-{rung.num_studies}"
+            round_folder = folder / f"{number}-{rung.share:g}-{rung.num_studies}"
             cut, part = _run_round(
-                runner, remaining, rung, following.num_studies, place, all_seeds=budget is None
+                runner, remaining, rung, following.num_studies, round_folder, all_seeds=budget is None
             )
             used |= {(clip.video, runner.key(cell).timestep) for clip in part.examples for cell in remaining}
             rounds.append(_round_entry(number, rung, len(part), cut))

@@ -149,9 +149,10 @@ class StudyRunner:
 
     def finished(self, cell: Cell, folder: Path) -> list[SeedRun]:
         """Return the finished runs of a study, in the order of seeds, those of earlier sweeps among them."""
-        place, count = folder / cell.slug, cell.recipe.seeds
+        study_folder, count = folder / cell.slug, cell.recipe.seeds
+        seed_folders = [study_folder / f"seed-{number}" for number in range(count)]
         runs = []
-        for seed_folder in [place / f"seed-{number}" for number in range(count)] if count > 1 else [place]:
+        for seed_folder in seed_folders if count > 1 else [study_folder]:
             metrics = self._metrics.get(seed_folder.resolve())
             if metrics is None and (seed_folder / METRICS_FILE).is_file():
                 metrics = read_training_metrics(seed_folder)

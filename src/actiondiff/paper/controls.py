@@ -52,8 +52,8 @@ def run_controls(plan: ReproductionPlan, swept: Sequence[SweptStudy], folder: Pa
         tables = [table, *(permute_labels(table, seed=seed) for seed in range(_PERMUTATIONS))]
         runs = []
         for number, clips in enumerate(tables):
-            place = folder / "controls" / f"{choice.protocol}-{number}"
-            runs.append(SweptStudy(cell, sweep(grid, store, clips, out=place)))
+            out = folder / "controls" / f"{choice.protocol}-{number}"
+            runs.append(SweptStudy(cell, sweep(grid, store, clips, out=out)))
         if all(run.is_trained for run in runs):
             real, *permuted = [run.folder for run in runs]
             metric = headline(cell, read_training_metrics(real))

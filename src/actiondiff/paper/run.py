@@ -74,11 +74,11 @@ def plan_reproduction(
             "give either the folder of the datasets (--data) or --stand-in, which runs it on drawn clips."
         )
     annotation_folder = Path(annotations) if annotations else None
-    place = Path(out) / "stand-in"
+    clips_folder = Path(out) / "stand-in"
 
     def tables_of(grid: Grid) -> dict[DataChoice, Table]:
         if stand_in:
-            return stand_in_tables(grid, place, annotations=annotation_folder)
+            return stand_in_tables(grid, clips_folder, annotations=annotation_folder)
         return read_tables(grid, Path(data or ""), annotation_folder)
 
     grid = choose_studies(load_studies(target, overrides=overrides), rows, draws=draws)
@@ -206,8 +206,8 @@ def _sweep(
     tree = {"recipe": plan.grid.name, "studies": [cell.name for cell in planned.cells]}
     grid = Grid(f"{plan.grid.name}: {planned.slug}", plan.grid.description, planned.cells, tree=tree)
     store = FeatureStore.open(folder / "features" / planned.store_slug)
-    place = folder / "sweeps" / planned.slug
-    return sweep(grid, store, plan.tables[planned.data], out=place, jobs=jobs, progress=progress)
+    out = folder / "sweeps" / planned.slug
+    return sweep(grid, store, plan.tables[planned.data], out=out, jobs=jobs, progress=progress)
 
 
 def _stand_in_size(plan: ReproductionPlan) -> str:

@@ -77,18 +77,20 @@ def stand_in_tables(
     """
     tables = {}
     for choice in dict.fromkeys(cell.data for cell in grid.cells if cell.data is not None):
-        place = folder / choice.dataset
-        source = annotations or write_excerpt(choice.dataset, place)
-        table = read_dataset(choice.dataset, place, protocol=choice.protocol, annotations=source)
+        dataset_folder = folder / choice.dataset
+        source = annotations or write_excerpt(choice.dataset, dataset_folder)
+        table = read_dataset(choice.dataset, dataset_folder, protocol=choice.protocol, annotations=source)
         if choice.dataset in _WHOLE:
-            whole = read_dataset(choice.dataset, place, protocol=_WHOLE[choice.dataset], annotations=source)
+            whole = read_dataset(
+                choice.dataset, dataset_folder, protocol=_WHOLE[choice.dataset], annotations=source
+            )
             table = _with_labels(table, {name for name, _ in whole.counts().most_common(_NUM_CLASSES)})
         chosen = choose_clips(table, per_class=_PER_CLASS[choice.dataset], seed=seed)
         if not any(clip.split for clip in chosen.examples):
             chosen = _uneven(chosen)
         names = [Path(clip.video).with_suffix(".mp4").as_posix() for clip in chosen.examples]
         clips = [replace(clip, video=name) for clip, name in zip(chosen.examples, names, strict=True)]
-        tables[choice] = replace(chosen, root=place, examples=tuple(clips))
+        tables[choice] = replace(chosen, root=dataset_folder, examples=tuple(clips))
     return tables
 
 

@@ -205,7 +205,7 @@ def _check(
 
 
 def _check_clips(head: Head, clips: PackedFeatures, options: TrainingOptions, activation: Activation) -> None:
-    """Check that clips have the head's token width and classes, and the number of labels that the loss needs."""
+    """Check that clips have the head's token width and classes, and as many labels as the loss needs."""
     width, num_classes = clips.token_width, clips.targets.shape[1]
     if not clips.targets.any() or (width, num_classes) != (head.token_width, head.num_classes):
         raise UsageError(

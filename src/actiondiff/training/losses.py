@@ -1,4 +1,4 @@
-"""LossName functions of logits (B, K) and targets (B, K); targets are in [0, 1], soft where clips are mixed."""
+"""Loss functions of logits (B, K) and targets (B, K); targets are in [0, 1], soft where clips are mixed."""
 
 from collections.abc import Callable
 from functools import partial

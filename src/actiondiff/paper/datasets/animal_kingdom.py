@@ -118,7 +118,7 @@ def _example(clip: WorkbookClip, book: Workbook, index: VideoIndex) -> Example:
     names = list(dict.fromkeys(book.animal(animal).name for animal, _ in clip.pairs))
     first = book.animal(clip.pairs[0][0] if clip.pairs else "")
     return Example(
-        video=index.place(_OFFICIAL_PATH.format(clip.video_id)),
+        video=index.path_of(_OFFICIAL_PATH.format(clip.video_id)),
         labels=tuple(book.actions[label] for label in clip.labels),
         split=clip.split,
         group=clip.video_id[-_KEY_LENGTH:],
@@ -177,7 +177,7 @@ def _care(book: Workbook, index: VideoIndex) -> Iterable[Example]:
     for row in book.care:
         animal = book.animal(row.animal)
         yield Example(
-            video=index.place(_OFFICIAL_PATH.format(row.video_id)),
+            video=index.path_of(_OFFICIAL_PATH.format(row.video_id)),
             labels=(f"CARe action {row.action}",),
             split=row.split,
             group=row.video_id[-_KEY_LENGTH:],

@@ -167,7 +167,7 @@ def _examples(video: _AnnotatedVideo, index: VideoIndex, timed: bool) -> Iterato
     spans = _spans(video.actions, length) if timed else [(labels, None, None)]
     for names, start, end in spans:
         yield Example(
-            video=index.place(_OFFICIAL_PATH.format(video.name)),
+            video=index.path_of(_OFFICIAL_PATH.format(video.name)),
             labels=names,
             start_seconds=start,
             end_seconds=end,

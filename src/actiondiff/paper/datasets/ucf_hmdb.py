@@ -206,7 +206,7 @@ def _hmdb(stem: str, split: str, label: str) -> ListedClip:
 def _example(clip: ListedClip, index: VideoIndex) -> Example:
     top = "UCF-101" if clip.dataset == "ucf101" else "hmdb51_org"
     return Example(
-        video=index.place(f"{top}/{clip.folder}/{clip.stem}.avi"),
+        video=index.path_of(f"{top}/{clip.folder}/{clip.stem}.avi"),
         labels=(clip.label,),
         split=clip.split,
         group=clip.group,

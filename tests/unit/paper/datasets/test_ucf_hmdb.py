@@ -121,7 +121,7 @@ def test_two_candidates_are_none(tmp_path):
     index = VideoIndex(tmp_path)
     assert index.find("a_1_1") == "a_1_1.avi"
     assert index.find("a_1-1") is None
-    assert index.place("x/a_1-1.avi") == "x/a_1-1.avi"
+    assert index.path_of("x/a_1-1.avi") == "x/a_1-1.avi"
 
 
 def test_missing_and_wrong_lists(excerpts, tmp_path):
