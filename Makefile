@@ -1,4 +1,4 @@
-# `make` alone lists the targets. Every target sets up what it needs in .venv first.
+# `make` alone lists the targets. Every target first sets up what it needs in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: setup  ## the whole road on the built-in world: clips -> features -> heads -> a table
+demo: setup  ## run every step on the built-in world: clips -> features -> heads -> a table
 	HF_HUB_OFFLINE=1 $(BIN)/actiondiff demo --out demo
 
 test: setup  ## the tests (CPU, no network)
@@ -31,23 +31,23 @@ check: setup  ## format, lint, types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-fmt: setup  ## format and mend what ruff can mend
+fmt: setup  ## format the code, and fix what ruff can fix
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: setup  ## build the site into site/, and check that what the docs show exists and works
+docs: setup  ## build the site into site/, and test the commands and examples of the docs
 	$(BIN)/mkdocs build --quiet --strict
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest tests/docs
 
-browser: setup  ## the tests of the page, in Chromium
+browser: setup  ## the tests of the page of actiondiff app, in Chromium
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m browser tests/browser
 
 bench: setup  ## run the benchmarks (minutes)
 	$(BIN)/python benchmarks/full_size.py
-	@echo "parity.py and full_size_checkpoint.py need files of your own: see the head of each script."
+	@echo "parity.py and full_size_checkpoint.py need files of your own: see the top of each script."
 
 build: setup  ## wheel and source distribution in dist/
 	$(BIN)/python -m build --no-isolation
 
-clean:  ## remove what the targets above made
+clean:  ## remove everything that the targets above made
 	rm -rf .venv build dist demo site .pytest_cache .mypy_cache .ruff_cache

@@ -1,7 +1,7 @@
-"""Hooks of MkDocs: which pages there are, where their links lead, and the references made from the code.
+"""Hooks of MkDocs: the list of pages, their links, and the references made from the code.
 
-README.md and its neighbours become pages of the site, so that every text exists once. Links that are right in
-the repository are made right for the site; one to a file that is no page becomes the file's name.
+README.md and its neighbours become pages of the site, so that every text exists only once. Links that work in
+the repository are changed to work in the site; a link to a file that is not a page becomes the file's name.
 """
 
 import os
@@ -16,6 +16,7 @@ from mkdocs.structure.pages import Page
 
 import actiondiff
 from actiondiff.cli.app import app
+from actiondiff.cli.listing import SECTIONS
 
 ROOT = Path(__file__).parents[1]
 TOP = {
@@ -36,7 +37,7 @@ _LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)#\s]+)(#[^)]*)?\)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put the pages that exist in order; one that nobody placed comes last."""
+    """Put the pages that exist in order; pages that `NAVIGATION` does not name come last."""
     here = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     here |= set(TOP.values())
     placed = [page for pages in NAVIGATION.values() for page in pages]
@@ -53,7 +54,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Make links right, and fill in the references."""
+    """Change the links for the site, and fill in the references."""
     source = {made: source for source, made in TOP.items()}.get(page.file.src_uri)
     place = PurePosixPath(source or f"docs/{page.file.src_uri}").parent
     markdown = _LINK.sub(lambda match: _relinked(match, place, page.file.src_uri), markdown)
@@ -73,18 +74,20 @@ def _relinked(match: re.Match[str], place: PurePosixPath, page: str) -> str:
 
 
 def _commands() -> Iterator[str]:
-    """Every command, with its arguments and options, as Markdown."""
+    """Every command, with its arguments and options, as Markdown; in the order of `actiondiff --help`."""
     from typer.main import get_command
 
-    yield from _describe(get_command(app), "actiondiff")
+    commands = get_command(app).commands
+    for title, members in SECTIONS.items():
+        yield f"# {title}\n"
+        for entry in members:
+            yield from _describe(commands[entry.name], f"actiondiff {entry.name}")
 
 
 def _describe(command: Any, name: str) -> Iterator[str]:
     inner = getattr(command, "commands", None)
     if inner is not None:
-        for word, part in sorted(inner.items()):
-            if part.hidden:  # an old name of a command that moved
-                continue
+        for word, part in inner.items():
             yield from _describe(part, f"{name} {word}")
         return
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
@@ -113,7 +116,13 @@ def _default(parameter: Any) -> str:
     value = parameter.default
     if parameter.required:
         return "required"
-    if value is None or callable(value) or value in ((), [], False) or type(value).__name__ == "Sentinel":
+    if (
+        value is None
+        or callable(value)
+        or value is False
+        or value in ((), [])
+        or type(value).__name__ == "Sentinel"
+    ):
         return ""
     return f"`{_cell(str(value))}`"
 
@@ -123,6 +132,6 @@ def _cell(text: str) -> str:
 
 
 def _public_names() -> Iterator[str]:
-    """A directive for every name that `import actiondiff` gives."""
+    """A directive for every public name of `actiondiff`."""
     for name in sorted(actiondiff._PUBLIC, key=str.lower):
         yield f"::: actiondiff.{actiondiff._PUBLIC[name]}.{name}\n"

@@ -15,7 +15,7 @@ __all__ = ["check", "ls", "stand_in", "write"]
 
 _MAX_VALUES = 30  # a column with more values holds names rather than domains, and is not counted
 
-_Name = Annotated[str, typer.Argument(help="Name of the dataset; see `actiondiff datasets ls`.")]
+_DatasetName = Annotated[str, typer.Argument(help="Name of the dataset; see `actiondiff datasets ls`.")]
 _Data = Annotated[
     Path | None, typer.Option("--data", help="Folder with the videos and annotation files of the dataset.")
 ]
@@ -84,7 +84,7 @@ def check(
 
 
 def write(
-    name: _Name,
+    name: _DatasetName,
     out: Annotated[Path, typer.Option("--out", "-o", help="The table to write, .csv.")],
     data: _Data = None,
     annotations: _Annotations = None,
@@ -103,7 +103,7 @@ def write(
 
 
 def stand_in(
-    name: _Name,
+    name: _DatasetName,
     folder: Annotated[Path, typer.Argument(help="Folder to write to; it should hold nothing else.")],
     protocol: _Protocol = None,
     annotations: Annotated[

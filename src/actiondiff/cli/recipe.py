@@ -9,7 +9,7 @@ from actiondiff.cli.options import OverridesOption
 
 __all__ = ["check", "copy", "ls", "show"]
 
-_Name = Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")]
+_RecipeName = Annotated[str, typer.Argument(help="Name of a shipped recipe, or a YAML file.")]
 
 
 def ls() -> None:
@@ -20,7 +20,7 @@ def ls() -> None:
         typer.echo(f"{name}: {load_tree(name)['description']}")
 
 
-def show(name: _Name, overrides: OverridesOption = None) -> None:
+def show(name: _RecipeName, overrides: OverridesOption = None) -> None:
     """Print a recipe with the value of every option.
 
     Options that the recipe leaves at their defaults are included. For a recipe with lists, its studies are
@@ -40,7 +40,9 @@ def show(name: _Name, overrides: OverridesOption = None) -> None:
     typer.echo(yaml.safe_dump(cells[0].recipe.model_dump(mode="json"), sort_keys=False), nl=False)
 
 
-def copy(name: _Name, to: Annotated[Path, typer.Argument(help="File to write; it must not exist.")]) -> None:
+def copy(
+    name: _RecipeName, to: Annotated[Path, typer.Argument(help="File to write; it must not exist.")]
+) -> None:
     """Copy a shipped recipe to a file that you can edit."""
     from actiondiff.errors import UsageError
     from actiondiff.experiments.recipe import recipe_text
@@ -52,7 +54,7 @@ def copy(name: _Name, to: Annotated[Path, typer.Argument(help="File to write; it
     typer.echo(f"written to {to}")
 
 
-def check(name: _Name) -> None:
+def check(name: _RecipeName) -> None:
     """Check a recipe and count its studies."""
     from actiondiff.experiments.grid import load_grid
 
