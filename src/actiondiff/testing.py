@@ -1,4 +1,4 @@
-"""Checks that every backbone and every head must pass; for authors of plug-ins.
+"""Checks that every backbone and every head must pass, for authors of plug-ins.
 
     import pytest
     from actiondiff.testing import BACKBONE_CHECKS
@@ -7,7 +7,7 @@
     def test_my_backbone(check):
         check(my_backbone)
 
-Give them a backbone that is small: each check runs a few windows. A head's class is checked by `check_head`.
+The backbone should be small, as each check runs a few windows. `check_head` checks the class of a head.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,9 +39,9 @@ __all__ = [
     "sample_video",
 ]
 
-_RAW_STRIDE = 4  # of the sample videos' frame_index
-_RATE = 6.25  # their frames per second
-_TOLERANCE = 1e-4  # between pooling here and there, relative to the largest value
+_RAW_STRIDE = 4  # raw frames per sampled frame of the sample videos
+_RATE = 6.25  # sampled frames per second of the sample videos
+_TOLERANCE = 1e-4  # difference between two ways of pooling, relative to the largest value
 
 
 def sample_video(num_frames: int, *, seed: int = 0, height: int = 44, width: int = 60) -> Frames:
@@ -52,57 +52,63 @@ def sample_video(num_frames: int, *, seed: int = 0, height: int = 44, width: int
 
 
 def check_backbone(backbone: Backbone) -> None:
-    """Run all checks.
+    """Run all checks of a backbone.
 
     Raises:
-        AssertionError: Which one failed, and how.
+        AssertionError: If one fails; the message says how.
     """
     for check in BACKBONE_CHECKS:
         check(backbone)
 
 
 def check_description(backbone: Backbone) -> None:
-    """What it says of itself is consistent, and its settings can be stored."""
-    _expect(backbone.spec.layer in backbone.taps, f"its own layer {backbone.spec.layer} is no tap")
-    _expect(len(set(backbone.taps)) == len(backbone.taps), f"taps are named twice: {backbone.taps}")
+    """Check that the backbone's attributes are consistent, and that its settings can be stored."""
+    _expect(
+        backbone.spec.layer in backbone.taps, f"its own layer {backbone.spec.layer} is not one of its taps"
+    )
+    _expect(
+        len(set(backbone.taps)) == len(backbone.taps), f"several taps have the same name: {backbone.taps}"
+    )
     _expect(
         0 <= backbone.spec.timestep < backbone.num_timesteps,
         f"its own timestep {backbone.spec.timestep} is not below {backbone.num_timesteps}",
     )
     for key in feature_keys(backbone, None, backbone.taps):
-        _expect(FeatureKey.parse(str(key)) == key, f"{key} cannot be a name in a store")
+        _expect(FeatureKey.parse(str(key)) == key, f"{key} cannot be stored under its name")
     settings = backbone.settings
     stored = canonical_json(settings)
     _expect(stored == canonical_json(backbone.settings), "its settings change from one reading to the next")
     _expect(settings.get("name") == backbone.spec.name, "its settings lack its name")
     for name in ("window", "padding", "batch", "threads", "dtype"):
-        _expect(name in settings, f"its settings lack {name}, which makes numbers")
+        _expect(name in settings, f"its settings lack {name}, on which features depend")
     _expect("device" not in settings, "its settings name the device, which may change")
 
 
 def check_shapes(backbone: Backbone) -> None:
-    """`preprocess` and `maps` give what the protocol says: B windows of L / tubelet steps each."""
+    """Check that `preprocess` and `maps` return B windows of L / tubelet steps each."""
     length = _length(backbone)
     _expect(length % backbone.tubelet == 0, f"its window of {length} is no multiple of {backbone.tubelet}")
     video = sample_video(length)
     pixels = backbone.preprocess(torch.from_numpy(video.pixels))
     _expect(
         pixels.dtype == torch.float32 and pixels.shape[:2] == (length, 3) and pixels.ndim == 4,
-        f"preprocess gives {tuple(pixels.shape)} {pixels.dtype}",
+        f"preprocess returns {tuple(pixels.shape)} {pixels.dtype}",
     )
     windows = WindowBatch(torch.stack([pixels, pixels]), (length, 1), (video.identity,) * 2, (0, 0))
     keys = feature_keys(backbone, None, backbone.taps)
     outputs = backbone.maps(windows, keys)
-    _expect(set(outputs) == set(keys), f"maps gives {sorted(map(str, outputs))} where {keys} were asked")
+    _expect(
+        set(outputs) == set(keys), f"maps returns {sorted(map(str, outputs))} where {keys} were requested"
+    )
     for key, values in outputs.items():
         _expect(
             values.ndim == 5 and values.shape[:2] == (2, length // backbone.tubelet),
-            f"{key} is {tuple(values.shape)} for 2 windows of {length} frames, {backbone.tubelet} a step",
+            f"{key} is {tuple(values.shape)} for 2 windows of {length} frames, {backbone.tubelet} per step",
         )
 
 
 def check_times(backbone: Backbone) -> None:
-    """A token for every step that holds a real frame, with the times of its first one; none is lost."""
+    """Check that each step with a frame that is no padding gives one token, with its first frame's time."""
     length, tubelet = _length(backbone), backbone.tubelet
     widths = set()
     for count in sorted({1, tubelet + 1, length, length + 1, 2 * length + tubelet + 1}):
@@ -126,7 +132,7 @@ def check_times(backbone: Backbone) -> None:
 
 
 def check_maps(backbone: Backbone) -> None:
-    """Every tap gives maps, whose mean over places is the token; asking for several changes no bit."""
+    """Check that tokens are the spatial means of maps, and that further taps change no bit of them."""
     video = sample_video(_length(backbone) + 1)
     features = backbone.extract(video, layers=backbone.taps, maps=True)
     for key, tokens in features.tokens.items():
@@ -136,11 +142,11 @@ def check_maps(backbone: Backbone) -> None:
         error = float(np.abs(maps.mean((-2, -1)) - tokens).max() / max(float(np.abs(tokens).max()), 1e-6))
         _expect(error < _TOLERANCE, f"the mean of {key}'s maps differs from its tokens by {error:.1e}")
     alone = _own(backbone, backbone.extract(video))
-    _expect(np.array_equal(alone, _own(backbone, features)), "asking for other taps too changes tokens")
+    _expect(np.array_equal(alone, _own(backbone, features)), "tokens change if other taps are requested too")
 
 
 def check_same_bits(backbone: Backbone) -> None:
-    """The same video gives the same bits: again, beside any others, in any order."""
+    """Check that a video gives the same bits again, together with any other videos, in any order."""
     length = _length(backbone)
     videos = [sample_video(count, seed=count) for count in (length, 2 * length + 1, 1)]
     alone = {video.identity: _own(backbone, backbone.extract(video)) for video in videos}
@@ -155,19 +161,19 @@ def check_same_bits(backbone: Backbone) -> None:
 
 
 def check_inputs_matter(backbone: Backbone) -> None:
-    """Another video gives other tokens; black frames give finite ones; without frames it is an error."""
+    """Check that videos differ, that tokens of black frames are finite, and that no frames are an error."""
     count = _length(backbone)
     one, other = (_own(backbone, backbone.extract(sample_video(count, seed=seed))) for seed in (1, 2))
     _expect(not np.array_equal(one, other), "two videos have the same tokens")
     black = Frames(np.zeros((count, 40, 40, 3), np.uint8))
     features = backbone.extract(black)
     _expect(bool(np.isfinite(_own(backbone, features)).all()), "tokens of black frames are not finite")
-    _expect(features.seconds is None, "times were made up where the video has none")
+    _expect(features.seconds is None, "features have times although the video has none")
     _refuses(UsageError, lambda: backbone.extract(black[0:0]), "a video without frames")
 
 
 def check_names(backbone: Backbone) -> None:
-    """Layers and timesteps that do not exist are refused before anything is computed."""
+    """Check that layers and timesteps that do not exist are refused."""
     video = sample_video(1)
     beyond = backbone.num_timesteps
     _refuses(UnknownNameError, lambda: backbone.extract(video, layers=["no-such-layer"]), "an unknown layer")
@@ -188,13 +194,13 @@ BACKBONE_CHECKS: tuple[Callable[[Backbone], None], ...] = (
 
 
 def check_head(make: Callable[[HeadOptions, int, int], Head]) -> None:
-    """A head gives a logit a class, does not see padding, learns with all it has, and is rebuilt from state.
+    """Check that a head gives one logit per class, ignores padding, trains all weights and can be restored.
 
     Args:
-        make: The head's class, or whatever makes one of (options, token_width, num_classes).
+        make: The head's class, or a function (options, token_width, num_classes) that builds a head.
 
     Raises:
-        AssertionError: What it does otherwise.
+        AssertionError: If a check fails; the message says how.
     """
     B, T, D, K = 3, 5, 16, 4
     options = HeadOptions(layers=2, heads=4, max_tokens=12)
@@ -211,10 +217,10 @@ def check_head(make: Callable[[HeadOptions, int, int], Head]) -> None:
     _expect(not torch.allclose(head(tokens.flip(-1), mask), logits), "tokens do not matter")
     again = make(options, D, K).eval()
     again.load_state_dict(head.state_dict())
-    _expect(torch.equal(again(tokens, mask), logits), "its state does not make it again")
+    _expect(torch.equal(again(tokens, mask), logits), "a head with the same state gives other logits")
     head.train()(tokens, mask).square().sum().backward()
-    idle = [name for name, weight in head.named_parameters() if weight.grad is None]
-    _expect(not idle, f"these weights never learn: {', '.join(idle)}")
+    untrained = [name for name, weight in head.named_parameters() if weight.grad is None]
+    _expect(not untrained, f"these weights get no gradient: {', '.join(untrained)}")
 
 
 def _length(backbone: Backbone) -> int:

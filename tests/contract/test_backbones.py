@@ -223,9 +223,9 @@ class Broken:
     ("fault", "found"),
     [
         ("constant", "two videos have the same tokens"),
-        ("random", "asking for other taps too changes tokens"),
+        ("random", "tokens change if other taps are requested too"),
         ("neighbours", "depend on its neighbours"),
-        ("loses frames", "2 a step"),
+        ("loses frames", "2 per step"),
         ("one map", "for 2 windows of 4 frames"),
         ("settings", "name the device"),
     ],

@@ -21,7 +21,7 @@ class Faulty(Head):
     def __init__(self, options, token_width, num_classes):
         super().__init__(options, token_width, num_classes)
         self.layer = torch.nn.Linear(self.width, num_classes)
-        if self.fault == "never learn":
+        if self.fault == "get no gradient":
             self.spare = torch.nn.Linear(2, 2)
 
     def classify(self, tokens, mask):
@@ -35,7 +35,7 @@ class Faulty(Head):
         return self.layer(tokens.sum(1) / mask.sum(1, keepdim=True))
 
 
-@pytest.mark.parametrize("fault", ["more padding", "do not matter", "logits are", "never learn"])
+@pytest.mark.parametrize("fault", ["more padding", "do not matter", "logits are", "get no gradient"])
 def test_the_check_finds_faults(fault):
     faulty = type("Broken", (Faulty,), {"fault": fault})
     with pytest.raises(AssertionError, match=fault):

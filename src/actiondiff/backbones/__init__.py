@@ -1,1 +1,1 @@
-"""Frozen networks that turn windows of frames into features."""
+"""Frozen networks that turn windows of video frames into features, found by name."""

@@ -57,7 +57,23 @@ SPECS = Registry("backbone_spec", {})
 
 
 class BackboneSpec(BaseModel):
-    """A named backbone of `specs.yaml`: what it is and what it uses where an option is not given."""
+    """A named backbone, and the values that it uses for options that are not set.
+
+    Attributes:
+        name: Name to load it by.
+        kind: Family of backbones that it belongs to; names its loader and the class of its options.
+        title: What it is, for people.
+        weights: `required`: a checkpoint has to be given; `built-in`: weights come with the package;
+            `random`: weights are drawn from the seed; `none`: it has no weights.
+        num_timesteps: Number of timesteps; 1 for networks without noise.
+        timestep: Timestep that is used if none is asked for.
+        layer: Layer that is used if none is asked for.
+        defaults: Options in force where none are set.
+        presets: Name of a preset -> options in force where none are set.
+        architecture: Component -> arguments that its network is built from.
+        verified: How the names of its weights were checked against published files.
+        licence: Licence of its weights.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,14 +93,14 @@ class BackboneSpec(BaseModel):
 
 @dataclass(frozen=True)
 class WindowBatch:
-    """Windows on their way into a backbone.
+    """A batch of windows as a backbone takes them.
 
     Attributes:
         pixels: (B, L, 3, H, W) float32 in [-1, 1], resized.
-        num_real: For each window, how many leading frames are real.
-        identities: For each window, the identity of its video.
-        first_frames: For each window, the raw frame index of its first frame; with the identity and the
-            seed it fixes every random draw.
+        num_real: Number of leading frames of each window that are no padding.
+        identities: Identity of each window's video.
+        first_frames: Raw frame index of each window's first frame. Together with the identity and the seed it
+            determines every random draw.
     """
 
     pixels: "torch.Tensor"
@@ -97,13 +113,13 @@ class Backbone(Protocol):
     """A frozen network that turns windows of frames into maps.
 
     Attributes:
-        spec: What it is.
-        options: The options in force; nothing is None that the backbone uses.
-        taps: Names of the outputs it can give, shallow to deep.
+        spec: The backbone's spec.
+        options: The options in force; no option that the backbone uses is None.
+        taps: Names of the outputs that it can give, from shallow to deep.
         num_timesteps: Timesteps are 0 .. num_timesteps - 1 (1 for networks without noise).
-        tubelet: Frames that one step of its output covers.
-        settings: Everything that makes a number, for the store's fingerprint. Timesteps and layers are
-            not part of it.
+        tubelet: Number of frames that one step of its output covers.
+        settings: Everything that the features depend on, for the store's fingerprint; without timesteps and
+            layers.
     """
 
     spec: BackboneSpec
@@ -118,7 +134,7 @@ class Backbone(Protocol):
     def settings(self) -> dict[str, JSON]: ...  # noqa: D102
 
     def preprocess(self, pixels: "torch.Tensor") -> "torch.Tensor":
-        """Frames (L, H, W, 3) uint8 of any size -> (L, 3, H', W') float32 as `maps` wants them."""
+        """Frames (L, H, W, 3) uint8 of any size -> (L, 3, H', W') float32 as `maps` takes them."""
         ...
 
     def maps(self, windows: WindowBatch, keys: Sequence[FeatureKey]) -> dict[FeatureKey, "torch.Tensor"]:
@@ -133,7 +149,7 @@ class Backbone(Protocol):
         layers: Sequence[int | str] | None = None,
         maps: bool = False,
     ) -> Features:
-        """Features of one video's frames; the backbone's own timestep and layer unless others are given."""
+        """Features of one video's frames; None takes the backbone's own timestep and layer."""
         ...
 
 
@@ -277,7 +293,7 @@ def build_backbone(
     if chosen.padding == "shift" and tubelet > 1:
         raise UsageError(
             f"padding shift lets windows overlap by any number of frames, but one token of {spec.name} "
-            f"covers {tubelet}: overlapping tokens would be of other frames. Use repeat or black."
+            f"covers {tubelet}: overlapping tokens would cover different frames. Use repeat or black."
         )
     return backbone
 

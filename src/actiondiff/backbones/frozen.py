@@ -1,4 +1,4 @@
-"""What all backbones but SVD have in common: options, weights, frames to pixels, parts loaded when needed."""
+"""Base of all backbones but SVD: options, weights, preprocessing, and networks that load part by part."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ Build = Mapping[str, Callable[[], nn.Module]]
 
 
 class Weights(Protocol):
-    """Where tensors come from: a checkpoint or random draws."""
+    """Source of tensors: a checkpoint or random draws."""
 
     @property
     def identity(self) -> str: ...  # noqa: D102
@@ -35,14 +35,14 @@ class Weights(Protocol):
 
 
 class Frozen:
-    """See `Backbone`; subclasses give `maps`, and `preprocess` where theirs is another.
+    """Base of a `Backbone`; subclasses define `maps`, and `preprocess` where theirs differs.
 
     Args:
-        spec: What it is.
+        spec: The backbone's spec.
         options: Resolved options.
-        taps: Names of its outputs, shallow to deep.
-        weights: Where tensors come from; None for backbones without any.
-        tubelet: Frames that one step of its output covers.
+        taps: Names of its outputs, from shallow to deep.
+        weights: Source of its tensors; None for backbones without weights.
+        tubelet: Number of frames that one step of its output covers.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Frozen:
 
     @property
     def settings(self) -> dict[str, JSON]:
-        """Everything that makes a number; see `Backbone.settings`."""
+        """Everything that the features depend on; see `Backbone.settings`."""
         ignored = {"device", *self.options.without_effect} | (set() if self._random else {"seed"})
         chosen: dict[str, JSON] = self.options.model_dump(exclude=ignored, exclude_none=True)
         identity: dict[str, JSON] = {} if self._weights is None else {"weights": self._weights.identity}
@@ -98,16 +98,16 @@ class Frozen:
 
 
 class Parts:
-    """Submodules of a network on the meta device, each given its weights when it is first asked for.
+    """Submodules of a network on the meta device, each of which gets its weights when it is first used.
 
-    What is never asked for (deeper blocks, decoders) is never read.
+    The weights of what is never used (deeper blocks, decoders) are never read.
 
     Args:
         model: The network.
-        component: Its name in the weights.
-        weights: Where tensors come from.
-        device: Where to compute.
-        dtype: What to compute in.
+        component: Name of the network in the weights.
+        weights: Source of its tensors.
+        device: Device to compute on.
+        dtype: Arithmetic to compute in.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Parts:
         self._loaded: set[str] = set()
 
     def __getitem__(self, name: str) -> Any:
-        """The submodule of that dotted name, ready to run; the empty name is the whole network."""
+        """The submodule with that dotted name, ready to run; the empty name is the whole network."""
         module = self.model.get_submodule(name)
         if name not in self._loaded:
             names = {(f"{name}.{key}" if name else key): key for key in module.state_dict()}
@@ -134,24 +134,24 @@ class Parts:
 
     @property
     def loaded(self) -> frozenset[str]:
-        """Names of the submodules that were asked for."""
+        """Names of the submodules that were used."""
         return frozenset(self._loaded)
 
 
 def fit_to(pixels: Tensor, height: int, width: int, *, crop: bool) -> Tensor:
-    """Scale to [-1, 1] and bring to a size.
+    """Scale frames to [-1, 1] and bring them to a size.
 
     Args:
         pixels: (L, H, W, 3) uint8.
-        height: H' in pixels.
-        width: W' in pixels.
-        crop: Keep the aspect ratio and cut off what juts out of the centre; else squash the whole frame.
+        height: Height H' in pixels.
+        width: Width W' in pixels.
+        crop: Whether to keep the aspect ratio and crop to the centre; else the whole frame is squashed.
 
     Returns:
-        (L, 3, H', W') float32 in [-1, 1]; bilinear, antialiased where it shrinks.
+        (L, 3, H', W') float32 in [-1, 1]; interpolated bilinearly, antialiased where frames shrink.
 
-    Deviation: V-JEPA's own evaluation crops a little more (its short side is scaled to 256/224 of the crop);
-    the published processors of transformers squash for DINOv3 and crop for the others, as here.
+    Deviation: V-JEPA's own evaluation crops a little more (the short side is scaled to 256/224 of the crop).
+    The published processors of transformers squash for DINOv3 and crop for the others, as here.
     """
     frames = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 127.5 - 1
     size = (height, width)
@@ -171,19 +171,19 @@ def find_tensors(
     kind: str,
     build: Build,
 ) -> Weights:
-    """The tensors of a backbone: random ones for `random-...`, else those of a checkpoint.
+    """Find the tensors of a backbone: random ones for `random-...`, else those of a checkpoint.
 
     Args:
-        spec: What it is.
-        options: Resolved options; the seed draws random tensors.
-        weights: File, folder or hub id; None: what the machine's folder of weights holds under the
-            backbone's name.
+        spec: The backbone's spec.
+        options: Resolved options; random tensors are drawn from the seed.
+        weights: File, folder or hub id; None: the machine's folder of weights is searched for the backbone's
+            name.
         kind: Name of the key map of its checkpoints.
-        build: Component -> module.
+        build: Component -> function that makes its module on the meta device.
 
     Raises:
-        UsageError: If weights are given though they are to be random.
-        WeightsError: If there are none, or they do not fit.
+        UsageError: If weights are given for a backbone with random weights.
+        WeightsError: If there are no weights, or they do not fit.
     """
     if spec.weights == "random":
         if weights is not None:

@@ -1,4 +1,4 @@
-"""An image model, frame by frame: DINOv3. What video adds is what a video backbone has over this one."""
+"""DINOv3, an image model, as a frozen backbone: a control that sees each frame by itself."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ __all__ = ["DINOv3", "build_dinov3", "load"]
 
 
 class DINOv3(VisionTransformer):
-    """DINOv3 on every frame by itself; taps `layer1` .. `layerN` (patches) and `cls` (the class token)."""
+    """DINOv3 on each frame by itself. Its taps are `layer1` .. `layerN` (patches) and `cls` (class token)."""
 
     blocks = "model.layer"
     norm = "norm"
@@ -43,7 +43,7 @@ class DINOv3(VisionTransformer):
 
 
 def build_dinov3(architecture: Mapping[str, Any]) -> DINOv3ViTModel:
-    """The network on the meta device, but for its rotation frequencies, which are no weights.
+    """Build the network on the meta device, except for its rotation frequencies, which are not weights.
 
     Args:
         architecture: Arguments of `transformers.DINOv3ViTConfig`.
@@ -58,7 +58,7 @@ def build_dinov3(architecture: Mapping[str, Any]) -> DINOv3ViTModel:
 
 
 def load(spec: BackboneSpec, options: FitOptions, weights: str | Path | None) -> DINOv3:
-    """DINOv3 from the folder that transformers loads.
+    """Load DINOv3 from the folder that transformers loads.
 
     Raises:
         UsageError: If an option does not fit.

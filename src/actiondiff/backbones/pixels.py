@@ -1,4 +1,4 @@
-"""Controls without a network: colours on a coarse grid, and how they change."""
+"""Controls without a network: mean colours on a coarse grid, and their changes over time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +17,9 @@ __all__ = ["PixelChanges", "Pixels", "load_motion", "load_pixels"]
 
 
 class Pixels(Frozen):
-    """Each frame's mean colours on a grid of height x width cells, as 3 x height x width numbers.
+    """Mean colours of each frame on a grid of height x width cells, as 3 x height x width channels.
 
-    Its one tap is `layer1`. Anything that this tells apart was told by colour and light alone.
+    Its one tap is `layer1`. Whatever a head separates with it is separated by colour and light alone.
     """
 
     def __init__(self, spec: BackboneSpec, options: PixelOptions) -> None:
@@ -37,16 +37,16 @@ class Pixels(Frozen):
         return {key: values.flatten(2)[..., None, None] for key in keys}
 
     def _values(self, cells: Tensor, num_real: Sequence[int]) -> Tensor:
-        """(B, L, 3, H', W') -> the same shape."""
+        """(B, L, 3, H', W') -> values of the same shape."""
         return cells
 
 
 class PixelChanges(Pixels):
-    """The change of those colours from the frame before, in [-2, 2].
+    """Change of the mean colours from the frame before, in [-2, 2].
 
-    A window sees its own frames only, so its first frame gets the change *to* the second one; alone in its
-    window, zeros. The change between two windows is thereby not seen (one in as many frames as a window
-    has), and no window begins with zeros that would tell its length. Padding has no influence.
+    A window sees its own frames only, so its first frame gets the change *to* the second one, or zeros if it
+    is alone in its window. The change between two windows is therefore not seen (one per window length), and
+    no window begins with zeros that would reveal its length. Padding has no influence.
     """
 
     def _values(self, cells: Tensor, num_real: Sequence[int]) -> Tensor:
@@ -58,7 +58,7 @@ class PixelChanges(Pixels):
 
 
 def load_pixels(spec: BackboneSpec, options: PixelOptions, weights: str | Path | None) -> Pixels:
-    """Mean colours; there are no weights to give.
+    """Load the control of mean colours; it has no weights.
 
     Raises:
         UsageError: If weights are given or an option does not fit.
@@ -68,7 +68,7 @@ def load_pixels(spec: BackboneSpec, options: PixelOptions, weights: str | Path |
 
 
 def load_motion(spec: BackboneSpec, options: PixelOptions, weights: str | Path | None) -> PixelChanges:
-    """Changes of mean colours; there are no weights to give.
+    """Load the control of changes of mean colours; it has no weights.
 
     Raises:
         UsageError: If weights are given or an option does not fit.

@@ -1,4 +1,4 @@
-"""Seeded random weights in place of a checkpoint: for tests, for controls, and where nothing was trained."""
+"""Seeded random weights in place of a checkpoint, for tests and controls."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
@@ -15,14 +15,16 @@ __all__ = ["RandomTensors"]
 class RandomTensors:
     """Components whose tensors are drawn when they are read, each from the seed and its own name.
 
-    Matrices and kernels are normal with variance 1 / fan-in, so that activations keep their size through
-    any depth; norms are the identity, biases zero, mix factors 0 (both branches weigh the same).
+    Matrices and kernels are normally distributed with variance 1 / fan-in, so that activations keep their
+    size at any depth. Norms are the identity, biases are zero, and mix factors are zero, so that both
+    branches have the same weight.
 
     Args:
-        build: Component -> function that makes its module (on the meta device: only shapes are used).
-        architecture: What the modules are made from; part of the identity.
-        seed: Of all draws.
-        shapes_only: Nothing is drawn: tensors are on the meta device, which is all that counting takes.
+        build: Component -> function that makes its module, on the meta device, as only shapes are used.
+        architecture: Arguments that the modules are built from; part of the identity.
+        seed: Seed of all random draws.
+        shapes_only: Whether tensors are left on the meta device without values, which suffices for counting
+            operations.
     """
 
     def __init__(
@@ -42,7 +44,7 @@ class RandomTensors:
     def tensors(
         self, component: str, names: Iterable[str] | None = None, *, dtype: torch.dtype | None = None
     ) -> dict[str, Tensor]:
-        """The named tensors of a component (all if none are named)."""
+        """The named tensors of a component, or all of them; None for `dtype`: float32."""
         shapes = self._shapes_of(component)
         if self._shapes_only:
             chosen = shapes if names is None else names

@@ -1,8 +1,9 @@
-"""Stable Diffusion 2.1, frame by frame: what an image diffusion model makes of a video's frames.
+"""Stable Diffusion 2.1, an image diffusion model, as a frozen backbone that sees each frame by itself.
 
 Each frame's latents, scaled or noised as at timestep t of the model's own schedule, pass its U-Net with the
-empty prompt. The taps `layer1` .. `layer13` are SVD's (12 stages of the encoder half and the middle), so the
-two compare layer by layer; `up0` .. `up3` are the decoder's blocks, as DIFT counts them.
+empty prompt. The taps `layer1` .. `layer13` correspond to SVD's (12 stages of the encoder half and the middle
+block), so that the two can be compared layer by layer; `up0` .. `up3` are the decoder's blocks, numbered as
+in DIFT.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ _VAE_CHUNK = 4  # frames encoded at a time, so that memory stays bounded
 
 
 def signal_shares(num_steps: int) -> Tensor:
-    """Share of the signal's power at every timestep, noisiest first: (num_steps,) float32, in (0, 1).
+    """Share of the signal in the power at each timestep, noisiest first: (num_steps,) float32, in (0, 1).
 
     Timesteps are indices in the generative direction, as everywhere: index i is the published schedule's
     timestep num_steps - 1 - i (DIFT's 261 of 1000 is 738 here).
@@ -47,8 +48,8 @@ def signal_shares(num_steps: int) -> Tensor:
 class StableDiffusion(Frozen):
     """See `Backbone`. Build it with `load_backbone`.
 
-    With `noise="forward"` latents are noised as in training (DIFT's way; one draw, where DIFT averages
-    several); without, they are only scaled as at that timestep, as SVD's are.
+    With `noise="forward"` latents are noised as in training, as DIFT does (with one draw, where DIFT averages
+    several). Without noise they are only scaled as at that timestep, as SVD's are.
     """
 
     options: StableDiffusionOptions
@@ -59,7 +60,7 @@ class StableDiffusion(Frozen):
         super().__init__(spec, options, _TAPS, weights)
         self._build = build
         self.unet = Parts(build["unet"](), "unet", weights, self.device, self._dtype)
-        # float32 whatever the rest computes in: its activations are large
+        # float32 whatever the rest computes in, because its activations are large
         self._vae = Parts(build["vae"](), "vae", weights, self.device, torch.float32)
 
     @property
@@ -67,12 +68,12 @@ class StableDiffusion(Frozen):
         return super()._random or self.options.noise == "forward"
 
     def preprocess(self, pixels: Tensor) -> Tensor:
-        """(L, H, W, 3) uint8 -> (L, 3, H', W') float32 in [-1, 1], the very pixels that SVD sees."""
+        """(L, H, W, 3) uint8 -> (L, 3, H', W') float32 in [-1, 1], the same pixels that SVD sees."""
         return scale_and_resize(pixels, self.options.height or 0, self.options.width or 0)
 
     @cached_property
     def _prompt(self) -> Tensor:
-        """The empty prompt's tokens: (1, 77, D)."""
+        """Tokens of the empty prompt: (1, 77, D)."""
         assert self._weights is not None
         parts = Parts(
             self._build["text_encoder"](), "text_encoder", self._weights, self.device, torch.float32
@@ -101,7 +102,7 @@ class StableDiffusion(Frozen):
         return outputs
 
     def _noise(self, windows: WindowBatch, latents: Tensor) -> Tensor:
-        """Standard normal draws that depend on nothing but seed, video and place: (B L, 4, h, w)."""
+        """Standard normal draws that depend on seed, video and first frame only: (B L, 4, h, w)."""
         shape = (windows.pixels.shape[1], *latents.shape[1:])
         draws = [
             torch.randn(shape, generator=window_generator(self.options.seed, identity, first, "forward"))
@@ -120,7 +121,7 @@ class StableDiffusion(Frozen):
         return outputs
 
     def _stages(self, sample: Tensor, timestep: int) -> Iterator[tuple[str, Tensor]]:
-        """The U-Net's stages in order, each run (and read) when it is asked for."""
+        """The U-Net's stages in order; each is run, and its weights are read, when it is asked for."""
         parts = self.unet
         times = parts.model.time_proj(torch.full((len(sample),), timestep, device=self.device))
         embedding = parts["time_embedding"](times.to(self._dtype))
@@ -128,8 +129,8 @@ class StableDiffusion(Frozen):
         sample = parts["conv_in"](sample)
         skips = [sample]
         yield "layer1", sample
-        for name in _encoder_stages(parts.model):
-            for part in name:
+        for names in _encoder_stages(parts.model):
+            for part in names:
                 sample = _apply(parts[part], part, sample, embedding, prompt)
             skips.append(sample)
             yield f"layer{len(skips)}", sample
@@ -172,7 +173,7 @@ def _apply(module: Any, name: str, sample: Tensor, embedding: Tensor, prompt: Te
 
 
 def build_networks(architecture: Mapping[str, Mapping[str, Any]]) -> Build:
-    """U-Net, VAE encoder and text encoder, each on the meta device.
+    """Functions that build U-Net, VAE encoder and text encoder on the meta device.
 
     Args:
         architecture: Arguments of `diffusers.UNet2DConditionModel`, of our `VaeEncoder` and of
@@ -197,7 +198,7 @@ def build_networks(architecture: Mapping[str, Mapping[str, Any]]) -> Build:
 
 
 def load(spec: BackboneSpec, options: StableDiffusionOptions, weights: str | Path | None) -> StableDiffusion:
-    """Stable Diffusion 2.1 from a diffusers folder.
+    """Load Stable Diffusion 2.1 from a diffusers folder.
 
     Raises:
         UsageError: If an option does not fit.

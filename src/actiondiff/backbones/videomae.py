@@ -18,14 +18,14 @@ __all__ = ["VideoMAE", "build_videomae", "check_table", "load"]
 
 
 class VideoMAE(VideoTransformer):
-    """Whatever has VideoMAE's blocks: VideoMAE v2 and V-JEPA."""
+    """Backbone of the networks with VideoMAE's blocks: VideoMAE v2 and V-JEPA."""
 
     def _embed(self, pixels: Tensor) -> tuple[Tensor, Any]:
         return self.parts["embeddings"](pixels, None), None  # no patch is masked
 
 
 def build_videomae(architecture: Mapping[str, Any], *, key_bias: bool = False) -> VideoMAEModel:
-    """The network on the meta device; its table of positions is computed and no weight.
+    """Build the network on the meta device; its table of positions is computed and not a weight.
 
     Args:
         architecture: Arguments of `transformers.VideoMAEConfig`.
@@ -41,10 +41,10 @@ def build_videomae(architecture: Mapping[str, Any], *, key_bias: bool = False) -
 
 
 def check_table(spec: BackboneSpec, options: VideoTransformerOptions) -> None:
-    """A table of positions holds for one number of frames and one size.
+    """Check that frames fit the table of positions, which holds for one window and one size.
 
     Raises:
-        UsageError: If the options ask for another.
+        UsageError: If the options ask for another window or size.
     """
     architecture = spec.architecture["encoder"]
     check_size(spec, options, side=architecture["image_size"])
@@ -56,10 +56,10 @@ def check_table(spec: BackboneSpec, options: VideoTransformerOptions) -> None:
 
 
 def load(spec: BackboneSpec, options: VideoTransformerOptions, weights: str | Path | None) -> VideoMAE:
-    """VideoMAE v2 from the original pre-training checkpoint or the hub's folder, whose code is not run.
+    """Load VideoMAE v2 from the original pre-training checkpoint or the hub's folder, whose code is not run.
 
-    Deviation: the hub's own code pools all tokens of a window before its final norm; here the norm comes
-    first, as in the original's pre-training, because tokens are pooled a step.
+    Deviation: the hub's own code pools all tokens of a window before its final norm. Here the norm comes
+    first, as in the original's pre-training, because tokens are pooled per step.
 
     Raises:
         UsageError: If an option does not fit.

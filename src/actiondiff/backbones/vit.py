@@ -1,4 +1,4 @@
-"""Vision transformers as frozen backbones: block after block, no further than asked."""
+"""Vision transformers as frozen backbones, run block by block up to the deepest requested layer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,17 +21,17 @@ _STD = (0.229, 0.224, 0.225)
 class VisionTransformer(Frozen):
     """A vision transformer of the transformers library.
 
-    Its taps are `layer1` .. `layerN`, what its blocks give; the last one has passed the final norm, as the
-    network's own output has, the others have not.
+    Its taps are `layer1` .. `layerN`, the outputs of its blocks. Only the last one has passed the final norm,
+    as the network's own output has.
 
     Args:
-        spec: What it is.
+        spec: The backbone's spec.
         options: Resolved options.
-        weights: Where tensors come from.
+        weights: Source of its tensors.
         model: The network on the meta device.
         depth: Number of blocks.
-        tubelet: Frames that one step covers.
-        extra_taps: Names of outputs besides the blocks'.
+        tubelet: Number of frames that one step covers.
+        extra_taps: Names of further outputs.
     """
 
     embeddings = "embeddings"
@@ -76,7 +76,7 @@ class VisionTransformer(Frozen):
         return outputs | {FeatureKey(0, tap): self._extra(tokens, windows) for tap in extra}
 
     def _embed(self, pixels: Tensor) -> tuple[Tensor, Any]:
-        """(B, L, 3, H, W) normalised -> tokens (N, P, C), and what every block is given besides."""
+        """(B, L, 3, H, W) normalised -> tokens (N, P, C), and the further argument of every block."""
         return self.parts[self.embeddings](pixels), None
 
     def _block(self, block: Any, tokens: Tensor, context: Any) -> Tensor:
@@ -89,17 +89,18 @@ class VisionTransformer(Frozen):
         raise NotImplementedError
 
     def _extra(self, tokens: Tensor, windows: WindowBatch) -> Tensor:
-        """The extra tap, from the last block's tokens (N, P, C): (B, S, C, h, w)."""
+        """The extra tap: tokens of the last block (N, P, C) -> (B, S, C, h, w)."""
         raise NotImplementedError
 
 
 class VideoTransformer(VisionTransformer):
     """A transformer over tubelets of frames.
 
-    With `tokens: tubelet` one token covers as many frames as the network embeds together (two); with
-    `segment` it covers a window: the mean over the steps that hold at least one real frame.
+    With `tokens: tubelet` one token covers as many frames as the network embeds together (two). With
+    `segment` it covers a window: it is the mean over the steps that hold at least one frame that is no
+    padding.
 
-    Source: the paper's supplement A.2.2, which can be read both ways.
+    Source: supplement A.2.2 of the paper, which can be read both ways.
     """
 
     options: VideoTransformerOptions
@@ -130,7 +131,12 @@ class VideoTransformer(VisionTransformer):
 
 
 def check_size(spec: BackboneSpec, options: VideoTransformerOptions, *, side: int | None = None) -> None:
-    """Frames must be squares of whole patches; of one side only where the network's positions are a table.
+    """Check that frames are squares of whole patches.
+
+    Args:
+        spec: The backbone's spec.
+        options: Resolved options.
+        side: The only side in pixels that is allowed; None for any.
 
     Raises:
         UsageError: If height and width are not as the network needs them.

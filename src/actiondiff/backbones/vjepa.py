@@ -1,4 +1,4 @@
-"""V-JEPA (2024, the paper's baseline) and V-JEPA 2 as frozen backbones; neither stands in for the other."""
+"""V-JEPA (2024, the paper's baseline) and V-JEPA 2, two different networks, as frozen backbones."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,10 +19,9 @@ __all__ = ["VJEPA2", "build_vjepa", "build_vjepa2", "load_vjepa", "load_vjepa2",
 
 
 def build_vjepa(architecture: Mapping[str, Any]) -> VideoMAEModel:
-    """V-JEPA's encoder on the meta device.
+    """Build V-JEPA's encoder on the meta device.
 
-    Its blocks are VideoMAE's; unlike there, keys have a bias and the table of positions is part of the
-    checkpoint.
+    Its blocks are VideoMAE's, but its keys have a bias and its table of positions is part of the checkpoint.
 
     Args:
         architecture: Arguments of `transformers.VideoMAEConfig`.
@@ -37,15 +36,15 @@ def build_vjepa(architecture: Mapping[str, Any]) -> VideoMAEModel:
 def position_table(architecture: Mapping[str, Any]) -> Tensor:
     """V-JEPA's table of positions: (1, S h w, C) float32.
 
-    A third of the channels each for time, row and column (rounded up to even, what exceeds C is cut off),
-    each [sin(p w_k), cos(p w_k)] with w_k = 10000^(-k / K).
+    Time, row and column have a third of the channels each (rounded up to an even number; channels beyond C
+    are cut off). Each third is [sin(p w_k), cos(p w_k)] with w_k = 10000^(-k / K).
 
     Source: the original code with `uniform_power`, as the published configurations set it.
     """
     width = architecture["hidden_size"]
     side = architecture["image_size"] // architecture["patch_size"]
     steps = architecture["num_frames"] // architecture["tubelet_size"]
-    K = -(-width // 6)  # frequencies an axis
+    K = -(-width // 6)  # frequencies per axis
     frequencies = 10000.0 ** (-torch.arange(K, dtype=torch.float64) / K)
     axes = (torch.arange(n, dtype=torch.float64) for n in (steps, side, side))
     places = torch.cartesian_prod(*axes)  # (S h w, 3): time, row, column
@@ -55,7 +54,7 @@ def position_table(architecture: Mapping[str, Any]) -> Tensor:
 
 
 def load_vjepa(spec: BackboneSpec, options: VideoTransformerOptions, weights: str | Path | None) -> VideoMAE:
-    """V-JEPA from an original checkpoint: the target encoder.
+    """Load V-JEPA from an original checkpoint, of which the target encoder is used.
 
     Raises:
         UsageError: If an option does not fit.
@@ -66,14 +65,14 @@ def load_vjepa(spec: BackboneSpec, options: VideoTransformerOptions, weights: st
     architecture = spec.architecture["encoder"]
     model = build_vjepa(architecture)
     tensors = find_tensors(spec, options, weights, "vjepa", {"encoder": lambda: model})
-    if isinstance(tensors, RandomTensors):  # weights are drawn, positions are not
+    if isinstance(tensors, RandomTensors):  # weights are random, but positions are not
         del model.embeddings.position_embeddings
         model.embeddings.position_embeddings = position_table(architecture)
     return VideoMAE(spec, options, tensors, model, depth=architecture["num_hidden_layers"])
 
 
 class VJEPA2(VideoTransformer):
-    """V-JEPA 2's encoder. Positions are rotations: any even window and square of whole patches will do."""
+    """V-JEPA 2's encoder. Positions are rotations: any even window and square of whole patches works."""
 
     embeddings = "encoder.embeddings"
     norm = "encoder.layernorm"
@@ -84,11 +83,11 @@ class VJEPA2(VideoTransformer):
 
 
 def build_vjepa2(architecture: Mapping[str, Any], *, side: int) -> VJEPA2Model:
-    """V-JEPA 2 without its predictor, on the meta device.
+    """Build V-JEPA 2 without its predictor on the meta device.
 
     Args:
         architecture: Arguments of `transformers.VJEPA2Config`.
-        side: Of the frames in pixels: rows and frames are told apart by it.
+        side: Side of the frames in pixels, which the network needs to number rows and frames.
     """
     config = VJEPA2Config(**architecture, crop_size=side, pred_num_hidden_layers=1)
     config._attn_implementation = "sdpa"
@@ -99,7 +98,7 @@ def build_vjepa2(architecture: Mapping[str, Any], *, side: int) -> VJEPA2Model:
 
 
 def load_vjepa2(spec: BackboneSpec, options: VideoTransformerOptions, weights: str | Path | None) -> VJEPA2:
-    """V-JEPA 2 from the folder that transformers loads.
+    """Load V-JEPA 2 from the folder that transformers loads.
 
     Raises:
         UsageError: If an option does not fit.

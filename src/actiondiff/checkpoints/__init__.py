@@ -1,1 +1,1 @@
-"""Weights on disk, in whatever form they were published, under one set of names."""
+"""Weights on disk, read under one set of names whatever form they were published in."""

@@ -1,4 +1,4 @@
-"""A checkpoint's architecture, read from its tensors' shapes, and the tensors that an architecture has."""
+"""Reads a checkpoint's architecture from its tensors' shapes, and lists the tensors of an architecture."""
 
 import functools
 import inspect
@@ -35,17 +35,17 @@ Shapes = Mapping[str, Shape]
 Config = dict[str, Any]
 
 COMPONENTS = ("unet", "image_encoder", "vae", "latent_encoder")
-UNET_HEAD_DIM = 64  # of SVD's published configuration
-CLIP_HEAD_DIM = 80  # of OpenCLIP ViT-H/14
+UNET_HEAD_DIM = 64  # attention head width in SVD's published configuration
+CLIP_HEAD_DIM = 80  # attention head width of OpenCLIP's ViT-H/14
 LATENT_SCALE = 0.18215  # scaling factor of the VAE in SVD's published configuration
 
-_ADDED_VALUES = 3  # frame rate, motion bucket, noise augmentation: embedded and concatenated
-_NUM_LEVELS = 4  # SVD's; a file may hold fewer of them
+_ADDED_VALUES = 3  # frame rate, motion bucket and noise augmentation, embedded and concatenated
+_NUM_LEVELS = 4  # levels of SVD's U-Net; a file may hold fewer of them
 _NEEDED_OF_UNET = ("time_embedding.", "add_embedding.", "conv_in.", "down_blocks.", "mid_block.")
 
 
 def is_needed(component: str, name: str) -> bool:
-    """Whether layers 1 .. 13 can depend on a tensor; the U-Net's decoder half is behind them."""
+    """Whether layers 1 .. 13 can depend on a tensor, as they cannot on the U-Net's decoder half."""
     return component != "unet" or name.startswith(_NEEDED_OF_UNET)
 
 
@@ -55,11 +55,11 @@ def config_from_shapes(component: str, shapes: Shapes, *, head_dim: int | None, 
     Args:
         component: One of `COMPONENTS`.
         shapes: Name in diffusers or transformers -> shape.
-        head_dim: Width of an attention head, which shapes cannot tell; None: SVD's.
-        source: Where the shapes came from, for messages.
+        head_dim: Width of an attention head, which shapes do not tell; None: that of SVD.
+        source: File that the shapes came from, for messages.
 
     Raises:
-        WeightsError: If the shapes are not of SVD's kind of network.
+        WeightsError: If the shapes are not those of a network like SVD's.
     """
     read = {"unet": _unet, "image_encoder": _clip, "vae": _vae, "latent_encoder": _vae}[component]
     try:
@@ -93,7 +93,7 @@ def _unet(shapes: Shapes, head_dim: int | None) -> Config:
 
 def _clip(shapes: Shapes, head_dim: int | None) -> Config:
     width, channels, patch, _ = shapes["vision_model.embeddings.patch_embedding.weight"]
-    places = shapes["vision_model.embeddings.position_embedding.weight"][0] - 1  # one is the class token's
+    num_patches = shapes["vision_model.embeddings.position_embedding.weight"][0] - 1  # less the class token
     return {
         "hidden_size": width,
         "intermediate_size": shapes["vision_model.encoder.layers.0.mlp.fc1.weight"][0],
@@ -101,9 +101,9 @@ def _clip(shapes: Shapes, head_dim: int | None) -> Config:
         "num_hidden_layers": _count(shapes, r"vision_model\.encoder\.layers\.(\d+)\."),
         "num_attention_heads": _heads("image encoder", width, head_dim or CLIP_HEAD_DIM),
         "num_channels": channels,
-        "image_size": math.isqrt(places) * patch,
+        "image_size": math.isqrt(num_patches) * patch,
         "patch_size": patch,
-        "hidden_act": "gelu",  # the exact one; OpenCLIP's ViT-H/14 was not trained with the quick one
+        "hidden_act": "gelu",  # OpenCLIP's ViT-H/14 was trained with the exact function, not "quick_gelu"
         "layer_norm_eps": 1e-5,
     }
 
@@ -125,27 +125,27 @@ def _heads(what: str, width: int, head_dim: int) -> int:
     if width % head_dim:
         option = "unet_head_dim" if what == "U-Net" else "clip_head_dim"
         raise WeightsError(
-            f"the {what}'s width {width} is no multiple of the head width {head_dim}, which tensors' shapes "
-            f"cannot tell. Give {option}= (--{option.replace('_', '-')}) as the model was made."
+            f"the {what}'s width {width} is no multiple of the attention head width {head_dim}, which "
+            f"shapes do not tell. Give {option}= (--{option.replace('_', '-')}) as the model was built."
         )
     return width // head_dim
 
 
 def attention_heads(config: Mapping[str, Any]) -> list[int]:
-    """How many heads attention has: of each level for a U-Net, one number for an image encoder."""
+    """Numbers of attention heads: one per level of a U-Net, a single one for an image encoder."""
     heads = config["num_attention_heads"]
     return list(heads) if isinstance(heads, list | tuple) else [heads] * len(attention_widths(config))
 
 
 def attention_widths(config: Mapping[str, Any]) -> list[int]:
-    """The channels that those heads share out."""
+    """Widths that are divided among those heads."""
     return list(config.get("block_out_channels") or [config["hidden_size"]])
 
 
 def _count(names: Iterable[str], pattern: str) -> int:
-    """One more than the largest number in that place of the names."""
-    found = (re.match(pattern, name) for name in names)
-    return 1 + max((int(match[1]) for match in found if match), default=-1)
+    """One more than the largest number that the pattern's group matches in the names."""
+    matches = (re.match(pattern, name) for name in names)
+    return 1 + max((int(match[1]) for match in matches if match), default=-1)
 
 
 _CLASSES = {
@@ -181,8 +181,8 @@ def config_from_json(component: str, fields: Mapping[str, Any], *, source: objec
 
     Args:
         component: One of `COMPONENTS`.
-        fields: The file's content.
-        source: Where it came from, for messages.
+        fields: Content of the file.
+        source: The file, for messages.
 
     Raises:
         WeightsError: If it describes another class of model.
@@ -190,20 +190,22 @@ def config_from_json(component: str, fields: Mapping[str, Any], *, source: objec
     named = fields.get("_class_name") or next(iter(fields.get("architectures") or ()), None)
     if named is not None and named not in _CLASSES[component]:
         raise WeightsError(
-            f"{source} is of another model: class {named}; allowed: {' or '.join(_CLASSES[component])}."
+            f"{source} describes another model: class {named}; allowed: {' or '.join(_CLASSES[component])}."
         )
     match component:
         case "unet":
-            known = set(inspect.signature(UNetSpatioTemporalConditionModel.__init__).parameters) - {"self"}
+            arguments = set(inspect.signature(UNetSpatioTemporalConditionModel.__init__).parameters) - {
+                "self"
+            }
         case "image_encoder":
-            known = _CLIP_FIELDS
+            arguments = _CLIP_FIELDS
         case _:
-            known = _VAE_FIELDS
-    return {name: value for name, value in fields.items() if name in known}
+            arguments = _VAE_FIELDS
+    return {name: value for name, value in fields.items() if name in arguments}
 
 
 def expected_shapes(component: str, config: Mapping[str, Any]) -> Mapping[str, Shape]:
-    """Every tensor that a component of this configuration has: name -> shape."""
+    """All tensors of a component with this configuration: name -> shape."""
     return _expected(component, json.dumps(config, sort_keys=True))
 
 

@@ -1,16 +1,16 @@
 """Weights of the baseline backbones, under the names of the modules that run them.
 
-A data file in `keymaps/` says for each kind how its names map, and in `layout` where they are:
+A data file in `keymaps/` says for each kind how its names map. Its `layout` describes the files:
 
-    parts      folders that hold components; none: one file, a folder with that file alone, or a folder with
-               config.json and weights
-    prefixes   what may stand before every name, in the order in which they are tried
-    anchor     the name, behind its prefix, by which the right prefix is known
-    refused    beginnings of names that show that the file is not what the backbone stands for -> why
+    parts      folders that hold components; if there are none: one file, a folder that holds one file, or a
+               folder with config.json and weights
+    prefixes   prefixes that all names may have, in the order in which they are tried
+    anchor     a name without prefix that identifies the right prefix
+    refused    first parts of names that only files of another model have -> the reason
     config     fields of config.json -> fields of the architecture that they must equal
     advice     what to give instead of a file that does not fit
 
-Names before which another prefix stands (decoders, optimisers, the other encoder) are left alone.
+Names with another prefix (decoders, optimisers, the other encoder) are ignored.
 """
 
 import pickle
@@ -40,9 +40,9 @@ _PICKLE_SUFFIXES = {".pth", ".pt", ".tar", ".bin", ".ckpt"}
 
 
 class _Pickle(TensorFile):
-    """A checkpoint pickled by torch: only tensors and plain containers are loaded, never code.
+    """A checkpoint that PyTorch pickled. Only tensors and plain containers are loaded, never code.
 
-    Names of nested dictionaries are joined by dots.
+    Names in nested dictionaries are joined by dots.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,7 +53,8 @@ class _Pickle(TensorFile):
         except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
             raise WeightsError(
                 f"{path} cannot be loaded as tensors alone ({str(error).splitlines()[0]}); pickles that "
-                "could run code are never loaded. If it is whole, save its state dictionary as .safetensors."
+                "could run code are never loaded. If it is complete, save its state dictionary "
+                "as .safetensors."
             ) from None
         self._values = dict(_tensors_of(content))
         self.tensors = {
@@ -73,12 +74,12 @@ def _tensors_of(content: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
 
 
 class BaselineCheckpoint:
-    """Tensors of a baseline's components, read when they are asked for.
+    """Tensors of a baseline's components, each read when it is used.
 
     Args:
         source: The file or folder.
-        entries: Component -> name -> where it is.
-        architecture: Component -> constructor arguments, whose attention heads are part of the identity.
+        entries: Component -> name -> where the tensor is stored.
+        architecture: Component -> constructor arguments; their attention heads are part of the identity.
     """
 
     def __init__(
@@ -112,8 +113,8 @@ class BaselineCheckpoint:
     ) -> dict[str, Tensor]:
         """The named tensors of a component, cast to `dtype`; None: as stored."""
         entries = self._entries[component]
-        found = {name: entries[name].read() for name in names}
-        return {name: tensor.to(dtype or tensor.dtype).contiguous() for name, tensor in found.items()}
+        tensors = {name: entries[name].read() for name in names}
+        return {name: tensor.to(dtype or tensor.dtype).contiguous() for name, tensor in tensors.items()}
 
 
 def open_baseline(
@@ -122,16 +123,16 @@ def open_baseline(
     expected: Mapping[str, Mapping[str, Shape]],
     architecture: Mapping[str, Mapping[str, Any]],
 ) -> BaselineCheckpoint:
-    """Open weights of a baseline; of safetensors files nothing but tables of contents is read.
+    """Open weights of a baseline; of safetensors files only the tables of contents are read yet.
 
     Args:
         path: File (safetensors, or a pickle of tensors alone), folder or hub id.
         kind: Name of the key map in `keymaps/`.
-        expected: Component -> name -> shape: what the modules have. Everything must be there.
+        expected: Component -> name -> shape of all tensors of the modules, which must all be there.
         architecture: Component -> constructor arguments of those modules.
 
     Raises:
-        WeightsError: If there is nothing there, or it is not of this kind and architecture.
+        WeightsError: If nothing is there, or it does not have this kind and architecture.
     """
     layout = _layout(kind)
     source = _alone(locate(path, parts=layout["parts"] or ("",), advice=layout["advice"]), layout)
@@ -148,14 +149,14 @@ def _layout(kind: str) -> dict[str, Any]:
 
 
 def _alone(source: Path, layout: Mapping[str, Any]) -> Path:
-    """The one file of weights of a folder that is no repository: where an original file was put as it is."""
+    """The file in a folder that holds nothing but one original file of weights; else the source itself."""
     if layout["parts"] or not source.is_dir() or (source / "config.json").exists():
         return source
     suffixes = _PICKLE_SUFFIXES | {".safetensors"}
-    found = sorted(path for path in source.iterdir() if path.suffix in suffixes)
-    if len(found) == 1:
-        return found[0]
-    here = ", ".join(path.name for path in found) or "none"
+    files = sorted(path for path in source.iterdir() if path.suffix in suffixes)
+    if len(files) == 1:
+        return files[0]
+    here = ", ".join(path.name for path in files) or "none"
     raise WeightsError(
         f"{source} holds neither config.json nor one file of weights alone; files of weights there: {here}. "
         f"{layout['advice']}"
@@ -163,7 +164,7 @@ def _alone(source: Path, layout: Mapping[str, Any]) -> Path:
 
 
 def _files(source: Path, layout: Mapping[str, Any]) -> tuple[list[tuple[str, TensorFile]], dict[str, Any]]:
-    """Each file with what its names stand behind, and the content of config.json, by parts if there are."""
+    """Each file with the prefix of its names, and the content of config.json, by parts if there are parts."""
     if not layout["parts"]:
         if not source.is_dir():
             pickled = source.suffix in _PICKLE_SUFFIXES
@@ -182,14 +183,14 @@ def _files(source: Path, layout: Mapping[str, Any]) -> tuple[list[tuple[str, Ten
 def _compare(
     source: Path, layout: Mapping[str, Any], config: Mapping[str, Any], architecture: Mapping[str, Any]
 ) -> None:
-    """Fields of config.json that shapes may not tell must be as the architecture has them."""
-    known = architecture if layout["parts"] else next(iter(architecture.values()))
+    """Check the fields of config.json that shapes may not tell against the architecture."""
+    ours_by_name = architecture if layout["parts"] else next(iter(architecture.values()))
     for theirs, ours in layout["config"].items():
-        found, wanted = _field(config, theirs), _field(known, ours)
-        if found is not None and wanted is not None and found != wanted:
+        stored, expected = _field(config, theirs), _field(ours_by_name, ours)
+        if stored is not None and expected is not None and stored != expected:
             raise WeightsError(
-                f"{source} is of another model: its config.json has {theirs} {found}; this backbone has "
-                f"{wanted}. {layout['advice']}"
+                f"{source} is another model: its config.json has {theirs} {stored}; this backbone has "
+                f"{expected}. {layout['advice']}"
             )
 
 
@@ -202,14 +203,15 @@ def _field(values: Any, name: str) -> Any:
 def _mapped(
     source: Path, files: list[tuple[str, TensorFile]], layout: Mapping[str, Any], keymap: KeyMap
 ) -> dict[str, dict[str, StoredTensor]]:
-    """Component -> name -> where it is, of all names that stand behind the right prefix."""
-    names = {behind + key: (file, key) for behind, file in files for key in file.tensors}
+    """Component -> name -> where the tensor is stored, for all names with the right prefix."""
+    names = {part + key: (file, key) for part, file in files for key in file.tensors}
     prefix = next((p for p in layout["prefixes"] if p + layout["anchor"] in names), None)
     if prefix is None:
         raise WeightsError(
             f"{source} holds no tensor {layout['anchor']}; it has {', '.join(list(names)[:3]) or 'none'} ... "
             f"{layout['advice']}"
         )
+    # Map the names behind the prefix; those of another model, or of none, are errors.
     mapped: dict[str, dict[str, StoredTensor]] = {}
     unknown = []
     for name, (file, key) in names.items():
@@ -238,7 +240,7 @@ def _check(
     mapped: Mapping[str, Mapping[str, StoredTensor]],
     expected: Mapping[str, Mapping[str, Shape]],
 ) -> None:
-    """Every tensor of the modules is there, in its shape, and no other."""
+    """Check that exactly the tensors of the modules are there, in their shapes."""
     for component, shapes in expected.items():
         entries = mapped.get(component, {})
         missing = sorted(shapes.keys() - entries.keys())

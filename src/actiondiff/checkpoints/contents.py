@@ -1,4 +1,4 @@
-"""What a file or folder of weights holds, under our names: where each tensor is, and what was left over."""
+"""Lists what a file or folder of weights holds: where each tensor is stored, and what was left over."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,19 +35,19 @@ _FOLDERS = {
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where one tensor under our names comes from."""
+    """Where one tensor is stored, and how it becomes the tensor under our names."""
 
     file: TensorFile
     key: str
     target: Target
 
     def read(self) -> Tensor:
-        """Its values, in the dtype they are stored in."""
+        """Its values, in the dtype that they are stored in."""
         return self.target.apply(self.file.read(self.key))
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype it is stored in."""
+        """The dtype that it is stored in."""
         return self.file.tensors[self.key].dtype
 
     @cached_property
@@ -59,22 +59,22 @@ class StoredTensor:
         except (RuntimeError, IndexError):
             raise WeightsError(
                 f"{self.file.path}: {self.key} has shape {shape}, which cannot become {self.target.name}. "
-                "The file is damaged or of another model."
+                "The file is damaged or holds another model."
             ) from None
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a source of weights holds.
+    """Contents of a file or folder of weights.
 
     Attributes:
         source: The file or folder.
-        entries: Component -> name -> where it is.
+        entries: Component -> name -> where the tensor is stored.
         configs: Component -> constructor arguments.
-        expected: Component -> name -> shape: what the architecture has, present or not.
+        expected: Component -> name -> shape of all tensors that the architecture has, present or not.
         files: All files that are read.
-        not_needed: Names of a single file that are known and on which no feature depends.
-        unknown: Names of a single file that nothing is known of.
+        not_needed: Tensors of a single file that are known, but on which no feature depends.
+        unknown: Tensors of a single file that the key map does not know.
     """
 
     source: Path
@@ -87,11 +87,17 @@ class Contents:
 
 
 def contents_of_file(path: Path, *, unet_head_dim: int | None, clip_head_dim: int | None) -> Contents:
-    """Contents of an original single file; it may lack components, and the U-Net's deeper blocks.
+    """Contents of an original single file, which may lack components and the U-Net's deeper blocks.
+
+    Args:
+        path: The file.
+        unet_head_dim: Attention head width of the U-Net; None: that of SVD.
+        clip_head_dim: Attention head width of the image encoder; None: that of SVD.
 
     Raises:
-        WeightsError: If the file is not of SVD's kind, damaged, or has one VAE encoder without the other.
+        WeightsError: If the file holds another model, is damaged, or has only one of its two VAE encoders.
     """
+    # Sort the tensors: needed ones under our names, those known to be needless, and unknown ones.
     file = TensorFile(path)
     mapped: dict[str, dict[str, StoredTensor]] = {}
     not_needed, unknown = [], []
@@ -111,6 +117,7 @@ def contents_of_file(path: Path, *, unet_head_dim: int | None, clip_head_dim: in
         )
     if ("vae" in mapped) != ("latent_encoder" in mapped):
         raise WeightsError(f"{path} holds one of its two VAE encoders only. Give the complete file.")
+    # A single file has no configuration: it follows from the shapes, except for the attention heads.
     head_dims = {"unet": unet_head_dim, "image_encoder": clip_head_dim}
     configs = {
         component: config_from_shapes(
@@ -128,15 +135,19 @@ def contents_of_file(path: Path, *, unet_head_dim: int | None, clip_head_dim: in
 def contents_of_folder(folder: Path, *, unet_head_dim: int | None, clip_head_dim: int | None) -> Contents:
     """Contents of a converted or diffusers folder.
 
+    Args:
+        folder: The folder.
+        unet_head_dim: Attention head width that the U-Net should have; None: any.
+        clip_head_dim: Attention head width that the image encoder should have; None: any.
+
     Raises:
-        WeightsError: If it is no such folder, incomplete or of another model, or its head widths are others
-            than the given ones.
+        WeightsError: If it is no such folder, is incomplete, holds another model, or has other head widths.
     """
     if not (folder / "unet").is_dir():
         here = sorted(path.name for path in folder.glob("*.safetensors"))
         advice = f"give the file itself: {folder / here[0]}" if here else "give the original file instead"
         raise WeightsError(
-            f"{folder} is no folder of weights: it has no unet/, as converted and diffusers folders have; "
+            f"{folder} is no folder of weights: it lacks unet/, which converted and diffusers folders have; "
             f"{advice}."
         )
     mapped: dict[str, dict[str, StoredTensor]] = {}
@@ -160,9 +171,9 @@ def contents_of_folder(folder: Path, *, unet_head_dim: int | None, clip_head_dim
 def _checked(
     source: Path, mapped: Mapping[str, Mapping[str, StoredTensor]], configs: Mapping[str, Mapping[str, Any]]
 ) -> tuple[dict[str, dict[str, StoredTensor]], dict[str, Mapping[str, Shape]], list[str]]:
-    """Entries that the architecture has, what it has, and the source's names that it has not."""
+    """Tensors that the architecture has, the shapes it expects, and names in the source that it lacks."""
     expected = {component: expected_shapes(component, configs[component]) for component in mapped}
-    kept: dict[str, dict[str, StoredTensor]] = {component: {} for component in mapped}
+    entries_of: dict[str, dict[str, StoredTensor]] = {component: {} for component in mapped}
     left_over: dict[str, None] = {}
     for component, entries in mapped.items():
         for name, entry in entries.items():
@@ -172,25 +183,25 @@ def _checked(
                 continue
             if entry.shape != shape or not entry.dtype.is_floating_point:
                 raise WeightsError(
-                    f"{source}: {entry.key} is {entry.shape} {entry.dtype}; the rest of the model asks for "
-                    f"floating-point numbers of shape {shape}. It is damaged or of another model."
+                    f"{source}: {entry.key} is {entry.shape} {entry.dtype}; the rest of the model requires "
+                    f"floating-point numbers of shape {shape}. It is damaged or another model."
                 )
-            kept[component][name] = entry
-    return kept, expected, list(left_over)
+            entries_of[component][name] = entry
+    return entries_of, expected, list(left_over)
 
 
 def _compare_heads(
-    folder: Path, configs: Mapping[str, dict[str, Any]], given: Mapping[str, int | None]
+    folder: Path, configs: Mapping[str, dict[str, Any]], head_dims: Mapping[str, int | None]
 ) -> None:
-    """A folder says its head widths; given ones must not contradict it."""
-    for component, head_dim in given.items():
+    """Check that the head widths asked for are those of the folder's config.json files."""
+    for component, head_dim in head_dims.items():
         if head_dim is None or component not in configs:
             continue
         config = configs[component]
         pairs = zip(attention_widths(config), attention_heads(config), strict=True)
-        found = [width // count for width, count in pairs]
-        if any(width != head_dim for width in found):
+        widths = [width // count for width, count in pairs]
+        if any(width != head_dim for width in widths):
             raise WeightsError(
                 f"a head width of {head_dim} was given for the {component}, but its config.json in {folder} "
-                f"says {sorted(set(found))}. Leave the option out: a folder knows its own."
+                f"says {sorted(set(widths))}. Leave the option out: a folder states its own."
             )

@@ -1,4 +1,4 @@
-"""The original single file -> a folder that diffusers and transformers can load, in the dtype asked for."""
+"""Converts the original single file into a folder that diffusers and transformers can load."""
 
 import json
 import math
@@ -40,25 +40,25 @@ _HEADS: dict[str, dict[str, Any]] = {
     "vae": {},
     "latent_encoder": {},
 }
-"""What diffusers and transformers want in a config.json besides the constructor's arguments."""
+"""Fields that diffusers and transformers need in config.json besides the constructor's arguments."""
 
 
 @dataclass(frozen=True)
 class ConversionReport:
-    """What a conversion found and wrote; stored as `conversion.json` in the folder.
+    """Result of a conversion; stored as `conversion.json` in the folder.
 
     Attributes:
-        folder: Where the weights are now.
-        dtype: Of every tensor written.
+        folder: Folder that was written.
+        dtype: Dtype of all tensors written.
         identity: Identity of the weights as written; rounding to another dtype changes it.
         source: Name of the original file.
-        source_sha256: Of the original file.
-        num_used: Tensors of the source that were converted.
-        not_needed: Its tensors that are known and left out.
-        unknown: Its tensors that nothing is known of, left out too.
-        one_vae: Whether its two VAE encoders are one, so that one was written; else both were.
+        source_sha256: sha256 of the original file.
+        num_used: Number of the source's tensors that were converted.
+        not_needed: Tensors of the source that are known and were left out.
+        unknown: Tensors of the source that the key map does not know, which were left out too.
+        one_vae: Whether the source's two VAE encoders are the same, so that one was written; else both were.
         unet_complete: Whether the U-Net's decoder half is there, without which diffusers cannot load `unet/`.
-        num_bytes: Size of the folder's tensors on disk.
+        num_bytes: Size of the written tensors on disk.
     """
 
     folder: Path
@@ -87,46 +87,49 @@ def convert_weights(
     """Convert the original single file of Stable Video Diffusion into a folder.
 
     The folder has `unet/` and `image_encoder/` as diffusers and transformers load them, and the VAE encoder
-    in `vae_encoder/` (and `latent_encoder/`, if the file's two encoders differ). Its architecture is read
-    from the tensors' shapes. Tensors pass one at a time; the folder appears whole or not at all.
+    in `vae_encoder/` (and `latent_encoder/`, if the file's two encoders differ). The architecture is read
+    from the shapes of the tensors. One tensor at a time is held in memory. The folder appears complete or not
+    at all.
 
     Args:
         src: The original file, for example svd_xt.safetensors.
-        dst: The folder to make; it must not exist, or be empty.
-        dtype: Of what is written.
-        unet_head_dim: Attention head width of the U-Net, which shapes cannot tell; None: 64.
-        clip_head_dim: The same of the image encoder; None: 80.
-        strict: Fail on tensors that nothing is known of, rather than leave them out and report them.
-        progress: Called after each tensor with those written so far, and in all.
+        dst: The folder to write, which must not exist or must be empty.
+        dtype: Dtype to write.
+        unet_head_dim: Attention head width of the U-Net, which shapes do not tell; None: 64.
+        clip_head_dim: Attention head width of the image encoder; None: 80.
+        strict: Whether tensors that are not known are an error; else they are left out and reported.
+        progress: Called after each tensor with the number of tensors written so far and in all.
 
     Raises:
         UsageError: If `src` is a folder, `dst` is in use, or the dtype is not offered.
-        WeightsError: If the file is cut short, of another model or a pickle, lacks tensors, has unknown ones
-            and `strict` is set, or holds values that are not finite in `dtype`.
+        WeightsError: If the file is cut short, holds another model, is a pickle, lacks tensors, has unknown
+            tensors and `strict` is set, or has values that are not finite in `dtype`.
     """
     path, folder = Path(src), Path(dst)
+    # Check everything that can be checked before the first byte is written.
     _check_arguments(path, folder, dtype)
     contents = contents_of_file(path, unet_head_dim=unet_head_dim, clip_head_dim=clip_head_dim)
     unet_complete = _check_complete(contents)
     if strict and contents.unknown:
         raise WeightsError(
-            f"{path} has {len(contents.unknown)} tensors that nothing is known of: "
+            f"{path} has {len(contents.unknown)} tensors that are not known: "
             f"{', '.join(contents.unknown[:20])}. Leave out strict (--strict) to convert without them."
         )
     checkpoint = Checkpoint(contents)
-    kept = {
+    entries = {
         component: contents.entries[component] for component in _REQUIRED[: 3 if checkpoint.one_vae else 4]
     }
-    _check_space(folder, kept, dtype)
+    _check_space(folder, entries, dtype)
+    # Write the tensors and the report beside the folder, which appears when all of it is there.
     with _whole_or_not(folder) as aside:
-        digests, num_bytes = _write(aside, kept, contents.configs, getattr(torch, dtype), progress)
+        digests, num_bytes = _write(aside, entries, contents.configs, getattr(torch, dtype), progress)
         report = ConversionReport(
             folder=folder,
             dtype=dtype,
             identity=combined(digests, contents.configs),
             source=path.name,
             source_sha256=sha256_of_file(path),
-            num_used=len({entry.key for entries in contents.entries.values() for entry in entries.values()}),
+            num_used=len({entry.key for part in contents.entries.values() for entry in part.values()}),
             not_needed=contents.not_needed,
             unknown=contents.unknown,
             one_vae=checkpoint.one_vae,
@@ -180,9 +183,9 @@ def _check_complete(contents: Contents) -> bool:
     return not absent
 
 
-def _check_space(folder: Path, kept: Mapping[str, Mapping[str, StoredTensor]], dtype: str) -> None:
+def _check_space(folder: Path, entries: Mapping[str, Mapping[str, StoredTensor]], dtype: str) -> None:
     itemsize = getattr(torch, dtype).itemsize
-    needed = sum(math.prod(entry.shape) * itemsize for entries in kept.values() for entry in entries.values())
+    needed = sum(math.prod(entry.shape) * itemsize for part in entries.values() for entry in part.values())
     there = next(parent for parent in folder.absolute().parents if parent.exists())
     free = shutil.disk_usage(there).free
     if needed > free:
@@ -194,7 +197,7 @@ def _check_space(folder: Path, kept: Mapping[str, Mapping[str, StoredTensor]], d
 
 @contextmanager
 def _whole_or_not(folder: Path) -> Iterator[Path]:
-    """A folder beside the wanted one that takes its name when the block ends without an error."""
+    """A temporary folder next to the final one, renamed to it when the block ends without an error."""
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     aside.mkdir(parents=True)
     try:
@@ -208,13 +211,13 @@ def _whole_or_not(folder: Path) -> Iterator[Path]:
 
 def _write(
     folder: Path,
-    kept: Mapping[str, Mapping[str, StoredTensor]],
+    entries: Mapping[str, Mapping[str, StoredTensor]],
     configs: Mapping[str, Mapping[str, Any]],
     dtype: torch.dtype,
     progress: Progress | None,
 ) -> tuple[dict[str, str], int]:
-    """Write every component; returns their digests and how many bytes they take."""
-    total = sum(map(len, kept.values()))
+    """Write all components; returns their digests and their size in bytes."""
+    total = sum(map(len, entries.values()))
     written = count(1)
 
     def tick() -> None:
@@ -222,11 +225,11 @@ def _write(
             progress(next(written), total, "tensors")
 
     digests, num_bytes = {}, 0
-    for component, entries in kept.items():
+    for component, part in entries.items():
         file = folder / _FILES[component]
         file.parent.mkdir()
         _write_json(file.parent / "config.json", {**_HEADS[component], **configs[component]})
-        digests[component], size = _write_component(file, component, entries, dtype, tick)
+        digests[component], size = _write_component(file, component, part, dtype, tick)
         num_bytes += size
     return digests, num_bytes
 
@@ -261,7 +264,7 @@ def _convert(component: str, name: str, entry: StoredTensor, dtype: torch.dtype,
         if math.isfinite(largest):
             reason = f"up to {largest:.3g}, beyond {dtype}: choose bfloat16 or float32 (--dtype)"
         else:
-            reason = "that are no finite numbers: the file is damaged"
+            reason = "that are not finite: the file is damaged"
         raise WeightsError(f"{entry.file.path}: {entry.key} has values {reason}.")
     if is_needed(component, name):
         digest.add(name, tensor)

@@ -1,4 +1,4 @@
-"""Whether a checkpoint's two VAE encoders are one."""
+"""Checks whether the two VAE encoders of a checkpoint are the same."""
 
 from collections.abc import Callable, Collection
 
@@ -8,8 +8,8 @@ from torch import Tensor
 __all__ = ["are_one"]
 
 _LAST = ("encoder.conv_out.weight", "encoder.conv_out.bias")
-_ROUNDINGS = 4  # roundings of a tensor, in units of its dtype's epsilon, that still count as equal
-_LEAST_TOLERANCE = 1e-5  # the fold was computed once, in an order of summation that nobody recorded
+_ROUNDINGS = 4  # difference in units of the dtype's epsilon that still counts as equal
+_LEAST_TOLERANCE = 1e-5  # the order of summation in which the published fold was computed is unknown
 
 
 def are_one(
@@ -17,8 +17,8 @@ def are_one(
 ) -> bool:
     """Whether `latent` is `conditioning` with its quantisation convolution folded into its last convolution.
 
-    Then z = quant_conv(encoder(x)) serves for both, within the tolerance: a relative L2 difference of each
-    tensor of at most 4 epsilon of the coarser dtype, and 1e-5 where that is more.
+    Then z = quant_conv(encoder(x)) serves for both. The tolerance is a relative L2 difference of each tensor
+    of at most 4 epsilon of the coarser dtype, or 1e-5 if that is larger.
 
     Args:
         latent: Reads a tensor of the first stage's encoder, which has no quantisation convolution.

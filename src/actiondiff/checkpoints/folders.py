@@ -1,4 +1,4 @@
-"""How diffusers and transformers lay out a folder of weights: names of files, and which of them are read."""
+"""Layout of folders of weights as diffusers and transformers write them: which files are read."""
 
 import json
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from actiondiff.errors import WeightsError
 
 __all__ = ["VARIANTS", "has_weights", "patterns", "read_json", "weight_files"]
 
-VARIANTS = ("", ".fp16")  # full precision where there is both
+VARIANTS = ("", ".fp16")  # full precision is preferred
 _STEMS = ("diffusion_pytorch_model", "model")
 
 
@@ -32,31 +32,31 @@ def weight_files(part: Path) -> list[Path]:
                     raise WeightsError(f"{part} lacks {', '.join(missing)}. Download it again.")
                 return shards
     raise WeightsError(
-        f"{part} holds no weights that are read here; allowed: {' or '.join(_STEMS)}.safetensors, also "
+        f"{part} holds no weights in a format that is read; allowed: {' or '.join(_STEMS)}.safetensors, also "
         ".fp16.safetensors or shards with an index. Pickles (.bin) are not read."
     )
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file that should be there.
+    """Content of a JSON file.
 
     Raises:
-        WeightsError: If it is absent or no JSON.
+        WeightsError: If it is absent or not valid JSON.
     """
     try:
         fields = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise WeightsError(f"{path.parent} lacks {path.name}. Download or convert it again.") from None
     except ValueError:
-        raise WeightsError(f"{path} is no JSON. Download or convert it again.") from None
+        raise WeightsError(f"{path} is not valid JSON. Download or convert it again.") from None
     return dict(fields)
 
 
 def patterns(parts: Iterable[str], variant: str) -> list[str]:
-    """What to download of a repository: each part's configuration and weights, no pickles, no other variant.
+    """Patterns of the files to download from a repository: configurations and weights, without pickles.
 
     Args:
-        parts: Folders of components; the empty name is the repository's top.
+        parts: Folders of components; the empty name is the top folder of the repository.
         variant: One of `VARIANTS`.
     """
     names = ["config.json"]

@@ -1,4 +1,4 @@
-"""From what a user names as weights to a file or folder on this machine."""
+"""Finds the file or folder of weights that a user names, and downloads it from the hub if needed."""
 
 import os
 import re
@@ -34,17 +34,16 @@ def locate(
     extra: Sequence[str] = (),
     advice: str = _SVD_ADVICE,
 ) -> Path:
-    """The file or folder; downloaded from the hub if it is an id `owner/name` and no path.
+    """The file or folder of weights; an id `owner/name` that is no path is downloaded from the hub.
 
     Args:
-        path_or_hub_id: As the user gave it.
-        parts: Folders of a repository that hold what is needed; the empty name is its top. Nothing else is
-            downloaded, but for:
-        extra: Further files of the repository, such as a tokenizer's.
-        advice: What to give instead of a path that does not exist.
+        path_or_hub_id: Path or hub id that the user gave.
+        parts: Folders of the repository to download; the empty name is its top folder.
+        extra: Further files of the repository to download, such as those of a tokenizer.
+        advice: What to give instead of a path that does not exist, for messages.
 
     Raises:
-        WeightsError: If there is no such path or repository, or it may not, or cannot, be downloaded.
+        WeightsError: If there is no such path or repository, or it cannot be downloaded.
     """
     name = os.fspath(path_or_hub_id)
     path = Path(name).expanduser()
@@ -56,7 +55,7 @@ def locate(
 
 
 def _download(hub_id: str, parts: Sequence[str], extra: Sequence[str]) -> Path:
-    """The repository's folder: full precision where it has that, else its fp16 variant."""
+    """Folder of the downloaded repository, in full precision if it has that, else its fp16 variant."""
     page = f"https://huggingface.co/{hub_id}"
     try:
         return _snapshot(hub_id, parts, extra)
@@ -67,35 +66,35 @@ def _download(hub_id: str, parts: Sequence[str], extra: Sequence[str]) -> Path:
         ) from None
     except (RepositoryNotFoundError, HFValidationError):
         raise WeightsError(
-            f"no weights at {hub_id}: neither a path here nor a repository on the hub that you may see. "
+            f"no weights at {hub_id}: neither a path here nor a repository on the hub that you can access. "
             "Check the name; log in with `hf auth login` if it is private."
         ) from None
     except (LocalEntryNotFoundError, OfflineModeIsEnabled):
         raise WeightsError(
-            f"{hub_id} is no path here, not (wholly) in the hub's local cache, and the hub cannot be reached "
+            f"{hub_id} is no path here, not complete in the hub's local cache, and the hub cannot be reached "
             f"(or HF_HUB_OFFLINE is set). Download it where there is a network (`hf download {hub_id} "
             "--local-dir FOLDER`) and give its path."
         ) from None
     except WeightsError:
         raise
-    except Exception as error:  # the download client's own errors change their classes between versions
+    except Exception as error:  # classes of the download client's errors change between versions
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise WeightsError(
-            f"{hub_id} could not be downloaded: {first}. Try again, or download it from {page} by other "
-            "means and give its path."
+            f"{hub_id} could not be downloaded: {first}. Try again, or download it from {page} in another "
+            "way and give its path."
         ) from error
 
 
 def _snapshot(hub_id: str, parts: Sequence[str], extra: Sequence[str]) -> Path:
     problem: Exception = WeightsError(
-        f"{hub_id} holds no weights that are read here: no .safetensors in "
+        f"{hub_id} holds no weights in a format that is read: no .safetensors in "
         f"{', '.join(part + '/' for part in parts if part) or 'its top folder'}. Pickles on the hub are not "
         "downloaded; give another repository, or the path of a file."
     )
     for variant in VARIANTS:
         try:
-            wanted = [*patterns(parts, variant), *extra]
-            folder = Path(snapshot_download(hub_id, allow_patterns=wanted))
+            names = [*patterns(parts, variant), *extra]
+            folder = Path(snapshot_download(hub_id, allow_patterns=names))
         except LocalEntryNotFoundError as error:
             problem = error  # offline; the other variant may be there
             continue

@@ -1,8 +1,8 @@
-"""The weights' identity: one hash of their values, whatever file, folder or dtype they are stored in.
+"""Identity of weights: one hash of their values, whatever file, folder or dtype they are stored in.
 
-Values are hashed as float32, which holds float16, bfloat16 and float8 exactly: a float32 file of
-float16-exact values and its float16 conversion have one identity. Hashing a full model takes seconds, so
-results are kept: in the files that this package writes, else in the user's cache.
+Values are hashed as float32, which holds float16, bfloat16 and float8 exactly: a float32 file with values
+that float16 holds exactly has the same identity as its float16 conversion. Hashing a full model takes
+seconds, so that hashes are stored: in the files that this package writes, else in the user's cache.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from platformdirs import user_cache_path
 from torch import Tensor
 
 from actiondiff.checkpoints.architecture import attention_heads
@@ -22,20 +23,20 @@ from actiondiff.types import JSON
 __all__ = ["DIGEST_FIELD", "Digest", "cache_folder", "combined", "recall", "remember"]
 
 DIGEST_FIELD = "actiondiff.digest"
-"""Field of a written file's metadata that holds its component's digest; other tools that rewrite the file
-drop it, and then it is computed anew."""
+"""Metadata field of a written file that holds the digest of its component. Other tools that rewrite the file
+drop the field; the digest is then computed again."""
 
 _FORMAT = 1
 
 
 class Digest:
-    """Hash of a component's tensors, fed one by one in any order."""
+    """Hash of a component's tensors, which are added one by one in any order."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
 
     def add(self, name: str, tensor: Tensor) -> None:
-        """Take in one tensor of the component."""
+        """Add one tensor of the component."""
         values = tensor.detach().to(torch.float32).contiguous().numpy().astype("<f4", copy=False)
         self._lines.append(f"{name} {tuple(tensor.shape)} {hashlib.sha256(values.data).hexdigest()}\n")
 
@@ -45,9 +46,9 @@ class Digest:
 
 
 def combined(digests: Mapping[str, str], configs: Mapping[str, Mapping[str, Any]]) -> str:
-    """The identity of a checkpoint: its components' digests, and the numbers of attention heads.
+    """The identity of a checkpoint, from its components' digests and their numbers of attention heads.
 
-    Shapes do not tell the heads, and other heads make other numbers of the same weights.
+    Heads are part of it, because shapes do not tell them, and they change the results of the same weights.
     """
     heads: JSON = {
         component: list[JSON](attention_heads(config))
@@ -58,31 +59,36 @@ def combined(digests: Mapping[str, str], configs: Mapping[str, Mapping[str, Any]
 
 
 def cache_folder() -> Path:
-    """Where hashes are kept: ACTIONDIFF_CACHE, else `actiondiff` in XDG_CACHE_HOME or ~/.cache."""
-    given = os.environ.get("ACTIONDIFF_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "actiondiff"
+    """Folder of stored hashes: ACTIONDIFF_CACHE, else the system's folder for caches of this program.
+
+    Raises:
+        RuntimeError: If the user has no home folder.
+    """
+    chosen = os.environ.get("ACTIONDIFF_CACHE")
+    if chosen:
+        return Path(chosen)
+    Path.home()  # platformdirs would name a folder "~" below the current one
+    return user_cache_path("actiondiff", appauthor=False)
 
 
-def _place(files: Iterable[Path]) -> Path:
-    """Where the hash of these files, as they are now, is kept; another size or time is another place."""
+def _cache_file(files: Iterable[Path]) -> Path:
+    """Cache file for the hash of these files; it depends on their sizes and times of modification."""
     states = [(path.resolve().as_posix(), path.stat()) for path in sorted(files)]
     key = canonical_json([_FORMAT, [[name, state.st_size, state.st_mtime_ns] for name, state in states]])
     return cache_folder() / "digests" / hashlib.sha256(key.encode()).hexdigest()
 
 
 def recall(files: Iterable[Path]) -> dict[str, str]:
-    """The kept digests of these files' components; empty if there are none that can be read."""
+    """Stored digests of these files' components; empty if none can be read."""
     try:
-        return dict(json.loads(_place(files).read_text("utf-8")))
+        return dict(json.loads(_cache_file(files).read_text("utf-8")))
     except (OSError, RuntimeError, ValueError, TypeError):  # RuntimeError: the user has no home folder
         return {}
 
 
 def remember(files: Iterable[Path], digests: Mapping[str, str]) -> None:
-    """Keep the digests of these files' components; does nothing where the cache cannot be written."""
+    """Store the digests of these files' components, unless the cache cannot be written."""
     try:
-        write_text(_place(files), canonical_json(dict(digests)))
+        write_text(_cache_file(files), canonical_json(dict(digests)))
     except (OSError, RuntimeError):
         return

@@ -1,4 +1,4 @@
-"""From the original file's names to ours, by the rules of a data file."""
+"""Maps the names of an original file to ours, by the rules of a data file."""
 
 import functools
 import re
@@ -15,15 +15,15 @@ __all__ = ["KeyMap", "Target"]
 
 @dataclass(frozen=True)
 class Target:
-    """What one tensor of the original file becomes, or a part of it.
+    """Tensor that one tensor of the original file, or a part of it, becomes.
 
     Attributes:
         component: `unet`, `image_encoder`, `vae` or `latent_encoder`.
         name: Its name in diffusers or transformers.
-        how: `same`, `transpose`, `squeeze` (a 1x1 kernel becomes a matrix) or `split` (one of equal parts
-            along the first axis).
-        part: Which of the parts.
-        parts: How many there are.
+        how: Change of the values: `same`, `transpose`, `squeeze` (a 1x1 kernel becomes a matrix) or `split`
+            (one of equal parts along the first axis).
+        part: Index of the part, for `split`.
+        parts: Number of parts, for `split`.
     """
 
     component: str
@@ -46,19 +46,19 @@ class Target:
 
 @dataclass(frozen=True)
 class _Rule:
-    start: str  # of every name that matches; compared first, because that is quick
+    start: str  # first characters of all names that match; compared first, because that is fast
     pattern: re.Pattern[str]
     component: str
     how: str
     targets: tuple[str, ...]
 
     def apply(self, key: str) -> tuple[Target, ...] | None:
-        found = self.pattern.fullmatch(key) if key.startswith(self.start) else None
-        if not found:
+        match = self.pattern.fullmatch(key) if key.startswith(self.start) else None
+        if not match:
             return None
-        rest = found["rest"]
+        rest = match["rest"]
         return tuple(
-            Target(self.component, name.format(**found.groupdict()) + rest, self.how, part, len(self.targets))
+            Target(self.component, name.format(**match.groupdict()) + rest, self.how, part, len(self.targets))
             for part, name in enumerate(self.targets)
         )
 
@@ -67,21 +67,23 @@ class KeyMap:
     """The rules of one data file.
 
     Args:
-        name: Of the file in `keymaps/`, without suffix; the file's head explains the rules.
+        name: Name of the file in `keymaps/` without suffix; the top of svd.yaml explains the rules.
     """
 
     def __init__(self, name: str) -> None:
         text = resources.files("actiondiff.checkpoints").joinpath(f"keymaps/{name}.yaml").read_text("utf-8")
         data = yaml.safe_load(text)
-        found: dict[str, _Rule] = {}
+        rules_by_name: dict[str, _Rule] = {}
         for component, rules in data["components"].items():
             for source, to in _expanded(rules, data["blocks"]):
-                found[source] = _rule(component, source, to)
-        self._rules = [found[source] for source in sorted(found, key=len, reverse=True)]
+                rules_by_name[source] = _rule(component, source, to)
+        # The longest beginning of a name wins.
+        longest_first = sorted(rules_by_name, key=len, reverse=True)
+        self._rules = [rules_by_name[source] for source in longest_first]
         self._not_needed = tuple(data["not_needed"])
 
     def match(self, key: str) -> tuple[Target, ...] | None:
-        """What a tensor of the original file becomes: nothing (known, not needed); None if unknown."""
+        """Tensors that an original tensor becomes; empty if it is not needed, None if it is unknown."""
         if any(key == name or key.startswith(f"{name}.") for name in self._not_needed):
             return ()
         return next((targets for rule in self._rules if (targets := rule.apply(key))), None)
@@ -94,20 +96,20 @@ class KeyMap:
 
 
 def _expanded(rules: Mapping[str, Any], blocks: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """Rules without blocks: each rule of a block, set behind the names of the place where it is used."""
+    """Rules without blocks: the rules of each block are written out with the names where it is used."""
     for source, to in rules.items():
         how = next(iter(to)) if isinstance(to, Mapping) else "same"
         if how not in blocks:
             yield source, to
             continue
         for inner, inner_to in blocks[how].items():
-            yield f"{source}.{inner}", _behind(to[how], inner_to)
+            yield f"{source}.{inner}", _prefixed(to[how], inner_to)
 
 
-def _behind(place: str, to: Any) -> Any:
+def _prefixed(prefix: str, to: Any) -> Any:
     if isinstance(to, Mapping):
-        return {how: _behind(place, names) for how, names in to.items()}
-    return f"{place}.{to}"
+        return {how: _prefixed(prefix, names) for how, names in to.items()}
+    return f"{prefix}.{to}"
 
 
 def _rule(component: str, source: str, to: Any) -> _Rule:

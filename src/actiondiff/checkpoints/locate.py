@@ -1,4 +1,4 @@
-"""Where this machine keeps its weights: the folder named by the environment variable ACTIONDIFF_WEIGHTS."""
+"""Finds default weights in the folder that the environment variable ACTIONDIFF_WEIGHTS names."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,11 @@ from pathlib import Path
 __all__ = ["PICKLE_SUFFIXES", "VARIABLE", "find_weights", "weights_folder"]
 
 VARIABLE = "ACTIONDIFF_WEIGHTS"
-PICKLE_SUFFIXES = (".pth.tar", ".pth", ".pt")  # of the baselines' original files; only tensors are loaded
+PICKLE_SUFFIXES = (
+    ".pth.tar",
+    ".pth",
+    ".pt",
+)  # suffixes of the baselines' original files, of which only tensors are loaded
 
 
 def weights_folder() -> Path | None:
@@ -26,5 +30,5 @@ def find_weights(name: str) -> Path | None:
         return None
     stems = (name, name.replace("-", "_"))
     suffixes = ("", ".safetensors", *PICKLE_SUFFIXES)
-    candidates = [folder / f"{stem}{suffix}" for suffix in suffixes for stem in stems]
-    return next((path for path in candidates if path.exists()), None)
+    paths = [folder / f"{stem}{suffix}" for suffix in suffixes for stem in stems]
+    return next((path for path in paths if path.exists()), None)

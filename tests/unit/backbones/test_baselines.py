@@ -817,4 +817,4 @@ def test_weights_check_names_mistakes(arguments, text, small_specs, monkeypatch,
 def test_weights_of_another_model_are_refused(checkpoints, capsys):
     """The real architecture, for which these files are too small."""
     assert run(["weights", "check", str(checkpoints["vjepa2-l"]), "--backbone", "vjepa2-l"]) == 1
-    assert "is of another model: its config.json has hidden_size 48" in capsys.readouterr().err
+    assert "is another model: its config.json has hidden_size 48" in capsys.readouterr().err

@@ -221,7 +221,7 @@ def test_unet_alone_and_its_first_blocks_alone(original_state, tmp_path):
     assert checkpoint.unet_config["block_out_channels"] == [32] * 4
     assert len(checkpoint.keys("unet")) == len(state)
     assert checkpoint.components == ("unet",)
-    with pytest.raises(WeightsError, match=r"lacks 1 of the 2 tensors needed of unet: mid_block\.resnets"):
+    with pytest.raises(WeightsError, match=r"lacks 1 of the 2 tensors needed for unet: mid_block\.resnets"):
         checkpoint.tensors("unet", ["conv_in.bias", "mid_block.resnets.0.spatial_res_block.norm1.bias"])
 
 
@@ -275,9 +275,9 @@ def test_other_models(original_state, diffusers_folder, tmp_path):
 
 
 def test_head_widths_that_cannot_be(original, diffusers_folder):
-    with pytest.raises(WeightsError, match=r"no multiple of the head width 64.*--unet-head-dim"):
+    with pytest.raises(WeightsError, match=r"no multiple of the attention head width 64.*--unet-head-dim"):
         open_checkpoint(original, clip_head_dim=8)
-    with pytest.raises(WeightsError, match=r"no multiple of the head width 80.*--clip-head-dim"):
+    with pytest.raises(WeightsError, match=r"no multiple of the attention head width 80.*--clip-head-dim"):
         open_checkpoint(original, unet_head_dim=16)
     assert open_checkpoint(diffusers_folder, **HEAD_DIMS).unet_config["num_attention_heads"] == [2, 4, 4, 6]
     with pytest.raises(WeightsError, match=r"head width of 64 was given for the unet.*\[16\]"):
@@ -312,8 +312,8 @@ def test_folders_that_are_damaged(diffusers_folder, original, tmp_path):
     assert "class UNet2DConditionModel; allowed: UNetSpatioTemporal" in broken(other_class)
     assert "lacks one.safetensors, two.safetensors" in broken(shards)
     assert "lacks config.json" in broken(lambda folder: (folder / "unet" / "config.json").unlink())
-    assert "is no JSON" in broken(lambda folder: (folder / "unet" / "config.json").write_text("{"))
-    assert "no unet/" in broken(lambda folder: shutil.rmtree(folder / "unet"))
+    assert "is not valid JSON" in broken(lambda folder: (folder / "unet" / "config.json").write_text("{"))
+    assert "lacks unet/" in broken(lambda folder: shutil.rmtree(folder / "unet"))
     shutil.rmtree(tmp_path / "x")
     (tmp_path / "x").mkdir()
     shutil.copy(original, tmp_path / "x" / "svd.safetensors")

@@ -145,5 +145,5 @@ def test_damaged_table(tmp_path: Path, fields: object, message: str):
 def test_bytes_too_many(tmp_path: Path, whole: bytes):
     path = tmp_path / "x.safetensors"
     path.write_bytes(whole + b"12")
-    with pytest.raises(WeightsError, match="bytes too many"):
+    with pytest.raises(WeightsError, match="too many bytes"):
         TensorFile(path)

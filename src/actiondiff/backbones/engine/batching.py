@@ -1,4 +1,4 @@
-"""How many windows should pass a backbone together on this machine."""
+"""Finds the batch size that is fastest for a backbone on this machine."""
 
 import math
 import time
@@ -15,43 +15,43 @@ from actiondiff.types import FeatureKey, Window
 __all__ = ["choose_batch"]
 
 _MOST = 32
-_WORTH = 0.95  # of the time a window takes in half the batch: a larger batch that saves less is not worth it
-_ROOM = 0.8  # of a GPU's memory that may be used: the rest is for large frames and for what else runs there
+_WORTH = 0.95  # a batch twice as large has to cut the time per window to this share
+_ROOM = 0.8  # share of a GPU's memory that may be used; the rest is for large frames and other programs
 
 
 def choose_batch(backbone: Backbone, keys: Sequence[FeatureKey]) -> int:
-    """Set the backbone's batch to the size, of 1, 2, 4 .. 32, that is fastest here and fits into memory.
+    """Set the backbone's batch to the size of 1, 2, 4 .. 32 that is fastest here and fits into memory.
 
-    It belongs to a store's settings, because it decides how sums are rounded: a store is begun with it, and
-    goes on with what it records. Windows of noise are timed.
+    The batch belongs to a store's settings, because it decides how sums are rounded: a new store records it,
+    and an existing store keeps what it recorded. Windows of noise are timed.
 
     Args:
-        backbone: Its options are changed.
-        keys: What is to be extracted.
+        backbone: The backbone, whose options are changed.
+        keys: Features that are to be extracted.
 
     Returns:
-        The batch.
+        Number of windows per batch.
 
     Raises:
         UsageError: If memory does not suffice for a single window.
     """
     size, best, least = 1, 1, math.inf
-    _seconds_a_window(backbone, keys, size)  # loads weights
+    _seconds_per_window(backbone, keys, size)  # loads the weights, which is not to be timed
     while size <= _MOST:
-        seconds = _seconds_a_window(backbone, keys, size)
+        seconds = _seconds_per_window(backbone, keys, size)
         if seconds is None or seconds > _WORTH * least:
             break
         best, least, size = size, seconds, 2 * size
-    _set(backbone, best)
+    _set_batch(backbone, best)
     return best
 
 
-def _seconds_a_window(backbone: Backbone, keys: Sequence[FeatureKey], size: int) -> float | None:
-    """What a window takes in a batch of a size; None if it does not fit into memory."""
-    _set(backbone, size)
+def _seconds_per_window(backbone: Backbone, keys: Sequence[FeatureKey], size: int) -> float | None:
+    """Time per window in a batch of this size; None if the batch does not fit into memory."""
+    _set_batch(backbone, size)
     options = backbone.options
     on_gpu = options.device.startswith("cuda")
-    network, items = Network(backbone, keys), [_noise(backbone)] * size
+    network, items = Network(backbone, keys), [_noise_window(backbone)] * size
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(options.device)
     start = time.perf_counter()
@@ -68,12 +68,12 @@ def _seconds_a_window(backbone: Backbone, keys: Sequence[FeatureKey], size: int)
     return seconds
 
 
-def _set(backbone: Backbone, size: int) -> None:
+def _set_batch(backbone: Backbone, size: int) -> None:
     # `Backbone.options` is read-only for type checkers, so that a family may narrow its type.
     setattr(backbone, "options", backbone.options.model_copy(update={"batch": size}))  # noqa: B010
 
 
-def _noise(backbone: Backbone) -> WindowInput:
+def _noise_window(backbone: Backbone) -> WindowInput:
     options = backbone.options
     length = int(options.window or 1)
     shape = (length, options.height or 64, options.width or 64, 3)

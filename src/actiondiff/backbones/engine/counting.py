@@ -1,4 +1,4 @@
-"""What a window costs, counted on the meta device: shapes pass the network, nothing is computed or read."""
+"""Counts the operations of a window on the meta device, where nothing is computed and no weights are read."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ _FLOAT32_BYTES = 4
 
 @dataclass(frozen=True)
 class WindowCost:
-    """What one window takes and gives.
+    """Operations and sizes of one window.
 
     Attributes:
-        flop: Twice the multiply-adds of matrix products, convolutions and attention.
-        flop_of_latents: Of them those that remain if what its encoders make of it was kept.
-        widths: Feature -> C.
-        latent_bytes: Of what its encoders make of it, as far as that is kept; 0 if there is no such thing.
+        flop: Number of operations: twice the multiply-adds of matrix products, convolutions and attention.
+        flop_of_latents: Number of operations that remain where the result of the first stage was stored.
+        widths: Feature -> number of channels C.
+        latent_bytes: Size of the stored result of the first stage; 0 for backbones with one stage.
     """
 
     flop: float
@@ -43,12 +43,12 @@ class WindowCost:
 def count_window(
     spec: BackboneSpec, options: BackboneOptions, keys: Sequence[FeatureKey]
 ) -> WindowCost | None:
-    """What a window takes and gives; None for a backbone that is none of `specs.yaml`.
+    """Operations and sizes of one window; None for a backbone that is not in `specs.yaml`.
 
     Args:
-        spec: The backbone's.
+        spec: The backbone's spec.
         options: Its resolved options.
-        keys: What is asked for.
+        keys: Features that are computed.
 
     Raises:
         UsageError: If the options do not fit together.

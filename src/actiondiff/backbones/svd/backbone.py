@@ -1,8 +1,8 @@
 """Stable Video Diffusion as a frozen backbone.
 
-A window of frames becomes latents z (VAE), conditioning latents y (VAE) and image embeddings e (CLIP); the
-U-Net's encoder half sees [c_in z, y], the noise level and e, and its layers' outputs are the features.
-Nothing is noised by default: the timestep enters through c_in and the time embedding only.
+A window of frames becomes latents z (VAE), conditioning latents y (VAE) and image embeddings e (CLIP). The
+encoder half of the U-Net sees [c_in z, y], the noise level and e; the outputs of its layers are the features.
+By default no noise is added: the timestep enters through c_in and the time embedding only.
 
 Source: the released code of arXiv 2509.08908, whose random draws are set to their mean unless
 `stochastic=True`; every other choice is a field of `SVDOptions`.
@@ -47,9 +47,9 @@ from actiondiff.types import JSON, FeatureKey, Features, Frames
 
 __all__ = ["ADDED", "LATENT_SCALE", "SVD", "Encoded", "clip_input", "load"]
 
-ADDED = (6.0, 127.0, PIXEL_NOISE)  # fps_id, motion_bucket_id, cond_aug as embedded by the released code
+ADDED = (6.0, 127.0, PIXEL_NOISE)  # fps_id, motion_bucket_id and cond_aug, as the released code embeds them
 _BUILT_IN = Path(__file__).parents[1] / "builtin"  # weights that come with the package, in folders
-_TEXT = "text"  # the text tower's name in the machine's folder of weights
+_TEXT = "text"  # name of the text tower in the machine's folder of weights
 _SHORTHAND = {
     "per-frame": ("own", "own"),
     "middle-frame": ("middle", "own"),
@@ -68,10 +68,10 @@ _NOT_SETTINGS = {
 
 
 class SVD:
-    """See `Backbone`. Build it with `load_backbone`.
+    """See `Backbone`. Load it with `load_backbone`.
 
     Attributes:
-        inputs: VAE and image encoder.
+        inputs: VAE and image encoder, which make the first stage.
     """
 
     tubelet = 1
@@ -105,7 +105,7 @@ class SVD:
 
     @property
     def settings(self) -> dict[str, JSON]:
-        """Everything that makes a number; see `Backbone.settings`."""
+        """Everything that the features depend on; see `Backbone.settings`."""
         ignored = _NOT_SETTINGS | ({"seed"} if not self._random else set())
         chosen: dict[str, JSON] = self.options.model_dump(exclude=ignored, exclude_none=True)
         if self._texts:
@@ -119,7 +119,7 @@ class SVD:
 
     @cached_property
     def encoder(self) -> Encoder:
-        """The U-Net's encoder half; its stages are loaded as deep as they are asked for."""
+        """The U-Net's encoder half; its stages are loaded as deep as layers are requested."""
 
         def read(names: Collection[str]) -> dict[str, Tensor]:
             tensors = self._checkpoint.tensors("unet", names, dtype=self._dtype)
@@ -145,11 +145,11 @@ class SVD:
 
         Args:
             windows: The frames.
-            keys: What is to be made of it: only what they need is computed. None: everything.
-            pixel_noise: (B, L, 3, H, W) standard normal draws added, times 0.02, to the frames that are
-                encoded for conditioning. None: drawn if `stochastic`, else no noise.
-            posterior_noise: (B, L, 4, h, w) standard normal draws of the latents' posterior. None: drawn if
-                `stochastic`, else the posterior's mean.
+            keys: Features that are to be computed: only what they need is encoded. None: everything.
+            pixel_noise: (B, L, 3, H, W) standard normal draws that are added, times 0.02, to the frames that
+                are encoded for conditioning. None: drawn if `stochastic`, else no noise.
+            posterior_noise: (B, L, 4, h, w) standard normal draws for the latents' posterior. None: drawn if
+                `stochastic`, else the posterior's mean is taken.
 
         Raises:
             UsageError: If the VAE computes in half precision and its latents are not finite.
@@ -163,15 +163,15 @@ class SVD:
 
     @torch.inference_mode()
     def maps_from(self, encoded: EncodedWindows, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
-        """Layers of windows that are encoded already; one U-Net pass a timestep.
+        """Layers of windows that are encoded already, with one pass of the U-Net per timestep.
 
         Args:
-            encoded: From `encode`, with these keys or more.
-            keys: What is wanted.
+            encoded: Result of `encode` for these keys or more.
+            keys: Features to compute.
 
         Returns:
-            Key -> (B, L, C, h, w). The taps `vae` (the unscaled posterior mean's latents) and `clip`
-            (h = w = 1) are the same at every timestep.
+            Key -> (B, L, C, h, w). The taps `vae` (unscaled latents) and `clip` (h = w = 1) are the same at
+            every timestep.
         """
         assert isinstance(encoded, Encoded), f"SVD encodes windows to Encoded; got {type(encoded).__name__}"
         outputs: dict[FeatureKey, Tensor] = {}
@@ -185,17 +185,20 @@ class SVD:
         return outputs
 
     def _pass(self, encoded: Encoded, timestep: int, layers: Collection[int]) -> dict[int, Tensor]:
-        """One pass of the encoder: layer -> (B, L, C, h, w).
+        """One pass of the U-Net's encoder half: layer -> (B, L, C, h, w).
 
-        Latents are scaled in float32 and rounded once, a relative error of 2e-4 in float16 and 2e-3 in
-        bfloat16; scaled in half precision they would be off by 5e-4 and 3e-3.
+        Latents are scaled in float32 and rounded once, which costs a relative error of 2e-4 in float16 and
+        2e-3 in bfloat16; scaling in half precision would cost 5e-4 and 3e-3.
         """
         latents, conditioning = encoded.latents, encoded.conditioning
         assert latents is not None
         assert conditioning is not None
+        # The input scaling and the time embedding may be set to other timesteps than the one that is asked
+        # for.
         table = sigmas(self.num_timesteps)
         scale_at = timestep if self.options.sigma_scale is None else self.options.sigma_scale
         embed_at = timestep if self.options.sigma_embed is None else self.options.sigma_embed
+        # Noise is added before the latents are scaled, as in the sampler.
         if encoded.noise is not None:
             latents = latents + table[timestep].to(latents) * encoded.noise
         scaled = latents * input_scale(table[scale_at]).to(latents)
@@ -236,11 +239,11 @@ def _free_tap(encoded: Encoded, tap: str) -> Tensor:
 
 
 def load(spec: BackboneSpec, options: SVDOptions, weights: str | Path | None) -> SVD:
-    """An SVD backbone from a checkpoint, or with seeded random weights where the spec has none.
+    """Load SVD from a checkpoint, or with seeded random weights if the spec says so.
 
     Raises:
         UsageError: If options contradict each other, or this machine cannot do what they ask.
-        WeightsError: If the backbone needs weights and none are given, or they do not fit.
+        WeightsError: If the backbone needs weights and none are there, or they do not fit.
     """
     options = _settled(spec, options)
     if options.compile:
@@ -270,7 +273,7 @@ def _checkpoint(spec: BackboneSpec, options: SVDOptions, weights: str | Path | N
 
 
 def _settled(spec: BackboneSpec, options: SVDOptions) -> SVDOptions:
-    """Options with every value filled in, the shorthand `conditioning` replaced by what it stands for."""
+    """Options with every value filled in, and with `conditioning` replaced by what it stands for."""
     if options.conditioning is not None:
         if options.embedding or options.latents:
             raise UsageError("give either conditioning or embedding and latents; got both.")
@@ -286,13 +289,14 @@ def _settled(spec: BackboneSpec, options: SVDOptions) -> SVDOptions:
 
 
 def _texts(options: SVDOptions, checkpoint: SVDWeights) -> ActionTexts | None:
-    """The names of actions that cross-attention is to see, for `embedding="text"`."""
-    given = [name for name in ("actions", "text_weights") if getattr(options, name) is not None]
+    """Names of actions that cross-attention is to see, for `embedding="text"`; else None."""
+    # Options of text conditioning without it would have no effect, and are refused.
+    set_options = [name for name in ("actions", "text_weights") if getattr(options, name) is not None]
     if options.embedding != "text":
-        if given:
+        if set_options:
             raise UsageError(
-                f"{' and '.join(given)} go with conditioning text; got embedding {options.embedding}. Add "
-                "conditioning='text' (--conditioning text), or leave them out."
+                f"{' and '.join(set_options)} go with conditioning text; got embedding {options.embedding}. "
+                "Add conditioning='text' (--conditioning text), or leave them out."
             )
         return None
     if options.actions is None:
@@ -306,11 +310,12 @@ def _texts(options: SVDOptions, checkpoint: SVDWeights) -> ActionTexts | None:
             "embeds the actions, for SVD laion/CLIP-ViT-H-14-laion2B-s32B-b79K; or name in "
             f"{VARIABLE} a folder that holds it as {_TEXT}/."
         )
+    # The text tower has to embed in the width of the U-Net's cross-attention.
     texts = ActionTexts(folder, action_names(options.actions))
-    wanted = checkpoint.unet_config["cross_attention_dim"]
-    if texts.width != wanted:
+    width = checkpoint.unet_config["cross_attention_dim"]
+    if texts.width != width:
         raise WeightsError(
-            f"{folder} embeds text in {texts.width} numbers; the U-Net's cross-attention takes {wanted}. "
+            f"{folder} embeds text in {texts.width} numbers; the U-Net's cross-attention takes {width}. "
             "Give the text tower of the CLIP model that the U-Net was trained with."
         )
     return texts

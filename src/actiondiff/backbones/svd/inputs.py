@@ -1,10 +1,11 @@
 """From a window's pixels to what SVD's U-Net sees: latents, conditioning latents and embeddings.
 
-Float32 is kept here whatever the networks compute in: resizing, CLIP's blur and normalisation, random draws,
-posterior. Relative errors that half precision would cost (float16, bfloat16; a real frame at 288 x 512):
-resizing 5e-4, 5e-3; CLIP's input 8e-4, 8e-3 where rounding it once at the end costs 2e-4, 2e-3, which makes
-3e-4, 7e-3 of the embedding where it would be 3e-5, 2e-4. The VAE itself is float32 unless `vae_dtype` says
-otherwise, because its activations are large; `actiondiff weights check` says what one's own weights allow.
+Resizing, CLIP's blur and normalisation, random draws and the posterior are computed in float32, whatever the
+networks compute in. Half precision would cost these relative errors (float16, bfloat16; measured on a real
+frame at 288 x 512): resizing 5e-4, 5e-3; CLIP's input 8e-4, 8e-3, where rounding it once at the end costs
+2e-4, 2e-3. The embedding is then off by 3e-4, 7e-3 instead of 3e-5, 2e-4. The VAE itself computes in float32
+unless `vae_dtype` says otherwise, because its activations are large; `actiondiff weights check` tells what
+given weights allow.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -38,12 +39,12 @@ __all__ = [
     "default_vae_chunk",
 ]
 
-PIXEL_NOISE = 0.02  # cond_aug of the released configuration
+PIXEL_NOISE = 0.02  # cond_aug in the released configuration
 FREE_TAPS = ("clip", "vae")
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # OpenCLIP's preprocessing constants
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-_VAE_CHUNK_PIXELS = 4 * 576 * 1024  # of the frames encoded at a time, so that memory stays bounded
-_RESIZE_PIXELS = 2**25  # of the frames resized at a time: one of 8K, 16 of full HD
+_VAE_CHUNK_PIXELS = 4 * 576 * 1024  # pixels of the frames encoded at a time, so that memory stays bounded
+_RESIZE_PIXELS = 2**25  # pixels of the frames resized at a time: one frame of 8K, 16 of full HD
 
 
 class SVDWeights(Protocol):
@@ -100,9 +101,9 @@ class InputEncoder:
     """SVD's VAE encoder and image encoder, each loaded when it is first needed.
 
     Args:
-        checkpoint: Where their weights come from.
+        checkpoint: Source of their weights.
         options: Resolved options.
-        texts: The names of actions, for `embedding="text"`.
+        texts: Names of actions, for `embedding="text"`.
     """
 
     def __init__(self, checkpoint: SVDWeights, options: SVDOptions, texts: ActionTexts | None = None) -> None:
@@ -117,7 +118,8 @@ class InputEncoder:
         moved = {name: tensor.to(self._device) for name, tensor in tensors.items()}
         model.load_state_dict(moved, assign=True)
         model.to(self._device).requires_grad_(False).eval()
-        if self._options.compile and isinstance(model, VaeEncoder):  # CLIP is a tenth of the work: as it is
+        # Only the VAE is compiled: CLIP is a tenth of the work.
+        if self._options.compile and isinstance(model, VaeEncoder):
             model.compile(dynamic=False)
 
     @cached_property
@@ -136,7 +138,7 @@ class InputEncoder:
 
     @cached_property
     def latent_vae(self) -> VaeEncoder:
-        """The encoder of z: the same one, unless the checkpoint holds two that differ."""
+        """The encoder of the latents z: the same one, unless the checkpoint holds two that differ."""
         if self._checkpoint.one_vae:
             return self.vae
         model = build_vae_encoder(self._checkpoint.vae_config, quant_conv=False)
@@ -152,8 +154,8 @@ class InputEncoder:
     def preprocess(self, pixels: Tensor) -> Tensor:
         """(L, H, W, 3) uint8 -> (L, 3, H', W') float32 in [-1, 1], on the device.
 
-        Bytes cross to a GPU as they are, from pinned memory and without waiting, and are resized there; a few
-        frames at a time, so that large ones need little memory.
+        Frames are moved to a GPU as bytes, from pinned memory and without waiting, and are resized there, a
+        few at a time, so that large frames need little memory.
         """
         height, width = int(self._options.height or 0), int(self._options.width or 0)
         parts = pixels.split(max(1, _RESIZE_PIXELS // (pixels.shape[1] * pixels.shape[2])))
@@ -168,10 +170,12 @@ class InputEncoder:
         posterior_noise: Tensor | None = None,
     ) -> Encoded:
         """See `SVD.encode`."""
+        # Decide which of the networks these features need.
         taps = None if keys is None else {key.layer for key in keys}
         pixels = windows.pixels.to(self._device)
         run_unet = taps is None or bool(taps - set(FREE_TAPS))
         embeddings = self._embed(pixels) if self._embeds_all(taps, run_unet) else None
+        # Latents are the posterior's mean, or a draw from it.
         latents = mean = None
         if run_unet or (taps and "vae" in taps):
             mean, log_variance = self._posterior(self.latent_vae, pixels)
@@ -183,6 +187,7 @@ class InputEncoder:
             latents = LATENT_SCALE * latents
         if not run_unet:
             return Encoded(latents=latents, embeddings=embeddings)
+        # All else is the U-Net's: conditioning latents, cross-attention's tokens, noise.
         assert mean is not None
         forward = self._options.noise == "forward"
         return Encoded(
@@ -203,8 +208,8 @@ class InputEncoder:
         Raises:
             UsageError: If they are not finite in half precision.
         """
-        # Channels last, as the released code's frames are: on a CPU that decides how GroupNorm rounds where a
-        # group hardly varies (black frames, one channel a group). Always the same layout, so the same bits.
+        # Channels last, as in the released code. On a CPU the layout decides how GroupNorm rounds where a
+        # group hardly varies (black frames, one channel per group), so that it has to be the same always.
         frames = pixels.flatten(0, 1).to(self._vae_dtype, memory_format=torch.channels_last)
         with float32_mode(tf32=self._options.vae_dtype == "tf32"):
             parts = [vae(part) for part in frames.split(int(self._options.vae_chunk or 1))]
@@ -217,7 +222,7 @@ class InputEncoder:
         return means.unflatten(0, pixels.shape[:2]), log_variances.unflatten(0, pixels.shape[:2])
 
     def _condition(self, windows: WindowBatch, pixels: Tensor, noise: Tensor | None, mean: Tensor) -> Tensor:
-        """Conditioning latents; the VAE runs again only if they are of other pixels or of another VAE."""
+        """Conditioning latents; the VAE runs again only if their pixels or their VAE differ."""
         if self._options.latents == "zero":
             return torch.zeros_like(mean)
         if self._options.stochastic and noise is None:
@@ -244,14 +249,14 @@ class InputEncoder:
     def _tokens(self, windows: WindowBatch, pixels: Tensor, embeddings: Tensor | None) -> dict[str, Tensor]:
         """Cross-attention's tokens by option: spatial (B, L, n, D), temporal (B, n, D).
 
-        Where all frames share one frame's embedding, that frame passes alone, whether or not all frames do so
-        too for the tap `clip`: so a token has the same bits whatever else is asked for.
+        Where all frames share the embedding of one frame, that frame passes CLIP alone, even if all frames
+        pass it too for the tap `clip`: so a token has the same bits whatever else is asked for.
         """
         B, L = pixels.shape[:2]
         match self._options.embedding:
             case "own":
                 assert embeddings is not None
-                # contiguous, as it is when it was kept on disk: strides decide how products round
+                # Contiguous, as after reading it from disk, because strides decide how products round.
                 return {"spatial": embeddings[:, :, None], "temporal": embeddings[:, :1].contiguous()}
             case "middle":
                 shared = self._embed(_middle(pixels, windows.num_real))
@@ -266,7 +271,7 @@ class InputEncoder:
         return {"spatial": shared[:, None].expand(-1, L, -1, -1), "temporal": shared}
 
     def _draw(self, windows: WindowBatch, purpose: str, shape: torch.Size) -> Tensor:
-        """Standard normal draws, (B, *shape), that depend on nothing but seed, video, place and purpose."""
+        """Standard normal draws (B, *shape) that depend on seed, video, first frame and purpose only."""
         draws = [
             torch.randn(shape, generator=window_generator(self._options.seed, identity, first, purpose))
             for identity, first in zip(windows.identities, windows.first_frames, strict=True)
@@ -275,14 +280,14 @@ class InputEncoder:
 
 
 def clip_input(frames: Tensor, side: int) -> Tensor:
-    """(N, 3, H, W) in [-1, 1] -> what CLIP's image encoder takes: (N, 3, side, side), normalised."""
+    """(N, 3, H, W) in [-1, 1] -> input of CLIP's image encoder: (N, 3, side, side), normalised."""
     pixels = (blur_and_resize(frames, side) + 1) / 2
     mean, std = (pixels.new_tensor(values)[:, None, None] for values in (_CLIP_MEAN, _CLIP_STD))
     return (pixels - mean) / std
 
 
 def default_vae_chunk(height: int, width: int) -> int:
-    """Frames that pass the VAE together where nothing else is asked: 4 at 576 x 1024."""
+    """Default number of frames that pass the VAE together: 4 at 576 x 1024."""
     return max(1, _VAE_CHUNK_PIXELS // (height * width))
 
 
@@ -292,7 +297,7 @@ def _middle(values: Tensor, num_real: Sequence[int]) -> Tensor:
 
 
 def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """The tensor on the device; to a GPU from pinned memory, without waiting for it."""
+    """The tensor on the device; it is moved to a GPU from pinned memory, without waiting."""
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

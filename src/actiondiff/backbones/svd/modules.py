@@ -1,4 +1,4 @@
-"""SVD's networks as empty modules on the meta device, from their configurations."""
+"""SVD's networks as modules without values on the meta device, from their configurations."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -45,20 +45,20 @@ class VaeEncoder(nn.Module):
 
 
 def build_unet(config: Mapping[str, Any]) -> UNetSpatioTemporalConditionModel:
-    """The U-Net of diffusers on the meta device."""
+    """Build the U-Net of diffusers on the meta device."""
     with torch.device("meta"):
         unet = UNetSpatioTemporalConditionModel(**config)
     return unet.to("meta")  # mix factors ignore the device context
 
 
 def build_vae_encoder(config: Mapping[str, Any], *, quant_conv: bool = True) -> VaeEncoder:
-    """The VAE's encoder on the meta device."""
+    """Build the VAE's encoder on the meta device."""
     with torch.device("meta"):
         return VaeEncoder(config, quant_conv=quant_conv)
 
 
 def build_image_encoder(config: Mapping[str, Any]) -> CLIPVisionModelWithProjection:
-    """The CLIP image encoder on the meta device, but for its position numbers, which are no weights."""
+    """Build CLIP's image encoder on the meta device, except for its position numbers, which are computed."""
     with torch.device("meta"):
         model = CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
     embeddings = model.vision_model.embeddings

@@ -12,7 +12,7 @@ __all__ = ["RandomCheckpoint"]
 
 
 class RandomCheckpoint(RandomTensors):
-    """The components of SVD: `unet`, `image_encoder` and `vae`.
+    """Random tensors of the components `unet`, `image_encoder` and `vae`.
 
     Args:
         architecture: `unet`, `clip` and `vae` configurations, as in `specs.yaml`.

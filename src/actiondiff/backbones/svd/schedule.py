@@ -1,4 +1,4 @@
-"""The EDM noise schedule of Stable Video Diffusion: what a timestep means.
+"""The EDM noise schedule of Stable Video Diffusion, which gives timesteps their meaning.
 
 A timestep is an index in the generative direction: 0 is the noisiest, larger is cleaner.
 Source: Karras et al. 2022 (arXiv 2206.00364), equations 5 and 7, with the constants of the SVD release.
@@ -22,10 +22,10 @@ def sigmas(num_steps: int) -> Tensor:
 
 
 def input_scale(sigma: Tensor) -> Tensor:
-    """c_in: what the noisy latents are multiplied by, 1 / sqrt(sigma^2 + 1)."""
+    """c_in, the factor of the noisy latents: 1 / sqrt(sigma^2 + 1)."""
     return 1 / (sigma**2 + 1).sqrt()
 
 
 def noise_condition(sigma: Tensor) -> Tensor:
-    """c_noise: what the network is told of the noise level, 0.25 ln sigma."""
+    """c_noise, the noise level as the network sees it: 0.25 ln sigma."""
     return 0.25 * sigma.log()

@@ -1,9 +1,9 @@
-"""The encoder half of SVD's U-Net, run stage by stage: every layer from one pass, no further than asked.
+"""The encoder half of SVD's U-Net, run stage by stage up to the deepest requested layer.
 
-Thirteen stages give `layer1` .. `layer13` (12 input blocks and the middle block of the original code; the
-down blocks' residual samples and the mid block in diffusers). The modules are diffusers' own. The loop over
-them is ours, because the stock forward shares one image embedding among all frames, cannot stop early, and
-computes cross-attention to a single token, whose softmax is 1, as if it depended on the query.
+One pass gives all of `layer1` .. `layer13` (in the original code the 12 input blocks and the middle block; in
+diffusers the residual samples of the down blocks and the mid block). The modules are diffusers' own. The loop
+over them is ours, because diffusers' own forward shares one image embedding among all frames, cannot stop
+early, and computes cross-attention to a single token, whose softmax is 1, as if it depended on the query.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -26,13 +26,13 @@ GROUP_NORM_EPS = 1e-5  # of the original code; diffusers builds the cross-attent
 
 @dataclass(frozen=True)
 class UNetContext:
-    """What conditions the U-Net, the same at every stage.
+    """What the U-Net is conditioned on; the same at every stage.
 
     Attributes:
-        spatial: (B L, n, D) tokens that each frame's spatial cross-attention sees.
+        spatial: (B L, n, D) tokens that the spatial cross-attention of each frame sees.
         temporal: (B, n, D) tokens that temporal cross-attention sees.
-        num_frames: L.
-        run_temporal: Whether temporal modules run at all.
+        num_frames: Number of frames per window, L.
+        run_temporal: Whether the temporal modules run.
     """
 
     spatial: Tensor
@@ -46,11 +46,11 @@ class Encoder(nn.Module):
 
     Args:
         config: Arguments of `diffusers.UNetSpatioTemporalConditionModel`.
-        read: `read(names) -> tensors`: gives the named tensors (diffusers' names) in the dtype and on the
-            device to compute with.
-        one_token: Cross-attention only ever sees one token: its query, key and norm weights have no
-            influence and are neither read nor kept.
-        compiled: Whether each stage is compiled when it is first run.
+        read: `read(names)` returns the tensors with these names of diffusers, in the dtype and on the device
+            to compute with.
+        one_token: Whether cross-attention always sees a single token. Its query, key and norm weights then
+            have no influence and are neither read nor kept.
+        compiled: Whether each stage is compiled when it first runs.
     """
 
     def __init__(
@@ -73,8 +73,8 @@ class Encoder(nn.Module):
         self.stages = nn.ModuleList()
 
     def _load(self, module: nn.Module, name: str) -> nn.Module:
-        """Give a module on the meta device its weights; `name` is its place in diffusers' U-Net."""
-        child: Any  # diffusers' modules; their attributes are known by name only
+        """Give a module on the meta device its weights; `name` is its name in diffusers' U-Net."""
+        child: Any  # diffusers' modules have no types for their attributes
         for child in module.modules():
             if self._one_token and getattr(child, "attn2", None) is not None:
                 child.norm2 = child.attn2.to_q = child.attn2.to_k = None
@@ -112,12 +112,12 @@ class Encoder(nn.Module):
     def forward(
         self, sample: Tensor, embedding: Tensor, context: UNetContext, layers: Collection[int]
     ) -> dict[int, Tensor]:
-        """Outputs of the asked layers.
+        """Outputs of the requested layers.
 
         Args:
             sample: (B L, 8, h, w): scaled latents and conditioning latents.
             embedding: (1, E) from `embed`.
-            context: What cross-attention sees.
+            context: What the U-Net is conditioned on.
             layers: Numbers in 1 .. 13; the pass ends after the largest.
 
         Returns:
@@ -134,7 +134,7 @@ class Encoder(nn.Module):
 
 
 class EncoderStage(nn.ModuleList):
-    """What one layer adds to those before it: one to three of diffusers' modules, one after the other."""
+    """Modules of one layer: one to three of diffusers' modules, run one after the other."""
 
     def forward(self, sample: Tensor, embedding: Tensor, context: UNetContext) -> Tensor:
         """(B L, C, h, w) -> (B L, C', h', w'); arguments as of `apply_module`."""
@@ -210,12 +210,12 @@ def _transformer(model: TransformerSpatioTemporalModel, sample: Tensor, context:
 def _temporal(
     model: TransformerSpatioTemporalModel, block: Any, tokens: Tensor, context: UNetContext
 ) -> Tensor:
-    """The temporal transformer block: (B L, P, C) -> (B L, P, C), attention over L at each of P places."""
+    """The temporal transformer block: (B L, P, C) -> (B L, P, C); attention over L at each of P positions."""
     L = context.num_frames
     positions = model.time_proj(torch.arange(L, device=tokens.device)).to(tokens.dtype)
-    places = tokens.unflatten(0, (-1, L)) + model.time_pos_embed(positions)[:, None]  # (B, L, P, C)
-    B, _, P, C = places.shape
-    x = places.transpose(1, 2).reshape(B * P, L, C)
+    sequences = tokens.unflatten(0, (-1, L)) + model.time_pos_embed(positions)[:, None]  # (B, L, P, C)
+    B, _, P, C = sequences.shape
+    x = sequences.transpose(1, 2).reshape(B * P, L, C)
     x = x + block.ff_in(block.norm_in(x))
     x = x + block.attn1(block.norm1(x))
     x = x + _cross_attention(block, x, context.temporal)
@@ -224,17 +224,17 @@ def _temporal(
 
 
 def _cross_attention(block: Any, tokens: Tensor, context: Tensor) -> Tensor:
-    """Cross-attention of (N P, S, C) tokens to (N, n, D) context, which P sequences in a row share.
+    """Cross-attention of (N P, S, C) tokens to (N, n, D) context, which P consecutive sequences share.
 
-    With n = 1 the softmax is 1 whatever the query: the result is W_o W_v e + b_o, computed once for all P.
-    With more, the queries of those P sequences pass as one, since queries do not see each other: so keys and
-    values are computed once, not P times.
+    With n = 1 the softmax is 1 whatever the query is: the result is W_o W_v e + b_o, computed once for all P.
+    With n > 1 the queries of the P sequences pass as one sequence, since queries do not see each other. Keys
+    and values are then computed once, not P times.
     """
     attention = block.attn2
-    places = len(tokens) // len(context)
+    num_shared = len(tokens) // len(context)  # P
     if context.shape[1] == 1:
         constant: Tensor = attention.to_out[0](attention.to_v(context))  # (N, 1, C)
-        return constant.repeat_interleave(places, 0) if places > 1 else constant
-    queries = block.norm2(tokens).unflatten(0, (-1, places)).flatten(1, 2)  # (N, P S, C)
+        return constant.repeat_interleave(num_shared, 0) if num_shared > 1 else constant
+    queries = block.norm2(tokens).unflatten(0, (-1, num_shared)).flatten(1, 2)  # (N, P S, C)
     attended: Tensor = attention(queries, encoder_hidden_states=context)
     return attended.reshape(tokens.shape)

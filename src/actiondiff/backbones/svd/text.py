@@ -1,10 +1,10 @@
-"""Names of actions as cross-attention's tokens, embedded by a CLIP model's text tower.
+"""Embeds names of actions with the text tower of a CLIP model, as tokens for cross-attention.
 
-For SVD that is the tower of OpenCLIP's ViT-H/14, whose image half made the embeddings SVD was trained with.
-It is read in transformers' layout, as laion/CLIP-ViT-H-14-laion2B-s32B-b79K has it.
+For SVD that is the tower of OpenCLIP's ViT-H/14, whose image half made the embeddings that SVD was trained
+with. It is read in the layout of transformers, as in laion/CLIP-ViT-H-14-laion2B-s32B-b79K.
 
-Source: the released code's option `actions`: one token an action, its pooled and projected text embedding,
-not normalised, as image embeddings are not. Names are embedded as they are, without a prompt around them.
+Source: the option `actions` of the released code: one token per action, its pooled and projected text
+embedding, which like image embeddings is not normalised. Names are embedded without a prompt around them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,16 +42,20 @@ _ADVICE = (
 )
 
 
-def action_names(given: str | Sequence[str]) -> tuple[str, ...]:
-    """The names, from a sequence, a text that separates them by commas, or a file with one name a line.
+def action_names(actions: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of actions.
+
+    Args:
+        actions: The names; or one text that separates them by commas; or a file with one name per line.
 
     Raises:
-        UsageError: If there is none, one is blank or named twice, or the file is not there.
+        UsageError: If there is no name, one is blank or named twice, or the file does not exist.
     """
-    names = _names_of_text(given) if isinstance(given, str) else [name.strip() for name in given]
+    names = _names_of_text(actions) if isinstance(actions, str) else [name.strip() for name in actions]
     if not names or not all(names):
         raise UsageError(
-            f"actions= (--actions) needs names between commas, or a file with one a line; got {given!r}."
+            f"actions= (--actions) needs names separated by commas, or a file with one name per line; "
+            f"got {actions!r}."
         )
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -70,17 +74,17 @@ def _names_of_text(text: str) -> list[str]:
 
 
 class ActionTexts:
-    """Names of actions and the tower that embeds them; nothing is embedded before it is asked for.
+    """Names of actions and the text tower that embeds them when the embeddings are first used.
 
     Args:
-        folder: A CLIP model in transformers' layout, or its hub id: config.json (of the whole CLIP or its
-            text tower with projection), model.safetensors, tokenizer.json (or vocab.json and merges.txt). No
-            code in the folder is run.
-        names: From `action_names`.
+        folder: A CLIP model in the layout of transformers, or its hub id: config.json (of the whole CLIP or
+            of its text tower with projection), model.safetensors, tokenizer.json (or vocab.json and
+            merges.txt). No code in the folder is run.
+        names: Names from `action_names`.
 
     Attributes:
-        names: As given.
-        width: D, of the tower's projection.
+        names: Names of the actions.
+        width: Width D of the tower's projection.
 
     Raises:
         WeightsError: If the folder holds no such model, or not all of it.
@@ -93,32 +97,32 @@ class ActionTexts:
         if not self._folder.is_dir():
             raise WeightsError(f"{folder} is a file; text weights are a folder. {_ADVICE}")
         files = [TensorFile(path) for path in weight_files(self._folder)]
-        self._places = {name: file for file in files for name in file.tensors if name.startswith(_PREFIXES)}
-        if _PROJECTION not in self._places:
-            raise WeightsError(f"{self._folder} holds no {_PROJECTION}, so it is of another model. {_ADVICE}")
-        self.width = self._places[_PROJECTION].tensors[_PROJECTION].shape[0]
+        self._files = {name: file for file in files for name in file.tensors if name.startswith(_PREFIXES)}
+        if _PROJECTION not in self._files:
+            raise WeightsError(f"{self._folder} holds no {_PROJECTION}, so it is another model. {_ADVICE}")
+        self.width = self._files[_PROJECTION].tensors[_PROJECTION].shape[0]
         self._model = self._build()
         self._ids = self._tokenize()
 
     def _build(self) -> CLIPTextModelWithProjection:
-        """The tower on the meta device; every tensor it has is in the files, in its shape."""
+        """Build the tower on the meta device, and check that the files hold all of its tensors."""
         fields = read_json(self._folder / "config.json")
         config = _text_config(self._folder, fields)
-        config.projection_dim = self.width  # a whole CLIP's config.json says 512 of its text tower, wrongly
+        config.projection_dim = self.width  # config.json of a whole CLIP wrongly says 512
         with torch.device("meta"):
             model = CLIPTextModelWithProjection(config)
         for name, tensor in model.state_dict().items():
-            file = self._places.get(name)
-            found = None if file is None else file.tensors[name].shape
-            if found != tuple(tensor.shape):
+            file = self._files.get(name)
+            shape = None if file is None else file.tensors[name].shape
+            if shape != tuple(tensor.shape):
                 raise WeightsError(
                     f"{self._folder}: {name} should be {tuple(tensor.shape)} by config.json, but is "
-                    f"{found or 'absent'}. Download it again."
+                    f"{shape or 'absent'}. Download it again."
                 )
         return model.requires_grad_(False).eval()
 
     def _tokenize(self) -> list[list[int]]:
-        """Token numbers of each name, from the begin to the end token; nothing is padded or cut."""
+        """Token numbers of each name, from the begin token to the end token; nothing is padded or cut."""
         if not any(all((self._folder / name).is_file() for name in names) for names in _TOKENIZER_FILES):
             raise WeightsError(
                 f"{self._folder} lacks tokenizer.json, or vocab.json and merges.txt. {_ADVICE}"
@@ -133,19 +137,19 @@ class ActionTexts:
                     f"{config.max_position_embeddings}. Shorten it."
                 )
             if ids[-1] != tokenizer.eos_token_id or max(ids) >= config.vocab_size:
-                raise WeightsError(f"{self._folder}: its tokenizer is not its model's. {_ADVICE}")
+                raise WeightsError(f"{self._folder}: its tokenizer does not belong to its model. {_ADVICE}")
         return rows
 
     @cached_property
     def identity(self) -> str:
         """sha256 (hex) over the tower's values and configuration, and the token numbers of the names."""
         config = self._model.config
-        files = {file.path for file in self._places.values()}
+        files = {file.path for file in self._files.values()}
         digests = recall(files)
         if _COMPONENT not in digests:
             digest = Digest()
             for name in self._model.state_dict():
-                digest.add(name, self._places[name].read(name))
+                digest.add(name, self._files[name].read(name))
             digests = {_COMPONENT: digest.hexdigest()}
             remember(files, digests)
         return fingerprint(
@@ -162,18 +166,18 @@ class ActionTexts:
     def embeddings(self) -> Tensor:
         """(n, D) float32 on the CPU, in the order of the names.
 
-        The pooled output is the end token's, which is the last one here, whatever the configuration calls it.
-        Each name passes alone, so that it has the same bits beside any others.
+        The pooled output is that of the end token, which is the last one here whatever the configuration
+        says. Each name passes alone, so that its bits do not depend on the other names.
         """
         names = self._model.state_dict()
-        weights = {name: self._places[name].read(name).float() for name in names}
+        weights = {name: self._files[name].read(name).float() for name in names}
         self._model.load_state_dict(weights, assign=True)
         tower = self._model.text_model
         tower.embeddings.position_ids = torch.arange(self._model.config.max_position_embeddings)[None]
         with torch.inference_mode():
             pooled = [tower(torch.tensor([ids])).last_hidden_state[:, -1] for ids in self._ids]
             embedded: Tensor = self._model.text_projection(torch.cat(pooled))
-        self._model.to("meta")  # only the embeddings are needed from here on
+        self._model.to("meta")  # only the embeddings are needed from now on
         return embedded
 
 
@@ -184,5 +188,5 @@ def _text_config(folder: Path, fields: Mapping[str, Any]) -> CLIPTextConfig:
         case "clip_text_model":
             config = CLIPTextConfig.from_dict(dict(fields))
         case other:
-            raise WeightsError(f"{folder}/config.json is of a model of type {other!r}. {_ADVICE}")
+            raise WeightsError(f"{folder}/config.json describes a model of type {other!r}. {_ADVICE}")
     return config

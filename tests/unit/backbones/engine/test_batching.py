@@ -65,7 +65,7 @@ def test_the_command_records_its_choice_and_keeps_to_it(tmp_path, monkeypatch, c
     chosen = iter([3, 7])
 
     def choose(backbone, keys):
-        batching._set(backbone, next(chosen))
+        batching._set_batch(backbone, next(chosen))
 
     monkeypatch.setattr(batching, "choose_batch", choose)
     command = ["extract", "-o", str(tmp_path / "store"), "--backbone", "pixels", "--batch", "auto", "--json"]

@@ -24,7 +24,7 @@ def test_vae_and_stages_are_compiled_as_deep_as_they_are_needed(monkeypatch):
     assert backbone.settings["compile"] is True
     assert compiled == []
     backbone.extract(random_frames(), layers=[3])
-    assert sorted(compiled) == ["Stage"] * 3 + ["VaeEncoder"]
+    assert sorted(compiled) == ["EncoderStage"] * 3 + ["VaeEncoder"]
 
 
 def test_without_a_compiler_it_is_one_line(monkeypatch):

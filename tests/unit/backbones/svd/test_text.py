@@ -235,7 +235,7 @@ def damage_vocabulary(folder):
         (damage_config, "type 'bert'"),
         (damage_layers, "encoder.layers.2.* is absent"),
         (damage_projection, "no text_projection.weight"),
-        (damage_vocabulary, "tokenizer is not its model's"),
+        (damage_vocabulary, "tokenizer does not belong to its model"),
     ],
 )
 def test_folders_that_are_not_whole_are_refused(text_folder, tmp_path, damage, text):
