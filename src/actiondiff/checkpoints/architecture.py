@@ -22,6 +22,7 @@ __all__ = [
     "COMPONENTS",
     "LATENT_SCALE",
     "UNET_HEAD_DIM",
+    "Config",
     "attention_heads",
     "attention_widths",
     "config_from_json",
@@ -33,6 +34,7 @@ __all__ = [
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 Config = dict[str, Any]
+"""Configuration of a network: arguments of its class, which are as various as the classes are."""
 
 COMPONENTS = ("unet", "image_encoder", "vae", "latent_encoder")
 UNET_HEAD_DIM = 64  # attention head width in SVD's published configuration

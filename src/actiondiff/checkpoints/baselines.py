@@ -1,15 +1,6 @@
 """Weights of the baseline backbones, under the names of the modules that run them.
 
-A data file in `keymaps/` says for each kind how its names map. Its `layout` describes the files:
-
-    parts      folders that hold components; if there are none: one file, a folder that holds one file, or a
-               folder with config.json and weights
-    prefixes   prefixes that all names may have, in the order in which they are tried
-    anchor     a name without prefix that identifies the right prefix
-    refused    first parts of names that only files of another model have -> the reason
-    config     fields of config.json -> fields of the architecture that they must equal
-    advice     what to give instead of a file that does not fit
-
+A data file in `keymaps/` says for each kind how its names map, and in `layout` how its files are laid out.
 Names with another prefix (decoders, optimisers, the other encoder) are ignored.
 """
 
@@ -23,9 +14,10 @@ from typing import Any
 
 import torch
 import yaml
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from actiondiff.checkpoints.architecture import Shape
+from actiondiff.checkpoints.architecture import Config, Shape
 from actiondiff.checkpoints.contents import StoredTensor
 from actiondiff.checkpoints.folders import read_json, weight_files
 from actiondiff.checkpoints.hub import locate
@@ -135,7 +127,7 @@ def open_baseline(
         WeightsError: If nothing is there, or it does not have this kind and architecture.
     """
     layout = _layout(kind)
-    source = _alone(locate(path, parts=layout["parts"] or ("",), advice=layout["advice"]), layout)
+    source = _alone(locate(path, parts=layout.parts or ("",), advice=layout.advice), layout)
     files, config = _files(source, layout)
     _compare(source, layout, config, architecture)
     mapped = _mapped(source, files, layout, KeyMap(kind))
@@ -143,14 +135,37 @@ def open_baseline(
     return BaselineCheckpoint(source, mapped, architecture)
 
 
-def _layout(kind: str) -> dict[str, Any]:
+class _Layout(BaseModel):
+    """Layout of a baseline's files, as `layout` in its data file describes it.
+
+    Attributes:
+        parts: Folders that hold components. If there are none, the weights are one file, a folder that holds
+            one file, or a folder with config.json and weights.
+        prefixes: Prefixes that all names may have, in the order in which they are tried.
+        anchor: A name without prefix that identifies the right prefix.
+        refused: First parts of names that only files of another model have -> the reason.
+        config: Fields of config.json -> fields of the architecture that they must equal.
+        advice: What to give instead of a file that does not fit.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parts: tuple[str, ...] = ()
+    prefixes: tuple[str, ...]
+    anchor: str
+    refused: Mapping[str, str] = Field(default_factory=dict)
+    config: Mapping[str, str] = Field(default_factory=dict)
+    advice: str
+
+
+def _layout(kind: str) -> _Layout:
     text = resources.files("actiondiff.checkpoints").joinpath(f"keymaps/{kind}.yaml").read_text("utf-8")
-    return {"parts": (), "refused": {}, "config": {}, **yaml.safe_load(text)["layout"]}
+    return _Layout(**yaml.safe_load(text)["layout"])
 
 
-def _alone(source: Path, layout: Mapping[str, Any]) -> Path:
+def _alone(source: Path, layout: _Layout) -> Path:
     """The file in a folder that holds nothing but one original file of weights; else the source itself."""
-    if layout["parts"] or not source.is_dir() or (source / "config.json").exists():
+    if layout.parts or not source.is_dir() or (source / "config.json").exists():
         return source
     suffixes = _PICKLE_SUFFIXES | {".safetensors"}
     files = sorted(path for path in source.iterdir() if path.suffix in suffixes)
@@ -159,38 +174,38 @@ def _alone(source: Path, layout: Mapping[str, Any]) -> Path:
     here = ", ".join(path.name for path in files) or "none"
     raise WeightsError(
         f"{source} holds neither config.json nor one file of weights alone; files of weights there: {here}. "
-        f"{layout['advice']}"
+        f"{layout.advice}"
     )
 
 
-def _files(source: Path, layout: Mapping[str, Any]) -> tuple[list[tuple[str, TensorFile]], dict[str, Any]]:
+def _files(source: Path, layout: _Layout) -> tuple[list[tuple[str, TensorFile]], Config]:
     """Each file with the prefix of its names, and the content of config.json, by parts if there are parts."""
-    if not layout["parts"]:
+    if not layout.parts:
         if not source.is_dir():
             pickled = source.suffix in _PICKLE_SUFFIXES
             return [("", _Pickle(source) if pickled else TensorFile(source))], {}
         return [("", TensorFile(file)) for file in weight_files(source)], read_json(source / "config.json")
     files: list[tuple[str, TensorFile]] = []
-    config: dict[str, Any] = {}
-    for part in layout["parts"]:
+    config: Config = {}
+    for part in layout.parts:
         if not (source / part).is_dir():
-            raise WeightsError(f"{source} has no {part}/. {layout['advice']}")
+            raise WeightsError(f"{source} has no {part}/. {layout.advice}")
         files += [(f"{part}.", TensorFile(file)) for file in weight_files(source / part)]
         config[part] = read_json(source / part / "config.json")
     return files, config
 
 
 def _compare(
-    source: Path, layout: Mapping[str, Any], config: Mapping[str, Any], architecture: Mapping[str, Any]
+    source: Path, layout: _Layout, config: Mapping[str, Any], architecture: Mapping[str, Any]
 ) -> None:
     """Check the fields of config.json that shapes may not tell against the architecture."""
-    ours_by_name = architecture if layout["parts"] else next(iter(architecture.values()))
-    for theirs, ours in layout["config"].items():
+    ours_by_name = architecture if layout.parts else next(iter(architecture.values()))
+    for theirs, ours in layout.config.items():
         stored, expected = _field(config, theirs), _field(ours_by_name, ours)
         if stored is not None and expected is not None and stored != expected:
             raise WeightsError(
                 f"{source} is another model: its config.json has {theirs} {stored}; this backbone has "
-                f"{expected}. {layout['advice']}"
+                f"{expected}. {layout.advice}"
             )
 
 
@@ -201,15 +216,15 @@ def _field(values: Any, name: str) -> Any:
 
 
 def _mapped(
-    source: Path, files: list[tuple[str, TensorFile]], layout: Mapping[str, Any], keymap: KeyMap
+    source: Path, files: list[tuple[str, TensorFile]], layout: _Layout, keymap: KeyMap
 ) -> dict[str, dict[str, StoredTensor]]:
     """Component -> name -> where the tensor is stored, for all names with the right prefix."""
     names = {part + key: (file, key) for part, file in files for key in file.tensors}
-    prefix = next((p for p in layout["prefixes"] if p + layout["anchor"] in names), None)
+    prefix = next((p for p in layout.prefixes if p + layout.anchor in names), None)
     if prefix is None:
         raise WeightsError(
-            f"{source} holds no tensor {layout['anchor']}; it has {', '.join(list(names)[:3]) or 'none'} ... "
-            f"{layout['advice']}"
+            f"{source} holds no tensor {layout.anchor}; it has {', '.join(list(names)[:3]) or 'none'} ... "
+            f"{layout.advice}"
         )
     # Map the names behind the prefix; those of another model, or of none, are errors.
     mapped: dict[str, dict[str, StoredTensor]] = {}
@@ -218,9 +233,9 @@ def _mapped(
         if not name.startswith(prefix):
             continue
         inner = name.removeprefix(prefix)
-        for start, why in layout["refused"].items():
+        for start, why in layout.refused.items():
             if inner == start or inner.startswith(f"{start}."):
-                raise WeightsError(f"{source} {why}. {layout['advice']}")
+                raise WeightsError(f"{source} {why}. {layout.advice}")
         targets = keymap.match(inner)
         if targets is None:
             unknown.append(name)
@@ -229,14 +244,14 @@ def _mapped(
     if unknown:
         raise WeightsError(
             f"{source} holds {len(unknown)} tensors that this network does not have: "
-            f"{', '.join(unknown[:3])} ... {layout['advice']}"
+            f"{', '.join(unknown[:3])} ... {layout.advice}"
         )
     return mapped
 
 
 def _check(
     source: Path,
-    layout: Mapping[str, Any],
+    layout: _Layout,
     mapped: Mapping[str, Mapping[str, StoredTensor]],
     expected: Mapping[str, Mapping[str, Shape]],
 ) -> None:
@@ -247,11 +262,11 @@ def _check(
         if missing:
             raise WeightsError(
                 f"{source} lacks {len(missing)} of the {len(shapes)} tensors of the {component}: "
-                f"{', '.join(missing[:3])} ... {layout['advice']}"
+                f"{', '.join(missing[:3])} ... {layout.advice}"
             )
         for name, entry in entries.items():
             if entry.shape != shapes.get(name):
                 raise WeightsError(
                     f"{source}: {entry.key} has shape {entry.shape}; this backbone needs "
-                    f"{shapes.get(name, 'no such tensor')}. {layout['advice']}"
+                    f"{shapes.get(name, 'no such tensor')}. {layout.advice}"
                 )

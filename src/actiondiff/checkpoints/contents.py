@@ -11,6 +11,7 @@ from torch import Tensor
 
 from actiondiff.checkpoints.architecture import (
     COMPONENTS,
+    Config,
     Shape,
     attention_heads,
     attention_widths,
@@ -79,7 +80,7 @@ class Contents:
 
     source: Path
     entries: Mapping[str, Mapping[str, StoredTensor]]
-    configs: Mapping[str, dict[str, Any]]
+    configs: Mapping[str, Config]
     expected: Mapping[str, Mapping[str, Shape]]
     files: tuple[Path, ...]
     not_needed: tuple[str, ...] = ()
@@ -151,7 +152,7 @@ def contents_of_folder(folder: Path, *, unet_head_dim: int | None, clip_head_dim
             f"{advice}."
         )
     mapped: dict[str, dict[str, StoredTensor]] = {}
-    configs: dict[str, dict[str, Any]] = {}
+    configs: dict[str, Config] = {}
     for component in COMPONENTS:
         part = next((folder / name for name in _FOLDERS[component] if (folder / name).is_dir()), None)
         if part is None:
@@ -190,9 +191,7 @@ def _checked(
     return entries_of, expected, list(left_over)
 
 
-def _compare_heads(
-    folder: Path, configs: Mapping[str, dict[str, Any]], head_dims: Mapping[str, int | None]
-) -> None:
+def _compare_heads(folder: Path, configs: Mapping[str, Config], head_dims: Mapping[str, int | None]) -> None:
     """Check that the head widths asked for are those of the folder's config.json files."""
     for component, head_dim in head_dims.items():
         if head_dim is None or component not in configs:

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from actiondiff.checkpoints.architecture import is_needed
+from actiondiff.checkpoints.architecture import Config, is_needed
 from actiondiff.checkpoints.contents import Contents, StoredTensor, contents_of_file
 from actiondiff.checkpoints.identity import DIGEST_FIELD, Digest, combined
 from actiondiff.checkpoints.reader import Checkpoint
@@ -34,7 +34,7 @@ _FILES = {
     "vae": "vae_encoder/model.safetensors",
     "latent_encoder": "latent_encoder/model.safetensors",
 }
-_HEADS: dict[str, dict[str, Any]] = {
+_HEADS: dict[str, Config] = {
     "unet": {"_class_name": "UNetSpatioTemporalConditionModel"},
     "image_encoder": {"architectures": ["CLIPVisionModelWithProjection"], "model_type": "clip_vision_model"},
     "vae": {},

@@ -3,12 +3,11 @@
 import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from actiondiff.checkpoints.architecture import is_needed
+from actiondiff.checkpoints.architecture import Config, is_needed
 from actiondiff.checkpoints.contents import Contents, StoredTensor, contents_of_file, contents_of_folder
 from actiondiff.checkpoints.encoders import are_one
 from actiondiff.checkpoints.hub import locate
@@ -38,9 +37,9 @@ class Checkpoint:
 
     def __init__(self, contents: Contents) -> None:
         self.contents = contents
-        self.unet_config: dict[str, Any] = contents.configs["unet"]
-        self.clip_config: dict[str, Any] | None = contents.configs.get("image_encoder")
-        self.vae_config: dict[str, Any] | None = contents.configs.get("vae")
+        self.unet_config: Config = contents.configs["unet"]
+        self.clip_config: Config | None = contents.configs.get("image_encoder")
+        self.vae_config: Config | None = contents.configs.get("vae")
 
     @cached_property
     def one_vae(self) -> bool:

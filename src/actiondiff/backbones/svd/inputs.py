@@ -23,7 +23,7 @@ from actiondiff.backbones.engine.windows import window_generator
 from actiondiff.backbones.svd.modules import VaeEncoder, build_image_encoder, build_vae_encoder
 from actiondiff.backbones.svd.options import SVDOptions
 from actiondiff.backbones.svd.text import ActionTexts
-from actiondiff.checkpoints.architecture import LATENT_SCALE
+from actiondiff.checkpoints.architecture import LATENT_SCALE, Config
 from actiondiff.errors import UsageError
 from actiondiff.types import FeatureKey
 from actiondiff.video.transforms import blur_and_resize, scale_and_resize
@@ -50,8 +50,8 @@ _RESIZE_PIXELS = 2**25  # pixels of the frames resized at a time: one frame of 8
 class SVDWeights(Protocol):
     """What SVD needs of a checkpoint; files and random weights both provide it."""
 
-    unet_config: dict[str, Any]
-    clip_config: Any
+    unet_config: Config
+    clip_config: Any  # a configuration, or None in checkpoints without this component
     vae_config: Any
 
     @property

@@ -7,6 +7,7 @@ from torch import nn
 
 from actiondiff.backbones.random_weights import RandomTensors
 from actiondiff.backbones.svd.modules import build_image_encoder, build_unet, build_vae_encoder
+from actiondiff.checkpoints.architecture import Config
 
 __all__ = ["RandomCheckpoint"]
 
@@ -23,9 +24,9 @@ class RandomCheckpoint(RandomTensors):
     one_vae = True
 
     def __init__(self, architecture: Mapping[str, Any], seed: int, *, shapes_only: bool = False) -> None:
-        self.unet_config: dict[str, Any] = dict(architecture["unet"])
-        self.clip_config: dict[str, Any] = dict(architecture["clip"])
-        self.vae_config: dict[str, Any] = dict(architecture["vae"])
+        self.unet_config: Config = dict(architecture["unet"])
+        self.clip_config: Config = dict(architecture["clip"])
+        self.vae_config: Config = dict(architecture["vae"])
         build: dict[str, Callable[[], nn.Module]] = {
             "unet": lambda: build_unet(self.unet_config),
             "image_encoder": lambda: build_image_encoder(self.clip_config),
