@@ -210,16 +210,16 @@ def test_frame_and_segment_scores(seed):
     scores = np.round(0.5 * held["truth"] + 0.5 * random.random(held["truth"].shape), 1).astype(np.float32)
     found = frame_scores(scores, held["said"], held["truth"], LABELS)
     f1s, precisions = [], []
-    for k, entry in enumerate(found["per_class"]):
+    for k, entry in enumerate(found.per_class):
         pairs = list(zip(held["said"][:, k], held["truth"][:, k], strict=True))
         tp, fp, fn = (pairs.count(pair) for pair in ((True, True), (True, False), (False, True)))
-        assert entry["f1"] == pytest.approx(2 * tp / (2 * tp + fp + fn))
+        assert entry.f1 == pytest.approx(2 * tp / (2 * tp + fp + fn))
         ap = slow_average_precision(scores[:, k].tolist(), held["truth"][:, k].tolist())
-        assert entry["average_precision"] == pytest.approx(ap)
-        f1s.append(entry["f1"])
+        assert entry.average_precision == pytest.approx(ap)
+        f1s.append(entry.f1)
         precisions.append(ap)
-    assert found["macro_f1"] == pytest.approx(np.mean(f1s))
-    assert found["macro_ap"] == pytest.approx(np.mean(precisions))
+    assert found.macro_f1 == pytest.approx(np.mean(f1s))
+    assert found.macro_ap == pytest.approx(np.mean(precisions))
 
     segments = segment_scores(said, truth, LABELS)
     for iou in IOUS:
@@ -231,9 +231,9 @@ def test_frame_and_segment_scores(seed):
             )
             for label in LABELS
         ]
-        assert segments["map"][f"{iou:g}"] == pytest.approx(np.mean(areas))
-    assert segments["mean_map"] == pytest.approx(np.mean(list(segments["map"].values())))
-    assert 0 < segments["map"]["0.7"] < segments["map"]["0.3"]
+        assert segments.map[f"{iou:g}"] == pytest.approx(np.mean(areas))
+    assert segments.mean_map == pytest.approx(np.mean(list(segments.map.values())))
+    assert 0 < segments.map["0.7"] < segments.map["0.3"]
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
