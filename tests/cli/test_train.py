@@ -125,7 +125,7 @@ def test_missing_paths(train, tmp_path, capsys):
     assert train(table=tmp_path / "gone.csv") == 1
     assert "there is no table at" in capsys.readouterr().err
     assert train(store=tmp_path / "gone") == 1
-    assert "no feature store" in capsys.readouterr().err
+    assert "not a feature store" in capsys.readouterr().err
 
 
 def test_evaluate(study_folder, trained, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""What the feature files of a store say themselves, and whether the index agrees."""
+"""Verification of a store: reads the feature files and compares the index with them."""
 
 import os
 from collections import defaultdict
@@ -17,12 +17,12 @@ _LATENTS = "latents"
 
 
 def file_name(identity: str) -> str:
-    """Where a content's features are: posix path relative to the store."""
+    """Path of a content's feature file: posix, relative to the store."""
     return f"{_FOLDER}/{identity[:2]}/{identity}.safetensors"
 
 
 def entry_of(video: str, header: Header) -> Entry:
-    """What the index says of a video whose features have this header."""
+    """The entry in the index of a video whose feature file has this header."""
     report = header.report
     coverage = round(report.coverage, 4) if report else 1.0
     status = report.status if report else "ok"
@@ -31,7 +31,10 @@ def entry_of(video: str, header: Header) -> Entry:
 
 
 def scan(folder: Path, fingerprint: str) -> list[Entry]:
-    """The index as the files' headers tell it; a name that several contents claim is left out."""
+    """The index that follows from the headers of the feature files.
+
+    A name that several contents claim is left out.
+    """
     claims: defaultdict[str, list[Header]] = defaultdict(list)
     for path in _files(folder):
         try:
@@ -45,79 +48,94 @@ def scan(folder: Path, fingerprint: str) -> list[Entry]:
 
 def verify(folder: Path, manifest: Manifest, fingerprint: str, dtype: str) -> list[str]:
     """See `FeatureStore.verify`."""
+    # Quarantine damaged files.
     problems: list[str] = []
-    taken: set[str] = set()
+    quarantined: set[str] = set()
     for path in list(_files(folder)):
         if not _examine(folder, path, fingerprint, dtype):
             continue
         with locked(folder):
-            found = _examine(folder, path, fingerprint, dtype)  # again: it may have been rewritten meanwhile
-            if found:
+            problem = _examine(
+                folder, path, fingerprint, dtype
+            )  # again: it may have been rewritten meanwhile
+            if problem:
                 name, place = path.relative_to(folder).as_posix(), _quarantine(folder, path)
-                taken.add(name)
-                problems.append(f"{name}: {found}; moved to {place}")
+                quarantined.add(name)
+                problems.append(f"{name}: {problem}; moved to {place}")
     problems += _verify_latents(folder, fingerprint)
     manifest.load()
-    told = {entry.video: entry for entry in scan(folder, fingerprint)}
-    mended = []
-    for video in sorted({*told, *manifest.rows}):
+    # Correct rows of the index that do not agree with the files.
+    scanned = {entry.video: entry for entry in scan(folder, fingerprint)}
+    corrected = []
+    for video in sorted({*scanned, *manifest.rows}):
         row = manifest.rows.get(video)
-        true = _truth(folder, fingerprint, row, told.get(video))
-        if true.row == row:
+        entry = _correct_entry(folder, fingerprint, row, scanned.get(video))
+        if entry.row == row:
             continue
-        mended.append(true)
+        corrected.append(entry)
         if row is None:
             problems.append(f"{video}: was not in the index; added")
-        elif true.row:
-            problems.append(f"{video}: its line in the index was wrong; corrected")
-        elif row.file not in taken:
+        elif entry.row:
+            problems.append(f"{video}: its row in the index was wrong; corrected")
+        elif row.file not in quarantined:
             problems.append(f"{video}: {row.file} is missing; dropped from the index")
-    if mended:
+    if corrected:
         with locked(folder):
-            manifest.record(mended)
+            manifest.record(corrected)
     manifest.tidy()
     return problems
 
 
 def _verify_latents(folder: Path, fingerprint: str) -> list[str]:
-    """Take out latents that are damaged; nothing is lost but the time to make them."""
+    """Quarantine damaged latents. They can be made again, so that only time is lost."""
     if not (folder / _LATENTS).is_dir():
         return []
     from actiondiff.features.latent_file import latent_files, latent_problem  # loads the networks' libraries
 
     problems = []
     for path in latent_files(folder):
-        found = latent_problem(folder, path, fingerprint)
-        if found:
+        problem = latent_problem(folder, path, fingerprint)
+        if problem:
             name = path.relative_to(folder).as_posix()
-            problems.append(f"{name}: {found}; moved to {_quarantine(folder, path)}")
+            problems.append(f"{name}: {problem}; moved to {_quarantine(folder, path)}")
     return problems
 
 
-def _truth(folder: Path, fingerprint: str, row: Row | None, told: Entry | None) -> Entry:
-    """What the index should say of the video of a line, or of an entry that a file tells."""
+def _correct_entry(folder: Path, fingerprint: str, row: Row | None, scanned: Entry | None) -> Entry:
+    """The entry that the index should have for a video.
+
+    Args:
+        folder: Folder of the store.
+        fingerprint: Fingerprint of the store.
+        row: The video's row in the index; None if there is none.
+        scanned: The entry that follows from a feature file; None if no file names the video.
+    """
     if row is None:
-        assert told is not None
-        return told
+        assert scanned is not None
+        return scanned
     if not row.file:
-        return Entry(row.video, row, None)  # failed: no file says so
+        return Entry(row.video, row, None)  # a failed video is in no file
     try:
         header = _read(folder, folder / file_name(row.identity), fingerprint)
     except StoreError:
-        return told or Entry(row.video, None, None)
+        return scanned or Entry(row.video, None, None)
     if row.video in header.videos:
         return entry_of(row.video, header)
-    return told or Entry(row.video, None, None)
+    return scanned or Entry(row.video, None, None)
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Everything that stands where feature files stand, but hidden files, sorted."""
-    found = (path for path in (folder / _FOLDER).glob("**/*") if path.is_file())
-    return iter(sorted(path for path in found if not path.name.startswith(".")))
+    """All files in the folder of feature files except hidden ones, sorted."""
+    paths = (path for path in (folder / _FOLDER).glob("**/*") if path.is_file())
+    return iter(sorted(path for path in paths if not path.name.startswith(".")))
 
 
 def _read(folder: Path, path: Path, fingerprint: str) -> Header:
-    """A file's header, if it stands where it belongs and in the store it belongs to."""
+    """The header of a feature file.
+
+    Raises:
+        StoreError: If the file is damaged, or belongs to another content or another store.
+    """
     header = read_header(path)
     if path != folder / file_name(header.identity):
         raise StoreError(f"{path} holds the features of another content, {header.identity}.")
@@ -127,7 +145,7 @@ def _read(folder: Path, path: Path, fingerprint: str) -> Header:
 
 
 def _examine(folder: Path, path: Path, fingerprint: str, dtype: str) -> str:
-    """What is wrong with a file; empty if nothing is."""
+    """Description of what is wrong with a feature file; empty if it is sound."""
     try:
         header = _read(folder, path, fingerprint)
         return "; ".join(damages(header, read_tensors(path), dtype))
@@ -136,7 +154,7 @@ def _examine(folder: Path, path: Path, fingerprint: str, dtype: str) -> str:
 
 
 def _quarantine(folder: Path, path: Path) -> str:
-    """Move a file out of the way; returns where it is now, relative to the store."""
+    """Move a file to the quarantine; returns its new path, relative to the store."""
     (folder / _QUARANTINE).mkdir(exist_ok=True)
     place, number = folder / _QUARANTINE / path.name, 1
     while place.exists():

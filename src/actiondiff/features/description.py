@@ -1,4 +1,4 @@
-"""store.json: what a feature store's numbers were made with."""
+"""store.json: the settings with which the features of a store were made."""
 
 import json
 import os
@@ -37,12 +37,12 @@ _SETTINGS = {"format", "backbone", "sampling", "store_dtype"}
 
 @dataclass(frozen=True)
 class Description:
-    """What store.json says.
+    """The content of store.json.
 
     Attributes:
         settings: Everything that makes a number: `format`, `backbone`, `sampling`, `store_dtype`.
-        fingerprint: Of the settings.
-        root: The folder that the videos' names are relative to.
+        fingerprint: Fingerprint of the settings.
+        root: Folder that the videos' names are relative to.
     """
 
     settings: Mapping[str, JSON]
@@ -51,41 +51,41 @@ class Description:
 
 
 def has_store(folder: Path) -> bool:
-    """Whether there is a store in a folder; False if the folder is empty or not there.
+    """Whether there is a store in a folder; False if the folder is empty or does not exist.
 
     Raises:
-        StoreError: If it holds something else.
+        StoreError: If the folder holds something else.
     """
     return _NAME in check_own_folder(folder, "feature store", [_NAME], error=StoreError)
 
 
-def check_settings(stored: Mapping[str, JSON], asked: Mapping[str, JSON], folder: Path) -> None:
-    """Make sure that these are the settings of the store in a folder.
+def check_settings(stored: Mapping[str, JSON], requested: Mapping[str, JSON], folder: Path) -> None:
+    """Make sure that the requested settings are those of the store in a folder.
 
     Raises:
-        SettingsMismatchError: If not; it lists the fields that differ.
-        UsageError: If they are not what a store needs.
+        SettingsMismatchError: If they differ; the error lists the fields that do.
+        UsageError: If fields are missing or unknown, or the dtype is not allowed.
     """
-    found = differences(_plain(asked), stored)
-    if found:
+    mismatches = differences(_plain(requested), stored)
+    if mismatches:
         raise SettingsMismatchError(
-            f"the feature store {folder} was made with other settings (asked against stored)",
-            found,
-            "Ask for the store's own settings, or give another folder.",
+            f"the feature store {folder} was made with other settings (requested against stored)",
+            mismatches,
+            "Use the settings of the store, or give another folder.",
         )
 
 
 def create_description(
     folder: Path, settings: Mapping[str, JSON], root: str | os.PathLike[str]
 ) -> Description:
-    """Describe a new store, or make sure that the one that is there has these settings.
+    """Describe a new store, or make sure that the existing one has these settings.
 
-    Of several processes that do so at the same time, one writes and the others check.
+    If several processes do this at the same time, one writes and the others check.
 
     Raises:
         SettingsMismatchError: If there is a store with other settings.
         StoreError: If the folder holds something else.
-        UsageError: If the settings are not what a store needs.
+        UsageError: If fields are missing or unknown, or the dtype is not allowed.
     """
     settings = _plain(settings)
     has_store(folder)
@@ -105,39 +105,39 @@ def create_description(
 
 
 def read_description(folder: Path) -> Description:
-    """What a store's store.json says.
+    """Read store.json.
 
     Raises:
-        StoreError: If there is none, it is damaged, or of another format.
+        StoreError: If the file does not exist, is damaged, or has another format.
     """
     path = folder / _NAME
     if not path.is_file():
-        raise StoreError(f"{folder} is no feature store (no {_NAME}). Make one: actiondiff extract")
+        raise StoreError(f"{folder} is not a feature store (no {_NAME}). Create one: actiondiff extract")
     try:
         content = json.loads(path.read_text("utf-8"))
-        settings, stated, root = content["settings"], content["fingerprint"], Path(content["root"])
-        found = settings["format"]
+        settings, recorded, root = content["settings"], content["fingerprint"], Path(content["root"])
+        file_format = settings["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
             f"{path} is damaged ({error!r}); restore it, or extract into a new folder."
         ) from None
-    if found != FORMAT:
+    if file_format != FORMAT:
         raise StoreError(
-            f"{folder} is a feature store of format {found}; this version reads format {FORMAT}. Use the "
-            "version of actiondiff that made it, or extract anew."
+            f"{folder} is a feature store of format {file_format}; this version reads format {FORMAT}. Use "
+            "the version of actiondiff that made it, or extract again into a new folder."
         )
-    if fingerprint(settings) != stated:
+    if fingerprint(settings) != recorded:
         raise StoreError(
             f"{path}: its settings do not fit its fingerprint; were they changed by hand? Restore it."
         )
-    return Description(settings, stated, root)
+    return Description(settings, recorded, root)
 
 
 def _plain(settings: Mapping[str, JSON]) -> dict[str, JSON]:
-    """Settings as they read back from JSON.
+    """Settings as they are after writing them to JSON and reading them.
 
     Raises:
-        UsageError: If they are not what a store needs.
+        UsageError: If fields are missing or unknown, or the dtype is not allowed.
     """
     dtypes = get_args(StoreDtype)
     if set(settings) != _SETTINGS or settings["store_dtype"] not in dtypes:

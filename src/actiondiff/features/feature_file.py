@@ -1,8 +1,8 @@
-"""One content's features in a safetensors file whose bytes depend on nothing but what is in it.
+"""The features of one content in a safetensors file. The same features always give the same bytes.
 
-Tensors are `t20.layer9` and the like, (T, C) in the store's dtype, `frame_index` (T,) int64 and, where times
-are known, `seconds` (T,) float64. What else is known of them stands in the file's metadata as one JSON text
-named `actiondiff`: the library writes several entries in an order that changes from run to run.
+The tensors are features such as `t20.layer9`, (T, C) in the store's dtype, `frame_index` (T,) int64 and, if
+times are known, `seconds` (T,) float64. The header is one JSON text named `actiondiff` in the metadata of the
+file, since the library writes several entries in an order that changes from run to run.
 """
 
 import hashlib
@@ -42,18 +42,18 @@ _PLACES = ("frame_index", "seconds")
 
 @dataclass(frozen=True)
 class Header:
-    """What a feature file says of its tensors.
+    """The header of a feature file.
 
     Attributes:
         identity: sha256 of the video's content.
-        fingerprint: Of the settings that the features were made with.
+        fingerprint: Fingerprint of the settings that the features were made with.
         videos: Names of the videos that have this content, sorted.
-        num_tokens: T.
-        num_windows: Backbone passes that were made.
-        num_padded: Window slots that held padding.
-        window_length: Slots a window.
-        report: How decoding went; None for frames that came from no file.
-        batch: Windows that passed together, where memory did not suffice for the store's own batch.
+        num_tokens: Number of tokens T.
+        num_windows: Number of windows that passed the backbone.
+        num_padded: Number of window slots that held padding.
+        window_length: Slots per window.
+        report: How decoding went; None for frames that were not read from a file.
+        batch: Windows per batch, if memory did not suffice for the batch of the store.
         sums: Tensor -> sha256 of its dtype, shape and bytes.
     """
 
@@ -82,13 +82,14 @@ class Header:
 def write_file(path: Path, header: Header, tensors: Tensors) -> Header:
     """Write a feature file, whole or not at all.
 
-    Sums that the header has already are kept, so that rewriting a file never makes damage look sound.
+    Sums that the header has already are not computed again, so that a damaged tensor still does not fit its
+    sum after the file was rewritten.
 
     Returns:
         The header with the sums of all tensors.
 
     Raises:
-        OSError: If it cannot be written, for example because the disk is full.
+        OSError: If the file cannot be written, for example because the disk is full.
     """
     sums = {name: header.sums.get(name) or tensor_sum(tensor) for name, tensor in tensors.items()}
     header = replace(header, videos=tuple(sorted(set(header.videos))), sums=sums)
@@ -100,10 +101,10 @@ def write_file(path: Path, header: Header, tensors: Tensors) -> Header:
 
 
 def write_entry(path: Path, entry: Mapping[str, Any], tensors: Tensors) -> None:
-    """Write a safetensors file, whole or not at all, with what is to be known of its tensors.
+    """Write a safetensors file with a header, whole or not at all.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written.
     """
     ordered = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
     text = canonical_json({**entry, "checksum": _checksum(entry)})
@@ -132,10 +133,12 @@ def read_header(path: Path) -> Header:
 
 
 def read_entry(path: Path) -> dict[str, Any]:
-    """What a file of `write_entry` says of its tensors, among it their `sums`; without reading them.
+    """Read the header of a file of `write_entry`, which contains the `sums` of the tensors.
+
+    The tensors are not read.
 
     Raises:
-        StoreError: If there is no file, it is cut short, or what it says is damaged.
+        StoreError: If the file does not exist, is cut short, or its header is damaged.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -153,10 +156,14 @@ def read_entry(path: Path) -> dict[str, Any]:
 
 
 def read_tensors(path: Path, names: Iterable[str] | None = None) -> dict[str, NDArray[Any]]:
-    """Tensors of a feature file as they are stored, all unless named.
+    """Read tensors of a feature file as they are stored.
+
+    Args:
+        path: The file.
+        names: Names of the tensors; None for all.
 
     Raises:
-        StoreError: If there is no such file, it is cut short, or it lacks a tensor.
+        StoreError: If the file does not exist, is cut short, or lacks a tensor.
     """
     try:
         with safe_open(path, framework="numpy") as file:
@@ -166,10 +173,10 @@ def read_tensors(path: Path, names: Iterable[str] | None = None) -> dict[str, ND
 
 
 def rename(path: Path, *, add: Iterable[str] = (), drop: Iterable[str] = ()) -> Header:
-    """Change the names of videos in a feature file; its tensors, sound or not, and their sums stay.
+    """Change the names of videos in the header of a feature file; tensors and sums stay as they are.
 
     Raises:
-        StoreError: If there is no such file, or it is cut short.
+        StoreError: If the file does not exist, or is cut short.
     """
     header = read_header(path)
     videos = {*header.videos, *add} - {*drop}
@@ -177,31 +184,31 @@ def rename(path: Path, *, add: Iterable[str] = (), drop: Iterable[str] = ()) -> 
 
 
 def sound_tensors(path: Path, header: Header) -> dict[str, NDArray[Any]]:
-    """The tensors of a feature file that fit their sums; none if its frame indices or times do not."""
+    """The tensors of a feature file that fit their sums; none if frame indices or times do not fit."""
     tensors = read_tensors(path)
     sound = {name: tensor for name, tensor in tensors.items() if tensor_sum(tensor) == header.sums[name]}
     return sound if {*_PLACES} & set(tensors) <= set(sound) else {}
 
 
 def damages(header: Header, tensors: Tensors, dtype: str) -> list[str]:
-    """What is wrong with a file's tensors, a phrase each; nothing if they are sound.
+    """Descriptions of what is wrong with the tensors of a file; empty if they are sound.
 
     Args:
-        header: Of the same file.
-        tensors: All that are in it.
-        dtype: Of features in its store.
+        header: Header of the file.
+        tensors: All tensors of the file.
+        dtype: Type of the features in the store.
     """
-    found = []
+    problems = []
     T = header.num_tokens
     for name, tensor in sorted(tensors.items()):
         wanted = {"frame_index": "int64", "seconds": "float64"}.get(name, dtype)
         if tensor_sum(tensor) != header.sums[name]:
-            found.append(f"{name} does not fit its checksum")
+            problems.append(f"{name} does not fit its checksum")
         elif tensor.dtype != wanted or tensor.ndim != 2 - (name in _PLACES) or len(tensor) != T:
-            found.append(f"{name} is {tensor.shape} {tensor.dtype}, which does not fit {T} tokens")
+            problems.append(f"{name} is {tensor.shape} {tensor.dtype}, which does not fit {T} tokens")
         elif not np.isfinite(tensor).all():
-            found.append(f"{name} has values that are not finite")
-    return found
+            problems.append(f"{name} has values that are not finite")
+    return problems
 
 
 def tensor_sum(tensor: NDArray[Any]) -> str:

@@ -1,4 +1,4 @@
-"""Features that others extracted, brought into a store."""
+"""Import of features that other programs extracted."""
 
 import hashlib
 import os
@@ -21,11 +21,11 @@ _PREFIX = "layer_"
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """What was imported.
+    """Summary of an import.
 
     Attributes:
-        num_videos: Videos that now have features.
-        layers: Layers, shallow to deep.
+        num_videos: Number of videos that now have features.
+        layers: Names of the layers, shallow to deep.
         failed: Video -> why it was not imported.
     """
 
@@ -49,25 +49,25 @@ def import_features(
 ) -> ImportSummary:
     """Read a tree of `layer_N/{name}_mean.npy` files, as the released code writes them, into a store.
 
-    Nothing in these files says how they were made: backbone, timestep, stride and offset are what you state.
-    Their weights are unknown, so a model trained on them cannot predict from videos, but everything that
-    reads features works.
+    The files do not say how they were made: backbone, timestep, stride and offset are taken from the
+    arguments. The backbone's weights are unknown, so that a model trained on these features cannot predict
+    from videos, but everything that reads features works.
 
     Args:
-        source: The folder that holds `layer_1`, `layer_2` ...; each file has (T, C) numbers, a row a frame.
-        store: The store's folder; made if need be.
-        layout: How the tree is laid out.
-        backbone: What the features were extracted with.
-        timestep: As above.
-        stride: Raw frames between rows.
-        offset: Raw index of the first row.
-        frame_rate: Frames a second of the videos, the same for all. None: times are unknown, and timelines
-            and spans refuse.
-        video_suffix: What the videos' names had behind `{name}`; tables find them under it.
-        root: The videos' folder, which names in the store are relative to.
+        source: Folder that holds `layer_1`, `layer_2` ...; each file has (T, C) numbers, one row per frame.
+        store: Folder of the store; created if it does not exist.
+        layout: Layout of the tree.
+        backbone: Name of the backbone that made the features.
+        timestep: Diffusion timestep of the features.
+        stride: Number of raw frames from one row to the next.
+        offset: Raw index of the first row's frame.
+        frame_rate: Frames per second, the same for all videos. If None, times are unknown, and the features
+            cannot be used for timelines and spans.
+        video_suffix: Suffix of the videos' names, which tables contain.
+        root: Folder of the videos, which names in the store are relative to.
 
     Raises:
-        UnknownNameError: If there is no such layout.
+        UnknownNameError: If the layout is unknown.
         UsageError: If there are no such files, or a number is out of range.
         SettingsMismatchError: If the store was made with other settings.
     """
@@ -102,21 +102,21 @@ def import_features(
 
 def _find(source: Path) -> dict[str, dict[int, Path]]:
     """Name of a video (posix, without suffix) -> layer -> file."""
-    found: dict[str, dict[int, Path]] = defaultdict(dict)
+    files: dict[str, dict[int, Path]] = defaultdict(dict)
     for folder in sorted(source.glob(f"{_PREFIX}*")):
         number = folder.name.removeprefix(_PREFIX)
         if number.isdecimal():
             for path in sorted(folder.rglob(f"*{_SUFFIX}")):
-                found[path.relative_to(folder).as_posix().removesuffix(_SUFFIX)][int(number)] = path
-    if not found:
+                files[path.relative_to(folder).as_posix().removesuffix(_SUFFIX)][int(number)] = path
+    if not files:
         raise UsageError(
-            f"{source} holds no files layer_N/NAME{_SUFFIX}; give the folder that has layer_1 ... in it."
+            f"{source} holds no files layer_N/NAME{_SUFFIX}; give the folder that contains layer_1 ..."
         )
-    return found
+    return files
 
 
 def _read(path: Path) -> Array:
-    """(T, C) float32 of a file; nothing in it is ever unpickled."""
+    """(T, C) float32 numbers of a file. Pickled content is refused."""
     values = np.load(path, allow_pickle=False)
     if values.ndim != 2 or not len(values) or values.dtype.kind != "f":
         raise UsageError(
@@ -134,7 +134,7 @@ def _features(
     lengths = {len(values) for values in tokens.values()}
     if len(lengths) > 1:
         raise UsageError(
-            f"its layers have different numbers of rows: {', '.join(map(str, sorted(lengths)))}."
+            f"the layers have different numbers of rows: {', '.join(map(str, sorted(lengths)))}."
         )
     index = offset + stride * np.arange(lengths.pop(), dtype=np.int64)
     digest = hashlib.sha256()

@@ -1,12 +1,12 @@
-"""What SVD's encoders made of a video's windows, kept so that further timesteps and layers need no video.
+"""Encoded windows of videos, stored so that further timesteps and layers can be made without the video.
 
     latents/ab/ab....00000.safetensors   the first 16 windows of the content ab...
     latents/ab/ab....00001.safetensors   the next ones; the last part says that it is the last
 
-Everything is kept to the bit, so that features made from it are those made from the video. What can be had
-again exactly is left out: z where it is the conditioning latents times their scale, copies of one value for
-all frames, and float32's second half where float16 holds the number, too (as it does if the VAE computed in
-float16). A window at 576x1024 takes 3.8 MB, or then 1.9 MB.
+Every bit is preserved, so that features made from a file equal those made from the video. What can be
+restored exactly is left out: a tensor that is a multiple of another, copies of one value for all frames, and
+the second half of a float32 number that float16 can hold (as it can if the VAE computed in float16). A window
+of SVD at 576x1024 takes 3.8 MB, or 1.9 MB in the latter case.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,31 +32,31 @@ _PART_WINDOWS = 16
 
 
 class LatentWriter:
-    """Takes a video's encoded windows in order, and says what is to be written when.
+    """Collects the encoded windows of a video in order, and returns jobs that write them.
 
     Args:
-        folder: The store.
-        identity: The video's.
-        fingerprint: Of the store's settings.
+        folder: Folder of the store.
+        identity: Identity of the video.
+        fingerprint: Fingerprint of the store's settings.
     """
 
     def __init__(self, folder: Path, identity: str, fingerprint: str) -> None:
         self._folder = folder
         self._about = {"identity": identity, "fingerprint": fingerprint}
-        self._held: list[WindowInput] = []
+        self._windows: list[WindowInput] = []
         self._number = 0
 
     def add(self, item: WindowInput) -> Callable[[], None] | None:
-        """Take the next window. Returns what writes a part, when one is full."""
-        self._held.append(item)
-        if len(self._held) <= _PART_WINDOWS:  # one more than a part, so that there is always a last one
+        """Add the next window. Returns a job that writes a part if one is full, else None."""
+        self._windows.append(item)
+        if len(self._windows) <= _PART_WINDOWS:  # one is held back, so that the last part is never empty
             return None
-        full, self._held = self._held[:-1], self._held[-1:]
+        full, self._windows = self._windows[:-1], self._windows[-1:]
         return self._part(full, last=False, report=None)
 
     def finish(self, report: DecodeReport | None) -> Callable[[], None]:
-        """What writes the last part; at least one window was taken."""
-        return self._part(self._held, last=True, report=report)
+        """A job that writes the last part. At least one window was added before."""
+        return self._part(self._windows, last=True, report=report)
 
     def _part(
         self, items: Sequence[WindowInput], *, last: bool, report: DecodeReport | None
@@ -125,7 +125,7 @@ class KeptLatents:
 
 
 def find_latents(folder: Path, identity: str, fingerprint: str) -> KeptLatents | None:
-    """What is kept of a content in a store; None if that is nothing, not all, or of other settings."""
+    """The stored windows of a content; None if any are missing, or were made with other settings."""
     paths: list[Path] = []
     entries: list[Mapping[str, Any]] = []
     while not entries or not entries[-1]["last"]:
@@ -138,13 +138,13 @@ def find_latents(folder: Path, identity: str, fingerprint: str) -> KeptLatents |
 
 
 def latent_files(folder: Path) -> list[Path]:
-    """Every file of latents in a store, sorted."""
-    found = (path for path in (folder / _FOLDER).glob("**/*") if path.is_file())
-    return sorted(path for path in found if not path.name.startswith("."))
+    """All files of latents in a store, sorted."""
+    paths = (path for path in (folder / _FOLDER).glob("**/*") if path.is_file())
+    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def latent_problem(folder: Path, path: Path, fingerprint: str) -> str:
-    """What is wrong with a file of latents; empty if nothing is."""
+    """Description of what is wrong with a file of latents; empty if it is sound."""
     try:
         return "; ".join(_damages(_read(folder, path, fingerprint), read_tensors(path)))
     except StoreError as error:
@@ -193,7 +193,7 @@ def _write(path: Path, about: Mapping[str, Any], items: Sequence[WindowInput]) -
 
 
 def _pack(tensor: Tensor) -> NDArray[Any]:
-    """(n, L, ...) float32 -> as little as tells it exactly."""
+    """(n, L, ...) float32 -> the smallest array that it can be restored from exactly."""
     first = tensor[:, :1]
     if tensor.shape[1] > 1 and _same(tensor, first.expand_as(tensor)):
         tensor = first

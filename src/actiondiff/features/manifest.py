@@ -1,38 +1,42 @@
-"""What a feature store knows of its videos: index.csv, failures.csv, and the journal that precedes them.
+"""The records of a feature store about its videos: index.csv, failures.csv, and a journal of recent results.
 
-Each result is one line appended to `journal.jsonl` and fsynced; `tidy` merges the journal into the two
-tables, which are sorted, so that the order of results changes no byte of them. Readers merge on the fly: a
-kill at any time loses nothing that was recorded. Tables that are missing or torn are made anew from the
-feature files.
+Each result is one line that is appended to `journal.jsonl` and fsynced. `tidy` merges the journal into both
+tables, which are sorted, so that the order of results changes no byte of them. Readers merge the journal in
+memory, so that a kill at any time loses nothing that was recorded. Tables that are missing or damaged are
+rebuilt from the feature files.
 """
 
 import csv
+import errno
 import json
 import os
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from filelock import FileLock
+
 from actiondiff.provenance import atomic_path, fault_point
 from actiondiff.types import Status
 
 __all__ = ["Entry", "Failure", "Manifest", "Row", "locked"]
 
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF}
+_POLL_SECONDS = 0.01  # between attempts at a lock that another process holds
 _TEXT: Any = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}  # any name a file can have
 
 
 class Row(NamedTuple):
-    """A line of index.csv.
+    """One row of index.csv, which is about one video.
 
     Attributes:
         video: Posix path, relative to the store's root.
         identity: sha256 of the video's content.
         file: Posix path of the feature file, relative to the store; empty if the video failed.
-        num_tokens: T; 0 if it failed.
-        coverage: Share of the promised frames that decoded, 4 decimals.
+        num_tokens: Number of tokens T; 0 if the video failed.
+        coverage: Share of the promised frames that decoded, with 4 decimals.
         status: `ok`, `partial` or `failed`.
     """
 
@@ -45,14 +49,17 @@ class Row(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """Why a video is `failed` or `partial`: a line of failures.csv."""
+    """One row of failures.csv: the reason why a video is `failed` or `partial`."""
 
     status: Status
     reason: str
 
 
 class Entry(NamedTuple):
-    """All that is known of a video: a line of the journal. With neither row nor failure it is forgotten."""
+    """One line of the journal: all that is recorded about a video.
+
+    An entry with neither row nor failure drops the video from both tables.
+    """
 
     video: str
     row: Row | None
@@ -63,8 +70,8 @@ class Manifest:
     """The rows and failures of a store, in memory and on disk.
 
     Args:
-        folder: The store.
-        scan: Gives the entries that the feature files themselves tell, for when a table is unusable.
+        folder: Folder of the store.
+        scan: Returns the entries that follow from the feature files; called if a table cannot be used.
     """
 
     def __init__(self, folder: Path, scan: Callable[[], Iterable[Entry]]) -> None:
@@ -77,16 +84,16 @@ class Manifest:
         self.load()
 
     def names(self, identity: str) -> set[str]:
-        """Videos whose row has this identity."""
+        """Names of the videos whose row has this identity."""
         return set(self._names.get(identity, ()))
 
     def entry(self, video: str) -> Entry:
-        """What is known of a video."""
+        """All that is recorded about a video."""
         return Entry(video, self.rows.get(video), self.failures.get(video))
 
     def load(self) -> None:
-        """Read what is on disk."""
-        recorded = list(_read_journal(self._journal))  # first: a table read after it is never older
+        """Read the tables and the journal from disk."""
+        recorded = list(_read_journal(self._journal))  # before the tables, which are then never older
         self.rows, self.failures = {}, {}
         self._names.clear()
         try:
@@ -109,11 +116,11 @@ class Manifest:
             self._apply(entry)
 
     def record(self, entries: Iterable[Entry]) -> None:
-        """Add to the journal, in one write; the caller holds the lock."""
+        """Append entries to the journal in one write. The caller holds the lock."""
         entries = list(entries)
         if not entries:
             return
-        # A line break comes first, so that a line torn by a kill spoils none after it.
+        # The line break comes first, so that a line cut short by a kill does not damage the next one.
         text = "".join("\n" + json.dumps(entry) for entry in entries)
         fault_point("unrecorded")
         with open(self._journal, "ab") as file:
@@ -125,8 +132,8 @@ class Manifest:
             self._apply(entry)
 
     def tidy(self) -> None:
-        """Merge the journal into the tables, and remove what killed writers left behind."""
-        with locked(self.folder) as alone:
+        """Merge the journal into the tables, and remove files that killed writers left behind."""
+        with locked(self.folder) as is_locked:
             self.load()
             if self._journal.exists() or not all(
                 (self.folder / name).exists() for name in ("index.csv", "failures.csv")
@@ -135,7 +142,7 @@ class Manifest:
                 failures = ((video, *failure) for video, failure in sorted(self.failures.items()))
                 self._write("failures.csv", ("video", *Failure._fields), failures)
                 self._journal.unlink(missing_ok=True)
-            if alone:  # then nobody is writing these
+            if is_locked:  # then no other process is writing these files
                 for part in (*self.folder.glob(".*.part"), *self.folder.glob("*/*/.*.part")):
                     part.unlink(missing_ok=True)
 
@@ -165,17 +172,27 @@ class Manifest:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[bool]:
-    """Hold a store's lock; not to be nested. Yields whether this file system has locks.
+    """Hold the lock of a store; must not be nested. Yields whether the file system supports locks.
 
-    Where it has none (and on Windows), two processes that write to one store at the same time may miss each
-    other's rows; nothing is damaged, and the next extraction or `verify` adds them.
+    Without locks, as on some network file systems, two processes that write to one store at the same time may
+    miss each other's rows. Nothing is damaged, and the next extraction or `verify` adds the rows.
     """
-    with open(folder / ".lock", "a") as file:
-        yield _lock(file.fileno())
+    lock = FileLock(folder / ".lock", poll_interval=_POLL_SECONDS, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def _read_journal(path: Path) -> Iterator[Entry]:
-    """The journal's entries; torn lines are left out."""
+    """Entries of the journal; lines that were cut short are left out."""
     if not path.exists():
         return
     for line in path.read_bytes().splitlines():
@@ -190,16 +207,3 @@ def _status(text: str) -> Status:
     if text not in ("ok", "partial", "failed"):
         raise ValueError(text)
     return text  # type: ignore[return-value]
-
-
-def _lock(descriptor: int) -> bool:
-    """Lock an open file until it is closed; whether that is possible here."""
-    if sys.platform == "win32":
-        return False
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    except OSError:  # some network file systems
-        return False
-    return True

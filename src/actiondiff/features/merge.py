@@ -1,4 +1,4 @@
-"""Stores that were filled apart (one a machine, say) become one; what is missing is named."""
+"""Merging of stores that were filled separately, for example one per machine."""
 
 import filecmp
 import os
@@ -17,23 +17,23 @@ from actiondiff.types import FeatureKey
 
 __all__ = ["MergeSummary", "merge_stores"]
 
-_SHOWN = 10  # conflicts in a message
-_Found = Mapping[Path, Header]
+_MOST_LISTED = 10  # conflicts in a message
+_Headers = Mapping[Path, Header]
 
 
 @dataclass(frozen=True)
 class MergeSummary:
-    """How a merge went.
+    """Summary of a merge.
 
     Attributes:
-        store: The merged store's folder.
-        num_videos: Videos with features in it.
-        num_contents: Their contents.
-        num_added: Feature files that this merge brought in.
-        keys: Features that any content has.
-        missing: Video -> what of it is nowhere: it was expected, is damaged, or lacks features others have.
+        store: Folder of the merged store.
+        num_videos: Number of videos with features in the merged store.
+        num_contents: Number of contents of these videos.
+        num_added: Number of feature files that this merge added.
+        keys: Features that at least one content has.
+        missing: Video -> what is missing: it was expected, is damaged, or lacks features that others have.
         failed: Video -> why it has no features.
-        partial: Video -> what did not decode.
+        partial: Video -> which part did not decode.
     """
 
     store: Path
@@ -59,44 +59,47 @@ def merge_stores(
     expected: Iterable[str] = (),
     link: bool = True,
 ) -> MergeSummary:
-    """Join stores of the same settings. Everything is compared before anything is written.
+    """Merge stores with the same settings. Everything is compared before anything is written.
 
-    One content in several stores must have the same bits in all; features that only some of them have are
-    brought together. A video that failed in one and has features in another has features. A merge cut short
-    is made whole by merging again.
+    A content that is in several stores must have the same bits in all of them; features that only some stores
+    have are combined. A video that failed in one store and has features in another has features in the merged
+    store. A merge that was interrupted is completed by merging again.
 
     Args:
-        stores: Folders of the stores; they stay as they are.
-        out: The merged store: new, or one of the same settings that is added to.
-        root: The folder that names are relative to; needed if the stores do not name the same one.
-        expected: Names of the videos that there should be.
-        link: Let files be hard links where the file system allows; else, and otherwise, they are copied.
+        stores: Folders of the stores, which are not changed.
+        out: Folder of the merged store: a new one, or a store with the same settings that is added to.
+        root: Folder that names are relative to; needed if the stores record different ones.
+        expected: Names of the videos that the merged store should have.
+        link: Whether to use hard links where the file system supports them; otherwise files are copied.
 
     Returns:
-        What is in the merged store, and what is not.
+        What is in the merged store, and what is missing.
 
     Raises:
-        UsageError: If there is no store, or their names are relative to different folders.
+        UsageError: If there is no store, or the stores' names are relative to different folders.
         SettingsMismatchError: If the stores' settings differ.
-        StoreError: If a store cannot be read, or contents differ where they should not; it names them.
+        StoreError: If a store cannot be read, or the stores contradict each other; the message names where.
     """
     if not stores:
         raise UsageError("give at least one store to merge.")
+    # The target takes part, so that nothing in it is contradicted.
     folders = dict.fromkeys([*map(Path, stores), *([Path(out)] if FeatureStore.is_at(out) else [])])
     sources = [FeatureStore.open(folder) for folder in folders]
     base = _check_alike(sources, root)
+    # Compare everything before anything is written.
     gathered = _gather(sources)
     files = {
-        file_name(identity): _unite(identity, found, names)
-        for identity, (found, names) in gathered.contents.items()
+        file_name(identity): _unite(identity, headers, names)
+        for identity, (headers, names) in gathered.contents.items()
     }
     problems = [*gathered.conflicts, *(problem for file in files.values() for problem in file.problems)]
     if problems:
-        more = f" ... ({len(problems)} in all)" if len(problems) > _SHOWN else ""
+        more = f" ... ({len(problems)} in all)" if len(problems) > _MOST_LISTED else ""
         raise StoreError(
-            f"these stores do not agree: {'; '.join(problems[:_SHOWN])}{more}. Nothing was merged. Find what "
-            "is damaged (actiondiff features verify), or leave a store out."
+            f"these stores contradict each other: {'; '.join(problems[:_MOST_LISTED])}{more}. Nothing was "
+            "merged. Find damaged files with actiondiff features verify, or leave a store out."
         )
+    # Files come before the index, which then never names a file that does not exist.
     target = FeatureStore.create(out, settings=sources[0].settings, root=base)
     num_added = sum(_place(target.folder / name, file, link=link) for name, file in files.items())
     for folder in sorted({(target.folder / name).parent for name in files}):
@@ -109,7 +112,7 @@ def merge_stores(
 
 @dataclass
 class _Gathered:
-    """What all stores hold: of each content its files and its names."""
+    """What all stores hold: the files and names of each content, failures, and conflicts."""
 
     contents: dict[str, tuple[dict[Path, Header], set[str]]] = field(default_factory=dict)
     failures: list[Entry] = field(default_factory=list)
@@ -119,36 +122,36 @@ class _Gathered:
 
 @dataclass(frozen=True)
 class _File:
-    """A feature file of the merged store: a file that is there, or what several hold together."""
+    """A feature file of the merged store: a copy of one file, or the combination of several."""
 
     header: Header
-    sources: _Found
+    sources: _Headers
     as_it_is: bool
     problems: tuple[str, ...] = ()
 
 
 def _check_alike(sources: Sequence[FeatureStore], root: str | os.PathLike[str] | None) -> Path:
-    """The root of the merged store, once settings and roots are known to fit."""
+    """Make sure that settings and roots agree; returns the root of the merged store."""
     first = sources[0]
     for other in sources[1:]:
-        found = differences(first.settings, other.settings)
-        if found:
+        mismatches = differences(first.settings, other.settings)
+        if mismatches:
             raise SettingsMismatchError(
                 f"the stores {first.folder} and {other.folder} were made with different settings",
-                found,
-                "Merge stores of the same settings, or extract anew.",
+                mismatches,
+                "Merge stores with the same settings, or extract again.",
             )
         if root is None and other.root != first.root:
             raise UsageError(
                 f"names in {first.folder} are relative to {first.root}, in {other.folder} to {other.root}. "
-                "If one name is one video all the same, give the folder they are relative to: --root"
+                "If equal names are equal videos, give the folder that they are relative to: --root"
             )
     return Path(root) if root is not None else first.root
 
 
 def _gather(sources: Sequence[FeatureStore]) -> _Gathered:
     """Read every index and every header; find names that stand for different contents."""
-    found = _Gathered()
+    gathered = _Gathered()
     owner: dict[str, Row] = {}
     failures: dict[str, Entry] = {}
     for store in sources:
@@ -161,24 +164,24 @@ def _gather(sources: Sequence[FeatureStore]) -> _Gathered:
                 headers[row.identity] = _header(path)
             header = headers[row.identity]
             if header is None or header.fingerprint != store.fingerprint:
-                found.damaged[row.video] = f"{path} is missing or damaged"
+                gathered.damaged[row.video] = f"{path} is missing or damaged"
                 continue
             before = owner.setdefault(row.video, row)
             if before.identity != row.identity:
-                found.conflicts.append(
+                gathered.conflicts.append(
                     f"{row.video} is the content {before.identity[:12]} in one store and "
                     f"{row.identity[:12]} in {store.folder}"
                 )
-            files, names = found.contents.setdefault(row.identity, ({}, set()))
+            files, names = gathered.contents.setdefault(row.identity, ({}, set()))
             files[path] = header
             names.add(row.video)
         for video, failure in store.failures.items():
             row_of = store.row(video)
             if failure.status == "failed" and not (row_of and row_of.file):
                 failures.setdefault(video, Entry(video, row_of, failure))
-    found.damaged = {video: text for video, text in found.damaged.items() if video not in owner}
-    found.failures = [entry for video, entry in sorted(failures.items()) if video not in owner]
-    return found
+    gathered.damaged = {video: text for video, text in gathered.damaged.items() if video not in owner}
+    gathered.failures = [entry for video, entry in sorted(failures.items()) if video not in owner]
+    return gathered
 
 
 def _header(path: Path) -> Header | None:
@@ -188,22 +191,22 @@ def _header(path: Path) -> Header | None:
         return None
 
 
-def _unite(identity: str, found: _Found, names: Iterable[str]) -> _File:
-    """One file of all that the stores have of a content, and what in them does not agree."""
+def _unite(identity: str, headers: _Headers, names: Iterable[str]) -> _File:
+    """Combine the files of a content; the result lists where they contradict each other."""
     videos = tuple(sorted(names))
-    (first, header), *others = found.items()
+    (first, header), *others = headers.items()
     if all(_same(first, path) for path, _ in others) and header.videos == videos:
         return _File(header, {first: header}, as_it_is=True)
     sums: dict[str, str] = {}
     problems: list[str] = []
-    who = f"{videos[0]} ({identity[:12]})"
-    for path, one in found.items():
+    content = f"{videos[0]} ({identity[:12]})"
+    for path, one in headers.items():
         for name in sound_tensors(path, one):
             if sums.setdefault(name, one.sums[name]) != one.sums[name]:
-                problems.append(f"{name} of {who} has other bits in {path} than in {first}")
-    lost = {name for one in found.values() for name in one.sums} - set(sums)
-    problems += [f"{name} of {who} is damaged" for name in sorted(lost)]
-    return _File(replace(header, videos=videos, sums=sums), found, as_it_is=False, problems=tuple(problems))
+                problems.append(f"{name} of {content} has other bits in {path} than in {first}")
+    lost = {name for one in headers.values() for name in one.sums} - set(sums)
+    problems += [f"{name} of {content} is damaged" for name in sorted(lost)]
+    return _File(replace(header, videos=videos, sums=sums), headers, as_it_is=False, problems=tuple(problems))
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -211,7 +214,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _place(target: Path, file: _File, *, link: bool) -> bool:
-    """Put a file where it belongs; whether that was needed."""
+    """Write a file to the merged store; returns whether it was not there already."""
     source = next(iter(file.sources))
     if not file.as_it_is:
         tensors = {
@@ -228,7 +231,7 @@ def _place(target: Path, file: _File, *, link: bool) -> bool:
         try:
             os.link(source, target)
             return True
-        except OSError:  # another file system, or one without links
+        except OSError:  # the target is on another file system, or the file system has no links
             pass
     with atomic_path(target) as aside:
         shutil.copyfile(source, aside)
@@ -236,7 +239,7 @@ def _place(target: Path, file: _File, *, link: bool) -> bool:
 
 
 def _record(folder: Path, entries: Sequence[Entry]) -> None:
-    """Bring the merged store's index up to date."""
+    """Bring the index of the merged store up to date."""
     manifest = Manifest(folder, lambda: entries)
     with locked(folder):
         manifest.record(entry for entry in entries if entry != manifest.entry(entry.video))
@@ -257,9 +260,11 @@ def _summary(
         lacking = [str(key) for key in keys if key not in header.keys]
         if lacking:
             missing |= {video: f"lacks {', '.join(lacking)}" for video in header.videos}
-    known = {*store.videos(), *store.failures}
-    missing |= {video: "is in no store" for video in expected if video not in known and video not in missing}
-    told = store.failures.items()
+    recorded = {*store.videos(), *store.failures}
+    missing |= {
+        video: "is in no store" for video in expected if video not in recorded and video not in missing
+    }
+    failures = store.failures.items()
     return MergeSummary(
         folder,
         num_videos=len(store.videos()),
@@ -267,6 +272,6 @@ def _summary(
         num_added=num_added,
         keys=tuple(keys),
         missing=dict(sorted(missing.items())),
-        failed={video: reason for video, (status, reason) in told if status == "failed"},
-        partial={video: reason for video, (status, reason) in told if status == "partial"},
+        failed={video: reason for video, (status, reason) in failures if status == "failed"},
+        partial={video: reason for video, (status, reason) in failures if status == "partial"},
     )

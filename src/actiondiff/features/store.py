@@ -1,14 +1,14 @@
-"""The feature store: a folder that holds the features of many videos, made with one and the same settings.
+"""The feature store: a folder with the features of many videos, all made with the same settings.
 
     store.json          settings, their fingerprint, the root that names are relative to, the environment
     index.csv           video, identity, file, num_tokens, coverage, status
     failures.csv        video, status, reason: what is failed or partial, and why
     features/ab/ab...   one safetensors file per content
-    latents/ab/ab...    what its windows were encoded to, if that is kept
-    quarantine/         files that `verify` found damaged
+    latents/ab/ab...    encoded windows of one content, if they are stored
+    quarantine/         damaged files that `verify` moved there
 
-The finished folder is the same, byte for byte, in whatever order and in however many goes it was filled; only
-store.json knows of the machine. One content under two names is stored once and indexed twice.
+The finished folder is the same, byte for byte, in whatever order and in however many runs it was filled; only
+store.json depends on the machine. A content with two names is stored once and indexed twice.
 """
 
 import os
@@ -50,14 +50,14 @@ __all__ = ["FORMAT", "FeatureStore", "StoreDtype"]
 
 
 class FeatureStore:
-    """Features of many videos on disk. Make one with `create`, or `open` one that is there.
+    """Features of many videos on disk. Use `create` for a new store, and `open` for an existing one.
 
     Attributes:
-        folder: Where it is.
-        settings: Everything that makes a number: `format`, `backbone`, `sampling`, `store_dtype`. Timesteps
-            and layers are not part of it; they may be added at any time.
-        fingerprint: Of the settings.
-        root: The folder that the videos' names are relative to.
+        folder: Folder of the store.
+        settings: Everything that determines the numbers: `format`, `backbone`, `sampling`, `store_dtype`.
+            Timesteps and layers are not part of it; they can be added at any time.
+        fingerprint: Fingerprint of the settings.
+        root: Folder that the videos' names are relative to.
     """
 
     def __init__(self, folder: Path, description: Description) -> None:
@@ -71,35 +71,35 @@ class FeatureStore:
     def create(
         cls, folder: str | os.PathLike[str], *, settings: Mapping[str, JSON], root: str | os.PathLike[str]
     ) -> Self:
-        """A new store, or the one that is there if it has these settings.
+        """Create a store, or open the existing one if it has these settings.
 
         Args:
-            folder: Where to; made if need be.
-            settings: See above.
+            folder: Folder of the store; created if it does not exist.
+            settings: Settings of the store; see `FeatureStore`.
             root: Folder that the videos' names are relative to; an existing store keeps its own.
 
         Raises:
             SettingsMismatchError: If there is a store with other settings.
             StoreError: If the folder holds something else.
-            UsageError: If the settings are not what a store needs.
+            UsageError: If settings are missing or unknown, or `store_dtype` is not allowed.
         """
         return cls(Path(folder), create_description(Path(folder), settings, root))
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Self:
-        """A store that is there.
+        """Open an existing store.
 
         Raises:
-            StoreError: If there is none, it is of another format, or its description is damaged.
+            StoreError: If there is no store, it has another format, or its description is damaged.
         """
         return cls(Path(folder), read_description(Path(folder)))
 
     @staticmethod
     def is_at(folder: str | os.PathLike[str]) -> bool:
-        """Whether there is a store in a folder; False if the folder is empty or not there.
+        """Whether there is a store in a folder; False if the folder is empty or does not exist.
 
         Raises:
-            StoreError: If it holds something else.
+            StoreError: If the folder holds something else.
         """
         return has_store(Path(folder))
 
@@ -107,7 +107,7 @@ class FeatureStore:
         """Make sure that the store was made with these settings.
 
         Raises:
-            SettingsMismatchError: If not; it lists the fields that differ.
+            SettingsMismatchError: If they differ; the error lists the fields that do.
         """
         check_settings(self.settings, settings, self.folder)
 
@@ -115,14 +115,14 @@ class FeatureStore:
 
     @property
     def dtype(self) -> StoreDtype:
-        """In what features are stored; they are read as float32."""
-        return self.settings["store_dtype"]  # type: ignore[return-value]  # checked when it was made
+        """Type in which features are stored. They are always read as float32."""
+        return self.settings["store_dtype"]  # type: ignore[return-value]  # checked when the store was created
 
     @property
     def index(self) -> pd.DataFrame:
-        """One line a video: video, identity, file, num_tokens, coverage, status; sorted by video.
+        """One row per video: video, identity, file, num_tokens, coverage, status; sorted by video.
 
-        Failed videos are in it, with an empty file and no tokens.
+        Failed videos are included, with an empty file and no tokens.
         """
         frame = pd.DataFrame(sorted(self._manifest.rows.values()), columns=list(Row._fields))
         return frame.astype({"num_tokens": "int64", "coverage": "float64"})
@@ -133,7 +133,7 @@ class FeatureStore:
         return dict(sorted(self._manifest.failures.items()))
 
     def row(self, video: str) -> Row | None:
-        """A video's line of the index; None if it is not there."""
+        """A video's row of the index; None if the video is not in the store."""
         return self._manifest.rows.get(video)
 
     def videos(self) -> list[str]:
@@ -141,42 +141,41 @@ class FeatureStore:
         return sorted(video for video, row in self._manifest.rows.items() if row.file)
 
     def keys(self) -> list[FeatureKey]:
-        """The features that all videos have (failed ones apart), sorted. Reads every file's header."""
+        """The features that all videos except failed ones have, sorted. Reads the header of every file."""
         common: set[FeatureKey] | None = None
         for identity in sorted({row.identity for row in self._manifest.rows.values() if row.file}):
             header = self._header(identity)
-            found = set(header.keys) if header else set()
-            common = found if common is None else common & found
+            keys = set(header.keys) if header else set()
+            common = keys if common is None else common & keys
         return sorted(common or ())
 
     def has(self, identity: str, keys: Iterable[FeatureKey]) -> bool:
-        """Whether a content's file is there, whole, and holds all of these features."""
+        """Whether a content's file exists, is complete, and holds all of these features."""
         header = self._header(identity)
         return header is not None and set(keys) <= set(header.keys)
 
     def missing(self, identity: str, keys: Iterable[FeatureKey]) -> list[FeatureKey]:
-        """Which of these features are to be made; if some are, the rest of the file is checked, too."""
+        """Which of these features are missing or damaged. Tensors are checked only if any is missing."""
         if self.has(identity, keys):
             return []
         sound = self._sound(identity)
         return sorted(key for key in keys if str(key) not in sound)
 
     def known_failure(self, identity: str) -> str | None:
-        """Why a content does not decode, if that is known."""
+        """The recorded reason why a content does not decode; None if there is none."""
         failures = self._manifest.failures
         names = sorted(self._manifest.names(identity) & set(failures))
         return next((failures[name].reason for name in names if not self._manifest.rows[name].file), None)
 
     def find(self, video: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> str:
-        """The name under which a video is indexed.
+        """The name of a video in the index.
 
         Args:
             video: A name as in the index, or an absolute path.
-            root: The folder that absolute paths are relative to if the videos were moved: where the store's
-                root is now.
+            root: Where the root of the store is now, if the videos were moved; for absolute paths.
 
         Raises:
-            UnknownNameError: If it is not in the store.
+            UnknownNameError: If the video is not in the store.
         """
         path = Path(os.path.relpath(video, root or self.root) if Path(video).is_absolute() else video)
         name = path.as_posix()
@@ -192,11 +191,11 @@ class FeatureStore:
         *,
         root: str | os.PathLike[str] | None = None,
     ) -> Features:
-        """Features of a video, as float32.
+        """Read the features of a video, as float32.
 
         Args:
             video: See `find`.
-            key: Timestep and layer, for example `(20, 9)` or a `FeatureKey`; None for all there are.
+            key: Timestep and layer, for example `(20, 9)` or a `FeatureKey`; None for all.
             root: See `find`.
 
         Raises:
@@ -207,11 +206,11 @@ class FeatureStore:
         row = self._manifest.rows[name]
         if not row.file:
             reason = self._manifest.failures.get(name, Failure("failed", "no reason is recorded")).reason
-            raise StoreError(f"{name} failed when features were extracted ({reason}); it has none.")
+            raise StoreError(f"{name} failed when features were extracted ({reason}), so that it has none.")
         return self.load(row.identity, None if key is None else [key])
 
     def load(self, identity: str, keys: Sequence[tuple[int, int | str]] | None = None) -> Features:
-        """Features of a content, found by its hash whatever the video is called now; see `read`."""
+        """Read the features of a content by its identity, whatever the video's name is now; see `read`."""
         path = self._path(identity)
         try:
             header = read_header(path)
@@ -238,7 +237,7 @@ class FeatureStore:
         )
 
     def latents(self, identity: str) -> "KeptLatents | None":
-        """What is kept of a content's encoded windows; None if that is not all of them."""
+        """The stored windows of a content; None if not all of them are stored."""
         if not (self.folder / "latents").is_dir():
             return None
         from actiondiff.features.latent_file import find_latents  # loads the networks' libraries
@@ -248,28 +247,29 @@ class FeatureStore:
     # -- filling it ------------------------------------------------------------------------------------
 
     def write(self, video: str | Iterable[str], features: Features) -> None:
-        """Store a video's features; what is there of this content is kept, bit for bit.
+        """Store features of a video. Features of this content that are stored already stay, bit for bit.
 
         Args:
-            video: Its name, a posix path relative to the root; several for one content under several names.
-            features: Their identity is the content's.
+            video: Name of the video, a posix path relative to the root; several if the content has several
+                names.
+            features: The features; their identity is that of the content.
 
         Raises:
-            StoreError: If values are not finite in the store's dtype, or the content's other features, stored
-                before, belong to other frames.
+            StoreError: If values are not finite in the store's dtype, or features of this content that were
+                stored before belong to other frames.
         """
         names = {video} if isinstance(video, str) else set(video)
         tensors = self._tensors(features)
         with locked(self.folder):
-            kept = self._sound(features.identity)
-            if kept and not np.array_equal(kept["frame_index"], tensors["frame_index"]):
+            existing = self._sound(features.identity)
+            if existing and not np.array_equal(existing["frame_index"], tensors["frame_index"]):
                 raise StoreError(
                     f"the video decodes to other frames ({len(features)}) than when its other features were "
-                    f"stored ({len(kept['frame_index'])}): extract into a new folder."
+                    f"stored ({len(existing['frame_index'])}): extract into a new folder."
                 )
             names |= self._manifest.names(features.identity)
             old = self._header(features.identity)
-            batches = [count for count in (features.batch, kept and old and old.batch) if count]
+            batches = [count for count in (features.batch, existing and old and old.batch) if count]
             header = Header(
                 identity=features.identity,
                 fingerprint=self.fingerprint,
@@ -281,21 +281,21 @@ class FeatureStore:
                 report=features.report,
                 batch=min(batches, default=None),
             )
-            header = write_file(self._path(features.identity), header, {**tensors, **kept})
+            header = write_file(self._path(features.identity), header, {**tensors, **existing})
             self._record([entry_of(name, header) for name in names])
 
     def attach(self, identity: str, videos: Iterable[str]) -> None:
-        """See to it that videos are indexed with a content that is stored; quick if they are.
+        """Make sure that videos are indexed with a stored content. Returns quickly if they are.
 
         Raises:
             StoreError: If the content is not stored.
         """
         videos = set(videos)
         header = read_header(self._path(identity))
-        unknown = not videos <= set(header.videos)
-        if unknown or any(self._manifest.entry(name) != entry_of(name, header) for name in videos):
+        has_new_names = not videos <= set(header.videos)
+        if has_new_names or any(self._manifest.entry(name) != entry_of(name, header) for name in videos):
             with locked(self.folder):
-                if unknown:
+                if has_new_names:
                     header = rename(self._path(identity), add=videos)
                 self._record([entry_of(name, header) for name in videos])
 
@@ -303,10 +303,10 @@ class FeatureStore:
         """Record that videos failed.
 
         Args:
-            videos: Their names.
-            reason: Why, in words.
-            identity: Their content's, if it is the content that cannot be decoded: they are then indexed as
-                failed. None if only this attempt failed: what is stored of them stays.
+            videos: Names of the videos.
+            reason: Reason, in words.
+            identity: Identity of the content, if it cannot be decoded; the videos are then indexed as failed.
+                None if only this attempt failed; stored features of the videos then stay.
         """
         names = {videos} if isinstance(videos, str) else set(videos)
         failure = Failure("failed", reason)
@@ -320,28 +320,28 @@ class FeatureStore:
             )
 
     def forget(self, videos: Iterable[str]) -> None:
-        """Drop what is known of videos, unless they have features."""
+        """Drop the records of videos that have no features."""
         stored = set(self.videos())
         with locked(self.folder):
             self._record([Entry(name, None, None) for name in videos if name not in stored])
 
     def tidy(self) -> None:
-        """Bring index.csv and failures.csv up to date; to be called when a bout of writing ends."""
+        """Bring index.csv and failures.csv up to date; to be called when writing has ended."""
         self._manifest.tidy()
 
     def verify(self) -> list[str]:
-        """Check every file and the index; quarantine what is damaged and drop it from the index.
+        """Check every file and the index; quarantine damaged files and drop them from the index.
 
-        Checks checksums, shapes, dtypes, finite values, and the index against the files. Afterwards the
-        store is sound, and an extraction makes anew what was taken out.
+        Checksums, shapes, dtypes and values (which must be finite) are checked, and the index is compared
+        with the files. Afterwards the store is sound, and an extraction makes the quarantined features again.
 
         Returns:
-            A sentence for each problem; none if all is well.
+            One sentence per problem; empty if there is none.
         """
         return verify(self.folder, self._manifest, self.fingerprint, self.dtype)
 
     def _tensors(self, features: Features) -> dict[str, NDArray[Any]]:
-        """What goes to disk, checked."""
+        """The tensors that are written to disk, after checking their values."""
         tensors: dict[str, NDArray[Any]] = {"frame_index": features.frame_index.astype(np.int64)}
         if features.seconds is not None:
             tensors["seconds"] = features.seconds.astype(np.float64)
@@ -361,7 +361,7 @@ class FeatureStore:
         return self.folder / file_name(identity)
 
     def _header(self, identity: str) -> Header | None:
-        """Header of a content's file; None if that is absent, cut short, damaged or of another store."""
+        """Header of a content's file; None if the file is missing, damaged or of another store."""
         try:
             header = read_header(self._path(identity))
         except StoreError:
@@ -369,15 +369,15 @@ class FeatureStore:
         return header if (header.identity, header.fingerprint) == (identity, self.fingerprint) else None
 
     def _sound(self, identity: str) -> dict[str, NDArray[Any]]:
-        """Tensors of a content that fit their checksums; none if their places in the video do not."""
+        """Tensors of a content that fit their checksums; none if frame indices or times do not fit."""
         header = self._header(identity)
         return sound_tensors(self._path(identity), header) if header else {}
 
     def _record(self, entries: Sequence[Entry]) -> None:
-        """Record what is new, and take names from the contents that bore them before; needs the lock."""
+        """Record new entries, and take names from contents that had them before. Needs the lock."""
         for name, row, _ in entries:
             before = self.row(name)
-            moved = before and before.file and row and row.identity != before.identity
-            if before and moved and self._header(before.identity):
+            has_new_content = before and before.file and row and row.identity != before.identity
+            if before and has_new_content and self._header(before.identity):
                 rename(self._path(before.identity), drop=[name])
         self._manifest.record(entry for entry in entries if entry != self._manifest.entry(entry.video))

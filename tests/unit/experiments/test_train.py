@@ -452,7 +452,7 @@ def test_clips_that_cannot_be_learnt_from(made):
 
 def test_paths_that_are_wrong(made):
     store, labelled, folder = made
-    with pytest.raises(StoreError, match="no feature store"):
+    with pytest.raises(StoreError, match="not a feature store"):
         study.train(folder / "nothing", labelled, out=folder / "run")
     with pytest.raises(UsageError, match="no table"):
         study.train(store, folder / "nothing.csv", out=folder / "run")

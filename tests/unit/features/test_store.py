@@ -445,7 +445,7 @@ def test_a_damaged_description_is_an_error(tmp_path, damage, message):
 
 
 def test_folders_that_are_no_store(tmp_path):
-    with pytest.raises(StoreError, match="no feature store"):
+    with pytest.raises(StoreError, match="not a feature store"):
         FeatureStore.open(tmp_path)
     (tmp_path / "clip.mp4").write_text("mine")
     with pytest.raises(StoreError, match="neither empty nor"):
