@@ -1,7 +1,7 @@
 """ActionDiff: action recognition in video with a frozen video diffusion model.
 
-The names below are the public interface. They are imported on first use (PEP 562), so that
-`import actiondiff` costs nothing.
+The names below are the public interface. They are imported when they are first used (PEP 562), so that
+`import actiondiff` itself is fast.
 """
 
 import importlib

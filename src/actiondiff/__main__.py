@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; the exit code says how it went (0, 1, 2 or 3)."""
+    """Run the command line; exits with code 0, 1, 2 or 3."""
     from actiondiff.cli.app import run
 
     sys.exit(run())

@@ -1,17 +1,17 @@
 """Every error this package raises on purpose.
 
     ActionDiffError                 base class: catch this one
-    ├── UsageError                  an argument or option that cannot be used as given
+    ├── UsageError                  an argument or option that cannot be used
     │   └── UnknownNameError        a name that is in no registry, table or store
     ├── VideoError                  no frame of a video can be decoded
-    ├── WeightsError                a checkpoint is missing, cut short, of another model or incomplete
+    ├── WeightsError                a checkpoint is missing, incomplete, damaged or of another model
     ├── TableError                  a table of labels has problems (all of them, by row)
     ├── StoreError                  a feature store cannot be read or written
     │   └── SettingsMismatchError   features were made with other settings than the ones asked for
     ├── RunError                    a trained model's folder is incomplete or does not fit
     └── MissingExtraError           a feature needs a package that is not installed
 
-A message says what happened, what was got, what is allowed, and what to do next, in one line.
+Each message says in one line what happened, what was given, what is allowed, and what to do next.
 """
 
 import difflib
@@ -41,22 +41,22 @@ class ActionDiffError(Exception):
 
 
 class UsageError(ActionDiffError, ValueError):
-    """An argument or option that cannot be used as given."""
+    """An argument or option that cannot be used."""
 
 
 class UnknownNameError(UsageError):
-    """A name that is not among the known ones; the message names the nearest.
+    """A name that does not exist; the message suggests the nearest one.
 
     Args:
-        kind: What the name stands for, for example `"backbone"`.
+        kind: Kind of thing that is named, for example `"backbone"`.
         name: The name that was asked for.
-        known: The names that exist.
-        hint: What to do next, where the list alone does not say it.
+        choices: The names that exist.
+        hint: What to do next, if the list of names does not make it clear.
     """
 
-    def __init__(self, kind: str, name: object, known: Iterable[object], hint: str = "") -> None:
+    def __init__(self, kind: str, name: object, choices: Iterable[object], hint: str = "") -> None:
         self.name = name
-        names = [str(item) for item in known]
+        names = [str(item) for item in choices]
         near = difflib.get_close_matches(str(name), names, n=1)
         guess = f" Did you mean {near[0]!r}?" if near else ""
         listed = ", ".join(names[:40]) + (f" ... ({len(names)} in all)" if len(names) > 40 else "")
@@ -70,15 +70,15 @@ class VideoError(ActionDiffError):
 
 
 class WeightsError(ActionDiffError):
-    """A checkpoint is missing, cut short, of another model or incomplete."""
+    """A checkpoint is missing, incomplete, damaged or of another model."""
 
 
 class TableError(ActionDiffError):
     """A table of labels has problems.
 
     Args:
-        source: Where the table came from.
-        problems: One sentence a problem, each naming its row.
+        source: Path or name of the table.
+        problems: One sentence per problem, which names the row.
     """
 
     def __init__(self, source: object, problems: Iterable[str]) -> None:
@@ -94,8 +94,8 @@ class SettingsMismatchError(StoreError):
     """Features were made with other settings than the ones asked for.
 
     Args:
-        what: What does not fit what, for example `"the store fs does not fit the model run"`.
-        differences: Field -> (value here, value there).
+        what: Which two things do not fit, for example `"the store fs does not fit the model run"`.
+        differences: Field -> the two values.
         advice: What to do next.
     """
 
@@ -115,8 +115,8 @@ class MissingExtraError(ActionDiffError, ImportError):
     """A feature needs a package that is not installed.
 
     Args:
-        feature: What was asked for.
-        extra: The extra of this package that brings what it needs.
+        feature: The feature that was asked for.
+        extra: Name of the extra of this package that installs what is missing.
     """
 
     def __init__(self, feature: str, extra: str) -> None:

@@ -1,4 +1,4 @@
-"""Where a number comes from: settings, their fingerprint, versions, and files written whole or not at all."""
+"""Provenance of results (settings, fingerprints, versions), and files that are written whole or not at all."""
 
 import fnmatch
 import hashlib
@@ -34,13 +34,13 @@ __all__ = [
     "write_text",
 ]
 
-_passed: Counter[str] = Counter()  # fault points, in this process
+_passed: Counter[str] = Counter()  # fault points that this process has passed
 
 _PACKAGES = ("actiondiff", "torch", "diffusers", "transformers", "av", "numpy", "lightning", "safetensors")
 
 
 def canonical_json(value: JSON) -> str:
-    """One text per value: sorted keys, no blanks, no NaN."""
+    """JSON text with sorted keys, no blanks and no NaN, so that equal values give equal texts."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
@@ -55,26 +55,26 @@ def json_values(value: Any) -> Any:
 
 
 def fingerprint(settings: Mapping[str, JSON]) -> str:
-    """sha256 (hex) of the settings' canonical JSON; equal settings have equal fingerprints."""
+    """sha256 (hex) of the canonical JSON of settings; equal settings have equal fingerprints."""
     return hashlib.sha256(canonical_json(dict(settings)).encode()).hexdigest()
 
 
 def differences(
     ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = ""
 ) -> dict[str, tuple[Any, Any]]:
-    """Fields in which two (nested) settings differ: dotted name -> (ours, theirs); absent counts as None."""
-    found: dict[str, tuple[Any, Any]] = {}
+    """Fields in which two nested settings differ: dotted name -> (ours, theirs). A missing field is None."""
+    fields: dict[str, tuple[Any, Any]] = {}
     for name in sorted({*ours, *theirs}):
         a, b = ours.get(name), theirs.get(name)
         if isinstance(a, Mapping) and isinstance(b, Mapping):
-            found |= differences(a, b, f"{prefix}{name}.")
+            fields |= differences(a, b, f"{prefix}{name}.")
         elif a != b:
-            found[prefix + name] = (a, b)
-    return found
+            fields[prefix + name] = (a, b)
+    return fields
 
 
 def environment() -> dict[str, JSON]:
-    """Versions of what makes the numbers, the machine's kind, and the commit where one is known."""
+    """Versions of the libraries that affect results, kind of machine, and commit if it is known."""
     versions: dict[str, JSON] = {}
     for package in _PACKAGES:
         try:
@@ -91,7 +91,7 @@ def environment() -> dict[str, JSON]:
 
 
 def _commit() -> str | None:
-    """Commit of the checkout this package is imported from; None when it is installed from a wheel."""
+    """Commit of the checkout that this package is imported from; None if it is installed from a wheel."""
     here = Path(__file__).resolve().parent
     if not (here.parent.parent / ".git").exists():
         return None
@@ -112,10 +112,10 @@ def sha256_of_file(path: str | os.PathLike[str]) -> str:
 
 @contextmanager
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path to write to that becomes `target` only when the block ends without an error.
+    """Yield a path to write to, which becomes `target` only if the block ends without an error.
 
-    The file is written aside in the same folder, fsynced and renamed, then the folder is fsynced: a reader
-    sees the old content or the new one, never a part, whatever happens in between.
+    The file is written under another name in the same folder, fsynced and renamed, and the folder is fsynced.
+    Readers thus see either the old content or the new one, never a part of it, whatever happens.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -214,19 +214,19 @@ def csv_text(
 
 
 def fault_point(name: str) -> None:
-    """Kill this process here, as a power cut would, if the environment says so; for tests of what is left.
+    """Kill this process, as a power cut would, if the environment asks for it. Tests examine what is left.
 
-    `ACTIONDIFF_FAULT=renamed:3` does it the third time this point is passed.
+    `ACTIONDIFF_FAULT=renamed:3` kills the process when it passes the point `renamed` for the third time.
     """
-    wanted, _, number = os.environ.get("ACTIONDIFF_FAULT", "").partition(":")
-    if name == wanted:
+    requested, _, number = os.environ.get("ACTIONDIFF_FAULT", "").partition(":")
+    if name == requested:
         _passed[name] += 1
         if _passed[name] == int(number or 1):
             os.kill(os.getpid(), 9)
 
 
 def fsync_folder(folder: Path) -> None:
-    """See to it that what was renamed or linked into a folder survives a loss of power."""
+    """Make sure that files renamed or linked into a folder survive a loss of power."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

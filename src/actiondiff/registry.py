@@ -1,7 +1,7 @@
-"""Names for things that can be plugged in: backbones, datasets, heads.
+"""Registries of things that can be plugged in: backbones, datasets, heads.
 
-A registry maps a name to a lazy reference `"package.module:attribute"`; listing names imports nothing.
-Third parties add theirs through entry points of the group `actiondiff.<kind>s`.
+A registry maps a name to a reference `"package.module:attribute"`, which is imported when it is looked up.
+Listing names imports nothing. Third parties add names through entry points of the group `actiondiff.<kind>s`.
 """
 
 import fnmatch
@@ -16,10 +16,10 @@ __all__ = ["Registry"]
 
 
 class Registry(Mapping[str, Any]):
-    """Name -> object, imported when it is looked up.
+    """A mapping from names to objects, which are imported when they are looked up.
 
     Args:
-        kind: What is registered, in the singular, for example `"head"`.
+        kind: Kind of the objects, in the singular, for example `"head"`.
         references: Name -> `"package.module:attribute"`.
     """
 
@@ -29,10 +29,10 @@ class Registry(Mapping[str, Any]):
         self._plugins_loaded = False
 
     def register(self, name: str, reference: str) -> None:
-        """Add a name.
+        """Register a name.
 
         Raises:
-            UsageError: If the name is taken by another reference.
+            UsageError: If the name is registered with another reference already.
         """
         if self._references.setdefault(name, reference) != reference:
             raise UsageError(

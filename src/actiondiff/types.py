@@ -1,9 +1,9 @@
-"""The nouns of the project: what the stages hand each other.
+"""The values that the stages of the project pass to each other.
 
 Shapes everywhere use these letters:
 
     B  batch                    T  sampled frames of a video     L  frames in a window
-    S  steps (tokens) a window  H, W  pixels                     h, w  latent or patch grid
+    S  steps (tokens) per window  H, W  pixels                     h, w  latent or patch grid
     C  channels of a layer      D  token width                   K  classes
 
 `timestep` is always the diffusion's, `seconds` and `frame_index` the video's, `layer` the backbone's.
@@ -41,8 +41,6 @@ __all__ = [
     "Status",
     "Window",
     "layer_name",
-    "part_of_progress",
-    "share_done",
 ]
 
 Array: TypeAlias = NDArray[np.float32]
@@ -50,7 +48,7 @@ DoubleArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 Status: TypeAlias = Literal["ok", "partial", "failed"]
-"""`failed`: no frame decodes. `partial`: a decode error, or fewer frames than promised. Else `ok`."""
+"""`failed`: no frame decodes. `partial`: decoding stopped early, or frames are missing. Else `ok`."""
 
 
 DEFAULT_STRIDE = 4
@@ -72,31 +70,6 @@ class Progress(Protocol):
             what: What was just done, or is done next: a video's name, or a line for people to read.
         """
         ...
-
-
-def share_done(done: int, total: int) -> float:
-    """The share of the work that is done, in [0, 1]; 0 if the number of steps is not known."""
-    return min(1.0, done / total) if total else 0.0
-
-
-def part_of_progress(progress: Progress | None, start: float, end: float) -> Progress | None:
-    """Progress of a part of some work, reported as progress of the whole.
-
-    Args:
-        progress: Progress of the whole; None if nobody asks for it.
-        start: Share of the whole, in [0, 1], that is done when the part begins.
-        end: Share of the whole that is done when the part ends.
-
-    Returns:
-        What the part is to call; the whole then has 1000 steps.
-    """
-    if progress is None:
-        return None
-
-    def part(done: int, total: int, what: str, /) -> None:
-        progress(round(1000 * (start + (end - start) * share_done(done, total))), 1000, what)
-
-    return part
 
 
 @dataclass(frozen=True)
@@ -125,7 +98,7 @@ class Sampling:
         if self.stride is not None and (self.stride != int(self.stride) or self.stride < 1):
             raise UsageError(f"stride is a whole number of raw frames from 1; got {self.stride}.")
         if self.fps is not None and not 0 < self.fps < math.inf:
-            raise UsageError(f"fps is a number of frames a second above 0; got {self.fps}.")
+            raise UsageError(f"fps is a number of frames per second above 0; got {self.fps}.")
 
     @classmethod
     def of(cls, stride: int | None, fps: float | None) -> "Sampling":
@@ -145,16 +118,16 @@ class Sampling:
 
 @dataclass(frozen=True)
 class DecodeReport:
-    """What came out of decoding one video.
+    """Result of decoding one video.
 
     Attributes:
         status: `ok`, `partial` or `failed`.
-        reason: Why it is not `ok`, in words; empty when it is.
-        num_frames_decoded: Raw frames decoded, before any sampling.
-        num_frames_expected: Raw frames the header, or failing that the duration, promises; None if
-            neither says.
-        times_repaired: Whether presentation times went backwards (or were absent) and were replaced by
-            index / average rate.
+        reason: Reason why the status is not `ok`, in words; empty if it is.
+        num_frames_decoded: Number of raw frames that decoded, before sampling.
+        num_frames_expected: Number of raw frames that the header, or else the duration, promises; None if
+            unknown.
+        times_repaired: Whether presentation times went backwards or were missing, and were replaced by index
+            / average rate.
     """
 
     status: Status
@@ -165,7 +138,7 @@ class DecodeReport:
 
     @property
     def coverage(self) -> float:
-        """Share of the promised frames that decoded, in [0, 1]; 1 where nothing was promised."""
+        """Share of the promised frames that decoded, in [0, 1]; 1 if their number is unknown."""
         if not self.num_frames_decoded:
             return 0.0
         if self.status == "ok" or not self.num_frames_expected:
@@ -179,10 +152,10 @@ class Frames:
 
     Attributes:
         pixels: (T, H, W, 3) uint8, RGB.
-        seconds: (T,) float64, presentation times; None if the rate is unknown.
+        seconds: (T,) float64, presentation times; None if unknown.
         frame_index: (T,) int64, position among the video's raw frames. Default: 0 .. T-1.
-        identity: sha256 of the file where frames come from one, else of the pixels; seeds all
-            randomness that concerns these frames.
+        identity: sha256 of the file that the frames come from, or else of the pixels; it seeds all randomness
+            that concerns these frames.
         report: How decoding went; None for frames that were not decoded from a file.
 
     Raises:
@@ -208,7 +181,7 @@ class Frames:
         for name, values in (("frame_index", index), ("seconds", seconds)):
             if values is not None and values.shape != (count,):
                 raise UsageError(
-                    f"Frames.{name} must have shape ({count},), one a frame; got {values.shape}."
+                    f"Frames.{name} must have shape ({count},), one value per frame; got {values.shape}."
                 )
         object.__setattr__(self, "pixels", pixels)
         object.__setattr__(self, "frame_index", index.astype(np.int64))
@@ -221,19 +194,19 @@ class Frames:
         return len(self.pixels)
 
     def __getitem__(self, span: slice) -> "Frames":
-        """The frames of a slice; they keep the identity of the whole."""
+        """The frames of a slice, with the identity of the whole."""
         seconds = None if self.seconds is None else self.seconds[span]
         return Frames(self.pixels[span], seconds, self.frame_index[span], self.identity, self.report)
 
 
 @dataclass(frozen=True)
 class Window:
-    """Which sampled frames of a video fill the L slots of one backbone pass.
+    """The sampled frames of a video that pass the backbone together.
 
     Attributes:
-        slots: For each of the L slots, the index (0-based, among the T sampled frames) of the frame in it;
-            -1 for a black frame.
-        num_real: How many leading slots hold frames whose features are kept; the rest is padding.
+        slots: For each of the L slots the index of its frame (from 0, among the T sampled frames); -1 for a
+            black frame.
+        num_real: Number of leading slots with frames whose features are used; the other slots are padding.
     """
 
     slots: tuple[int, ...]
@@ -246,10 +219,10 @@ class Window:
 
 
 def layer_name(layer: int | str) -> str:
-    """The name of a tap: 9 -> `layer9`; names stay as they are.
+    """The name of a layer: 9 -> `layer9`; names stay as they are.
 
     Raises:
-        UsageError: If a number is below 1 or a name holds other characters than letters, digits, - and _.
+        UsageError: If a number is below 1, or a name has other characters than letters, digits, - and _.
     """
     if isinstance(layer, int) or layer.isdecimal():
         if int(layer) < 1:
@@ -261,7 +234,7 @@ def layer_name(layer: int | str) -> str:
 
 
 class FeatureKey(NamedTuple):
-    """One feature of a video: diffusion timestep and tap. Written `t20.layer9`."""
+    """A feature of a video: diffusion timestep and layer. Written `t20.layer9`."""
 
     timestep: int
     layer: str
@@ -271,7 +244,7 @@ class FeatureKey(NamedTuple):
 
     @classmethod
     def of(cls, timestep: int, layer: int | str) -> "FeatureKey":
-        """Key from a timestep and a layer's number or name."""
+        """The key of a timestep and of a layer's number or name."""
         return cls(int(timestep), layer_name(layer))
 
     @classmethod
@@ -289,19 +262,19 @@ class FeatureKey(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What a backbone makes of one video.
+    """Features of one video.
 
     Attributes:
-        tokens: Key -> (T, C) float32, spatial means of one layer's output.
-        seconds: (T,) float64, when each token's first frame is shown; None if unknown.
+        tokens: Key -> (T, C) float32, spatial means of a layer's output.
+        seconds: (T,) float64, presentation time of each token's first frame; None if unknown.
         frame_index: (T,) int64, raw index of each token's first frame.
         identity: Identity of the frames (`Frames.identity`).
-        num_windows: Backbone passes that were made.
-        num_padded: Window slots that held padding.
-        window_length: L.
-        maps: Key -> (T, C, h, w) float32, the un-pooled layer, where it was asked for.
-        report: How decoding went, where there was any.
-        batch: Windows that passed together, if memory did not suffice for the backbone's own batch.
+        num_windows: Number of windows that passed the backbone.
+        num_padded: Number of window slots that held padding.
+        window_length: Slots per window, L.
+        maps: Key -> (T, C, h, w) float32, the output of a layer before pooling, if it was asked for.
+        report: How decoding went; None for frames that were not decoded from a file.
+        batch: Windows per batch, if memory did not suffice for the backbone's own batch.
     """
 
     tokens: Mapping[FeatureKey, Array]
@@ -341,16 +314,17 @@ def _lookup(tensors: Mapping[FeatureKey, Array], key: tuple[int, int | str]) -> 
 
 @dataclass(frozen=True)
 class Example:
-    """One item of a dataset: a clip (or a span of a video) and what is known of it.
+    """One item of a dataset: a clip, or a span of a video, with its annotations.
 
     Attributes:
-        video: Posix path, relative to the dataset's root.
+        video: Posix path, relative to the root of the dataset.
         labels: Names of its classes; several for multi-label tasks, none if unknown.
         start_seconds: Start of the span; None for the beginning.
         end_seconds: End of the span; None for the end.
-        split: `train`, `val` or `test`; empty if the table does not say.
-        group: What must not be split (a recording, an individual); empty if the table does not say.
-        columns: Every further column of the table; each may serve as a domain.
+        split: `train`, `val` or `test`; empty if the table has none.
+        group: Name of what must stay on one side of a split (a recording, an individual); empty if the table
+            has none.
+        columns: All further columns of the table; each can be used as a domain.
     """
 
     video: str
@@ -369,17 +343,17 @@ class Example:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one video.
+    """A model's prediction for one video.
 
     Attributes:
-        video: The video's path as given, or its identity for frames in memory.
+        video: Path of the video as it was given, or identity of frames in memory.
         probabilities: Label -> probability in [0, 1], in the model's order of labels.
-        activation: `softmax` (they sum to 1) or `sigmoid` (each label on its own).
-        num_tokens: Tokens the head saw.
-        num_spans: Into how many spans the tokens were cut because they exceed the head's length; their
-            probabilities are averaged.
+        activation: `softmax` (probabilities sum to 1) or `sigmoid` (each label on its own).
+        num_tokens: Number of tokens that the head received.
+        num_spans: Number of spans that the tokens were cut into because they exceed the head's length; the
+            probabilities of the spans are averaged.
         padding_share: Share of the backbone's window slots that held padding.
-        report: How decoding went; its `coverage` qualifies the prediction.
+        report: How decoding went; if its `coverage` is below 1, the prediction is of a part of the video.
     """
 
     video: str
@@ -402,13 +376,13 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Bout:
-    """One action from one time of a video to another.
+    """An action that lasts from one time of a video to another.
 
     Attributes:
-        label: The action.
-        start_seconds: When it begins.
-        end_seconds: When it is over, which is no longer part of it; equal to the start for a point event.
-        probability: Mean over the bout, in [0, 1]; 1 for what a person labelled.
+        label: Name of the action.
+        start_seconds: Start of the action.
+        end_seconds: End of the action, exclusive; equal to the start for a point event.
+        probability: Mean probability over the bout, in [0, 1]; 1 for bouts that a person labelled.
     """
 
     label: str

@@ -18,8 +18,9 @@ from actiondiff.inference.localization import Heatmap, LocalizationOptions
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.timeline import Timeline, TimelineOptions, make_timeline
 from actiondiff.report.overlay import overlay_strip, write_overlay, write_strip
-from actiondiff.types import Features, Prediction, Progress, part_of_progress
+from actiondiff.types import Features, Prediction, Progress
 from actiondiff.video.decode import iter_video
+from actiondiff.video.opening import part_of_progress
 from actiondiff.video.probe import SUFFIXES, probe
 from actiondiff.video.transforms import scale_and_resize
 from actiondiff.video.write import write_chunks

@@ -16,7 +16,7 @@ from actiondiff.errors import ActionDiffError, UsageError, explain_validation
 from actiondiff.inference.localization import LocalizationOptions
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.timeline import TimelineOptions
-from actiondiff.types import share_done
+from actiondiff.video.opening import share_done
 
 __all__ = ["SETTINGS", "Handlers"]
 

@@ -13,17 +13,8 @@ from actiondiff.backbones.engine.run import run
 from actiondiff.backbones.engine.windows import FrameSequence
 from actiondiff.backbones.options import FitOptions
 from actiondiff.errors import UsageError, VideoError
-from actiondiff.types import (
-    Array,
-    DecodeReport,
-    FeatureKey,
-    Features,
-    Frames,
-    Progress,
-    Sampling,
-    part_of_progress,
-)
-from actiondiff.video.opening import Reading, Video, picture_size, read_chunks
+from actiondiff.types import Array, DecodeReport, FeatureKey, Features, Frames, Progress, Sampling
+from actiondiff.video.opening import Reading, Video, part_of_progress, picture_size, read_chunks
 
 __all__ = ["PlaceTokens", "cell_tokens", "patch_pixels", "patch_tokens"]
 

@@ -1,4 +1,4 @@
-"""Opening a video file, and what it says of itself before a frame is decoded."""
+"""Opening of video files, and what their headers and packets say before a frame is decoded."""
 
 import math
 from collections import deque
@@ -32,20 +32,21 @@ __all__ = [
 ]
 
 _STATES_DURATION = {"matroska,webm", "asf", "flv"}
-"""Containers without a count of frames whose header states a duration. Elsewhere libav's duration is read off
-the data that are there, or guessed from the bit rate: it says nothing about what is missing."""
+"""Containers whose header has a duration but no count of frames. For other containers without a count, libav
+derives the duration from the data that exist or from the bit rate, so that it does not show what is
+missing."""
 _REPEAT_HORIZON = 64  # packets; no codec reorders further than 16 frames
 
 
 @contextmanager
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its first stream of moving pictures, decoding in one thread.
+    """Open a video; yields the container and its first video stream, which decodes in one thread.
 
     Raises:
-        VideoError: If the file is no video, has no video stream, or no decoder is known for it. The message
-            leaves the path out.
+        VideoError: If the file is not a video, has no video stream, or there is no decoder for it. The
+            message does not name the path.
     """
-    name = str(path.absolute())  # libav would read "a:b.mp4" as protocol a
+    name = str(path.absolute())  # libav would take "a:b.mp4" for the protocol a
     files_only = {"protocol_whitelist": "file"}  # a play list posing as a video must not reach the network
     try:
         container = av.open(name, options=files_only, metadata_errors="replace")
@@ -68,13 +69,13 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def average_rate(stream: VideoStream) -> float | None:
-    """Frames a second, as the container says or libav estimates; None if unknown."""
+    """Frames per second, from the container or estimated by libav; None if unknown."""
     rate = stream.average_rate or stream.guessed_rate or stream.base_rate
     return float(rate) if rate else None
 
 
 def duration_seconds(container: InputContainer, stream: VideoStream) -> float | None:
-    """Seconds the video stream lasts, failing that the container's longest stream; None if unknown."""
+    """Duration of the video stream, or else of the container's longest stream; None if unknown."""
     tagged = _tagged_duration(stream)
     if tagged is not None:
         return tagged
@@ -84,7 +85,7 @@ def duration_seconds(container: InputContainer, stream: VideoStream) -> float | 
 
 
 def _tagged_duration(stream: VideoStream) -> float | None:
-    """Matroska's tag of one stream, `DURATION` = 00:00:10.333000000, in seconds."""
+    """Seconds in the tag `DURATION` = 00:00:10.333000000 that Matroska files have for each stream."""
     try:
         hours, minutes, seconds = stream.metadata["DURATION"].split(":")
         return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
@@ -94,12 +95,12 @@ def _tagged_duration(stream: VideoStream) -> float | None:
 
 @dataclass(frozen=True)
 class Survey:
-    """What the packets of a file say, read from end to end without decoding.
+    """Findings from all packets of a file, without decoding them.
 
     Attributes:
         times_in_doubt: Whether presentation times may be missing or out of order once frames are decoded.
-        num_gaps: Frames that an AVI counts but never stored (recorders drop some).
-        end_seconds: Latest end of any stream's packet, on the container's clock.
+        num_gaps: Number of frames that an AVI counts but does not contain (recorders drop some).
+        end_seconds: Latest end of a packet of any stream, on the container's clock.
     """
 
     times_in_doubt: bool
@@ -110,13 +111,13 @@ class Survey:
 def survey(path: Path) -> Survey:
     """Read all packets of a video.
 
-    Times are in doubt if packets lack them, repeat them or are stored out of decoding order; if they rise in
-    storing order although the codec reorders frames, or do not although it leaves them in order; and for
-    every AVI with other than key frames, since AVI stores no presentation times: libav makes them up, wrongly
-    so with B-frames.
+    Times are in doubt if packets lack them, repeat them, or are not stored in decoding order. They are in
+    doubt if they rise in the order of storage although the codec reorders frames, or do not rise although it
+    does not. They are in doubt for every AVI that has other frames than key frames: AVI stores no
+    presentation times, and those that libav derives are wrong with B-frames.
 
     Raises:
-        VideoError: If the file is no video.
+        VideoError: If the file is not a video.
     """
     with open_video(path) as (container, stream):
         is_avi = container.format.name == "avi"
@@ -145,8 +146,9 @@ def survey(path: Path) -> Survey:
 def length_from_packets(container: InputContainer, stream: VideoStream) -> float | None:
     """Seconds from a video's first frame to the end of its last, without decoding; None if unknown.
 
-    Headers are no help where a video does not begin at 0 (Matroska states when it ends), was never finished,
-    or is an MPEG stream (whose duration is guessed). Frames without times are counted at the average rate.
+    Headers are not reliable if a video does not begin at 0 (Matroska gives the time of its end), was not
+    finished, or is an MPEG stream (whose duration is estimated). Frames without times are counted at the
+    average rate.
     """
     rate, num_frames = average_rate(stream), 0
     first, last, end = math.inf, -math.inf, -math.inf
@@ -167,23 +169,25 @@ def length_from_packets(container: InputContainer, stream: VideoStream) -> float
     seconds = float((end - first) * stream.time_base)
     if end > last or num_frames == 1:
         return seconds or (1 / rate if rate else None)
-    return seconds * num_frames / (num_frames - 1)  # packets without durations: as long as the others
+    return (
+        seconds * num_frames / (num_frames - 1)
+    )  # packets have no durations: the last is as long as the others
 
 
 def frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
     """All frames in order of presentation, not converted.
 
     Raises:
-        av.error.FFmpegError: Where the data are damaged.
+        av.error.FFmpegError: If the data are damaged.
     """
     for packet in _packets(container, stream):
         yield from stream.decode(packet)
 
 
 def orientation(frame: VideoFrame) -> tuple[int, bool]:
-    """How a frame is to be shown: quarter turns counter-clockwise (0 to 3), and whether mirrored before that.
+    """The orientation of a frame: quarter turns counter-clockwise (0 to 3), and whether to mirror it before.
 
-    `VideoFrame.rotation` is not enough: it takes a frame mirrored left-right for one turned upside down.
+    `VideoFrame.rotation` does not suffice: it takes a frame mirrored left-right for one turned upside down.
     """
     stored: Any = frame.side_data.get("DISPLAYMATRIX")
     if stored is None:
@@ -197,23 +201,28 @@ def orientation(frame: VideoFrame) -> tuple[int, bool]:
 
 
 def _sound_packets(container: InputContainer, *streams: Stream) -> Iterator["Packet[Stream]"]:
-    """Packets up to the end or the first damage, of all streams if none is given; none that only flush."""
+    """Packets up to the end or the first damaged one, without those that only flush the decoder.
+
+    Packets of all streams are included unless streams are named.
+    """
     with suppress(av.error.FFmpegError):
         yield from (packet for packet in _packets(container, *streams) if packet.size)
 
 
 def _packets(container: InputContainer, *streams: Stream) -> Iterator["Packet[Stream]"]:
-    with suppress(IndexError):  # PyAV's at the very end, if streams showed up while reading, as in broadcasts
+    with suppress(
+        IndexError
+    ):  # PyAV raises it at the end if streams appeared while reading, as in broadcasts
         yield from container.demux(*streams)
 
 
 @dataclass(frozen=True)
 class Promise:
-    """How many frames a file says it holds.
+    """The number of frames that a file should hold.
 
     Attributes:
-        num_frames: Raw frames; None if the file does not say.
-        source: What says so, in words.
+        num_frames: Number of raw frames; None if unknown.
+        source: Where the number comes from, in words.
     """
 
     num_frames: int | None
@@ -221,31 +230,36 @@ class Promise:
 
 
 def promise(
-    container: InputContainer, stream: VideoStream, found: Survey, num_decoded: int, end_seconds: float | None
+    container: InputContainer,
+    stream: VideoStream,
+    packets: Survey,
+    num_decoded: int,
+    end_seconds: float | None,
 ) -> Promise:
-    """What the header promises, or failing that the duration.
+    """The number of frames that the header promises, or else the duration.
 
-    A header's count leaves out what is not to be shown: frames outside an MP4's edit list, gaps in an AVI. A
-    duration is not multiplied with an average rate, which says little where the rate varies: the frames that
-    decoded are counted, plus, at their own rate, those that would fill the time from the last one's end to
-    the promised end. The container's duration is that of its longest stream: sound may fill it as well.
+    The header's count is reduced by frames that are not shown: those outside an MP4's edit list, and gaps in
+    an AVI. A duration is not multiplied by an average rate, which is not meaningful if the rate varies.
+    Instead, the decoded frames are counted, and the time from the end of the last one to the promised end is
+    filled with frames at their own rate. The duration of a container is that of its longest stream, which may
+    be sound.
 
     Args:
-        container: The open file, decoded as far as it goes.
-        stream: Its video stream.
-        found: Its survey.
-        num_decoded: Raw frames that decoded.
+        container: The open file, after decoding.
+        stream: The video stream.
+        packets: Findings from the packets.
+        num_decoded: Number of raw frames that decoded.
         end_seconds: When the last of them ends, on the container's clock; None if unknown.
     """
     if container.format.name.startswith("mov") and len(stream.index_entries):
         return Promise(sum(not entry.is_discard for entry in stream.index_entries), "the header")
     if stream.frames:
-        return Promise(stream.frames - found.num_gaps, "the header")
+        return Promise(stream.frames - packets.num_gaps, "the header")
     if container.format.name not in _STATES_DURATION or not container.duration or not end_seconds:
         return Promise(None)
     stated, covered = _tagged_duration(stream), end_seconds
     if stated is None:
-        stated, covered = container.duration / av.time_base, max(end_seconds, found.end_seconds)
+        stated, covered = container.duration / av.time_base, max(end_seconds, packets.end_seconds)
     start = float((stream.start_time or 0) * (stream.time_base or 0))
     rate = num_decoded / (end_seconds - start) if end_seconds > start else average_rate(stream) or 0
     return Promise(num_decoded + max(0, round((stated - covered) * rate)), f"the duration of {stated:.2f} s")

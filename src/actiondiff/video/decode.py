@@ -1,8 +1,8 @@
-"""Video files to sampled RGB frames: sequential, in one thread, in memory that does not grow with length.
+"""Decoding of video files to sampled RGB frames, in one thread and in memory that does not grow with length.
 
-Seeking to each wanted frame is some twenty times slower than decoding all and converting only those that are
-kept, so that is what happens here. A file is read three times: for its sha256, for its packets (which tell
-whether its times can be trusted) and for its frames; the first two cost little.
+All frames are decoded in order, and only the sampled ones are converted: seeking to each sampled frame would
+be about twenty times slower. A file is read three times: for its sha256, for its packets (which show whether
+its times can be trusted) and for its frames; the first two cost little.
 """
 
 import os
@@ -42,24 +42,24 @@ def iter_video(
 ) -> "VideoReader":
     """Decode a video in chunks.
 
-    Frames are as shown: RGB, turned as the file asks, all of the first frame's size. Their seconds are
-    presentation times, 0 at the video's first frame, and always rise. Where the file's own do not, all are
-    replaced by index / average rate; where there is no rate either, they are None.
+    Frames are as a player shows them: RGB, rotated as the file says, and all of the first frame's size. Their
+    seconds are presentation times; they are 0 at the video's first frame and always rise. If the times in the
+    file do not rise, all are replaced by index / average rate; if there is no rate either, they are None.
 
     Args:
         path: The file.
         stride: Keep every stride-th raw frame, from the first (of the span) on. None if `fps` is given.
         fps: Keep frames by presentation time instead: for k = 0, 1, ... the first frame at or after k / fps
             seconds from the first (of the span). No frame comes twice: a rate above the video's keeps all.
-        start_seconds: First time of the span that is kept, inclusive; None for the beginning.
+        start_seconds: Start of the span to read, inclusive; None for the beginning.
         end_seconds: End of the span, exclusive; None for the end. Decoding stops there.
-        chunk_frames: Kept frames a chunk; the last one may have fewer. Changes no value.
+        chunk_frames: Sampled frames per chunk; the last chunk may have fewer. Changes no value.
 
     Returns:
-        An iterator over chunks. It never raises for what is wrong inside the file: see its `report`.
+        An iterator over chunks. It never raises for damage inside the file; see its `report`.
 
     Raises:
-        VideoError: If the path is no file or cannot be read.
+        VideoError: If the path is not a file or cannot be read.
         UsageError: If not exactly one of stride and fps is given, or a number is out of range.
 
     Example:
@@ -83,10 +83,10 @@ def read_video(
     """Decode a video into memory; arguments as for `iter_video`.
 
     Returns:
-        Frames with the report attached; where that says `partial`, what decoded before the first error.
+        Frames with the report attached. If the report says `partial`, the frames before the first error.
 
     Raises:
-        VideoError: If the path is no file, cannot be read, or no frame of it (or of the span) decodes.
+        VideoError: If the path is not a file, cannot be read, or no frame of it (or of the span) decodes.
         UsageError: If not exactly one of stride and fps is given, or a number is out of range.
     """
     reader = iter_video(path, stride=stride, fps=fps, start_seconds=start_seconds, end_seconds=end_seconds)
@@ -109,8 +109,8 @@ class VideoReader(Iterator[Frames]):
     Attributes:
         path: The file.
         identity: sha256 of its content.
-        report: How decoding went; final once the iterator is exhausted. Until then it is `failed` or
-            `partial`, saying that decoding has not finished.
+        report: How decoding went; final once the iterator is exhausted. Until then its status is `failed` or
+            `partial`, and its reason says that decoding has not finished.
     """
 
     def __init__(self, path: str | os.PathLike[str], sampler: Sampler, chunk_frames: int) -> None:
@@ -131,42 +131,42 @@ class VideoReader(Iterator[Frames]):
         return next(self._chunks)
 
     def _decode(self) -> Iterator[Frames]:
-        tally = _Tally()
+        state = _DecodingState()
         shots: list[_Shot] = []
-        for shot in self._shots(tally):
+        for shot in self._shots(state):
             shots.append(shot)
             if len(shots) == self._chunk_frames:
-                self.report = DecodeReport("partial", "decoding has not finished", tally.num_decoded)
+                self.report = DecodeReport("partial", "decoding has not finished", state.num_decoded)
                 yield self._chunk(shots)
                 shots = []
-        self.report = tally.report(self._sampler)
+        self.report = state.report(self._sampler)
         if shots:
             yield self._chunk(shots)
 
-    def _shots(self, tally: "_Tally") -> Iterator[_Shot]:
-        """Kept frames up to the end of the span or the file, or the first error; the tally says which."""
+    def _shots(self, state: "_DecodingState") -> Iterator[_Shot]:
+        """Sampled frames up to the end of the span or the file, or the first error; the state shows which."""
         try:
             if not self.path.stat().st_size:
                 raise VideoError("the file is empty (0 bytes)")
-            found = survey(self.path)
-            counted = found.times_in_doubt and not times_rise(self.path)
+            packets = survey(self.path)
+            counted = packets.times_in_doubt and not times_rise(self.path)
             with open_video(self.path) as (container, stream):
-                tally.clock = clock = Clock(stream, counted=counted)
+                state.clock = clock = Clock(stream, counted=counted)
                 convert = _Converter()
                 try:
                     for index, frame in enumerate(frames(container, stream)):
                         seconds = clock.seconds(frame)
                         if self._sampler.is_past(seconds):
-                            tally.ended_early = True
+                            state.ended_early = True
                             break
                         if self._sampler.keeps(seconds):
                             yield index, seconds, convert(frame)
-                            tally.num_kept += 1
+                            state.num_kept += 1
                 except av.error.FFmpegError as error:
-                    tally.error = error.strerror or str(error)
-                tally.promise = promise(container, stream, found, clock.num_frames, clock.end_seconds)
+                    state.error = error.strerror or str(error)
+                state.promise = promise(container, stream, packets, clock.num_frames, clock.end_seconds)
         except VideoError as error:
-            tally.error = str(error)
+            state.error = str(error)
 
     def _chunk(self, shots: list[_Shot]) -> Frames:
         index, seconds, pixels = zip(*shots, strict=True)
@@ -179,7 +179,7 @@ class VideoReader(Iterator[Frames]):
 
 
 class _Converter:
-    """Decoded frames to RGB arrays as shown; all get the first one's size and orientation."""
+    """Converts decoded frames to RGB arrays, all with the size and orientation of the first frame."""
 
     def __init__(self) -> None:
         self._reformatter = VideoReformatter()
@@ -194,7 +194,7 @@ class _Converter:
         try:
             rgb = self._rgb(frame, *self._size)
         except av.error.FFmpegError:
-            frame.colorspace = _UNTAGGED  # it names a colour matrix that is reserved or cannot be converted
+            frame.colorspace = _UNTAGGED  # the frame names a colour matrix that is reserved or not supported
             rgb = self._rgb(frame, *self._size)
         return np.rot90(rgb[:, ::-1] if self._mirrored else rgb, self._turns)
 
@@ -204,8 +204,8 @@ class _Converter:
 
 
 @dataclass
-class _Tally:
-    """What is known of a decoding under way."""
+class _DecodingState:
+    """The state of decoding one video, from which the report is made."""
 
     clock: Clock | None = None
     num_kept: int = 0

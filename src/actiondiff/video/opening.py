@@ -1,4 +1,4 @@
-"""A video, whether a file or frames in memory, as chunks of frames that tell how far they have come."""
+"""Reading of videos, whether files or frames in memory, in chunks that report progress."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from actiondiff.types import DecodeReport, Frames, Progress, Sampling
 from actiondiff.video.decode import VideoReader, iter_video
 from actiondiff.video.probe import probe
 
-__all__ = ["Reading", "Video", "picture_size", "read_chunks"]
+__all__ = ["Reading", "Video", "part_of_progress", "picture_size", "read_chunks", "share_done"]
 
 Video: TypeAlias = str | os.PathLike[str] | Frames
 
@@ -29,7 +29,7 @@ class Reading(Iterator[Frames]):
 
     @property
     def report(self) -> DecodeReport | None:
-        """How decoding went; final once all chunks were read. None for frames that no file gave."""
+        """How decoding went; final once all chunks were read. None for frames not read from a file."""
         return self._source.report
 
     def __next__(self) -> Frames:
@@ -56,16 +56,16 @@ def read_chunks(
     chunk_frames: int = 32,
     progress: Progress | None = None,
 ) -> Reading:
-    """Begin to read a video.
+    """Start to read a video.
 
     Args:
-        video: A file; or frames, taken as they are.
+        video: A file; or frames, which are used as they are.
         sampling: Which frames of a file are read.
-        chunk_frames: Sampled frames a chunk; the last may have fewer.
+        chunk_frames: Sampled frames per chunk; the last chunk may have fewer.
         progress: Called after each chunk with the raw frames read, and those that the header promises.
 
     Raises:
-        VideoError: If there is no such file.
+        VideoError: If the file does not exist.
         UsageError: If there are no frames.
     """
     if isinstance(video, Frames):
@@ -89,8 +89,33 @@ def picture_size(video: Video) -> tuple[int, int]:
     return info.height_px, info.width_px
 
 
+def share_done(done: int, total: int) -> float:
+    """The share of the work that is done, in [0, 1]; 0 if the number of steps is not known."""
+    return min(1.0, done / total) if total else 0.0
+
+
+def part_of_progress(progress: Progress | None, start: float, end: float) -> Progress | None:
+    """Progress of a part of some work, reported as progress of the whole.
+
+    Args:
+        progress: Progress of the whole; None if nobody asks for it.
+        start: Share of the whole, in [0, 1], that is done when the part begins.
+        end: Share of the whole that is done when the part ends.
+
+    Returns:
+        What the part is to call; the whole then has 1000 steps.
+    """
+    if progress is None:
+        return None
+
+    def part(done: int, total: int, what: str, /) -> None:
+        progress(round(1000 * (start + (end - start) * share_done(done, total))), 1000, what)
+
+    return part
+
+
 def _promised(video: str | os.PathLike[str]) -> int:
-    """Raw frames that a file's header promises; 0 if it says nothing, or cannot be read."""
+    """Number of raw frames that a file's header promises; 0 if unknown or if the file cannot be read."""
     try:
         info = probe(video)
     except VideoError:

@@ -1,4 +1,4 @@
-"""Which videos there are, what their headers say, and what is odd about them."""
+"""Finding videos, reading their headers, and checking them for problems and oddities."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -37,32 +37,33 @@ SUFFIXES = (
     *(".avi", ".mkv", ".webm", ".asf", ".wmv", ".flv", ".ogv"),
     *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
 )
-"""What a video's name ends with, in any case, where folders are searched."""
+"""Suffixes of video files, in upper or lower case, that are looked for in folders."""
 
 _FEW_FRAMES = 16
 _SMALL_SIDE_PX = 96
 _DARK = 8.0  # mean of 0..255
 _COLOURLESS = 0.5  # mean difference between a pixel's channels, of 255
-_WRONG_SECONDS, _WRONG_SHARE = 0.3, 0.02  # by the larger, a header's duration may be off
-_UNEVEN = 0.25  # by which an interval may differ from the median before the rate counts as variable
+_WRONG_SECONDS, _WRONG_SHARE = 0.3, 0.02  # the larger is the tolerated error of a header's duration
+_UNEVEN = 0.25  # tolerated deviation of an interval from the median, as a share of it
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video's header says, and its first frame.
+    """Properties of a video, from its header and its first frame.
 
     Attributes:
         container: Format of the file, for example `matroska,webm`.
         codec: Name of the codec, for example `h264`.
-        pixel_format: For example `yuv420p`.
+        pixel_format: Name of the pixel format, for example `yuv420p`.
         width_px: Width as shown, after rotation.
         height_px: Height as shown, after rotation.
-        average_rate: Frames a second; None if unknown.
-        num_frames_from_header: What the header says; None if it does not. Often wrong: count what decodes.
-        duration_seconds: Of the video stream, failing that of the file; None if unknown.
-        rotation_degrees: How far frames are turned counter-clockwise for showing: 0, 90, 180 or -90.
-        is_mirrored: Whether they are mirrored left-right before that.
-        has_audio: Whether there is sound.
+        average_rate: Frames per second; None if unknown.
+        num_frames_from_header: Number of frames in the header; None if it has none. Often wrong; count the
+            frames that decode instead.
+        duration_seconds: Duration of the video stream, or else of the file; None if unknown.
+        rotation_degrees: Angle by which frames are turned counter-clockwise when shown: 0, 90, 180 or -90.
+        is_mirrored: Whether frames are mirrored left-right before that.
+        has_audio: Whether the file has sound.
     """
 
     container: str
@@ -82,7 +83,7 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
     """Read a video's header and first frame.
 
     Raises:
-        VideoError: If the path is no file, or the file is no video.
+        VideoError: If the path is not a file, or the file is not a video.
     """
     path = Path(path)
     if not path.is_file():
@@ -113,10 +114,10 @@ def probe(path: str | os.PathLike[str]) -> VideoInfo:
 
 
 def length_seconds(path: str | os.PathLike[str]) -> float | None:
-    """Seconds from a video's first frame to the end of its last, read off its packets; None if unknown.
+    """Seconds from a video's first frame to the end of its last, from its packets; None if unknown.
 
     Raises:
-        VideoError: If the path is no file, or the file is no video.
+        VideoError: If the path is not a file, or the file is not a video.
     """
     path = Path(path)
     if not path.is_file():
@@ -129,33 +130,33 @@ def length_seconds(path: str | os.PathLike[str]) -> float | None:
 
 
 def find_videos(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Videos below folders, by their suffix, and files given by name, whatever theirs.
+    """Find videos: folders are searched for files with a video suffix; files count whatever their suffix.
 
-    Hidden files and folders are left out, links followed, each path listed once.
+    Hidden files and folders are left out, links are followed, and each path is listed once.
 
     Args:
         paths: A file or folder, or several.
 
     Returns:
-        Paths as given or below those given, sorted by their posix form.
+        Paths as given, or below the given folders, sorted by their posix form.
 
     Raises:
         UsageError: If a path does not exist.
     """
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    found: set[Path] = set()
-    for path in map(Path, given):
+    roots = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    videos: set[Path] = set()
+    for path in map(Path, roots):
         if path.is_dir():
-            found.update(_below(path))
+            videos.update(_below(path))
         elif path.exists():
-            found.add(path)
+            videos.add(path)
         else:
             raise UsageError(f"{path} does not exist; give video files or folders that hold them.")
-    return sorted(found, key=Path.as_posix)
+    return sorted(videos, key=Path.as_posix)
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    visited: set[str] = set()
+    visited: set[str] = set()  # links may lead in a circle
     for here, folders, files in os.walk(folder, followlinks=True):
         visited.add(os.path.realpath(here))
         folders[:] = [
@@ -170,14 +171,14 @@ def _below(folder: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class VideoCheck:
-    """What decoding a whole video showed.
+    """Result of decoding a whole video.
 
     Attributes:
         path: The file.
         report: How decoding went.
-        info: What its header says; None if it cannot be opened.
-        num_bytes: Its size; 0 if it cannot be read.
-        notes: What is odd about it, a phrase each; oddities do no harm if one knows of them.
+        info: Properties of the video; None if it cannot be opened.
+        num_bytes: Size of the file; 0 if it cannot be read.
+        notes: Oddities, one phrase each. They do no harm, but users should know of them.
     """
 
     path: Path
@@ -193,20 +194,20 @@ def check_videos(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
     Raises:
         UsageError: If a path does not exist, or there is no video.
     """
-    found = find_videos(paths)
-    if not found:
+    videos = find_videos(paths)
+    if not videos:
         raise UsageError(f"no videos found; their names end with {', '.join(SUFFIXES)}, in any case.")
-    return map(check_video, found)
+    return map(check_video, videos)
 
 
 def check_video(path: str | os.PathLike[str]) -> VideoCheck:
-    """Decode a video wholly and say what is wrong or odd; never raises for what is wrong with the file."""
+    """Decode a whole video, and describe problems and oddities. Never raises for a damaged file."""
     path = Path(path)
-    look = _Look()
+    statistics = _Statistics()
     try:
         reader = iter_video(path, stride=1, chunk_frames=8)
         for chunk in reader:
-            look.at(chunk)
+            statistics.add(chunk)
         num_bytes = path.stat().st_size
         report = reader.report
     except VideoError as error:
@@ -215,18 +216,18 @@ def check_video(path: str | os.PathLike[str]) -> VideoCheck:
         info = probe(path)
     except VideoError:
         return VideoCheck(path, report, None, num_bytes)
-    return VideoCheck(path, report, info, num_bytes, tuple(_notes(report, info, look)))
+    return VideoCheck(path, report, info, num_bytes, tuple(_notes(report, info, statistics)))
 
 
 @dataclass
-class _Look:
-    """Sums over a video's frames."""
+class _Statistics:
+    """Statistics of a video's frames."""
 
     seconds: list[NDArray[np.float64]] = field(default_factory=list)
     brightness: list[float] = field(default_factory=list)  # of each frame, mean of 0..255
     colour: list[float] = field(default_factory=list)  # of each frame, mean channel difference
 
-    def at(self, chunk: Frames) -> None:
+    def add(self, chunk: Frames) -> None:
         if chunk.seconds is not None:
             self.seconds.append(chunk.seconds)
         for frame in chunk.pixels[:, ::4, ::4].astype(np.int16):
@@ -234,25 +235,25 @@ class _Look:
             self.colour.append(float((frame.max(-1) - frame.min(-1)).mean()))
 
 
-def _notes(report: DecodeReport, info: VideoInfo, look: _Look) -> Iterator[str]:
+def _notes(report: DecodeReport, info: VideoInfo, statistics: _Statistics) -> Iterator[str]:
     if report.times_repaired:
         yield f"times go backwards or are missing: counted at {info.average_rate or 0:.4g} frames/s instead"
-    elif look.seconds:
-        steps = np.diff(np.concatenate(look.seconds))
+    elif statistics.seconds:
+        steps = np.diff(np.concatenate(statistics.seconds))
         if len(steps) and (abs(steps - np.median(steps)) > _UNEVEN * np.median(steps)).any():
             yield f"variable frame rate: {steps.min():.3g} to {steps.max():.3g} s between frames"
-    if look.seconds and report.status == "ok" and info.duration_seconds:
-        times = np.concatenate(look.seconds)
-        shown = float(times[-1] + (np.median(np.diff(times)) if len(times) > 1 else 0))
-        if abs(info.duration_seconds - shown) > max(_WRONG_SECONDS, _WRONG_SHARE * shown):
-            yield f"its pictures last {shown:.2f} s, not the {info.duration_seconds:.2f} s of the header"
+    if statistics.seconds and report.status == "ok" and info.duration_seconds:
+        times = np.concatenate(statistics.seconds)
+        duration = float(times[-1] + (np.median(np.diff(times)) if len(times) > 1 else 0))
+        if abs(info.duration_seconds - duration) > max(_WRONG_SECONDS, _WRONG_SHARE * duration):
+            yield f"its pictures last {duration:.2f} s, not the {info.duration_seconds:.2f} s of the header"
     if info.rotation_degrees:
         yield f"turned by {info.rotation_degrees} degrees for showing"
     if info.is_mirrored:
         yield "mirrored for showing"
-    if look.brightness and np.mean(look.brightness) < _DARK:
-        yield f"very dark: mean brightness {np.mean(look.brightness):.1f} of 255"
-    elif look.colour and max(look.colour) < _COLOURLESS:
+    if statistics.brightness and np.mean(statistics.brightness) < _DARK:
+        yield f"very dark: mean brightness {np.mean(statistics.brightness):.1f} of 255"
+    elif statistics.colour and max(statistics.colour) < _COLOURLESS:
         yield "grayscale pictures"
     if 0 < report.num_frames_decoded <= _FEW_FRAMES:
         yield f"only {report.num_frames_decoded} frames"

@@ -1,4 +1,4 @@
-"""When frames are shown, and which of them are kept."""
+"""Times of frames, and the choice of frames that are kept."""
 
 import math
 from pathlib import Path
@@ -13,14 +13,14 @@ from actiondiff.video.container import average_rate, frames, open_video
 
 __all__ = ["Clock", "Sampler", "times_rise"]
 
-_TOLERANCE_SECONDS = 1e-3  # many containers round times to milliseconds: frame 1 of 30 a second is at 0.033
+_TOLERANCE_SECONDS = 1e-3  # many containers round times to milliseconds: at 30 fps, frame 1 is at 0.033
 
 
 def times_rise(path: Path) -> bool:
-    """Whether every frame has a presentation time later than the one before; decodes without converting.
+    """Whether every frame has a later presentation time than the one before. Decodes all frames.
 
     Raises:
-        VideoError: If the file is no video.
+        VideoError: If the file is not a video.
     """
     last: int | None = None
     try:
@@ -30,25 +30,25 @@ def times_rise(path: Path) -> bool:
                     return False
                 last = frame.pts
     except av.error.FFmpegError:
-        pass  # what comes before the error is all that will be decoded
+        pass  # frames after the error are not decoded later either
     return True
 
 
 class Clock:
-    """Seconds of one frame after the other: 0 at the first, always rising.
+    """Gives the times of frames, one after the other: 0 for the first, and always rising.
 
-    A damaged stream may hand out a frame whose time goes back although its packets gave no sign of it. From
-    there on, times are counted at the average rate.
+    A damaged stream may yield a frame whose time goes back although its packets were in order. From such a
+    frame on, times are counted at the average rate.
 
     Args:
         stream: The video stream.
-        counted: Whether to use index / average rate in place of the file's own times.
+        counted: Whether to use index / average rate instead of the times in the file.
 
     Attributes:
         counted: Whether times were counted, at least in part.
-        num_frames: Frames seen.
+        num_frames: Number of frames so far.
         last_seconds: Time of the latest frame; None if unknown.
-        end_seconds: When the last of them ends on the container's own clock; None if none has a time.
+        end_seconds: When the latest frame ends, on the container's clock; None if no frame has a time.
     """
 
     def __init__(self, stream: VideoStream, *, counted: bool) -> None:
@@ -61,13 +61,13 @@ class Clock:
         self._first_pts: int | None = None
 
     def seconds(self, frame: VideoFrame) -> float | None:
-        """Seconds of the next frame; None if the file has neither times nor a rate."""
-        shown = self._shown(frame)
+        """Time of the next frame in seconds; None if the file has neither times nor a rate."""
+        own_seconds = self._own_seconds(frame)
         if not self.counted:
-            rises = shown is not None and (self.last_seconds is None or shown > self.last_seconds)
+            rises = own_seconds is not None and (self.last_seconds is None or own_seconds > self.last_seconds)
             self.counted = not rises
         if not self.counted:
-            self.last_seconds = shown
+            self.last_seconds = own_seconds
         elif not self.num_frames:
             self.last_seconds = 0.0 if self._period else None
         elif self.last_seconds is not None and self._period:
@@ -77,8 +77,8 @@ class Clock:
         self.num_frames += 1
         return self.last_seconds
 
-    def _shown(self, frame: VideoFrame) -> float | None:
-        """The file's own time of a frame, in seconds from the first frame that has one."""
+    def _own_seconds(self, frame: VideoFrame) -> float | None:
+        """The time of a frame in the file, in seconds from the first frame that has a time."""
         if frame.pts is None or self._time_base is None:
             return None
         self._first_pts = frame.pts if self._first_pts is None else self._first_pts
@@ -115,16 +115,16 @@ class Sampler:
 
     @property
     def span(self) -> str:
-        """The span in words."""
+        """The span in words, for messages."""
         until = "its end" if self._end == math.inf else f"{self._end:g} s"
         return f"{self._start:g} s to {until}"
 
     def is_past(self, seconds: float | None) -> bool:
-        """Whether a frame, and so every later one, lies behind the span."""
+        """Whether a frame, and thus every later one, lies after the span."""
         return seconds is not None and seconds >= self._end - _TOLERANCE_SECONDS
 
     def keeps(self, seconds: float | None) -> bool:
-        """Whether to keep the next frame. Call it once for each, in order.
+        """Whether to keep the next frame. Must be called once for each frame, in order.
 
         Raises:
             VideoError: If the choice depends on times and the frame has none.

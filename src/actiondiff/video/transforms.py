@@ -1,4 +1,4 @@
-"""From decoded pixels to what the networks see."""
+"""Scaling and resizing of decoded pixels for the networks."""
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ def scale_and_resize(pixels: Tensor, height: int, width: int) -> Tensor:
 
     Source: the released code's order of operations (scale first, resize second).
     """
-    # contiguous whatever the memory behind the pixels looks like: layout decides how later sums round
+    # Made contiguous, since the memory layout decides how later sums round.
     scaled = pixels.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 255 * 2 - 1
     if scaled.shape[-2:] == (height, width):
         return scaled

@@ -11,22 +11,22 @@ from actiondiff.types import Frames, Window
 __all__ = ["Padding", "iter_windows", "plan_windows"]
 
 Padding: TypeAlias = Literal["black", "repeat", "shift"]
-"""What fills the last window if frames do not suffice: `black` frames; the last frame again; or `shift`: it
-starts early enough to be full, and the overlap is averaged later. With fewer frames than a window, `shift`
-does as `repeat`."""
+"""How the last window is filled if frames are missing: `black` adds black frames, `repeat` repeats the last
+frame, and `shift` starts the window early enough to be full; features of the overlap are averaged later. If
+the whole video is shorter than a window, `shift` works like `repeat`."""
 
 
 def plan_windows(num_frames: int, *, length: int, padding: Padding) -> list[Window]:
-    """Windows that cover `num_frames` sampled frames in order, consecutive but for `shift`'s last one.
+    """Windows that cover the sampled frames in order, without overlap except for the last one of `shift`.
 
     Args:
-        num_frames: T; 0 gives no window.
-        length: L, slots a window.
+        num_frames: Number of sampled frames T; 0 gives no window.
+        length: L, slots per window.
         padding: How the last window is filled.
 
     Raises:
         UsageError: If num_frames is negative or length is below 1.
-        UnknownNameError: If there is no such padding.
+        UnknownNameError: If the padding is unknown.
 
     Example:
         >>> [window.slots for window in plan_windows(5, length=3, padding="black")]
@@ -48,21 +48,21 @@ def iter_windows(
 ) -> Iterator[tuple[Window, Frames]]:
     """The windows of `plan_windows` with their frames, from a stream of chunks.
 
-    Frames are held no longer than their window needs, so memory does not grow with the video. How the stream
-    is cut into chunks changes nothing.
+    Frames are held only as long as their window needs them, so that memory does not grow with the video. The
+    sizes of the chunks change nothing.
 
     Args:
-        chunks: Consecutive frames of one video; any number a chunk.
-        length: L, slots a window.
+        chunks: Consecutive frames of one video; chunks may have any size.
+        length: L, slots per window.
         padding: How the last window is filled.
 
     Returns:
-        Iterator over windows and exactly L frames each, in slot order. Black ones are zeros; frame_index and
-        seconds of padded slots repeat the last real frame's.
+        Iterator over windows and exactly L frames each, in the order of slots. Black frames are zeros;
+        frame_index and seconds of padded slots repeat those of the last real frame.
 
     Raises:
         UsageError: If length is below 1.
-        UnknownNameError: If there is no such padding.
+        UnknownNameError: If the padding is unknown.
     """
     _check(length, padding)
     return _windows(chunks, length, padding)
@@ -70,7 +70,8 @@ def iter_windows(
 
 def _windows(chunks: Iterable[Frames], length: int, padding: Padding) -> Iterator[tuple[Window, Frames]]:
     held: list[Frames] = []
-    first = start = total = 0  # sampled frames held[0] begins with, next window begins with, were seen
+    # Indices of sampled frames: the first in `held`, the start of the next window, and how many came so far.
+    first = start = total = 0
     for chunk in chunks:
         held.append(chunk)
         total += len(chunk)
@@ -92,7 +93,7 @@ def _full(start: int, length: int) -> Window:
 
 
 def _last(num_frames: int, length: int, padding: Padding) -> Window:
-    """The window of the frames that fill none, or of all if they are fewer than a window's."""
+    """The last window, whose frames do not fill it."""
     if padding == "shift" and num_frames >= length:
         return _full(num_frames - length, length)
     num_real = num_frames % length
@@ -102,7 +103,7 @@ def _last(num_frames: int, length: int, padding: Padding) -> Window:
 
 
 def _fill(frames: Frames, first: int, window: Window) -> Frames:
-    """Frames in slot order, where `frames` begins with sampled frame `first`."""
+    """Frames in the order of a window's slots; `frames` begins with sampled frame number `first`."""
     slots = np.array(window.slots)
     black = slots < 0
     taken = np.where(black, window.slots[window.num_real - 1], slots) - first
