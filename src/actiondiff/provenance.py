@@ -1,4 +1,4 @@
-"""Provenance of results (settings, fingerprints, versions), and files that are written whole or not at all."""
+"""Provenance of results: settings, fingerprints, versions. Also writes files whole or not at all."""
 
 import fnmatch
 import hashlib
