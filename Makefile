@@ -25,11 +25,12 @@ demo: setup  ## run every step on the built-in world: clips -> features -> heads
 test: setup  ## the tests (CPU, no network)
 	HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2
 
-check: setup  ## format, lint, types, import layers
+check: setup  ## format, lint, types, import layers, structure
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python tools/check_structure.py
 
 fmt: setup  ## format the code, and fix what ruff can fix
 	$(BIN)/ruff format .
