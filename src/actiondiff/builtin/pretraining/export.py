@@ -20,7 +20,7 @@ _FILES = {
     "image_encoder": "image_encoder/model.safetensors",
     "vae": "vae_encoder/model.safetensors",
 }
-_HEADS: dict[str, dict[str, Any]] = {
+_HEADS: dict[str, dict[str, object]] = {
     "unet": {"_class_name": "UNetSpatioTemporalConditionModel"},
     "image_encoder": {"architectures": ["CLIPVisionModelWithProjection"], "model_type": "clip_vision_model"},
     "vae": {},

@@ -28,7 +28,7 @@ __all__ = ["Deadline", "PretrainingStage", "StageState", "step_generator"]
 
 Batches: TypeAlias = Callable[[range], Iterable[Tensor]]
 """Gives the clips of each of these steps, in order."""
-Loss: TypeAlias = Callable[[int, Tensor], tuple[Tensor, dict[str, float]]]
+StepLoss: TypeAlias = Callable[[int, Tensor], tuple[Tensor, dict[str, float]]]
 """`loss(step, clips)` gives the loss of a step and numbers for the log."""
 
 _SAVE_SECONDS = 60.0
@@ -131,7 +131,7 @@ class PretrainingStage(lightning.LightningModule):
     def run(
         self,
         batches: Batches,
-        loss: Loss,
+        loss: StepLoss,
         deadline: Deadline,
         report: Callable[[str], None],
         *,
