@@ -109,7 +109,7 @@ def test_a_run_holds_all_that_belongs_to_its_numbers(made):
     assert config.features == store.settings
     assert config.feature_fingerprint == store.fingerprint
     card = (run.folder / "README.md").read_text()
-    assert "39 clips to train on, 9 to validate, 12 to test" in card
+    assert "39 training clips, 9 validation clips and 12 test clips" in card
     assert "Only 12 clips were tested" in card
     assert f"| accuracy | {100 * test['scores']['accuracy']:.1f} %" in card
 
@@ -363,7 +363,7 @@ def test_clips_without_features_are_left_out_and_listed(made):
     assert sum(run.metrics.counts.values()) == 60
     missing = {item.video: item.reason for item in run.metrics.missing}
     assert missing == {"gone.mp4": "not in the store", "broken.mp4": "failed: the file is empty"}
-    assert "2 clips had no features" in (run.folder / "README.md").read_text()
+    assert "2 clips have no features and were left out" in (run.folder / "README.md").read_text()
 
 
 def test_videos_decoded_in_part_are_told_of(tmp_path):
