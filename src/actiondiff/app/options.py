@@ -16,13 +16,11 @@ class PageOptions(BaseModel):
     host: str = Field(
         "127.0.0.1",
         min_length=1,
-        description="Address to listen on; 127.0.0.1, which only this machine can reach, if not given. "
-        "0.0.0.0 admits everyone who can reach this machine; there is no password.",
+        description="Address to listen on. Only this machine can reach 127.0.0.1; 0.0.0.0 admits everyone "
+        "who can reach this machine, and there is no password.",
     )
-    port: int = Field(
-        7860, ge=0, le=65535, description="Port to listen on; 7860 if not given, and 0 chooses a free one."
-    )
-    max_upload_mb: int = Field(500, ge=1, description="Size of the largest accepted video; 500 if not given.")
+    port: int = Field(7860, ge=0, le=65535, description="Port to listen on; 0 chooses a free one.")
+    max_upload_mb: int = Field(500, ge=1, description="Size of the largest accepted video, in megabytes.")
 
     @property
     def is_local(self) -> bool:
