@@ -252,4 +252,4 @@ def test_compare(train, tmp_path, capsys):
     assert run(["compare", str(tmp_path / "a"), str(tmp_path / "c")]) == 1
     assert "no test clip in common" in capsys.readouterr().err
     assert run(["compare", str(tmp_path / "a"), str(tmp_path / "none")]) == 1
-    assert "Give a folder that actiondiff train wrote" in capsys.readouterr().err
+    assert "Give a folder of actiondiff train" in capsys.readouterr().err
