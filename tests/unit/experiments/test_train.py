@@ -524,7 +524,7 @@ def test_evaluate_refuses_what_does_not_fit(trained):
         study.evaluate(run, other, labelled)
     sides = pd.read_csv(run.folder / "clips.csv.gz")
     used = set(sides.loc[sides["side"] == "train", "video"])
-    with pytest.raises(UsageError, match="none to test on"):
+    with pytest.raises(UsageError, match="none is left to test on"):
         study.evaluate(run, store, table(folder, [e for e in labelled.examples if e.video in used]))
     with pytest.raises(UsageError, match=r"predicts one class per clip; 00\.mp4 has 2: eat, run"):
         study.evaluate(run, store, table(folder, [Example("00.mp4", ("eat", "run"))]))
