@@ -167,6 +167,14 @@ def test_a_finished_run_is_not_made_again(made, monkeypatch):
     assert again.metrics == first.metrics
 
 
+def test_a_finished_run_is_known_by_its_options_whatever_its_description(made):
+    store, labelled, folder = made
+    first = study.train(store, labelled, out=folder / "run", recipe=recipe(description="older words"))
+    again = study.train(store, labelled, out=folder / "run", recipe=recipe(description="newer words"))
+    assert again.metrics == first.metrics
+    assert "older words" in (folder / "run/recipe.yaml").read_text()
+
+
 def other_labels(labelled):
     first, *rest = labelled.examples
     return table(
