@@ -26,7 +26,7 @@ from actiondiff.builtin.dataset import write_menagerie
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.table import read_table
 from actiondiff.evaluation.places import centre_prior, change_energy, score_places
-from actiondiff.experiments import train as study
+from actiondiff.experiments import study
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.options import LocalizationOptions

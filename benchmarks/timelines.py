@@ -19,7 +19,7 @@ from actiondiff.builtin.dataset import write_menagerie
 from actiondiff.datasets.joining import write_examples
 from actiondiff.datasets.spans import cut_spans
 from actiondiff.datasets.table import read_table
-from actiondiff.experiments import train as study
+from actiondiff.experiments import study
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.experiments.timelines import evaluate_timelines
 from actiondiff.provenance import environment

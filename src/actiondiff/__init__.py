@@ -25,13 +25,13 @@ _PUBLIC = {
     "Timeline": "inference.timeline",
     "TimelineOptions": "inference.options",
     "convert_weights": "checkpoints.convert",
-    "evaluate": "experiments.train",
-    "extract_features": "extraction.extract",
+    "evaluate": "experiments.study",
+    "extract_features": "extraction.api",
     "iter_video": "video.decode",
     "load_backbone": "backbones.base",
     "read_video": "video.decode",
     "sweep": "experiments.sweep",
-    "train": "experiments.train",
+    "train": "experiments.study",
 }
 
 __all__ = [*_PUBLIC, "__version__"]
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from actiondiff.backbones.base import load_backbone as load_backbone
     from actiondiff.checkpoints.convert import convert_weights as convert_weights
     from actiondiff.errors import ActionDiffError as ActionDiffError
+    from actiondiff.experiments.study import evaluate as evaluate
+    from actiondiff.experiments.study import train as train
     from actiondiff.experiments.sweep import sweep as sweep
-    from actiondiff.experiments.train import evaluate as evaluate
-    from actiondiff.experiments.train import train as train
-    from actiondiff.extraction.extract import extract_features as extract_features
+    from actiondiff.extraction.api import extract_features as extract_features
     from actiondiff.features.store import FeatureStore as FeatureStore
     from actiondiff.inference.localization import Heatmap as Heatmap
     from actiondiff.inference.model import ActionDiff as ActionDiff

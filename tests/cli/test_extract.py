@@ -160,7 +160,7 @@ def test_mistakes_are_one_line(clips, tmp_path, capsys, arguments, code, text):
 
 
 def test_what_libraries_print_is_not_the_result(clips, tmp_path, capsys, monkeypatch):
-    import actiondiff.extraction.extraction as extraction
+    import actiondiff.extraction.planned as extraction
 
     real = extraction.work
     monkeypatch.setattr(

@@ -18,10 +18,10 @@ from actiondiff.datasets.table import read_table
 from actiondiff.errors import UsageError
 from actiondiff.evaluation.results import TrainingMetrics
 from actiondiff.evaluation.scores import SideScores
-from actiondiff.experiments import train as study
+from actiondiff.experiments import study
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.experiments.run import Run
-from actiondiff.extraction.extract import extract_features
+from actiondiff.extraction.api import extract_features
 from actiondiff.provenance import check_own_folder, environment
 from actiondiff.report.tables import Score
 from actiondiff.types import Example, Progress

@@ -34,7 +34,7 @@ def evaluate(
     Clips that the model was trained or selected on are left out.
     """
     from actiondiff.cli.output.scores import print_evaluation
-    from actiondiff.experiments.train import evaluate as evaluate_clips
+    from actiondiff.experiments.study import evaluate as evaluate_clips
     from actiondiff.provenance import write_text
 
     if timeline:

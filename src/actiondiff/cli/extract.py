@@ -147,15 +147,15 @@ def extract(
     """
     from actiondiff.backbones.base import load_backbone
     from actiondiff.cli.output.extraction import print_price, print_summary, show_progress
-    from actiondiff.extraction.engines import choose_engine, on_first_device
-    from actiondiff.extraction.extract import as_recorded, plan_extraction
+    from actiondiff.extraction.api import as_recorded, plan_extraction
+    from actiondiff.extraction.runners import choose_runner, on_first_device
     from actiondiff.types import DEFAULT_STRIDE
 
     if stride is not None and fps is not None:
         raise UsageError(f"give either --stride or --fps; got {stride} and {fps}.")
     options = _with_batch(options, batch)
     layer_names, device_names = parse_list(layers), parse_list(devices)
-    run_engine = choose_engine(
+    runner = choose_runner(
         engine, weights=weights, devices=device_names, ray_address=ray_address, workers=workers
     )
     if device_names:
@@ -184,10 +184,10 @@ def extract(
         print_price(extraction, timed=time, workers=num_processes, as_json=as_json)
         return
     with (
-        show_progress(extraction, by_windows=run_engine is None, quiet=as_json) as meter,
+        show_progress(extraction, by_windows=runner is None, quiet=as_json) as meter,
         redirect_stdout(sys.stderr),  # Ray, for one, prints to standard output when a worker dies
     ):
-        summary = extraction.run(meter.on_video, on_windows=meter.on_windows, engine=run_engine)
+        summary = extraction.run(meter.on_video, on_windows=meter.on_windows, runner=runner)
     print_summary(summary, as_json=as_json)
     if not summary.ok:
         raise typer.Exit(3)

@@ -63,9 +63,9 @@ def train(
     from actiondiff.cli.output.progress import status_line
     from actiondiff.cli.output.scores import print_run
     from actiondiff.datasets.table import read_table
-    from actiondiff.experiments import train as study
+    from actiondiff.experiments import study
     from actiondiff.experiments.recipe import load_recipe
-    from actiondiff.experiments.warm_start import recipe_of_run
+    from actiondiff.experiments.warm_start import load_recipe_of_run
 
     options = {
         "features.timestep": timestep,
@@ -78,7 +78,7 @@ def train(
     values = {name: value for name, value in options.items() if value is not None}
     clips = read_table(table)
     if start and not recipe:
-        study_recipe = recipe_of_run(start, overrides=overrides or (), values=values)
+        study_recipe = load_recipe_of_run(start, overrides=overrides or (), values=values)
     else:
         if recipe is None and clips.multi_label:
             values = {"training.loss": "bce", **values}

@@ -121,7 +121,8 @@ class SideScores(Result):
         scores: What the predictions score.
         prior_floor: What guessing by the training clips' class frequencies scores.
         intervals: Metric -> lower and upper bound of its 95 % interval; without metrics that have none.
-        by_domain: Value of the domain -> scores of its clips; None where the study has no domain.
+        by_domain: Value of the domain -> scores of its clips; None for the validation clips, and where
+            the study has no domain.
         clips: Which clips of the source were scored: `training` or `held-out`; None for other sides.
     """
 

@@ -121,7 +121,7 @@ def load_study_data(
     """
     # Split first: it costs nothing, and most mistakes in a recipe show up here.
     grouped, split = split_table(table, recipe)
-    key = recipe.features.key(store) if is_checked else recipe.features.choose(store)
+    key = recipe.features.key(store) if is_checked else recipe.features.checked_key(store)
     examples = {side: [grouped.examples[i] for i in getattr(split, side)] for side in _SIDES}
     present = sorted({label for clips in examples.values() for clip in clips for label in clip.labels})
     labels = table.classes or present

@@ -30,10 +30,10 @@ from actiondiff.experiments.recipe import (
     GRID_FIELDS,
     Recipe,
     Tree,
+    checked_recipe,
     is_list_field,
-    load_layers,
+    load_bases_and_own,
     merge,
-    recipe_of,
     set_option,
     with_bases,
 )
@@ -163,7 +163,7 @@ def load_grid(
     """
     # Read the file, and keep its bases apart: a case's own base comes between the two.
     source = str(name_or_path)
-    bases, own = load_layers(name_or_path, overrides=overrides, values=values)
+    bases, own = load_bases_and_own(name_or_path, overrides=overrides, values=values)
     tree = merge(bases, own)
     cases = tree.get("cases") or [{}]
     if not isinstance(cases, list) or not all(isinstance(case, dict) for case in cases):
@@ -297,7 +297,7 @@ def _cell(name: str, combination: _Combination, source: str) -> Cell:
         find_spec(extraction.backbone)  # raises an error if there is no such backbone
     return Cell(
         name,
-        recipe_of(options, where),
+        checked_recipe(options, where),
         combination.case,
         combination.varied,
         _checked(DataChoice, tree.get("data"), f"{where}: data"),

@@ -22,13 +22,13 @@ from actiondiff.experiments.runner import StudyRunner
 from actiondiff.experiments.tables import headline
 from actiondiff.types import JSON
 
-__all__ = ["Cut", "HalvingResult", "Rung", "best_half", "choose", "cost_of", "plan_rungs", "rung_table"]
+__all__ = ["Cut", "HalvingResult", "Round", "best_half", "choose", "cost_of", "plan_rounds", "round_table"]
 
 _MAX_ROUNDS = 8
 
 
 @dataclass(frozen=True)
-class Rung:
+class Round:
     """One round of halving.
 
     Attributes:
@@ -81,7 +81,7 @@ def choose(
         runner: Runs the studies.
         cells: All studies.
         folder: Folder of the rounds.
-        budget: See `plan_rungs`; None tries every study on all clips of the source.
+        budget: See `plan_rounds`; None tries every study on all clips of the source.
 
     Raises:
         UsageError: If there are no clips to choose on, or the budget is too small.
@@ -93,27 +93,27 @@ def choose(
     spent, num_doubtful = 0.0, 0
     for number, question in enumerate(_questions(cells)):
         # Plan the rounds. A question with a single study needs none.
-        remaining, rungs = list(question), [Rung(1.0, len(question)), Rung(1.0, 1)]
+        remaining, plan = list(question), [Round(1.0, len(question)), Round(1.0, 1)]
         if len(question) == 1:
-            rungs = rungs[1:]
+            plan = plan[1:]
         elif budget is not None:
-            rungs = plan_rungs(len(question), budget)
+            plan = plan_rounds(len(question), budget)
 
         # Each round tries the remaining studies on more clips, and drops the worse ones.
-        for rung, following in itertools.pairwise(rungs):
-            round_folder = folder / f"{number}-{rung.share:g}-{rung.num_studies}"
+        for planned, following in itertools.pairwise(plan):
+            round_folder = folder / f"{number}-{planned.share:g}-{planned.num_studies}"
             cut, part = _run_round(
-                runner, remaining, rung, following.num_studies, round_folder, all_seeds=budget is None
+                runner, remaining, planned, following.num_studies, round_folder, all_seeds=budget is None
             )
             used |= {(clip.video, runner.key(cell).timestep) for clip in part.examples for cell in remaining}
-            rounds.append(_round_entry(number, rung, len(part), cut))
+            rounds.append(_round_entry(number, planned, len(part), cut))
             num_doubtful += len(cut.doubtful)
             line = f"{len(remaining)} studies on {len(part)} clips: {len(cut.best)} go on"
             runner.progress(len(rounds), 0, line)
             by_name = {cell.name: cell for cell in remaining}
             remaining = [by_name[name] for name in cut.best]
         chosen += remaining
-        spent += cost_of(rungs) * len(question)
+        spent += cost_of(plan) * len(question)
 
     # Those that are left are trained in full, which counts, too.
     used |= {(clip.video, runner.key(cell).timestep) for clip in runner.table.examples for cell in chosen}
@@ -137,12 +137,12 @@ def choose(
     return HalvingResult(tuple(chosen), summary)
 
 
-def plan_rungs(num_studies: int, budget: float) -> list[Rung]:
+def plan_rounds(num_studies: int, budget: float) -> list[Round]:
     """Plan rounds that together cost at most a share of what trying every study on all clips would cost.
 
-    >>> plan_rungs(8, 0.5)
-    [Rung(share=0.125, num_studies=8), Rung(share=0.25, num_studies=4), Rung(share=0.5, num_studies=2), \
-Rung(share=1.0, num_studies=1)]
+    >>> plan_rounds(8, 0.5)
+    [Round(share=0.125, num_studies=8), Round(share=0.25, num_studies=4), Round(share=0.5, num_studies=2), \
+Round(share=1.0, num_studies=1)]
 
     Raises:
         UsageError: If the budget is not between 0 and 1, or too small for so many studies.
@@ -150,23 +150,24 @@ Rung(share=1.0, num_studies=1)]
     if not 0 < budget < 1:
         raise UsageError(f"a budget is a share of the full cost, above 0 and below 1; got {budget}.")
     for rounds in range(1, _MAX_ROUNDS + 1):
-        rungs = [
-            Rung(2.0 ** (number - rounds), math.ceil(num_studies / 2**number)) for number in range(rounds + 1)
+        plan = [
+            Round(2.0 ** (number - rounds), math.ceil(num_studies / 2**number))
+            for number in range(rounds + 1)
         ]
-        if cost_of(rungs) <= budget:
-            return rungs
-    least = cost_of(rungs)
+        if cost_of(plan) <= budget:
+            return plan
+    least = cost_of(plan)
     raise UsageError(
         f"{num_studies} studies cannot be halved within {budget:.0%} of the full cost; it takes {least:.0%}."
     )
 
 
-def cost_of(rungs: Sequence[Rung]) -> float:
+def cost_of(plan: Sequence[Round]) -> float:
     """Clips times studies, as a share of every study on every clip."""
-    return sum(rung.share * rung.num_studies for rung in rungs) / rungs[0].num_studies
+    return sum(planned.share * planned.num_studies for planned in plan) / plan[0].num_studies
 
 
-def rung_table(table: Table, split: Split, share: float, *, seed: int) -> Table:
+def round_table(table: Table, split: Split, share: float, *, seed: int) -> Table:
     """Draw a share of the source's groups, class by class, and mark their clips `train` or `val`.
 
     The target's clips are left out. Groups of a smaller share are among those of a larger one, so that
@@ -213,7 +214,13 @@ def best_half(scores: Mapping[str, float], upper: Mapping[str, float], num_best:
 
 
 def _run_round(
-    runner: StudyRunner, cells: Sequence[Cell], rung: Rung, num_best: int, folder: Path, *, all_seeds: bool
+    runner: StudyRunner,
+    cells: Sequence[Cell],
+    planned: Round,
+    num_best: int,
+    folder: Path,
+    *,
+    all_seeds: bool,
 ) -> tuple[Cut, Table]:
     """Try some studies on a share of the source, and decide which go on."""
     # Draw the clips. The target's are not among them.
@@ -226,7 +233,7 @@ def _run_round(
     table, split = split_table(runner.table, recipe)
     if not split.validation:
         raise UsageError("no clips of the source are held out to choose on; see protocol.validation_share.")
-    part = rung_table(table, split, rung.share, seed=recipe.seed)
+    part = round_table(table, split, planned.share, seed=recipe.seed)
 
     # Train, and score each study on the held-out clips.
     tried = [replace(cell, recipe=_on_source(cell.recipe, all_seeds=all_seeds)) for cell in cells]
@@ -246,12 +253,12 @@ def _run_round(
     return best_half(scores, upper, num_best), part
 
 
-def _round_entry(question: int, rung: Rung, num_clips: int, cut: Cut) -> dict[str, JSON]:
+def _round_entry(question: int, planned: Round, num_clips: int, cut: Cut) -> dict[str, JSON]:
     """A round in sweep.json."""
     return {
         "question": question,
-        "share": rung.share,
-        "num_points": rung.num_studies,
+        "share": planned.share,
+        "num_points": planned.num_studies,
         "num_clips": num_clips,
         "kept": list(cut.best),
         "dropped": list(cut.dropped),

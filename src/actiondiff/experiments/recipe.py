@@ -28,13 +28,13 @@ __all__ = [
     "FeatureChoice",
     "Recipe",
     "Tree",
+    "checked_recipe",
     "is_list_field",
     "list_recipes",
-    "load_layers",
+    "load_bases_and_own",
     "load_recipe",
     "load_tree",
     "merge",
-    "recipe_of",
     "recipe_text",
     "set_option",
     "set_options",
@@ -87,7 +87,7 @@ class FeatureChoice(BaseModel):
         )
         return key == asked
 
-    def choose(self, store: FeatureStore) -> FeatureKey:
+    def checked_key(self, store: FeatureStore) -> FeatureKey:
         """Return the feature to read, once it is certain that the store has it.
 
         Raises:
@@ -171,10 +171,12 @@ def load_recipe(
             f"recipe {name_or_path}: {varied[0]} is a list, so the recipe describes several studies; run "
             f"them with actiondiff sweep, or choose one with --set {varied[0]}=VALUE."
         )
-    return recipe_of({name: value for name, value in tree.items() if name not in GRID_FIELDS}, name_or_path)
+    return checked_recipe(
+        {name: value for name, value in tree.items() if name not in GRID_FIELDS}, name_or_path
+    )
 
 
-def recipe_of(tree: Tree, source: object) -> Recipe:
+def checked_recipe(tree: Tree, source: object) -> Recipe:
     """Check options and make them a recipe.
 
     Args:
@@ -198,10 +200,10 @@ def load_tree(
     values: Mapping[str, Any] | None = None,
 ) -> Tree:
     """Load the options of a recipe, bases included, without checking them; see `load_recipe`."""
-    return merge(*load_layers(name_or_path, overrides=overrides, values=values))
+    return merge(*load_bases_and_own(name_or_path, overrides=overrides, values=values))
 
 
-def load_layers(
+def load_bases_and_own(
     name_or_path: str | os.PathLike[str],
     *,
     overrides: Sequence[str] = (),

@@ -44,10 +44,10 @@ __all__ = [
     "SeedRun",
     "check_settings",
     "evaluate",
-    "mean_of_seeds",
     "partial_videos",
     "seen_in_training",
     "stored_rows",
+    "write_seeds_run",
 ]
 
 CLIPS, PREDICTIONS = "clips.csv.gz", "predictions.csv.gz"
@@ -86,7 +86,7 @@ class Evaluation:
     predictions: pd.DataFrame
 
 
-def mean_of_seeds(out: Path, runs: Sequence[SeedRun]) -> Run:
+def write_seeds_run(out: Path, runs: Sequence[SeedRun]) -> Run:
     """Summarise the runs of several seeds as one run: their means, and the best on clips of the source."""
     tested = {run.folder.name: run.metrics.test and run.metrics.test.scores for run in runs}
     mean, sd = mean_and_sd([scores for scores in tested.values() if scores])

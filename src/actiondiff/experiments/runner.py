@@ -23,8 +23,8 @@ from actiondiff.evaluation.results import METRICS_FILE, TrainingMetrics, read_tr
 from actiondiff.experiments.grid import Cell
 from actiondiff.experiments.recipe import Recipe
 from actiondiff.experiments.run import SeedRun
-from actiondiff.experiments.train import Study
-from actiondiff.extraction.extract import extract_features
+from actiondiff.experiments.study import Study
+from actiondiff.extraction.api import extract_features
 from actiondiff.features.store import FeatureStore
 from actiondiff.types import FeatureKey, Progress, Sampling
 
@@ -144,7 +144,7 @@ class StudyRunner:
             runs = self.finished(cell, folder)
             if cell.recipe.seeds > 1 and len(runs) == cell.recipe.seeds:
                 study = Study(self.store, table, cell.recipe, self.root, is_checked=True)
-                study.summarise(folder / cell.slug, runs)
+                study.write_summary(folder / cell.slug, runs)
         return problems
 
     def finished(self, cell: Cell, folder: Path) -> list[SeedRun]:

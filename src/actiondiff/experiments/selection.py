@@ -188,8 +188,8 @@ def _curves(setup: _Setup, data: StudyData, folder: Path) -> dict[str, _Curve]:
     path = folder / _CURVES_FILE
     curves: dict[str, _Curve] = json.loads(path.read_text("utf-8")) if path.exists() else {}
     for number, (value, fold) in enumerate(data.domain_folds.items()):
-        identity = _identity(setup, fold)
-        if value in curves and curves[value]["of"] != identity:
+        fingerprint_of_fold = _fingerprint_of_fold(setup, fold)
+        if value in curves and curves[value]["of"] != fingerprint_of_fold:
             raise RunError(f"{path} is of another training run. Use another folder, or delete it.")
         if value in curves:
             continue
@@ -205,12 +205,12 @@ def _curves(setup: _Setup, data: StudyData, folder: Path) -> dict[str, _Curve]:
         )
         metric = result.selected_on
         scores = [] if metric == "last" else [row[metric] for row in result.history]
-        curves[value] = {"metric": metric, "scores": scores, "of": identity}
+        curves[value] = {"metric": metric, "scores": scores, "of": fingerprint_of_fold}
         write_text(path, json.dumps(curves, indent=2))
     return curves
 
 
-def _identity(setup: _Setup, fold: DomainFold) -> str:
+def _fingerprint_of_fold(setup: _Setup, fold: DomainFold) -> str:
     """Fingerprint of a training run without a domain: its clips by name, its options and its seed."""
     clips: list[JSON] = [
         f"{clip.video} {clip.start_seconds} {clip.end_seconds} {';'.join(clip.labels)}"

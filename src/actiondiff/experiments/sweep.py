@@ -1,8 +1,8 @@
 """A sweep: the studies of one recipe with lists, run side by side, resumed after a stop, and tabulated.
 
-The folder of a sweep holds:
+A study is called `point` in these files. The folder of a sweep holds:
 
-- `runs/NAME`: the run of each study; `rungs/`: the runs of a choice before the test, if there is one
+- `runs/NAME`: the run of each study; `rungs/`: the runs of each round of a choice before the test, if there is one
 - `runs.csv`: one row per training run
 - `points.csv`: one row per study, with means over seeds
 - `domains.csv`: one row per training run and domain

@@ -124,7 +124,7 @@ def domain_rows(cell: Cell, runs: Sequence[SeedRun]) -> list[dict[str, Any]]:
                         "point": cell.name,
                         "case": cell.case,
                         **cell.varied,
-                        "source": ", ".join(cell.recipe.protocol.source),
+                        "source": _joined(cell.recipe.protocol.source),
                         "seed": run.metrics.seed,
                         "side": name,
                         "domain": value,
@@ -303,3 +303,8 @@ def _mean(values: pd.Series) -> float | None:
     """Mean over seeds; None if a seed lacks the number."""
     present = values.dropna()
     return float(present.mean()) if len(present) == len(values) else None
+
+
+def _joined(source: str | tuple[str, ...]) -> str:
+    """Write the domains of a side in one cell of a table; `rest` stays as it is."""
+    return source if isinstance(source, str) else ", ".join(source)

@@ -13,7 +13,7 @@ import yaml
 from actiondiff.datasets.base import Table
 from actiondiff.errors import RunError
 from actiondiff.evaluation.protocols import group_of
-from actiondiff.experiments.recipe import Recipe, recipe_of, set_options
+from actiondiff.experiments.recipe import Recipe, checked_recipe, set_options
 from actiondiff.experiments.run import CLIPS, check_settings, stored_rows
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads import build_head
@@ -21,12 +21,12 @@ from actiondiff.heads.bundle import load_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.inference.folders import find_run
 
-__all__ = ["keep_sides", "recipe_of_run", "warm_start"]
+__all__ = ["keep_sides", "load_recipe_of_run", "warm_start"]
 
 _SPLIT_OF = {"train": "train", "validation": "val", "test": "test"}
 
 
-def recipe_of_run(
+def load_recipe_of_run(
     run: str | os.PathLike[str],
     *,
     overrides: Sequence[str] = (),
@@ -45,7 +45,7 @@ def recipe_of_run(
     for own in ("split_seed", "start"):  # facts about that run, not options
         tree.pop(own, None)
     set_options(tree, overrides=overrides, values=values)
-    return recipe_of(tree, path)
+    return checked_recipe(tree, path)
 
 
 def warm_start(head: Head, labels: tuple[str, ...], run: str | os.PathLike[str]) -> Head:

@@ -15,8 +15,8 @@ from actiondiff.backbones.engine.run import run
 from actiondiff.backbones.engine.windows import FrameSequence
 from actiondiff.backbones.options import BackboneOptions
 from actiondiff.errors import UsageError
-from actiondiff.extraction.extraction import Extraction, open_if_present
 from actiondiff.extraction.plan import Item, Workload, estimate_workload
+from actiondiff.extraction.planned import Extraction, open_if_present
 from actiondiff.extraction.sources import VideoSource
 from actiondiff.types import FeatureKey
 from actiondiff.video.windows import iter_windows

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from actiondiff.errors import ActionDiffError, UsageError
-from actiondiff.extraction.extraction import Engine, Extraction
+from actiondiff.extraction.planned import Extraction, Runner
 from actiondiff.extraction.scheduler import Part, WorkerDiedError, WorkerJob, do_part, schedule
 from actiondiff.features.store import FeatureStore
 from actiondiff.types import Progress
@@ -46,8 +46,8 @@ def device_names(devices: Sequence[str]) -> list[str]:
     return names
 
 
-def on_devices(devices: Sequence[str], *, weights: str | None = None) -> Engine:
-    """An engine with one worker process per device.
+def on_devices(devices: Sequence[str], *, weights: str | None = None) -> Runner:
+    """A runner with one worker process per device.
 
     Args:
         devices: For example `0`, `cuda:1`, or `cpu` several times.
@@ -58,14 +58,14 @@ def on_devices(devices: Sequence[str], *, weights: str | None = None) -> Engine:
     """
     names = device_names(devices)
 
-    def engine(extraction: Extraction, store: FeatureStore, progress: Progress | None) -> None:
+    def runner(extraction: Extraction, store: FeatureStore, progress: Progress | None) -> None:
         loaded_for = extraction.backbone.options.device
         if loaded_for.partition(":")[0] != names[0].partition(":")[0]:
             raise UsageError(f"this backbone was loaded for {loaded_for}; the workers are on {names[0]}.")
         pool = DevicePool(WorkerJob.of(extraction, weights), names)
         schedule(pool, extraction.plan.todo, store, progress=progress)
 
-    return engine
+    return runner
 
 
 class DevicePool:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from actiondiff.errors import ActionDiffError, MissingExtraError, UsageError
-from actiondiff.extraction.extraction import Engine, Extraction
+from actiondiff.extraction.planned import Extraction, Runner
 from actiondiff.extraction.scheduler import Part, WorkerDiedError, WorkerJob, do_part, schedule
 from actiondiff.features.store import FeatureStore
 from actiondiff.types import Progress
@@ -14,8 +14,8 @@ from actiondiff.types import Progress
 __all__ = ["RayPool", "on_ray"]
 
 
-def on_ray(address: str | None = None, *, workers: int | None = None, weights: str | None = None) -> Engine:
-    """An engine with workers on a Ray cluster; see `RayPool`.
+def on_ray(address: str | None = None, *, workers: int | None = None, weights: str | None = None) -> Runner:
+    """A runner with workers on a Ray cluster; see `RayPool`.
 
     Args:
         address: Address of the cluster.
@@ -31,13 +31,13 @@ def on_ray(address: str | None = None, *, workers: int | None = None, weights: s
     if workers is not None and workers < 1:
         raise UsageError(f"there must be at least one worker; got {workers}.")
 
-    def engine(extraction: Extraction, store: FeatureStore, progress: Progress | None) -> None:
+    def runner(extraction: Extraction, store: FeatureStore, progress: Progress | None) -> None:
         todo = extraction.plan.todo
         if todo:
             pool = RayPool(WorkerJob.of(extraction, weights), address=address, workers=workers)
             schedule(pool, todo, store, progress=progress)
 
-    return engine
+    return runner
 
 
 class RayPool:

@@ -17,8 +17,8 @@ from typing import Protocol, Self, TypeAlias
 from actiondiff.backbones.base import Backbone, load_backbone, specs
 from actiondiff.backbones.options import BackboneOptions
 from actiondiff.errors import StoreError, UsageError
-from actiondiff.extraction.extraction import Extraction
 from actiondiff.extraction.plan import Item
+from actiondiff.extraction.planned import Extraction
 from actiondiff.extraction.worker import work
 from actiondiff.features.store import FeatureStore
 from actiondiff.types import Progress, Sampling

@@ -14,7 +14,7 @@ from actiondiff.datasets.base import Table
 from actiondiff.errors import RunError, UsageError, WeightsError
 from actiondiff.experiments.grid import DataChoice, Grid
 from actiondiff.experiments.sweep import SweepResult, sweep
-from actiondiff.extraction.extract import extract_features
+from actiondiff.extraction.api import extract_features
 from actiondiff.features.store import FeatureStore
 from actiondiff.paper.controls import run_controls
 from actiondiff.paper.costs import BackboneCost

@@ -12,8 +12,8 @@ __all__ = ["by_identity", "draw_batches"]
 
 
 def by_identity(clips: PackedFeatures) -> PackedFeatures:
-    """Sort clips by video and span, so that a table with its rows in another order trains the same head."""
-    order = sorted(range(len(clips)), key=lambda index: _identity(clips.examples[index]))
+    """Sort clips by video, span and labels, so that a table with its rows in another order trains the same head."""
+    order = sorted(range(len(clips)), key=lambda index: _sort_key(clips.examples[index]))
     return clips if order == list(range(len(clips))) else clips.subset(order)
 
 
@@ -43,7 +43,7 @@ def draw_batches(
     return [batches[index] for index in generator.permutation(len(batches))]
 
 
-def _identity(example: Example) -> tuple[str, float, float, tuple[str, ...]]:
+def _sort_key(example: Example) -> tuple[str, float, float, tuple[str, ...]]:
     """Sort key of an example: its video, its span and its labels."""
     start = -math.inf if example.start_seconds is None else example.start_seconds
     end = math.inf if example.end_seconds is None else example.end_seconds

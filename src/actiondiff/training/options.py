@@ -40,7 +40,7 @@ class TrainingOptions(BaseModel):
     )
     loss: LossName = Field(
         "sigmoid-focal",
-        description="LossName that is minimised; sigmoid-focal is the focal loss of the released code.",
+        description="Loss that is minimised; sigmoid-focal is the focal loss of the released code.",
     )
     focal_alpha: float = Field(
         0.25, gt=0, description="Constant factor of the focal losses; it does not balance classes."

@@ -5,7 +5,7 @@ import gzip
 import numpy as np
 from tests.conftest import store_settings, table_of
 
-from actiondiff.experiments import train as study
+from actiondiff.experiments import study
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import load_bundle

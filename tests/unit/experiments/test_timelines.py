@@ -6,7 +6,7 @@ from tests.conftest import identity_of, store_settings, table_of
 
 from actiondiff.datasets.base import Table
 from actiondiff.errors import UsageError
-from actiondiff.experiments import train as study
+from actiondiff.experiments import study
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.experiments.timelines import bouts_of, choose_timeline, evaluate_timelines
 from actiondiff.features.store import FeatureStore

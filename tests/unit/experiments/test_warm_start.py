@@ -9,9 +9,9 @@ from tests.conftest import identity_of, store_settings, table_of
 
 from actiondiff.datasets.base import Table
 from actiondiff.errors import RunError
-from actiondiff.experiments import train as study
+from actiondiff.experiments import study
 from actiondiff.experiments.recipe import load_recipe
-from actiondiff.experiments.warm_start import keep_sides, recipe_of_run, warm_start
+from actiondiff.experiments.warm_start import keep_sides, load_recipe_of_run, warm_start
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads import build_head
 from actiondiff.heads.bundle import load_bundle
@@ -98,17 +98,19 @@ def test_clips_stay_on_their_side(world):
 
 def test_the_recipe_is_the_runs_with_what_is_set(world):
     folder, _ = world
-    found = recipe_of_run(folder / "run", overrides=["training.epochs=3"], values={"seeds": 2})
+    found = load_recipe_of_run(folder / "run", overrides=["training.epochs=3"], values={"seeds": 2})
     assert (found.training.epochs, found.seeds, found.head.name) == (3, 2, "mean-linear")
     with pytest.raises(RunError, match=r"recipe\.yaml is missing"):
-        recipe_of_run(folder)
+        load_recipe_of_run(folder)
 
 
 def test_going_on_starts_where_the_run_ended(world, tmp_path):
     """With a rate of next to nothing, what comes out is what went in, and a new class is learnt of."""
     folder, names = world
     more = table(folder, [*names, *(f"sit-{number}.mp4" for number in range(6))])
-    recipe = recipe_of_run(folder / "run", overrides=["training.learning_rate=1e-12", "training.epochs=2"])
+    recipe = load_recipe_of_run(
+        folder / "run", overrides=["training.learning_rate=1e-12", "training.epochs=2"]
+    )
     run = study.train(folder / "features", more, out=tmp_path / "next", recipe=recipe, start=folder / "run")
     before, after = load_bundle(folder / "run")[0], load_bundle(run.folder)[0]
     for name, tensor in after.state_dict().items():

@@ -4,7 +4,7 @@ from tests.conftest import store_settings
 
 from actiondiff.backbones.base import load_backbone
 from actiondiff.backbones.options import BackboneOptions
-from actiondiff.extraction.extract import as_recorded
+from actiondiff.extraction.api import as_recorded
 from actiondiff.features.store import FeatureStore
 
 

@@ -6,8 +6,8 @@ from actiondiff import FeatureStore, extract_features, load_backbone
 from actiondiff.backbones.base import find_spec, make_options, resolve
 from actiondiff.backbones.engine.counting import count_window
 from actiondiff.cli.output.extraction import Meter, span
+from actiondiff.extraction.api import plan_extraction
 from actiondiff.extraction.cost import estimate_cost
-from actiondiff.extraction.extract import plan_extraction
 from actiondiff.types import FeatureKey
 
 TINY = {"height": 32, "width": 32, "window": 4, "batch": 2, "threads": 1, "device": "cpu"}

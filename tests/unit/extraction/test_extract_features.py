@@ -11,7 +11,7 @@ from tests.conftest import store_contents
 
 from actiondiff import FeatureStore, extract_features, read_video
 from actiondiff.errors import SettingsMismatchError, StoreError, UnknownNameError, UsageError
-from actiondiff.extraction.extract import plan_extraction
+from actiondiff.extraction.api import plan_extraction
 from actiondiff.types import Example, FeatureKey
 
 KEY = FeatureKey(20, "layer2")

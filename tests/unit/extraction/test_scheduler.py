@@ -20,8 +20,8 @@ from actiondiff.cli.app import run
 from actiondiff.errors import ActionDiffError, StoreError, UnknownNameError, UsageError
 from actiondiff.extraction import devices
 from actiondiff.extraction.devices import device_names
-from actiondiff.extraction.engines import choose_engine, on_first_device
 from actiondiff.extraction.plan import Item
+from actiondiff.extraction.runners import choose_runner, on_first_device
 from actiondiff.extraction.scheduler import WorkerDiedError, WorkerJob, do_part, schedule
 from actiondiff.types import FeatureKey, Sampling
 
@@ -131,14 +131,14 @@ def test_devices_and_engines_that_do_not_go_together():
     assert device_names(["cpu", "cpu"]) == ["cpu", "cpu"]
     for wrong in ([], ["0", "cpu"], ["tpu"], ["gpu0"]):
         with pytest.raises(UsageError, match="for example 0,1 or cpu,cpu; got"):
-            choose_engine("local", devices=wrong)
-    assert choose_engine("local") is None
+            choose_runner("local", devices=wrong)
+    assert choose_runner("local") is None
     with pytest.raises(UnknownNameError, match=r"unknown engine 'rai'. Did you mean 'ray'"):
-        choose_engine("rai")
+        choose_runner("rai")
     with pytest.raises(UsageError, match="devices go with engine local"):
-        choose_engine("ray", devices=["cpu"])
+        choose_runner("ray", devices=["cpu"])
     with pytest.raises(UsageError, match="go with engine ray"):
-        choose_engine("local", workers=2)
+        choose_runner("local", workers=2)
     assert on_first_device(BackboneOptions(threads=1), ["1"]).device == "cuda:1"
     with pytest.raises(UsageError, match="either device or devices; got cpu and 0"):
         on_first_device(BackboneOptions(device="cpu"), ["0"])

@@ -12,7 +12,7 @@ from actiondiff import ActionDiff, FeatureStore, Frames, extract_features, load_
 from actiondiff.backbones.engine.run import run as run_backbone
 from actiondiff.datasets.packing import pack
 from actiondiff.errors import RunError, SettingsMismatchError, UsageError, VideoError
-from actiondiff.experiments import train as study
+from actiondiff.experiments import study
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.heads.predict import predict_probabilities
 from actiondiff.types import DecodeReport, Example, Prediction

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from actiondiff.extraction.extraction import Extraction, ExtractionSummary
+    from actiondiff.extraction.planned import Extraction, ExtractionSummary
 
 __all__ = ["Meter", "print_price", "print_summary", "show_progress", "span"]
 

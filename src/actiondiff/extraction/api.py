@@ -9,9 +9,9 @@ from actiondiff.backbones.engine.encoding import TwoStage
 from actiondiff.backbones.engine.run import feature_keys
 from actiondiff.backbones.options import BackboneOptions
 from actiondiff.errors import UsageError
-from actiondiff.extraction.engines import choose_engine, on_first_device
-from actiondiff.extraction.extraction import Extraction, ExtractionSummary, open_if_present
 from actiondiff.extraction.plan import StrPath, VideoInputs, make_plan, name_videos, videos_with_latents_only
+from actiondiff.extraction.planned import Extraction, ExtractionSummary, open_if_present
+from actiondiff.extraction.runners import choose_runner, on_first_device
 from actiondiff.features.store import FORMAT, StoreDtype
 from actiondiff.types import DEFAULT_STRIDE, JSON, Progress, Sampling
 
@@ -89,9 +89,7 @@ def extract_features(
         StoreError: If the store cannot be read or written, or workers keep dying.
         MissingExtraError: If the engine is not installed.
     """
-    run_engine = choose_engine(
-        engine, weights=weights, devices=devices, ray_address=ray_address, workers=workers
-    )
+    runner = choose_runner(engine, weights=weights, devices=devices, ray_address=ray_address, workers=workers)
     # Settings depend on the device, so the backbone here is loaded for the device of the workers.
     if devices and isinstance(backbone, str):
         options = on_first_device(as_recorded(store), devices)
@@ -112,7 +110,7 @@ def extract_features(
         keep_latents=keep_latents,
         decode_threads=decode_threads,
     )
-    return extraction.run(progress, engine=run_engine)
+    return extraction.run(progress, runner=runner)
 
 
 def plan_extraction(

@@ -32,13 +32,13 @@ from actiondiff.experiments.run import (
     Run,
     SeedRun,
     evaluate,
-    mean_of_seeds,
     partial_videos,
     stored_rows,
+    write_seeds_run,
 )
 from actiondiff.experiments.scoring import calibrate_head, score_sides
 from actiondiff.experiments.selection import SelectedHead, train_and_select
-from actiondiff.experiments.warm_start import keep_sides, recipe_of_run, warm_start
+from actiondiff.experiments.warm_start import keep_sides, load_recipe_of_run, warm_start
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads import build_head
 from actiondiff.heads.bundle import ModelConfig, load_bundle, save_bundle
@@ -100,7 +100,7 @@ def train(
     # A run to start from fixes the side of every clip, so that no clip that it tested on trains now.
     if start is not None:
         table = keep_sides(table, start, store, root)
-        recipe = recipe or recipe_of_run(start)
+        recipe = recipe or load_recipe_of_run(start)
         start = find_run(start)
 
     # Refuse a folder of somebody else before anything is computed.
@@ -111,7 +111,7 @@ def train(
     # Train and test the head of each seed, then summarise them.
     study = Study(store, table, resolved, root, start=start)
     runs = [study.train_seed(folder, number, progress or _ignore) for number in range(resolved.seeds)]
-    return study.summarise(folder, runs)
+    return study.write_summary(folder, runs)
 
 
 @dataclass(frozen=True)
@@ -193,12 +193,12 @@ class Study:
         write_text(folder / METRICS_FILE, metrics.to_json())
         return SeedRun(folder, metrics)
 
-    def summarise(self, out: Path, runs: Sequence[SeedRun]) -> Run:
+    def write_summary(self, out: Path, runs: Sequence[SeedRun]) -> Run:
         """Summarise the runs of all seeds in the study's folder; with one seed its run is the study's."""
         if self.recipe.seeds == 1:
             return runs[0]
         write_text(out / _RECIPE, yaml.safe_dump(self.recipe.model_dump(mode="json"), sort_keys=False))
-        return mean_of_seeds(out, runs)
+        return write_seeds_run(out, runs)
 
     def _new_head(self, seed: int) -> Head:
         """Build a head with random weights, or with those of the run to start from."""

@@ -13,9 +13,9 @@ from actiondiff.extraction.worker import WindowProgress, work
 from actiondiff.features.store import FeatureStore
 from actiondiff.types import JSON, Progress, Sampling
 
-__all__ = ["Engine", "Extraction", "ExtractionSummary", "open_if_present"]
+__all__ = ["Extraction", "ExtractionSummary", "Runner", "open_if_present"]
 
-Engine: TypeAlias = Callable[["Extraction", FeatureStore, Progress | None], None]
+Runner: TypeAlias = Callable[["Extraction", FeatureStore, Progress | None], None]
 """A function that does the work that an extraction has planned, in this process or in several."""
 
 
@@ -84,14 +84,14 @@ class Extraction:
         progress: Progress | None = None,
         *,
         on_windows: WindowProgress | None = None,
-        engine: Engine | None = None,
+        runner: Runner | None = None,
     ) -> ExtractionSummary:
         """Extract the features; see `extract_features`.
 
         Args:
             progress: Called after each video.
             on_windows: Called after each batch, if the work is done in this process.
-            engine: What does the work; None for this process.
+            runner: What does the work; None for this process.
 
         Raises:
             StoreError: If the store cannot be written.
@@ -100,7 +100,7 @@ class Extraction:
             store = FeatureStore.create(self.folder, settings=self.settings, root=self.root)
             try:
                 self._record_plan(store)
-                (engine or partial(_work_here, on_windows))(self, store, progress)
+                (runner or partial(_work_here, on_windows))(self, store, progress)
             finally:
                 # This also reads what other processes recorded.
                 store.tidy()

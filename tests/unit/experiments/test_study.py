@@ -20,8 +20,7 @@ from actiondiff.errors import (
     UsageError,
 )
 from actiondiff.evaluation.results import LeftOutClip
-from actiondiff.experiments import selection
-from actiondiff.experiments import train as study
+from actiondiff.experiments import selection, study
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import load_bundle

@@ -1,25 +1,25 @@
-"""The engines of an extraction: this process, processes on this machine, or workers on a Ray cluster."""
+"""The runners of an extraction: this process, processes on this machine, or workers on a Ray cluster."""
 
 from collections.abc import Sequence
 
 from actiondiff.backbones.options import BackboneOptions
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.extraction.devices import device_names, on_devices
-from actiondiff.extraction.extraction import Engine
 from actiondiff.extraction.on_ray import on_ray
+from actiondiff.extraction.planned import Runner
 
-__all__ = ["choose_engine", "on_first_device"]
+__all__ = ["choose_runner", "on_first_device"]
 
 
-def choose_engine(
+def choose_runner(
     engine: str,
     *,
     weights: str | None = None,
     devices: Sequence[str] | None = None,
     ray_address: str | None = None,
     workers: int | None = None,
-) -> Engine | None:
-    """The engine that does the work; None for this process. Arguments as in `extract_features`.
+) -> Runner | None:
+    """Choose what does the work; None for this process. Arguments as in `extract_features`.
 
     Raises:
         UnknownNameError: If there is no such engine.
