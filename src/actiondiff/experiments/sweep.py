@@ -1,8 +1,8 @@
 """A sweep: the studies of one recipe with lists, run side by side, resumed after a stop, and tabulated.
 
-A study is called `point` in these files. The folder of a sweep holds:
+The folder of a sweep holds these files, in which a study is called `point`:
 
-- `runs/NAME`: the run of each study; `rungs/`: the runs of each round of a choice before the test, if there is one
+- `runs/NAME`: the run of each study; `rungs/`: the runs of the rounds before the test, if there are any
 - `runs.csv`: one row per training run
 - `points.csv`: one row per study, with means over seeds
 - `domains.csv`: one row per training run and domain

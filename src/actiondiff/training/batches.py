@@ -12,7 +12,7 @@ __all__ = ["by_identity", "draw_batches"]
 
 
 def by_identity(clips: PackedFeatures) -> PackedFeatures:
-    """Sort clips by video, span and labels, so that a table with its rows in another order trains the same head."""
+    """Sort clips by video, span and labels, so that the order of a table's rows does not change the head."""
     order = sorted(range(len(clips)), key=lambda index: _sort_key(clips.examples[index]))
     return clips if order == list(range(len(clips))) else clips.subset(order)
 
