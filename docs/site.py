@@ -15,8 +15,8 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 import actiondiff
-from actiondiff.cli.app import app
 from actiondiff.cli.listing import SECTIONS
+from actiondiff.cli.main import app
 
 ROOT = Path(__file__).parents[1]
 TOP = {

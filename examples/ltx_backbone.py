@@ -14,7 +14,7 @@ from diffusers import AutoencoderKLLTXVideo, LTXVideoTransformer3DModel
 from pydantic import Field
 from torch import Tensor, nn
 
-from actiondiff.backbones.base import KINDS, SPECS, BackboneSpec, WindowBatch, resolve
+from actiondiff.backbones.base import KINDS, PLUGIN_SPECS, BackboneSpec, WindowBatch, resolve
 from actiondiff.backbones.frozen import Frozen
 from actiondiff.backbones.options import OPTIONS, FitOptions
 from actiondiff.backbones.random_weights import RandomTensors
@@ -152,4 +152,4 @@ class _Opened:
 # In your own package entry points do this: see docs/extend.md.
 KINDS.register("ltx", "ltx_backbone:load")
 OPTIONS.register("ltx", "ltx_backbone:LTXOptions")
-SPECS.register("ltx-small", "ltx_backbone:SPEC")
+PLUGIN_SPECS.register("ltx-small", "ltx_backbone:SPEC")

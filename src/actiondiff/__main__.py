@@ -5,7 +5,7 @@ import sys
 
 def main() -> None:
     """Run the command line; exits with code 0, 1, 2 or 3."""
-    from actiondiff.cli.app import run
+    from actiondiff.cli.main import run
 
     sys.exit(run())
 

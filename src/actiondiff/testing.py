@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from actiondiff.backbones.base import Backbone, WindowBatch
-from actiondiff.backbones.engine.run import feature_keys, run
+from actiondiff.backbones.engine.run import extract_in_order, feature_keys
 from actiondiff.backbones.engine.windows import FrameSequence
 from actiondiff.errors import ActionDiffError, UnknownNameError, UsageError
 from actiondiff.heads.inputs import Head
@@ -154,7 +154,7 @@ def check_same_bits(backbone: Backbone) -> None:
     orders: Sequence[list[Frames]] = (videos, videos[::-1])
     for order in orders:
         readers = [FrameSequence([video]) for video in order]
-        for video, (_, features) in zip(order, run(backbone, readers, keys), strict=True):
+        for video, (_, features) in zip(order, extract_in_order(backbone, readers, keys), strict=True):
             tokens = None if features is None else _own(backbone, features)
             same = tokens is not None and np.array_equal(tokens, alone[video.identity])
             _expect(same, f"the tokens of a video of {len(video)} frames depend on its neighbours")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from actiondiff.app.options import PageOptions
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.inference.model import ActionDiff
 from actiondiff.video.write import write_video
 

@@ -2,7 +2,7 @@
 
 import json
 
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 
 
 def test_datasets_check(study_folder, tmp_path, capsys):

@@ -2,7 +2,7 @@
 
 import json
 
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 
 
 def test_demo_runs_tells_the_truth_and_goes_on_where_it_was(tmp_path, capsys):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from actiondiff import FeatureStore, load_backbone, read_video
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.video.write import write_video
 
 SMALL = ["--height", "32", "--width", "32", "--window", "4", "--batch", "2", "--device", "cpu"]

@@ -6,7 +6,7 @@ import numpy as np
 from tests.conftest import read_rows
 
 from actiondiff import ActionDiff, read_video
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.inference.options import LocalizationOptions
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from tests.conftest import read_rows
 
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.options import TimelineOptions
 from actiondiff.video.write import write_video

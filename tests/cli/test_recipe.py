@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.experiments.recipe import list_recipes, load_recipe
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 
 QUICK = ["--set", "head.name=mean-linear", "--set", "head.input=plain", "--set", "head.project=null",
          "--set", "training.epochs=9", "--set", "training.learning_rate=0.1"]  # fmt: skip

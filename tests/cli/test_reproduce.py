@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.paper.results import REPRODUCTION, read_reproduction, write_reproduction
 
 ROWS = ["--rows", "SDv2, UCF", "--rows", "VideoMAEv2, UCF", "--set", "protocol.selection=source-validation"]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.datasets.table import read_table
 from actiondiff.video.write import write_video
 

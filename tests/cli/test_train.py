@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_wrong_usage(capsys):
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "recipe", "datasets"])
 def test_help_loads_nothing_heavy(command):
     code = (
-        "import sys; from actiondiff.cli.app import run; run([sys.argv[1], '--help']); "
+        "import sys; from actiondiff.cli.main import run; run([sys.argv[1], '--help']); "
         "print(sorted({'torch', 'pandas', 'av', 'lightning'} & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code, command], capture_output=True, text=True, check=True)

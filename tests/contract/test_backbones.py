@@ -18,9 +18,9 @@ from actiondiff.backbones.base import (
     build_backbone,
     find_spec,
     make_options,
-    specs,
+    shipped_specs,
 )
-from actiondiff.backbones.engine.run import feature_keys, run
+from actiondiff.backbones.engine.run import extract_in_order, feature_keys
 from actiondiff.backbones.engine.windows import FrameSequence
 from actiondiff.backbones.options import options_class
 from actiondiff.errors import UsageError
@@ -89,7 +89,7 @@ SQUARES = {"height": 32, "width": 32, "window": 4, "batch": 2}
 
 def small(name: str) -> BackboneSpec:
     """The spec of a name, with random weights where it has any, and small."""
-    spec = find_spec(name if specs()[name].weights == "none" else f"random-{name}")
+    spec = find_spec(name if shipped_specs()[name].weights == "none" else f"random-{name}")
     change = SMALL[spec.kind]
     size = change.get("defaults", SQUARES if "architecture" in change else {"window": 3})
     return spec.model_copy(update={**change, "defaults": {**spec.defaults, **size, "threads": 1}})
@@ -102,7 +102,7 @@ def build(name: str, **options: Any) -> Backbone:
 
 
 VARIANTS: list[tuple[str, Mapping[str, Any]]] = [
-    *((name, {}) for name in specs()),
+    *((name, {}) for name in shipped_specs()),
     ("tiny", {"padding": "shift", "stochastic": True}),
     ("vjepa-l", {"tokens": "segment"}),
     ("videomaev2-g", {"padding": "black", "fit": "squash"}),
@@ -122,10 +122,10 @@ def test_contract(name, options, check):
 
 def test_every_kind_is_built_here():
     assert SMALL.keys() == set(KINDS)
-    assert {spec.kind for spec in specs().values()} == set(KINDS)
+    assert {spec.kind for spec in shipped_specs().values()} == set(KINDS)
 
 
-@pytest.mark.parametrize("name", specs())
+@pytest.mark.parametrize("name", shipped_specs())
 def test_settings_rebuild_the_same_backbone(name, monkeypatch):
     spec = small(name)
     monkeypatch.setattr(base, "find_spec", lambda asked: {spec.name: spec}[asked])
@@ -137,9 +137,9 @@ def test_settings_rebuild_the_same_backbone(name, monkeypatch):
     assert np.array_equal(again.extract(video)[key], first.extract(video)[key])
 
 
-@pytest.mark.parametrize("name", specs())
+@pytest.mark.parametrize("name", shipped_specs())
 def test_specs_are_sound(name):
-    spec = specs()[name]
+    spec = shipped_specs()[name]
     options_class(spec.kind)(**spec.defaults)
     assert {"height", "width", "window", "padding", "batch"} <= spec.defaults.keys()
     assert 0 <= spec.timestep < spec.num_timesteps
@@ -166,12 +166,12 @@ def clips(shared_dir: Path) -> dict[str, list[Frames]]:
     return {file.name: list(iter_video(file, stride=4, end_seconds=1)) for file in files}
 
 
-@pytest.mark.parametrize("name", {spec.kind: name for name, spec in specs().items()}.values())
+@pytest.mark.parametrize("name", {spec.kind: name for name, spec in shipped_specs().items()}.values())
 def test_every_readable_clip_gives_features(name, clips):
     backbone = build(name)
     keys = feature_keys(backbone, None, None)
     unread = {"made_empty.mp4", "made_truncated_k400_abseiling.mp4"}
-    results = run(backbone, map(FrameSequence, clips.values()), keys)
+    results = extract_in_order(backbone, map(FrameSequence, clips.values()), keys)
     for (file, chunks), (_, features) in zip(clips.items(), results, strict=True):
         assert (features is None) is (file in unread)
         if features is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.main import get_command
 
-from actiondiff.cli.app import app, run
+from actiondiff.cli.main import app, run
 from actiondiff.video.write import write_video
 
 ROOT = Path(__file__).parents[2]

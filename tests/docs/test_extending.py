@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import actiondiff as ad
-from actiondiff.backbones.base import KINDS, SPECS, backbone_from_settings
+from actiondiff.backbones.base import KINDS, PLUGIN_SPECS, backbone_from_settings
 from actiondiff.backbones.options import OPTIONS, every_option
 from actiondiff.datasets import DATASETS
 from actiondiff.heads import HEADS
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 def backbone():
     """The example, registered for as long as these tests last."""
     with pytest.MonkeyPatch.context() as patch:
-        for registry in (KINDS, OPTIONS, SPECS):
+        for registry in (KINDS, OPTIONS, PLUGIN_SPECS):
             patch.setattr(registry, "_references", dict(registry._references))
         patch.syspath_prepend(ROOT / "examples")
         import ltx_backbone  # noqa: F401  # registers itself
@@ -117,5 +117,5 @@ def test_the_pages_entry_points_are_those_that_are_read():
     text = (ROOT / "docs" / "extend.md").read_text("utf-8")
     named = set(re.findall(r'entry-points\."([\w.]+)"', text))
     assert named | {"actiondiff.datasets"} == {
-        f"actiondiff.{r.kind}s" for r in (KINDS, OPTIONS, SPECS, HEADS, DATASETS)
+        f"actiondiff.{r.kind}s" for r in (KINDS, OPTIONS, PLUGIN_SPECS, HEADS, DATASETS)
     }

@@ -9,7 +9,7 @@ import pytest
 from typer.main import get_command
 
 import actiondiff
-from actiondiff.cli.app import app
+from actiondiff.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 

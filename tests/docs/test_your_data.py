@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.conftest import read_rows, write_rows
 
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.exports.boris import write_project
 from actiondiff.inference.options import TimelineOptions
 from actiondiff.inference.timeline import Timeline

@@ -34,7 +34,7 @@ def test_public_names_are_these_and_all_import():
 )
 def test_help_loads_nothing_heavy(arguments):
     code = (
-        "import sys; from actiondiff.cli.app import run\n"
+        "import sys; from actiondiff.cli.main import run\n"
         f"code = run({arguments!r})\n"
         "heavy = {'torch', 'av', 'pandas', 'diffusers', 'lightning', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(code or (f'loaded: {heavy}' if heavy else 0))"
@@ -54,14 +54,14 @@ def test_module_and_command_are_the_same():
 
 
 def test_exit_codes_of_usage_and_of_our_errors():
-    from actiondiff.cli.app import run
+    from actiondiff.cli.main import run
 
     assert run(["no-such-command"]) == 2
     assert run(["videos", "check", "no-such-file.mp4"]) == 1
 
 
 def test_our_error_is_one_line_on_stderr(capsys):
-    from actiondiff.cli.app import run
+    from actiondiff.cli.main import run
 
     assert run(["videos", "check", "no-such-file.mp4"]) == 1
     captured = capsys.readouterr()
@@ -110,7 +110,7 @@ def test_a_command_takes_options_of_several_models():
 
 @pytest.mark.parametrize("name", ["predict", "localize", "app"])
 def test_commands_that_load_a_model_take_the_same_options(name):
-    command = typer.main.get_command(importlib.import_module("actiondiff.cli.app").app).commands[name]
+    command = typer.main.get_command(importlib.import_module("actiondiff.cli.main").app).commands[name]
     flags = {flag for parameter in command.params for flag in parameter.opts}
     assert {"--weights", "--text-weights", "--device", "--dtype"} <= flags
 

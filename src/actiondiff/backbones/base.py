@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "KINDS",
+    "PLUGIN_SPECS",
     "RANDOM",
-    "SPECS",
     "Backbone",
     "BackboneSpec",
     "WindowBatch",
@@ -31,7 +32,7 @@ __all__ = [
     "load_backbone",
     "make_options",
     "resolve",
-    "specs",
+    "shipped_specs",
 ]
 
 Options = TypeVar("Options", bound=BackboneOptions)
@@ -52,7 +53,7 @@ KINDS = Registry(
     },
 )
 """Kind of backbone -> `load(spec, options, weights) -> Backbone`."""
-SPECS = Registry("backbone_spec", {})
+PLUGIN_SPECS = Registry("backbone_spec", {})
 """Name -> `BackboneSpec` of a backbone that is not one of `specs.yaml` but of a plug-in."""
 
 
@@ -154,7 +155,7 @@ class Backbone(Protocol):
 
 
 @functools.cache
-def specs() -> dict[str, BackboneSpec]:
+def shipped_specs() -> dict[str, BackboneSpec]:
     """All backbones of `specs.yaml` by name."""
     text = resources.files("actiondiff.backbones").joinpath("specs.yaml").read_text("utf-8")
     return {name: BackboneSpec(name=name, **fields) for name, fields in yaml.safe_load(text).items()}
@@ -168,10 +169,10 @@ def find_spec(name: str) -> BackboneSpec:
         UsageError: If the backbone has no weights that could be random.
     """
     plain = name.removeprefix(RANDOM)
-    if plain not in specs() and plain not in SPECS:
-        names = [*specs(), *SPECS]
+    if plain not in shipped_specs() and plain not in PLUGIN_SPECS:
+        names = [*shipped_specs(), *PLUGIN_SPECS]
         raise UnknownNameError("backbone", name, names, "random-NAME gives NAME with random weights.")
-    spec: BackboneSpec = specs()[plain] if plain in specs() else SPECS[plain]
+    spec: BackboneSpec = shipped_specs()[plain] if plain in shipped_specs() else PLUGIN_SPECS[plain]
     if plain == name:
         return spec
     if not spec.architecture:

@@ -44,13 +44,13 @@ def _examine_machine() -> "dict[str, JSON]":
     import av
     import torch
 
-    from actiondiff.backbones.base import specs
+    from actiondiff.backbones.base import shipped_specs
     from actiondiff.checkpoints.locate import VARIABLE, find_weights, weights_folder
     from actiondiff.provenance import environment
 
     here = environment()
     folder = weights_folder()
-    with_weights = [name for name, spec in specs().items() if spec.weights == "required"]
+    with_weights = [name for name, spec in shipped_specs().items() if spec.weights == "required"]
     return {
         "versions": {name: value for name, value in dict(here["versions"]).items() if value},  # type: ignore[arg-type]
         "python": here["python"],
@@ -59,7 +59,9 @@ def _examine_machine() -> "dict[str, JSON]":
         "threads": torch.get_num_threads(),
         "free disk here": f"{shutil.disk_usage('.').free / 1e9:.0f} GB",
         "decoders": [codec for codec in _CODECS if codec in av.codecs_available],
-        "backbones without download": [name for name, spec in specs().items() if spec.weights != "required"],
+        "backbones without download": [
+            name for name, spec in shipped_specs().items() if spec.weights != "required"
+        ],
         "weights folder": f"{folder} ({VARIABLE})"
         if folder
         else f"none: set {VARIABLE} to a folder that holds them",

@@ -54,7 +54,7 @@ def evaluate(
 def _evaluate_timelines(
     run: Path, store: Path, table: Path, out: Path | None, *, root: Path | None, as_json: bool
 ) -> None:
-    from actiondiff.cli.output.timelines import print_timeline_scores
+    from actiondiff.cli.output.timeline_scores import print_timeline_scores
     from actiondiff.experiments.timelines import evaluate_timelines
 
     result = evaluate_timelines(run, store, table, root=root)
@@ -74,11 +74,11 @@ def _write_timelines(
     from actiondiff.exports.bouts import with_paths_from, write_bouts
     from actiondiff.exports.record import write_record
     from actiondiff.heads.bundle import read_config
-    from actiondiff.inference.folders import find_run
+    from actiondiff.inference.folders import find_model_folder
 
     out.mkdir(parents=True, exist_ok=True)
     (out / "timeline_metrics.json").write_text(result.metrics.to_json(), "utf-8")
-    config = read_config(find_run(run))
+    config = read_config(find_model_folder(run))
     timelines = list(result.timelines.items())
     write_record(
         out, timelines, run=run, config=config, truth=result.truth, scores=result.metrics.model_dump()

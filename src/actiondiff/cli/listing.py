@@ -122,7 +122,7 @@ SECTIONS: Mapping[str, "tuple[CommandEntry | GroupEntry, ...]"] = {
         CommandEntry("predict", "predict:predict", "Name the actions in videos with a trained model."),
         CommandEntry("localize", "localize:localize", "Show where in a video an action is seen."),
         CommandEntry("report", "report:report", "Write a report: one HTML page that needs no other file."),
-        CommandEntry("app", "serve:serve", "Serve a page on this machine for trying a model on videos."),
+        CommandEntry("app", "app:serve", "Serve a page on this machine for trying a model on videos."),
     ),
     "Models and features": (_FEATURES, _WEIGHTS),
     "Experiments": (

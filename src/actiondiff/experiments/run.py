@@ -31,7 +31,7 @@ from actiondiff.features.manifest import Row
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import ModelConfig, load_bundle
 from actiondiff.heads.predict import predict_probabilities
-from actiondiff.inference.folders import BEST, CARD, find_run
+from actiondiff.inference.folders import BEST, CARD, find_model_folder
 from actiondiff.provenance import differences, environment, write_text
 from actiondiff.report.card import cautions, seeds_card
 from actiondiff.types import Example
@@ -156,7 +156,7 @@ def evaluate(
         UsageError: If no clip is left to test, or a clip has several labels and the model predicts one.
     """
     # Open the model, the features and the labels, and check that they fit each other.
-    folder = find_run(run.folder if isinstance(run, Run) else run)
+    folder = find_model_folder(run.folder if isinstance(run, Run) else run)
     head, config = load_bundle(folder)
     store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
     table = table if isinstance(table, Table) else read_table(table)

@@ -44,7 +44,7 @@ from actiondiff.heads import build_head
 from actiondiff.heads.bundle import ModelConfig, load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation
-from actiondiff.inference.folders import CARD, find_run
+from actiondiff.inference.folders import CARD, find_model_folder
 from actiondiff.provenance import check_own_folder, environment, fingerprint, write_text
 from actiondiff.report.card import cautions, model_card
 from actiondiff.training.loop import EpochRow
@@ -101,7 +101,7 @@ def train(
     if start is not None:
         table = keep_sides(table, start, store, root)
         recipe = recipe or load_recipe_of_run(start)
-        start = find_run(start)
+        start = find_model_folder(start)
 
     # Refuse a folder of somebody else before anything is computed.
     resolved = _resolve(recipe, table)

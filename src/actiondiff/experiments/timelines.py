@@ -23,7 +23,7 @@ from actiondiff.experiments.run import Run, check_settings, seen_in_training, st
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import ModelConfig, load_bundle
 from actiondiff.heads.inputs import Head
-from actiondiff.inference.folders import find_run
+from actiondiff.inference.folders import find_model_folder
 from actiondiff.inference.timeline import Timeline, TimelineOptions, finish, make_timeline
 from actiondiff.provenance import environment
 from actiondiff.types import JSON, Bout, Example
@@ -85,7 +85,7 @@ def evaluate_timelines(
         UsageError: If no video is left to test.
     """
     # Open the model, the features and the labels, and check that they fit each other.
-    folder = find_run(run.folder if isinstance(run, Run) else run)
+    folder = find_model_folder(run.folder if isinstance(run, Run) else run)
     head, config = load_bundle(folder)
     store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
     table = table if isinstance(table, Table) else read_table(table)

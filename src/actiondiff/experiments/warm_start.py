@@ -19,7 +19,7 @@ from actiondiff.features.store import FeatureStore
 from actiondiff.heads import build_head
 from actiondiff.heads.bundle import load_bundle
 from actiondiff.heads.inputs import Head
-from actiondiff.inference.folders import find_run
+from actiondiff.inference.folders import find_model_folder
 
 __all__ = ["keep_sides", "load_recipe_of_run", "warm_start"]
 
@@ -38,7 +38,7 @@ def load_recipe_of_run(
         RunError: If the run has no recipe.
         UsageError: If a value is not valid.
     """
-    path = find_run(run) / "recipe.yaml"
+    path = find_model_folder(run) / "recipe.yaml"
     if not path.is_file():
         raise RunError(f"{path} is missing; give a folder that actiondiff train wrote.")
     tree = yaml.safe_load(path.read_text("utf-8"))
@@ -61,7 +61,7 @@ def warm_start(head: Head, labels: tuple[str, ...], run: str | os.PathLike[str])
     Raises:
         RunError: If the two heads differ in kind or size, or have no class in common.
     """
-    old, config = load_bundle(find_run(run))
+    old, config = load_bundle(find_model_folder(run))
     if old.options != head.options or old.token_width != head.token_width:
         raise RunError(
             f"cannot continue from {run}: its head is {old.options.name} on tokens of width "
@@ -107,7 +107,7 @@ def keep_sides(table: Table, run: str | os.PathLike[str], store: FeatureStore, r
         RunError: If the run does not say which clips it had.
         SettingsMismatchError: If the store's features have other settings than the run's.
     """
-    folder = find_run(run)
+    folder = find_model_folder(run)
     _, config = load_bundle(folder)
     check_settings(store, config, folder)
     if not (folder / CLIPS).is_file():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.exports.queue import clip_queue, stretch_queue, write_queue
 from actiondiff.exports.record import describe_model, write_record
-from actiondiff.exports.tables import FORMATS, write_failures, write_predictions
+from actiondiff.exports.tables import CLIP_FORMATS, write_failures, write_predictions
 from actiondiff.exports.timelines import check_formats, write_timelines
 from actiondiff.inference.options import TimelineOptions
 from actiondiff.inference.timeline import Timeline
@@ -59,9 +59,9 @@ class PredictionOutput:
             check_formats(self.formats, about=self.about, project=self.project, videos=videos)
             return
         for name in self.formats:
-            if name not in FORMATS:
+            if name not in CLIP_FORMATS:
                 raise UnknownNameError(
-                    "format", name, FORMATS, "The other formats are for bouts: add --timeline."
+                    "format", name, CLIP_FORMATS, "The other formats are for bouts: add --timeline."
                 )
         for name in sorted(self.options.model_fields_set - {"abstain_below"}):
             raise UsageError(f"--{name.replace('_', '-')} is about bouts: add --timeline.")

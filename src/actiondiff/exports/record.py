@@ -11,7 +11,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 from actiondiff.errors import RunError
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.predict import Activation
-from actiondiff.inference.folders import find_run
+from actiondiff.inference.folders import find_model_folder
 from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import environment, write_text
 from actiondiff.types import JSON, Bout, DecodeReport, Prediction, Status
@@ -168,7 +168,7 @@ def _write(folder: str | os.PathLike[str], record: PredictionRecord) -> None:
 
 def _calibration(run: str | os.PathLike[str]) -> JSON:
     """The calibration that the training run measured on validation clips; None if there is none."""
-    path = find_run(run) / "metrics.json"
+    path = find_model_folder(run) / "metrics.json"
     calibration: JSON = json.loads(path.read_text("utf-8")).get("calibration") if path.is_file() else None
     return calibration
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from actiondiff.provenance import write_csv, write_text
 from actiondiff.types import DecodeReport, Prediction
 
-__all__ = ["FORMATS", "write_failures", "write_predictions"]
+__all__ = ["CLIP_FORMATS", "write_failures", "write_predictions"]
 
-FORMATS = ("csv", "json")
+CLIP_FORMATS = ("csv", "json")
 _COLUMNS = ("video", "status", "label", "probability", "coverage", "padding_share", "num_tokens", "num_spans")
 
 
@@ -29,7 +29,7 @@ def write_predictions(
     Args:
         folder: Folder to write to; created if it does not exist.
         predictions: The predictions of one model.
-        formats: Names of `FORMATS`.
+        formats: Names of `CLIP_FORMATS`.
         abstain_below: If the highest probability is below this, `label` is left empty.
     """
     rows = [_row(prediction, abstain_below) for prediction in predictions]

@@ -11,7 +11,7 @@ import torch
 from actiondiff.backbones.base import find_spec
 from actiondiff.backbones.engine.counting import WindowCost, count_window
 from actiondiff.backbones.engine.encoding import TwoStage
-from actiondiff.backbones.engine.run import run
+from actiondiff.backbones.engine.run import extract_in_order
 from actiondiff.backbones.engine.windows import FrameSequence
 from actiondiff.backbones.options import BackboneOptions
 from actiondiff.errors import UsageError
@@ -192,7 +192,7 @@ def _time(extraction: Extraction, keys: Sequence[FeatureKey]) -> Timing | None:
             torch.cuda.reset_peak_memory_stats(backbone.options.device)
         for _ in range(2):
             start = time.perf_counter()
-            list(run(backbone, [FrameSequence([frames])] * size, keys))
+            list(extract_in_order(backbone, [FrameSequence([frames])] * size, keys))
         return Timing((time.perf_counter() - start) / size, decoding, _peak_memory(backbone.options))
     return None
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, Self, TypeAlias
 
-from actiondiff.backbones.base import Backbone, load_backbone, specs
+from actiondiff.backbones.base import Backbone, load_backbone, shipped_specs
 from actiondiff.backbones.options import BackboneOptions
 from actiondiff.errors import StoreError, UsageError
 from actiondiff.extraction.plan import Item
@@ -72,7 +72,7 @@ class WorkerJob:
         """
         backbone = extraction.backbone
         name = backbone.spec.name
-        if name.removeprefix("random-") not in specs() or (
+        if name.removeprefix("random-") not in shipped_specs() or (
             backbone.spec.weights == "required" and weights is None
         ):
             raise UsageError(

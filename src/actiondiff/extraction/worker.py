@@ -18,7 +18,7 @@ from typing import Self, TypeAlias, TypeVar
 
 from actiondiff.backbones.base import Backbone
 from actiondiff.backbones.engine.encoding import TwoStage
-from actiondiff.backbones.engine.run import run_as_completed
+from actiondiff.backbones.engine.run import extract_as_completed
 from actiondiff.backbones.engine.windows import WindowInput
 from actiondiff.errors import StoreError
 from actiondiff.extraction.plan import Item
@@ -32,7 +32,7 @@ __all__ = ["WindowProgress", "work"]
 WindowProgress: TypeAlias = Callable[[int], None]
 """A function that is called after each batch with the number of windows in it."""
 
-_Source = TypeVar("_Source", VideoSource, LatentSource)
+_ItemSource = TypeVar("_ItemSource", VideoSource, LatentSource)
 _MOST_DECODE_THREADS = 4  # by default; with four, decoding is seldom the bottleneck
 _UNWRITTEN = 8  # results that may wait to be written before the backbone waits
 
@@ -71,7 +71,7 @@ def work(
     with _Writer(len(items), progress) as writer:
         # Contents with stored latents need no decoding and no encoder.
         for keys, encoded in _by_keys(from_latents):
-            for source, features in run_as_completed(
+            for source, features in extract_as_completed(
                 backbone, encoded, keys, decode_threads=min(threads, len(encoded)), progress=on_windows
             ):
                 if source.problem:  # the latents are damaged: the video is used after all
@@ -80,7 +80,7 @@ def work(
                     writer.put(partial(_store, store, source, features), source.item)
         for keys, videos in _by_keys(from_videos):
             latents = _Latents(store, writer) if keep_latents else None
-            for video, features in run_as_completed(
+            for video, features in extract_as_completed(
                 backbone,
                 videos,
                 keys,
@@ -110,7 +110,7 @@ def _sources(
     return from_latents, from_videos
 
 
-def _by_keys(sources: list[_Source]) -> Iterator[tuple[tuple[FeatureKey, ...], list[_Source]]]:
+def _by_keys(sources: list[_ItemSource]) -> Iterator[tuple[tuple[FeatureKey, ...], list[_ItemSource]]]:
     """Groups of sources that lack the same features."""
     ordered = sorted(sources, key=lambda source: source.item.keys)
     for keys, group in groupby(ordered, key=lambda source: source.item.keys):

@@ -7,14 +7,14 @@ from pathlib import Path
 from actiondiff.errors import RunError
 from actiondiff.heads.bundle import CONFIG
 
-__all__ = ["BEST", "CARD", "find_run", "upload_folder"]
+__all__ = ["BEST", "CARD", "find_model_folder", "upload_folder"]
 
 BEST = "best-seed.txt"
 CARD = "README.md"
 _log = logging.getLogger(__name__)
 
 
-def find_run(path: str | os.PathLike[str]) -> Path:
+def find_model_folder(path: str | os.PathLike[str]) -> Path:
     """The folder that holds the model: the given one, that of its best seed, or a download from the hub.
 
     Args:

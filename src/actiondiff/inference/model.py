@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Self
 
 from actiondiff.backbones.base import Backbone, backbone_from_settings
-from actiondiff.backbones.engine.run import run
+from actiondiff.backbones.engine.run import extract_in_order
 from actiondiff.backbones.options import Dtype
 from actiondiff.datasets.packing import pack_arrays
 from actiondiff.errors import RunError, UsageError, VideoError
 from actiondiff.heads.bundle import CONFIG, ModelConfig, load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import predict_probabilities, split_spans
-from actiondiff.inference.folders import CARD, find_run, upload_folder
+from actiondiff.inference.folders import CARD, find_model_folder, upload_folder
 from actiondiff.inference.localization import Heatmap, LocalizationOptions, make_heatmap
 from actiondiff.inference.timeline import Timeline, TimelineOptions, make_timeline
 from actiondiff.types import DecodeReport, Features, Frames, Prediction, Progress
-from actiondiff.video.opening import Reading, Video, read_chunks
+from actiondiff.video.opening import ProgressReader, Video, read_chunks
 
 __all__ = ["ActionDiff"]
 
@@ -76,7 +76,7 @@ class ActionDiff:
             SettingsMismatchError: If the weights differ from those the head was trained with.
         """
         # The head and its config lie in one folder.
-        folder = find_run(path)
+        folder = find_model_folder(path)
         head, config = load_bundle(folder)
         lacking = {"sampling", "store_dtype"} - set(config.features)
         if lacking:
@@ -128,7 +128,7 @@ class ActionDiff:
         """
         # The reader gives the sampled frames; the engine cuts them into windows for the backbone.
         reader = read_chunks(video, self.config.sampling, progress=progress)
-        _, features = next(run(self.backbone, [reader], self.config.feature_keys))
+        _, features = next(extract_in_order(self.backbone, [reader], self.config.feature_keys))
         if features is None:
             raise VideoError(f"{reader.name}: {reader.report.reason if reader.report else 'no frame'}.")
         return features
@@ -176,14 +176,14 @@ class ActionDiff:
         if isinstance(videos, str | os.PathLike):
             raise UsageError(f"several videos are given as a list of paths; got {videos!r}.")
 
-        def readers() -> Iterator[Reading | _Unreadable]:
+        def readers() -> Iterator[ProgressReader | _Unreadable]:
             for video in videos:
                 try:
                     yield read_chunks(video, self.config.sampling)
                 except VideoError as error:  # one bad file must not end the work on the others
                     yield _Unreadable(os.fspath(video), str(error))
 
-        for reader, features in run(self.backbone, readers(), self.config.feature_keys):
+        for reader, features in extract_in_order(self.backbone, readers(), self.config.feature_keys):
             if features is None:
                 assert reader.report is not None  # the frames came from a file
                 yield reader.name, reader.report

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from actiondiff.backbones.base import Backbone
-from actiondiff.backbones.engine.run import run
+from actiondiff.backbones.engine.run import extract_in_order
 from actiondiff.backbones.engine.windows import FrameSequence
 from actiondiff.backbones.options import FitOptions
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.types import Array, DecodeReport, FeatureKey, Features, Frames, Progress, Sampling
-from actiondiff.video.opening import Reading, Video, part_of_progress, picture_size, read_chunks
+from actiondiff.video.opening import ProgressReader, Video, part_of_progress, picture_size, read_chunks
 
 __all__ = ["PlaceTokens", "cell_tokens", "patch_pixels", "patch_tokens"]
 
@@ -81,7 +81,7 @@ def cell_tokens(
     sampled: list[Array] = []
     shape = (1, 1)
     chunks = (FrameSequence([chunk], chunk.report) for chunk in reading)
-    for _, features in run(backbone, chunks, keys, maps=True):
+    for _, features in extract_in_order(backbone, chunks, keys, maps=True):
         assert features is not None  # each chunk has frames
         shape = features.maps[keys[0]].shape[-2:]
         sampled.append(np.concatenate([_sample(features.maps[key], grid) for key in keys], axis=-1))
@@ -144,7 +144,7 @@ def patch_tokens(
         for chunks, place in zip(readings, places, strict=True)
     ]
     # The backbone sees the patches as videos; a missing part means that no frame of the file decodes.
-    parts = [part for _, part in run(backbone, patches, keys) if part is not None]
+    parts = [part for _, part in extract_in_order(backbone, patches, keys) if part is not None]
     if len(parts) < len(places):
         raise _no_frames(readings[0])
     tokens = np.stack([np.concatenate([part.tokens[key] for key in keys], axis=1) for part in parts], axis=1)
@@ -224,5 +224,5 @@ def _padding(parts: Sequence[Features]) -> float:
     return sum(part.num_padded for part in parts) / max(1, slots)
 
 
-def _no_frames(reading: Reading) -> VideoError:
+def _no_frames(reading: ProgressReader) -> VideoError:
     return VideoError(f"{reading.name}: {reading.report.reason if reading.report else 'no frame'}.")

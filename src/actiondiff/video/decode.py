@@ -28,7 +28,7 @@ __all__ = ["VideoReader", "iter_video", "read_video"]
 _TOLERATED_FRAMES = 2
 _TOLERATED_SHARE = 0.02  # of the promise; the larger of the two may be missing
 _UNTAGGED = 2  # AVCOL_SPC_UNSPECIFIED
-_Shot: TypeAlias = tuple[int, float | None, NDArray[np.uint8]]  # raw index, seconds, (H, W, 3) RGB
+_KeptFrame: TypeAlias = tuple[int, float | None, NDArray[np.uint8]]  # raw index, seconds, (H, W, 3) RGB
 
 
 def iter_video(
@@ -132,18 +132,18 @@ class VideoReader(Iterator[Frames]):
 
     def _decode(self) -> Iterator[Frames]:
         state = _DecodingState()
-        shots: list[_Shot] = []
-        for shot in self._shots(state):
-            shots.append(shot)
-            if len(shots) == self._chunk_frames:
+        pending: list[_KeptFrame] = []
+        for frame in self._kept_frames(state):
+            pending.append(frame)
+            if len(pending) == self._chunk_frames:
                 self.report = DecodeReport("partial", "decoding has not finished", state.num_decoded)
-                yield self._chunk(shots)
-                shots = []
+                yield self._chunk(pending)
+                pending = []
         self.report = state.report(self._sampler)
-        if shots:
-            yield self._chunk(shots)
+        if pending:
+            yield self._chunk(pending)
 
-    def _shots(self, state: "_DecodingState") -> Iterator[_Shot]:
+    def _kept_frames(self, state: "_DecodingState") -> Iterator[_KeptFrame]:
         """Sampled frames up to the end of the span or the file, or the first error; the state shows which."""
         try:
             if not self.path.stat().st_size:
@@ -168,8 +168,8 @@ class VideoReader(Iterator[Frames]):
         except VideoError as error:
             state.error = str(error)
 
-    def _chunk(self, shots: list[_Shot]) -> Frames:
-        index, seconds, pixels = zip(*shots, strict=True)
+    def _chunk(self, frames: list[_KeptFrame]) -> Frames:
+        index, seconds, pixels = zip(*frames, strict=True)
         return Frames(
             pixels=np.stack(pixels),
             seconds=None if None in seconds else np.array(seconds, dtype=np.float64),

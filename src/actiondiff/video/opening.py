@@ -9,12 +9,12 @@ from actiondiff.types import DecodeReport, Frames, Progress, Sampling
 from actiondiff.video.decode import VideoReader, iter_video
 from actiondiff.video.probe import probe
 
-__all__ = ["Reading", "Video", "part_of_progress", "picture_size", "read_chunks", "share_done"]
+__all__ = ["ProgressReader", "Video", "part_of_progress", "picture_size", "read_chunks", "share_done"]
 
 Video: TypeAlias = str | os.PathLike[str] | Frames
 
 
-class Reading(Iterator[Frames]):
+class ProgressReader(Iterator[Frames]):
     """Chunks of one video's sampled frames; made by `read_chunks`.
 
     Attributes:
@@ -55,7 +55,7 @@ def read_chunks(
     *,
     chunk_frames: int = 32,
     progress: Progress | None = None,
-) -> Reading:
+) -> ProgressReader:
     """Start to read a video.
 
     Args:
@@ -72,9 +72,9 @@ def read_chunks(
         if not len(video):
             raise UsageError("no frames to look at: got 0.")
         last = int(video.frame_index[-1]) + 1
-        return Reading(video.identity, _InMemory(video, chunk_frames), last, progress)
+        return ProgressReader(video.identity, _InMemory(video, chunk_frames), last, progress)
     reader = iter_video(video, stride=sampling.stride, fps=sampling.fps, chunk_frames=chunk_frames)
-    return Reading(os.fspath(video), reader, _promised(video) if progress else 0, progress)
+    return ProgressReader(os.fspath(video), reader, _promised(video) if progress else 0, progress)
 
 
 def picture_size(video: Video) -> tuple[int, int]:

@@ -23,14 +23,14 @@ from transformers import (
 
 from actiondiff import FeatureStore, Frames, load_backbone, read_video
 from actiondiff.backbones import base
-from actiondiff.backbones.base import WindowBatch, build_backbone, find_spec, make_options, specs
+from actiondiff.backbones.base import WindowBatch, build_backbone, find_spec, make_options, shipped_specs
 from actiondiff.backbones.engine.windows import window_generator
 from actiondiff.backbones.frozen import fit_to
 from actiondiff.backbones.image import build_dinov3
 from actiondiff.backbones.sd import build_networks, signal_shares
 from actiondiff.backbones.videomae import build_videomae
 from actiondiff.backbones.vjepa import build_vjepa2, position_table
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.errors import UnknownNameError, UsageError, WeightsError
 from actiondiff.testing import check_backbone
 from actiondiff.types import FeatureKey
@@ -309,7 +309,7 @@ def test_one_identity_whatever_the_file(tmp_path):
 def test_position_tables():
     assert (position_table(ENCODER) - vjepa_positions()).abs().max() < 1e-6
     assert (build_videomae(ENCODER).embeddings.position_embeddings - videomae_positions()).abs().max() < 1e-6
-    assert position_table(specs()["vjepa-h"].architecture["encoder"]).shape == (1, 1568, 1280)
+    assert position_table(shipped_specs()["vjepa-h"].architecture["encoder"]).shape == (1, 1568, 1280)
 
 
 # -- networks that transformers and diffusers have themselves: their own forward ---------------------------
@@ -454,7 +454,7 @@ def test_nothing_behind_the_asked_layer_is_read():
     ],
 )
 def test_full_size_architectures(build, millions):
-    count = sum(parameter.numel() for parameter in build(specs()).parameters())
+    count = sum(parameter.numel() for parameter in build(shipped_specs()).parameters())
     assert count / 1e6 == pytest.approx(millions, rel=2e-3)
 
 
@@ -732,12 +732,12 @@ def small_specs(monkeypatch) -> None:
     """The baselines' names stand for the small networks of these tests."""
     small = {}
     for name, (architecture, defaults) in SMALL.items():
-        spec = specs()[name]
+        spec = shipped_specs()[name]
         layer = spec.layer if name == "sd21" else f"layer{DEPTH}"
         change = {"architecture": architecture, "layer": layer, "defaults": {**spec.defaults, **defaults}}
         small[name] = spec.model_copy(update=change)
-    found = {**specs(), **small}
-    monkeypatch.setattr(base, "specs", lambda: found)
+    found = {**shipped_specs(), **small}
+    monkeypatch.setattr(base, "shipped_specs", lambda: found)
 
 
 @pytest.fixture(scope="module")

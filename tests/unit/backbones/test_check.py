@@ -6,7 +6,7 @@ from safetensors.numpy import load_file
 
 from actiondiff import Frames, load_backbone
 from actiondiff.backbones.svd import check
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 
 
 def test_golden_is_what_the_code_makes(tmp_path):

@@ -12,7 +12,7 @@ from actiondiff.builtin import dataset as menagerie
 from actiondiff.builtin.dataset import BOX_COLUMNS, LONG_COLUMNS, TABLE_COLUMNS, write_menagerie
 from actiondiff.builtin.world.protocols import DEVELOPMENT, RESERVED, SOURCE
 from actiondiff.builtin.world.world import RenderedClip, world_hash
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import UnknownNameError, UsageError
 

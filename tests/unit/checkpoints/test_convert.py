@@ -14,7 +14,7 @@ from actiondiff.checkpoints import convert
 from actiondiff.checkpoints.convert import convert_weights
 from actiondiff.checkpoints.reader import open_checkpoint
 from actiondiff.checkpoints.tensorfile import TensorFile
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.errors import UsageError, WeightsError
 from actiondiff.provenance import sha256_of_file
 

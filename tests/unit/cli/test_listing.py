@@ -7,12 +7,12 @@ import sys
 import pytest
 from typer.main import get_command
 
-from actiondiff.cli.app import app, run
 from actiondiff.cli.listing import ALIASES, SECTIONS, GroupEntry, entries
+from actiondiff.cli.main import app, run
 
 HEAVY = ("torch", "numpy", "pandas", "yaml", "av", "lightning", "transformers", "matplotlib", "rich")
 """Typer itself imports pydantic to make any command, so it is our own modules that are counted instead."""
-ALWAYS = {"cli", "cli.app", "cli.groups", "cli.listing", "errors"}
+ALWAYS = {"cli", "cli.main", "cli.groups", "cli.listing", "errors"}
 SHOWN = {
     "extract": {"backbones.options", "backbones.svd.options", "registry"},
     "predict": {"inference.options"},
@@ -54,7 +54,7 @@ def test_the_summary_is_the_first_line_of_the_docstring(words):
 def loaded_by(arguments):
     """The heavy packages, and the modules of ours without those of `cli` that a command may import."""
     code = (
-        "import sys; from actiondiff.cli.app import run; code = run(sys.argv[1:])\n"
+        "import sys; from actiondiff.cli.main import run; code = run(sys.argv[1:])\n"
         "print(*sys.modules, file=sys.stderr); sys.exit(code)"
     )
     done = subprocess.run(

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.video.write import write_video
 
 

@@ -24,7 +24,7 @@ from actiondiff.experiments import selection, study
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import load_bundle
-from actiondiff.inference.folders import find_run
+from actiondiff.inference.folders import find_model_folder
 from actiondiff.types import DecodeReport, Example, FeatureKey, Features
 
 LABELS = ("eat", "run", "sit")
@@ -264,7 +264,7 @@ def test_seeds(made):
     assert len(set(sides)) == 1  # seeds differ in training, not in the split
     validation = [single["validation"]["scores"]["accuracy"] for single in singles]
     assert run.metrics.best == f"seed-{int(np.argmax(validation))}"
-    assert find_run(folder / "run") == folder / "run" / run.metrics.best
+    assert find_model_folder(folder / "run") == folder / "run" / run.metrics.best
     assert run.metrics.best in (folder / "run" / "README.md").read_text()
     more = study.train(store, labelled, out=folder / "run", recipe=noisy.model_copy(update={"seeds": 4}))
     assert len(more.metrics.seeds) == 4

@@ -14,7 +14,7 @@ import yaml
 from safetensors.numpy import load_file
 
 import actiondiff as ad
-from actiondiff.cli.app import run as run_command
+from actiondiff.cli.main import run as run_command
 from actiondiff.experiments.recipe import load_recipe
 
 ROOT = "/tmp/fx/clips"  # where the clips lay when the store was written

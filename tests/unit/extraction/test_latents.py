@@ -7,7 +7,7 @@ from tests.conftest import store_contents
 
 from actiondiff import FeatureStore, extract_features, load_backbone
 from actiondiff.backbones.svd.inputs import InputEncoder
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.errors import UsageError
 
 TINY = {"height": 32, "width": 32, "window": 4, "batch": 2, "threads": 1, "device": "cpu"}

@@ -16,7 +16,7 @@ from tests.conftest import store_contents, store_settings
 
 from actiondiff import FeatureStore, extract_features, load_backbone
 from actiondiff.backbones.options import BackboneOptions
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.errors import ActionDiffError, StoreError, UnknownNameError, UsageError
 from actiondiff.extraction import devices
 from actiondiff.extraction.devices import device_names

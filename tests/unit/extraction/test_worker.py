@@ -9,7 +9,7 @@ import torch
 from tests.conftest import random_frames, store_contents
 
 from actiondiff import FeatureStore, extract_features, load_backbone
-from actiondiff.backbones.engine.run import run, run_as_completed
+from actiondiff.backbones.engine.run import extract_as_completed, extract_in_order
 from actiondiff.backbones.engine.windows import FrameSequence
 from actiondiff.backbones.svd.inputs import InputEncoder
 from actiondiff.backbones.svd.taps import Encoder
@@ -38,7 +38,7 @@ def test_results_come_in_order_whatever_finishes_first(backbone, threads):
     lengths = [40, 3, 0, 9, 1]
     videos = [random_frames(count, seed) for seed, count in enumerate(lengths)]
     readers = [FrameSequence([one[n : n + 2] for n in range(0, len(one), 2)]) for one in videos]
-    results = list(run(backbone, readers, [KEY], decode_threads=threads))
+    results = list(extract_in_order(backbone, readers, [KEY], decode_threads=threads))
     assert [reader for reader, _ in results] == readers
     assert [0 if found is None else len(found) for _, found in results] == lengths
     for one, (_, found) in zip(videos, results, strict=True):
@@ -57,7 +57,7 @@ def test_a_long_video_does_not_hold_up_the_short_ones(backbone):
         yield random_frames(4, 0)
 
     readers = [FrameSequence(long()), *[FrameSequence([random_frames(4, seed)]) for seed in range(1, 9)]]
-    results = run_as_completed(backbone, readers, [KEY], decode_threads=2)
+    results = extract_as_completed(backbone, readers, [KEY], decode_threads=2)
     first = [readers.index(next(results)[0]) for _ in range(4)]
     assert 0 not in first
     released.set()
@@ -73,7 +73,7 @@ def test_what_is_read_ahead_is_bounded(backbone):
             yield random_frames(4, 0)
 
     readers = [FrameSequence([random_frames(4, 1)]), FrameSequence(chunks())]
-    results = run_as_completed(backbone, readers, [KEY], decode_threads=2)
+    results = extract_as_completed(backbone, readers, [KEY], decode_threads=2)
     assert next(results)[0] is readers[0]
     size, window = backbone.options.batch, backbone.options.window
     passed = backbone.num_calls * size
@@ -90,7 +90,7 @@ def test_an_error_of_a_reader_is_raised_where_features_are_taken(backbone):
 
     readers = [FrameSequence(chunks) for chunks in ([random_frames(30, 1)], broken(), [random_frames(30, 2)])]
     with pytest.raises(KeyError, match="foresaw"):
-        list(run(backbone, readers, [KEY], decode_threads=2))
+        list(extract_in_order(backbone, readers, [KEY], decode_threads=2))
     assert decoders() == []
 
 
@@ -111,13 +111,13 @@ def test_large_frames_are_read_by_one_thread_at_a_time(backbone, monkeypatch):
         with lock:
             del inside[name]
 
-    list(run(backbone, [FrameSequence(reader(n)) for n in range(6)], [KEY], decode_threads=4))
+    list(extract_in_order(backbone, [FrameSequence(reader(n)) for n in range(6)], [KEY], decode_threads=4))
     assert max(most) == 1
 
 
 def test_torchs_threads_are_as_they_were(backbone):
     before = torch.get_num_threads()
-    list(run(backbone, [FrameSequence([random_frames(30, 1)])] * 3, [KEY], decode_threads=3))
+    list(extract_in_order(backbone, [FrameSequence([random_frames(30, 1)])] * 3, [KEY], decode_threads=3))
     assert torch.get_num_threads() == before
 
 

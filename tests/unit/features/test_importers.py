@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.errors import SettingsMismatchError, UnknownNameError, UsageError
 from actiondiff.features.importers import import_features
 from actiondiff.features.store import FeatureStore

@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import identity_of, store_contents
 from tests.unit.features.conftest import KEYS, create, features, fill
 
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.errors import SettingsMismatchError, StoreError, UsageError
 from actiondiff.features.merge import merge_stores
 from actiondiff.features.store import FeatureStore

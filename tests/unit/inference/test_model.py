@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from actiondiff import ActionDiff, FeatureStore, Frames, extract_features, load_backbone, read_video
-from actiondiff.backbones.engine.run import run as run_backbone
+from actiondiff.backbones.engine.run import extract_in_order
 from actiondiff.datasets.packing import pack
 from actiondiff.errors import RunError, SettingsMismatchError, UsageError, VideoError
 from actiondiff.experiments import study
@@ -60,7 +60,7 @@ def test_features_for_prediction_are_the_stored_ones(world, model):
     store = FeatureStore.open(world / "features")
     for video in store.videos():
         reader = iter_video(world / "clips" / video, stride=2)
-        features = next(run_backbone(model.backbone, [reader], model.config.feature_keys))[1]
+        features = next(extract_in_order(model.backbone, [reader], model.config.feature_keys))[1]
         (key,) = model.config.feature_keys
         assert np.array_equal(features.tokens[key].astype(np.float16), store.read(video).tokens[key])
 
@@ -120,7 +120,7 @@ def test_prediction_rounds_as_the_store_does(world, model):
     """Features that are equal in half precision are equal to the model; to one of a float32 store not."""
     (key,) = model.config.feature_keys
     _, features = next(
-        run_backbone(model.backbone, [iter_video(world / "clips/dark/0.mp4", stride=2)], [key])
+        extract_in_order(model.backbone, [iter_video(world / "clips/dark/0.mp4", stride=2)], [key])
     )
     rounded = replace(features, tokens={key: features.tokens[key].astype(np.float16).astype(np.float32)})
     assert not np.array_equal(features.tokens[key], rounded.tokens[key])

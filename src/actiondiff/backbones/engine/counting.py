@@ -12,7 +12,7 @@ from actiondiff.backbones.base import (
     WindowBatch,
     build_backbone,
     find_spec,
-    specs,
+    shipped_specs,
 )
 from actiondiff.backbones.engine.encoding import EncodedWindows, TwoStage
 from actiondiff.backbones.options import BackboneOptions
@@ -54,10 +54,10 @@ def count_window(
         UsageError: If the options do not fit together.
     """
     name = spec.name.removeprefix(RANDOM)
-    if name not in specs():
+    if name not in shipped_specs():
         return None
     chosen = options.on_meta()
-    shapes = find_spec(RANDOM + name) if specs()[name].architecture else specs()[name]
+    shapes = find_spec(RANDOM + name) if shipped_specs()[name].architecture else shipped_specs()[name]
     backbone = build_backbone(shapes, chosen)
     size = (1, chosen.window or 1, 3, chosen.height or 1, chosen.width or 1)
     batch = WindowBatch(torch.empty(size, device="meta"), (size[1],), ("",), (0,))

@@ -57,7 +57,7 @@ class Network:
         keep_maps: bool = False,
         keep_encoded: bool = False,
     ) -> None:
-        self.size = self._rows = int(backbone.options.batch or 1)
+        self.size = self._fitting = int(backbone.options.batch or 1)
         self.threads = int(backbone.options.threads or torch.get_num_threads())
         self._keys = tuple(keys)
         self._backbone = backbone
@@ -75,8 +75,8 @@ class Network:
         while True:
             try:
                 with cpu_threads(self.threads), float32_mode():
-                    starts = range(0, len(items), self._rows)
-                    parts = [self._pass(items[start : start + self._rows]) for start in starts]
+                    starts = range(0, len(items), self._fitting)
+                    parts = [self._pass(items[start : start + self._fitting]) for start in starts]
                 break
             except RuntimeError as error:
                 if not _is_out_of_memory(error):
@@ -87,13 +87,13 @@ class Network:
             pooled={key: torch.cat([part.pooled[key] for part in parts]) for key in parts[0].pooled},
             maps={key: torch.cat([part.maps[key] for part in parts]) for key in parts[0].maps},
             encoded=EncodedWindows.joined(encoded) if encoded else None,
-            batch=self._rows if self._rows < self.size else None,
+            batch=self._fitting if self._fitting < self.size else None,
         )
 
     def _pass(self, items: Sequence[WindowInput]) -> Outputs:
         """Compute one part of a batch; a short part is filled by repeating its last window, then cut."""
         count = len(items)
-        filled = [*items, *[items[-1]] * (self._rows - count)]
+        filled = [*items, *[items[-1]] * (self._fitting - count)]
         pooled: _Maps = {}
         maps: _Maps = {}
         with torch.inference_mode():
@@ -145,12 +145,12 @@ class Network:
             UsageError: If only one window passes already.
         """
         options = self._backbone.options
-        if self._rows == 1:
+        if self._fitting == 1:
             raise UsageError(
                 f"the memory of {options.device} does not suffice for one window of {options.window} frames "
                 f"at {options.height}x{options.width}. Use {options.memory_advice}."
             )
-        self._rows = -(-self._rows // 2)
+        self._fitting = -(-self._fitting // 2)
         if torch.device(options.device).type == "cuda":
             torch.cuda.empty_cache()
 

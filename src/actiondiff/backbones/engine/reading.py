@@ -24,8 +24,8 @@ from actiondiff.backbones.engine.windows import (
     FrameReader,
     FrameSequence,
     Source,
-    VideoSource,
     WindowInput,
+    WindowSource,
 )
 from actiondiff.types import Frames
 from actiondiff.video.windows import iter_windows
@@ -87,7 +87,7 @@ def read_ahead(
 
 
 def _windows(
-    backbone: Backbone, reader: VideoSource, prepare: Callable[[Tensor], Tensor]
+    backbone: Backbone, reader: WindowSource, prepare: Callable[[Tensor], Tensor]
 ) -> Iterator[WindowInput]:
     """A reader's windows. For a CPU pixels are preprocessed here; a GPU does that faster, later."""
     if isinstance(reader, EncodedVideo):

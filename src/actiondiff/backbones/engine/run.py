@@ -1,6 +1,7 @@
-"""The one function that makes a feature: windows through a backbone, pooled, without padding, averaged.
+"""How features are made: windows pass through a backbone, are pooled without padding, and are averaged.
 
-`backbone.extract`, bulk extraction, prediction and localisation all use it. Batches always have the size that
+`_completed_videos` makes every feature; `extract`, `extract_in_order` and `extract_as_completed` call it, for
+`backbone.extract`, bulk extraction, prediction and localisation. Batches always have the size that
 the backbone's options give (short ones are filled with repeats, which are dropped), and so does the number of
 CPU threads, because both change rounding: so the bits of a feature depend on nothing but its own video. Only
 where memory does not suffice for a batch do fewer windows pass together from then on; features record that.
@@ -20,7 +21,7 @@ from actiondiff.backbones.engine.windows import FrameSequence, Source, WindowInp
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.types import Array, FeatureKey, Features, Frames
 
-__all__ = ["Keep", "extract", "feature_keys", "run", "run_as_completed"]
+__all__ = ["Keep", "extract", "extract_as_completed", "extract_in_order", "feature_keys"]
 
 Keep: TypeAlias = Callable[[Source, WindowInput], None]
 """`keep(reader, window)` is called for every window, in order within a video. In place of its pixels the
@@ -81,12 +82,13 @@ def extract(
     if not len(frames):
         raise UsageError("no frames to extract features from: got 0.")
     reader = FrameSequence([frames], frames.report)
-    _, features = next(run(backbone, [reader], feature_keys(backbone, timesteps, layers), maps=maps))
+    keys = feature_keys(backbone, timesteps, layers)
+    _, features = next(extract_in_order(backbone, [reader], keys, maps=maps))
     assert features is not None
     return features
 
 
-def run(
+def extract_in_order(
     backbone: Backbone,
     readers: Iterable[Source],
     keys: Sequence[FeatureKey],
@@ -109,16 +111,16 @@ def run(
     """
     finished: dict[int, tuple[Source, Features | None]] = {}
     following = 0
-    for position, reader, features in _completed_videos(
-        backbone, readers, keys, maps=maps, decode_threads=decode_threads
-    ):
-        finished[position] = reader, features
-        while following in finished:
-            yield finished.pop(following)
-            following += 1
+    completed = _completed_videos(backbone, readers, keys, maps=maps, decode_threads=decode_threads)
+    with closing(completed):
+        for position, reader, features in completed:
+            finished[position] = reader, features
+            while following in finished:
+                yield finished.pop(following)
+                following += 1
 
 
-def run_as_completed(
+def extract_as_completed(
     backbone: Backbone,
     readers: Iterable[Source],
     keys: Sequence[FeatureKey],
@@ -128,19 +130,19 @@ def run_as_completed(
     keep: Keep[Source] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[Source, Features | None]]:
-    """As `run`, but each video's features are yielded as soon as they are complete, in any order.
+    """As `extract_in_order`, but each video's features are yielded once they are complete, in any order.
 
     Args:
-        backbone: See `run`; with `keep` and for encoded videos the backbone must be `TwoStage`.
-        readers: See `run`; either all of them read frames, or all of them are encoded videos.
-        keys: See `run`.
-        maps: See `run`.
-        decode_threads: See `run`.
+        backbone: See `extract_in_order`; with `keep` and for encoded videos the backbone must be `TwoStage`.
+        readers: See `extract_in_order`; either all of them read frames, or all of them are encoded videos.
+        keys: See `extract_in_order`.
+        maps: See `extract_in_order`.
+        decode_threads: See `extract_in_order`.
         keep: Called with every window after the backbone's first stage.
         progress: Called after each batch with the number of windows that passed.
 
     Yields:
-        See `run`.
+        See `extract_in_order`.
 
     Raises:
         UsageError: If memory does not suffice for a single window.

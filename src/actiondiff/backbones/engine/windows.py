@@ -19,8 +19,8 @@ __all__ = [
     "FrameReader",
     "FrameSequence",
     "Source",
-    "VideoSource",
     "WindowInput",
+    "WindowSource",
     "window_generator",
 ]
 
@@ -89,9 +89,9 @@ class EncodedVideo(ABC):
         """The windows in order."""
 
 
-VideoSource: TypeAlias = FrameReader | EncodedVideo
+WindowSource: TypeAlias = FrameReader | EncodedVideo
 """What a video's windows are made from."""
-Source = TypeVar("Source", bound=VideoSource)
+Source = TypeVar("Source", bound=WindowSource)
 """Type of the readers that are given to the engine, and that it returns with their features."""
 
 

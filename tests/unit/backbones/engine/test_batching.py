@@ -8,7 +8,7 @@ import torch
 
 from actiondiff import FeatureStore, load_backbone
 from actiondiff.backbones.engine import batching
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.errors import UsageError
 from actiondiff.types import FeatureKey
 from actiondiff.video.write import write_video

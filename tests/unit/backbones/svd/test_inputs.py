@@ -10,7 +10,7 @@ import torch
 from tests.conftest import random_frames
 
 from actiondiff import load_backbone
-from actiondiff.backbones.base import WindowBatch, specs
+from actiondiff.backbones.base import WindowBatch, shipped_specs
 from actiondiff.backbones.engine.precision import float32_mode
 from actiondiff.backbones.svd import inputs
 from actiondiff.backbones.svd.backbone import SVD
@@ -203,7 +203,7 @@ def test_distance_of_a_preset_is_measured_by_a_script(tmp_path, monkeypatch, cap
 
 
 def test_presets_are_named_and_fit_their_backbone():
-    for name, spec in specs().items():
+    for name, spec in shipped_specs().items():
         for preset in spec.presets.values():
             assert preset.keys() <= spec.defaults.keys(), name
     with pytest.raises(UnknownNameError, match=r"preset of svd-xt 'econmy'\. Did you mean 'economy'"):

@@ -7,7 +7,7 @@ from tests.conftest import random_frames
 
 from actiondiff import Frames, load_backbone
 from actiondiff.backbones.base import WindowBatch, backbone_from_settings, find_spec
-from actiondiff.backbones.engine.run import feature_keys, run
+from actiondiff.backbones.engine.run import extract_in_order, feature_keys
 from actiondiff.backbones.engine.windows import FrameSequence
 from actiondiff.backbones.svd.backbone import SVD
 from actiondiff.backbones.svd.random_checkpoint import RandomCheckpoint
@@ -90,7 +90,7 @@ def test_neighbours_and_order_change_no_bit():
     videos = [random_frames(count, seed) for seed, count in ((0, 8), (1, 19), (2, 3))]
     alone = {v.identity: backbone.extract(v, layers=[9])[20, 9] for v in videos}
     for order in (videos, videos[::-1]):
-        for _, features in run(backbone, [FrameSequence([v]) for v in order], keys):
+        for _, features in extract_in_order(backbone, [FrameSequence([v]) for v in order], keys):
             assert np.array_equal(features[20, 9], alone[features.identity])
 
 

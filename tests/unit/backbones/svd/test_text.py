@@ -14,7 +14,7 @@ from actiondiff import FeatureStore, Frames, load_backbone
 from actiondiff.backbones.base import WindowBatch, backbone_from_settings
 from actiondiff.backbones.svd.text import ActionTexts, action_names
 from actiondiff.checkpoints import hub
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.errors import SettingsMismatchError, UsageError, WeightsError
 from actiondiff.testing import check_backbone
 from actiondiff.types import FeatureKey

@@ -14,7 +14,7 @@ from actiondiff.builtin.pretraining.options import PretrainingOptions
 from actiondiff.builtin.pretraining.pretrain import Pretraining, pretrain
 from actiondiff.builtin.pretraining.samples import denoise
 from actiondiff.builtin.pretraining.stage import Deadline, PretrainingStage
-from actiondiff.cli import app
+from actiondiff.cli import main
 from actiondiff.errors import RunError, UsageError
 
 ARCHITECTURE = {
@@ -165,12 +165,12 @@ def test_shares_of_windows_are_at_most_all():
 
 
 def test_what_the_command_says_of_options_names_them(tmp_path, capsys):
-    assert app.run(["pretrain-tiny", str(tmp_path), "--first-frame", "0.9", "--any-frame", "0.9"]) == 1
+    assert main.run(["pretrain-tiny", str(tmp_path), "--first-frame", "0.9", "--any-frame", "0.9"]) == 1
     said = (
         "actiondiff: first-frame, any-frame and complete are shares of the same windows, at most 1 together;"
     )
     assert capsys.readouterr().err.startswith(said)
-    assert app.run(["pretrain-tiny", str(tmp_path), "--rate", "-1"]) == 1
+    assert main.run(["pretrain-tiny", str(tmp_path), "--rate", "-1"]) == 1
     assert capsys.readouterr().err == "actiondiff: --rate: Input should be greater than 0; got -1.0.\n"
     assert not list(tmp_path.iterdir())
 
