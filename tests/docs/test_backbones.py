@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from actiondiff.backbones.base import specs
+from actiondiff.backbones.base import shipped_specs
 
 PAGE = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text("utf-8")
 
@@ -17,9 +17,9 @@ def row_of(name: str, section: str) -> list[str]:
     return [cell.strip() for cell in found[0].strip("|").split("|")]
 
 
-@pytest.mark.parametrize("name", specs())
+@pytest.mark.parametrize("name", shipped_specs())
 def test_every_backbone_has_its_rows(name):
-    spec = specs()[name]
+    spec = shipped_specs()[name]
     first, _, second = PAGE.partition("## What they give")
     _, _, weights, licence = row_of(name, first)
     assert (weights == "none") == (spec.weights == "none")
@@ -37,6 +37,6 @@ def test_every_backbone_has_its_rows(name):
 
 
 def test_every_hub_id_of_the_specs_is_named():
-    for spec in specs().values():
+    for spec in shipped_specs().values():
         for hub_id in re.findall(r"\b[\w-]+/[\w.-]*-[\w.-]+\b", spec.title):
             assert hub_id in PAGE
