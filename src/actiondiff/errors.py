@@ -15,6 +15,7 @@ Each message says in one line what happened, what was given, what is allowed, an
 """
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,10 @@ class UnknownNameError(UsageError):
 
 class VideoError(ActionDiffError):
     """No frame of a video can be decoded."""
+
+    def reason_for(self, path: str | os.PathLike[str]) -> str:
+        """The message as a clause for a table that names the video itself: without path and full stop."""
+        return str(self).removeprefix(os.fspath(path)).lstrip(": ").removesuffix(".")
 
 
 class WeightsError(ActionDiffError):

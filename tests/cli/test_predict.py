@@ -222,7 +222,16 @@ def test_options_of_bouts_need_a_timeline(study_folder, trained, tmp_path, capsy
         (["--format", "boris"], "add --timeline"),
         (["--min-seconds", 1], "--min-seconds is about bouts: add --timeline"),
         (["--timeline", "--format", "camtrap-dp"], "--about"),
+        (["--about", "about.csv"], "--about is used for Camtrap DP only; got about.csv. Add --timeline"),
+        (["--timeline", "--project", "p.yaml"], "--project is used for Camtrap DP only; got p.yaml"),
     ):
         assert predict(trained, clip, "-o", tmp_path / "out", *arguments) == 1
         assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_timelines_that_all_failed_are_recorded_as_timelines(trained, tmp_path, capsys):
+    (tmp_path / "bad.mp4").write_text("no video")
+    assert predict(trained, tmp_path / "bad.mp4", "-o", tmp_path / "out", "--timeline") == 3
+    assert json.loads((tmp_path / "out/predicted.json").read_text())["kind"] == "timelines"
+    assert "bouts" in capsys.readouterr().out

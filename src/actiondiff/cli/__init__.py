@@ -1,1 +1,1 @@
-"""The command line: each command parses its options, calls one public function and prints the result."""
+"""The command line: each command parses its options, calls functions of the package and prints the result."""

@@ -43,7 +43,7 @@ def evaluate(
     result = evaluate_clips(run, store, table, root=root)
     if out:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "metrics.json").write_text(result.metrics.to_json(), "utf-8")
+        write_text(out / "metrics.json", result.metrics.to_json())
         write_text(out / "predictions.csv", result.predictions.to_csv(index=False))
     if as_json:
         typer.echo(result.metrics.to_json())
@@ -75,13 +75,20 @@ def _write_timelines(
     from actiondiff.exports.record import write_record
     from actiondiff.heads.bundle import read_config
     from actiondiff.inference.folders import find_model_folder
+    from actiondiff.provenance import write_text
 
     out.mkdir(parents=True, exist_ok=True)
-    (out / "timeline_metrics.json").write_text(result.metrics.to_json(), "utf-8")
+    write_text(out / "timeline_metrics.json", result.metrics.to_json())
     config = read_config(find_model_folder(run))
     timelines = list(result.timelines.items())
     write_record(
-        out, timelines, run=run, config=config, truth=result.truth, scores=result.metrics.model_dump()
+        out,
+        timelines,
+        run=run,
+        config=config,
+        timeline=True,
+        truth=result.truth,
+        scores=result.metrics.model_dump(),
     )
     base = root or read_table(table).root
     write_bouts(out / "bouts.csv", with_paths_from(out, list(result.timelines.values()), root=base))

@@ -1,7 +1,7 @@
 """The `actiondiff` command: all sub-commands, and what happens to errors.
 
 Exit codes: 0 the command succeeded; 1 an error that is reported in one line on standard error; 2 wrong usage;
-3 the command finished, but some items failed or are partial.
+3 the command finished, but some items failed or are partial; 130 it was interrupted.
 """
 
 import sys
@@ -44,10 +44,7 @@ def run(arguments: list[str] | None = None) -> int:
         message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
         typer.echo(f"actiondiff: {' '.join(message.split())}", err=True)
         return 1
-    except typer.Abort:
-        typer.echo("actiondiff: interrupted; finished work is kept.", err=True)
-        return 1
-    except KeyboardInterrupt:
+    except (typer.Abort, KeyboardInterrupt):
         typer.echo("actiondiff: interrupted; finished work is kept.", err=True)
         return 130
     except Exception as error:  # click's usage errors know their own exit code and message

@@ -87,7 +87,7 @@ def predict(
     if as_json:
         typer.echo(json.dumps({**counts, "out": str(out)}))
     else:
-        print_predictions(results, counts, out, abstain_below=options.abstain_below)
+        print_predictions(results, counts, out, abstain_below=options.abstain_below, timeline=timeline)
     if counts["partial"] or counts["failed"]:
         raise typer.Exit(3)
 

@@ -56,6 +56,7 @@ class PredictionOutput:
             UsageError: If an option needs timelines, or a format needs what was not given.
         """
         if self.timeline:
+            self._check_camtrap()
             check_formats(self.formats, about=self.about, project=self.project, videos=videos)
             return
         for name in self.formats:
@@ -65,6 +66,17 @@ class PredictionOutput:
                 )
         for name in sorted(self.options.model_fields_set - {"abstain_below"}):
             raise UsageError(f"--{name.replace('_', '-')} is about bouts: add --timeline.")
+        self._check_camtrap()
+
+    def _check_camtrap(self) -> None:
+        if self.timeline and "camtrap-dp" in self.formats:
+            return
+        for name, path in (("about", self.about), ("project", self.project)):
+            if path is not None:
+                raise UsageError(
+                    f"--{name} is used for Camtrap DP only; got {path}. Add --timeline "
+                    f"--format camtrap-dp, or leave --{name} out."
+                )
 
     def write(self, model: "ActionDiff", results: Sequence[VideoResult]) -> dict[str, int]:
         """Write all files; returns how many videos there are of each status."""
@@ -85,7 +97,7 @@ class PredictionOutput:
         troubled = [(video, report) for video, report in reports if report and report.status != "ok"]
         write_failures(self.out, troubled)
         write_record(
-            self.out, results, run=self.run, config=model.config,
+            self.out, results, run=self.run, config=model.config, timeline=self.timeline,
             dtype=model.backbone.options.dtype, abstain_below=limit,
         )  # fmt: skip
         num_failed = sum(report.status == "failed" for _, report in troubled)

@@ -96,6 +96,7 @@ def write_record(
     *,
     run: str | os.PathLike[str],
     config: ModelConfig,
+    timeline: bool,
     dtype: str | None = None,
     abstain_below: float = 0.0,
     truth: Mapping[str, Sequence[Bout]] | None = None,
@@ -109,6 +110,7 @@ def write_record(
         results: Each video with what was predicted, or with the report that says why it failed.
         run: The model's folder or hub id.
         config: The model's config.
+        timeline: Whether timelines were asked for, else predictions of whole clips.
         dtype: Arithmetic of the backbone; that of the training's features if None.
         abstain_below: Predictions below this probability were left blank.
         truth: Video -> labelled bouts, where they are known.
@@ -118,7 +120,7 @@ def write_record(
     timelines = [result for _, result in results if isinstance(result, Timeline)]
     record: PredictionRecord = {
         "format": _FORMAT,
-        "kind": "timelines" if timelines else "clips",
+        "kind": "timelines" if timeline else "clips",
         "run": str(run),
         "model": describe_model(config),
         "dtype": dtype or config.backbone.get("dtype"),

@@ -109,11 +109,11 @@ def predict_probabilities(
     activation: Activation,
     *,
     long_clips: Literal["spans", "cut"] = "spans",
-    batch_clips: int = 64,
+    batch_spans: int = 64,
 ) -> Array:
     """Predict the probabilities of clips, with the head's temperature.
 
-    Clips of similar length share a batch. The other clips of a batch change a result by rounding only (1e-6).
+    Spans of similar length share a batch. The other spans of a batch change a result by rounding only (1e-6).
 
     Args:
         head: The head. Its mode (training or evaluation) is the same afterwards.
@@ -121,13 +121,13 @@ def predict_probabilities(
         activation: How logits become probabilities.
         long_clips: How clips longer than the head's `max_tokens` are treated. `spans` averages over spans of
             the whole clip; `cut` uses the first `max_tokens` only, as the released code does.
-        batch_clips: Number of spans per batch, which affects memory and speed only.
+        batch_spans: Number of spans per batch, which affects memory and speed only.
 
     Returns:
         (N, K) float32, in [0, 1].
     """
     starts, lengths, owners = clip_spans(packed, head.options.max_tokens, long_clips=long_clips)
-    logits = span_logits(head, packed, starts, lengths, batch=batch_clips)
+    logits = span_logits(head, packed, starts, lengths, batch=batch_spans)
     values = activate(logits, activation, head.temperature)
     averages: Array = average_spans(values, owners, len(packed)).numpy()
     return averages

@@ -181,7 +181,7 @@ class ActionDiff:
                 try:
                     yield read_chunks(video, self.config.sampling)
                 except VideoError as error:  # one bad file must not end the work on the others
-                    yield _Unreadable(os.fspath(video), str(error))
+                    yield _Unreadable(os.fspath(video), error.reason_for(video))
 
         for reader, features in extract_in_order(self.backbone, readers(), self.config.feature_keys):
             if features is None:
@@ -214,6 +214,8 @@ class ActionDiff:
         for name, features in self.extract_many(videos):
             if isinstance(features, DecodeReport):
                 yield name, features
+            elif features.seconds is None:  # one file without times must not end the work on the others
+                yield name, DecodeReport("failed", "the times of its frames are unknown")
             else:
                 yield name, make_timeline(self.head, self.config, features, name, options=options)
 

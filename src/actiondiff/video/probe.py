@@ -211,7 +211,7 @@ def check_video(path: str | os.PathLike[str]) -> VideoCheck:
         num_bytes = path.stat().st_size
         report = reader.report
     except VideoError as error:
-        return VideoCheck(path, DecodeReport("failed", str(error)))
+        return VideoCheck(path, DecodeReport("failed", error.reason_for(path)))
     try:
         info = probe(path)
     except VideoError:

@@ -29,7 +29,7 @@ def test_each_clip_as_if_it_were_alone(head, clips, activation):
 def test_batches_and_order_change_nothing(head, clips):
     expected = predict_probabilities(head, clips, "softmax")
     order = [6, 2, 0, 5, 1]
-    got = predict_probabilities(head, clips.subset(order), "softmax", batch_clips=2)
+    got = predict_probabilities(head, clips.subset(order), "softmax", batch_spans=2)
     np.testing.assert_allclose(got, expected[order], rtol=0, atol=1e-6)
 
 

@@ -167,7 +167,7 @@ def test_many_videos_with_broken_ones_among_them(world, model, tmp_path):
             assert result.status == "failed"
             assert result.reason
     assert "0 bytes" in found[5][1].reason
-    assert "does not exist" in found[2][1].reason
+    assert found[2][1].reason == "does not exist; the path of a video file is needed"
     alone = model.predict(world / "clips/bright/1.mp4")
     assert found[4][1].probabilities == alone.probabilities
     with pytest.raises(VideoError, match=r"text\.mp4"):
@@ -276,3 +276,12 @@ def test_other_weights_are_refused(world, tmp_path):
     with pytest.raises(SettingsMismatchError, match="weights") as caught:
         ActionDiff.from_pretrained(other, device="cpu")
     assert set(caught.value.differences) == {"weights"}
+
+
+def test_a_file_without_times_does_not_end_the_other_timelines(world, model, monkeypatch):
+    paths = [world / "clips/dark" / name for name in ("0.mp4", "2.mp4")]
+    features = [replace(model.extract(paths[0]), seconds=None), model.extract(paths[1])]
+    monkeypatch.setattr(model, "extract_many", lambda videos: zip(map(str, videos), features, strict=True))
+    (_, without), (_, timeline) = model.timeline_many(paths)
+    assert without == DecodeReport("failed", "the times of its frames are unknown")
+    assert timeline.probabilities.shape[1] == 2

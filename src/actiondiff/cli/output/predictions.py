@@ -16,7 +16,12 @@ _MAX_VIDEOS = 20  # videos that are printed; all are in the files
 
 
 def print_predictions(
-    results: "Sequence[VideoResult]", counts: Mapping[str, int], out: Path, *, abstain_below: float
+    results: "Sequence[VideoResult]",
+    counts: Mapping[str, int],
+    out: Path,
+    *,
+    timeline: bool,
+    abstain_below: float,
 ) -> None:
     """Print a table with one row per video, and how many videos there are of each status."""
     from rich.console import Console
@@ -25,8 +30,7 @@ def print_predictions(
     from actiondiff.inference.timeline import Timeline
     from actiondiff.types import Prediction
 
-    are_timelines = any(isinstance(result, Timeline) for _, result in results)
-    columns = ("bouts", "most of the time, and how probable") if are_timelines else ("label", "probability")
+    columns = ("bouts", "most of the time, and how probable") if timeline else ("label", "probability")
     table = Table("video", *columns, "coverage")
     for video, result in results[:_MAX_VIDEOS]:
         if isinstance(result, Prediction):
