@@ -13,6 +13,8 @@ from actiondiff.errors import ActionDiffError
 
 __all__ = ["app", "run"]
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="actiondiff",
     cls=MainGroup,
@@ -46,10 +48,12 @@ def run(arguments: list[str] | None = None) -> int:
         return 1
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("actiondiff: interrupted; finished work is kept.", err=True)
-        return 130
+        return _INTERRUPTED
     except Exception as error:  # click's usage errors know their own exit code and message
         if hasattr(error, "exit_code") and hasattr(error, "show"):
             error.show(file=sys.stderr)
             return int(error.exit_code)
         raise
+    if code == _INTERRUPTED:  # Typer turns Ctrl-C into this code, and prints nothing
+        typer.echo("actiondiff: interrupted; finished work is kept.", err=True)
     return int(code or 0)

@@ -64,8 +64,7 @@ def train(
     from actiondiff.cli.output.scores import print_run
     from actiondiff.datasets.table import read_table
     from actiondiff.experiments import study
-    from actiondiff.experiments.recipe import load_recipe
-    from actiondiff.experiments.warm_start import load_recipe_of_run
+    from actiondiff.features.store import FeatureStore
 
     options = {
         "features.timestep": timestep,
@@ -77,15 +76,13 @@ def train(
     }
     values = {name: value for name, value in options.items() if value is not None}
     clips = read_table(table)
-    if start and not recipe:
-        study_recipe = load_recipe_of_run(start, overrides=overrides or (), values=values)
-    else:
-        if recipe is None and clips.multi_label:
-            values = {"training.loss": "bce", **values}
-        study_recipe = load_recipe(recipe or "default", overrides=overrides or (), values=values)
+    features = FeatureStore.open(store)
+    study_recipe = study.choose_recipe(
+        features, clips, recipe, start=start, overrides=overrides or (), values=values
+    )
     with status_line("training", quiet=as_json) as progress:
         run = study.train(
-            store, clips, out=out, recipe=study_recipe, root=root, start=start, progress=progress
+            features, clips, out=out, recipe=study_recipe, root=root, start=start, progress=progress
         )
     if as_json:
         typer.echo(run.metrics.to_json())

@@ -96,7 +96,7 @@ def split_table(table: Table, recipe: Recipe) -> tuple[Table, Split]:
         score_source=options.score_source,
         train_clips=options.train_clips,
         # All seeds of a study have the same split, so that seeds measure the chance of training alone.
-        seed=recipe.seed,
+        seed=recipe.seed if recipe.split_seed is None else recipe.split_seed,
     )
     return grouped, split
 

@@ -15,7 +15,7 @@ import hashlib
 import itertools
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -24,10 +24,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from actiondiff.backbones.base import find_spec
 from actiondiff.backbones.options import BackboneOptions, every_option
 from actiondiff.datasets.base import Table
-from actiondiff.errors import UsageError, explain_validation
+from actiondiff.errors import SettingsMismatchError, StoreError, UsageError, explain_validation
 from actiondiff.evaluation.options import Metric
 from actiondiff.experiments.recipe import (
-    GRID_FIELDS,
     Recipe,
     Tree,
     checked_recipe,
@@ -35,11 +34,13 @@ from actiondiff.experiments.recipe import (
     load_bases_and_own,
     merge,
     set_option,
+    study_options,
     with_bases,
 )
+from actiondiff.features.store import FeatureStore
 from actiondiff.types import DEFAULT_STRIDE, JSON, Sampling
 
-__all__ = ["BackboneChoice", "Cell", "DataChoice", "Grid", "Published", "load_grid"]
+__all__ = ["BackboneChoice", "Cell", "DataChoice", "Grid", "Published", "check_store", "load_grid"]
 
 _MAX_SLUG = 80  # characters in the name of a folder
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -185,6 +186,36 @@ def load_grid(
     return Grid(source, str(tree.get("description") or ""), tuple(cells), present, tree)
 
 
+def check_store(store: FeatureStore, cells: Iterable[Cell]) -> None:
+    """Make sure that the store's features are those that the recipe names, where it names any.
+
+    Raises:
+        SettingsMismatchError: If they are not.
+        StoreError: If the recipe names several kinds of features, which no single store holds.
+    """
+    settings: Any = store.settings["backbone"]
+    kinds = list(dict.fromkeys(cell.extraction for cell in cells if cell.extraction is not None))
+    if len(kinds) > 1:
+        raise StoreError(
+            f"the recipe names {len(kinds)} kinds of features, for example of {kinds[0].backbone} and "
+            f"{kinds[1].backbone}, which no single store holds; choose one with --set extraction=..., or run "
+            "all of them with actiondiff reproduce."
+        )
+    for extraction in kinds:
+        options = extraction.options.model_dump(mode="json", exclude_unset=True)
+        wanted = {"name": extraction.backbone}
+        wanted |= {name: value for name, value in options.items() if name in settings}
+        differing = {
+            name: (settings[name], value) for name, value in wanted.items() if settings[name] != value
+        }
+        if differing:
+            raise SettingsMismatchError(
+                f"{store.folder} does not hold the features that the recipe names",
+                differing,
+                "Extract those into a store of their own, or set extraction=null to use these.",
+            )
+
+
 @dataclass(frozen=True)
 class _Combination:
     """Options of one study, before they are checked."""
@@ -291,13 +322,12 @@ def _names(combinations: Sequence[_Combination]) -> list[str]:
 def _cell(name: str, combination: _Combination, source: str) -> Cell:
     """Check the options of a study."""
     tree, where = combination.tree, f"{source} ({name})"
-    options = {key: value for key, value in tree.items() if key not in GRID_FIELDS}
     extraction = _checked(BackboneChoice, tree.get("extraction"), f"{where}: extraction")
     if extraction is not None:
         find_spec(extraction.backbone)  # raises an error if there is no such backbone
     return Cell(
         name,
-        checked_recipe(options, where),
+        checked_recipe(study_options(tree), where),
         combination.case,
         combination.varied,
         _checked(DataChoice, tree.get("data"), f"{where}: data"),

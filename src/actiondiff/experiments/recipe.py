@@ -38,6 +38,7 @@ __all__ = [
     "recipe_text",
     "set_option",
     "set_options",
+    "study_options",
     "with_bases",
 ]
 
@@ -116,6 +117,10 @@ class Recipe(BaseModel):
         "run n uses seed + n; the split stays the same.",
     )
     seeds: int = Field(1, ge=1, description="Number of training runs, each with a seed of its own.")
+    split_seed: int | None = Field(
+        None,
+        description="Seed of the split; none takes seed. A run records it, to be repeated with its split.",
+    )
 
 
 def list_recipes() -> list[str]:
@@ -171,9 +176,14 @@ def load_recipe(
             f"recipe {name_or_path}: {varied[0]} is a list, so the recipe describes several studies; run "
             f"them with actiondiff sweep, or choose one with --set {varied[0]}=VALUE."
         )
-    return checked_recipe(
-        {name: value for name, value in tree.items() if name not in GRID_FIELDS}, name_or_path
-    )
+    return checked_recipe(study_options(tree), name_or_path)
+
+
+def study_options(tree: Tree) -> Tree:
+    """Return the options of a study alone, without those of a sweep and facts about a run."""
+    # A run that continued another one records its `start`, which is a fact about that run and no option.
+    facts = {"start"} if "split_seed" in tree else set()
+    return {name: value for name, value in tree.items() if name not in {*GRID_FIELDS, *facts}}
 
 
 def checked_recipe(tree: Tree, source: object) -> Recipe:

@@ -1,4 +1,4 @@
-"""A study: one training run of a head for each seed, and its evaluation. `train` is the whole way.
+"""A study: one training run of a head for each seed, and its evaluation. `train` does all of it.
 
 The folder of a run holds `model.safetensors` and `config.json` (the model), `recipe.yaml` (its options),
 `metrics.json`, `predictions.csv.gz` (scores of each test clip), `in_domain.csv.gz` (the same of the source's
@@ -24,6 +24,7 @@ from actiondiff.evaluation.judge import missing_clips, protocol_classes
 from actiondiff.evaluation.results import METRICS_FILE, TrainingMetrics, read_training_metrics
 from actiondiff.evaluation.scores import Calibration, SideScores
 from actiondiff.experiments.data import StudyData, load_study_data
+from actiondiff.experiments.grid import check_store, load_grid
 from actiondiff.experiments.recipe import Recipe, load_recipe
 from actiondiff.experiments.run import (
     CLIPS,
@@ -51,14 +52,14 @@ from actiondiff.training.loop import EpochRow
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
 from actiondiff.types import JSON, Progress
 
-__all__ = ["Evaluation", "Run", "Study", "evaluate", "train"]
+__all__ = ["Evaluation", "Run", "Study", "choose_recipe", "evaluate", "train"]
 
 _GZIP: Any = {"method": "gzip", "mtime": 0}  # no time of writing, so that equal numbers give equal bytes
 _RECIPE = "recipe.yaml"
 
 
 def _ignore(done: int, total: int, what: str, /) -> None:
-    """The progress function of those who do not want to know."""
+    """Report nothing."""
 
 
 def train(
@@ -100,11 +101,10 @@ def train(
     # A run to start from fixes the side of every clip, so that no clip that it tested on trains now.
     if start is not None:
         table = keep_sides(table, start, store, root)
-        recipe = recipe or load_recipe_of_run(start)
         start = find_model_folder(start)
 
-    # Refuse a folder of somebody else before anything is computed.
-    resolved = _resolve(recipe, table)
+    # Refuse a folder that holds something else before anything is computed.
+    resolved = recipe if isinstance(recipe, Recipe) else choose_recipe(store, table, recipe, start=start)
     folder = Path(out)
     _check_run_folder(folder, num_seeds=resolved.seeds)
 
@@ -197,7 +197,9 @@ class Study:
         """Summarise the runs of all seeds in the study's folder; with one seed its run is the study's."""
         if self.recipe.seeds == 1:
             return runs[0]
-        write_text(out / _RECIPE, yaml.safe_dump(self.recipe.model_dump(mode="json"), sort_keys=False))
+        unset = {"split_seed"} if self.recipe.split_seed is None else set()
+        options = self.recipe.model_dump(mode="json", exclude=unset)
+        write_text(out / _RECIPE, yaml.safe_dump(options, sort_keys=False))
         return write_seeds_run(out, runs)
 
     def _new_head(self, seed: int) -> Head:
@@ -274,7 +276,7 @@ class Study:
     def _recipe_text(self, seed: int) -> str:
         """The text of a run's `recipe.yaml`: the recipe for this seed alone, with the seed of its split."""
         values = self.recipe.model_copy(update={"seed": seed, "seeds": 1}).model_dump(mode="json")
-        values["split_seed"] = self.recipe.seed
+        values["split_seed"] = self.recipe.seed if self.recipe.split_seed is None else self.recipe.split_seed
         if self.start:
             values["start"] = str(self.start)
         return yaml.safe_dump(values, sort_keys=False)
@@ -321,16 +323,34 @@ def _check_run_folder(folder: Path, *, num_seeds: int) -> None:
         raise RunError(f"{folder} holds {content}; give another folder (-o), or remove it.")
 
 
-def _resolve(recipe: Recipe | str | os.PathLike[str] | None, table: Table) -> Recipe:
-    """Load a recipe; without one, the default recipe with a loss that fits the labels."""
-    if isinstance(recipe, Recipe):
-        return recipe
+def choose_recipe(
+    store: FeatureStore,
+    table: Table,
+    recipe: str | os.PathLike[str] | None = None,
+    *,
+    start: str | os.PathLike[str] | None = None,
+    overrides: Sequence[str] = (),
+    values: Mapping[str, Any] | None = None,
+) -> Recipe:
+    """Load the recipe of a study: the one that is named, or the one of the run to start from, or the default.
+
+    The default recipe gets a loss that fits the labels. See `load_recipe` for `overrides` and `values`.
+
+    Raises:
+        UnknownNameError: If the recipe or an option does not exist.
+        UsageError: If a value is not valid, or the recipe describes several studies.
+        SettingsMismatchError: If the recipe names features that the store does not hold.
+        RunError: If the run to start from has no recipe.
+    """
     if recipe is not None:
-        return load_recipe(recipe)
-    default = load_recipe("default")
-    if table.multi_label and default.training.loss in SINGLE_LABEL_LOSSES:
-        return load_recipe("default", values={"training.loss": "bce"})
-    return default
+        chosen = load_recipe(recipe, overrides=overrides, values=values)
+        check_store(store, load_grid(recipe, overrides=overrides, values=values).cells)
+        return chosen
+    if start is not None:
+        return load_recipe_of_run(start, overrides=overrides, values=values)
+    if table.multi_label and load_recipe("default").training.loss in SINGLE_LABEL_LOSSES:
+        values = {"training.loss": "bce", **(values or {})}
+    return load_recipe("default", overrides=overrides, values=values)
 
 
 def _clip_table(data: StudyData) -> pd.DataFrame:

@@ -27,9 +27,9 @@ import yaml
 from actiondiff.backbones.base import Backbone
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.table import read_table
-from actiondiff.errors import RunError, SettingsMismatchError, StoreError, UnknownNameError, UsageError
+from actiondiff.errors import RunError, UnknownNameError, UsageError
 from actiondiff.experiments.data import split_table
-from actiondiff.experiments.grid import Cell, Grid, load_grid
+from actiondiff.experiments.grid import Cell, Grid, check_store, load_grid
 from actiondiff.experiments.grid_tests import grid_tests, scored_cells
 from actiondiff.experiments.halving import choose
 from actiondiff.experiments.runner import StudyRunner, twin
@@ -43,6 +43,7 @@ from actiondiff.experiments.tables import (
 )
 from actiondiff.features.store import FeatureStore
 from actiondiff.provenance import check_own_folder, environment, write_text
+from actiondiff.training.losses import SINGLE_LABEL_LOSSES
 from actiondiff.types import JSON, Progress
 
 __all__ = ["SweepResult", "sweep"]
@@ -151,7 +152,8 @@ def sweep(
         raise UsageError(f"jobs and threads must be 1 or more; got {jobs} and {threads}.")
     folder = Path(out)
     check_own_folder(folder, "sweep", ["sweep.json", "runs", "rungs"], error=RunError, option="-o")
-    _check_store(store, grid.cells)
+    check_store(store, grid.cells)
+    _check_losses(table, grid.cells)
     different = {(cell.recipe.protocol, cell.recipe.seed): cell.recipe for cell in grid.cells}
     for study_recipe in different.values():
         split_table(table, study_recipe)
@@ -264,33 +266,18 @@ def _published_row(entry: PublishedComparison) -> dict[str, Any]:
     return {"point": entry.study, **ours, **paper}
 
 
-def _check_store(store: FeatureStore, cells: Iterable[Cell]) -> None:
-    """Make sure that the store's features are those that the recipe names, where it names any.
+def _check_losses(table: Table, cells: Iterable[Cell]) -> None:
+    """Make sure that no study has a loss for one class per clip, if clips of the table have several.
 
     Raises:
-        SettingsMismatchError: If they are not.
-        StoreError: If the recipe names several kinds of features, which no single store holds.
+        UsageError: If a study has such a loss.
     """
-    settings: Any = store.settings["backbone"]
-    kinds = list(dict.fromkeys(cell.extraction for cell in cells if cell.extraction is not None))
-    if len(kinds) > 1:
-        raise StoreError(
-            f"the recipe names {len(kinds)} kinds of features, for example of {kinds[0].backbone} and "
-            f"{kinds[1].backbone}, which no single store holds; choose one with --set extraction=..., or run "
-            "all of them with actiondiff reproduce."
-        )
-    for extraction in kinds:
-        options = extraction.options.model_dump(mode="json", exclude_unset=True)
-        wanted = {"name": extraction.backbone}
-        wanted |= {name: value for name, value in options.items() if name in settings}
-        differing = {
-            name: (settings[name], value) for name, value in wanted.items() if settings[name] != value
-        }
-        if differing:
-            raise SettingsMismatchError(
-                f"{store.folder} does not hold the features that the recipe names",
-                differing,
-                "Extract those into a store of their own, or set extraction=null to use these.",
+    for cell in cells:
+        loss = cell.recipe.training.loss
+        if table.multi_label and loss in SINGLE_LABEL_LOSSES:
+            raise UsageError(
+                f"study {cell.name} has loss {loss}, which needs clips of one class each, and clips of "
+                f"{table.source} have several; set training.loss=bce or training.loss=sigmoid-focal."
             )
 
 

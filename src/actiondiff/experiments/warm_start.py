@@ -8,12 +8,11 @@ from typing import Any
 
 import pandas as pd
 import torch
-import yaml
 
 from actiondiff.datasets.base import Table
 from actiondiff.errors import RunError
 from actiondiff.evaluation.protocols import group_of
-from actiondiff.experiments.recipe import Recipe, checked_recipe, set_options
+from actiondiff.experiments.recipe import Recipe, load_recipe
 from actiondiff.experiments.run import CLIPS, check_settings, stored_rows
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads import build_head
@@ -41,11 +40,8 @@ def load_recipe_of_run(
     path = find_model_folder(run) / "recipe.yaml"
     if not path.is_file():
         raise RunError(f"{path} is missing; give a folder that actiondiff train wrote.")
-    tree = yaml.safe_load(path.read_text("utf-8"))
-    for own in ("split_seed", "start"):  # facts about that run, not options
-        tree.pop(own, None)
-    set_options(tree, overrides=overrides, values=values)
-    return checked_recipe(tree, path)
+    # The sides of that run's clips are kept by name, so its seed of the split is not needed.
+    return load_recipe(path, overrides=overrides, values={"split_seed": None, **(values or {})})
 
 
 def warm_start(head: Head, labels: tuple[str, ...], run: str | os.PathLike[str]) -> Head:

@@ -170,11 +170,13 @@ def _by_matrix(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> ClaimResult:
     for name, values in (("accuracy", accuracy), ("prior", prior), ("gain over the prior", accuracy - prior)):
         p = mantel(similarity, values, method="pearson").p
         relations[name] = correlate(similarity, values).pearson, p
-    words = "; ".join(f"{name}: r {r:.2f}, Mantel p {p:.3f}" for name, (r, p) in relations.items())
+    words = "; ".join(f"{name}: Pearson r {r:.2f}, Mantel p {p:.3f}" for name, (r, p) in relations.items())
     r, p = relations["accuracy"]
+    score = claim.ours.score
+    published = "" if score is None else f"published rho {score / 100:.2f}; "
     outcome = "holds" if p < 0.05 and r > 0 else "contradicted" if p < 0.05 else "not shown"
     if relations["prior"][0] >= r:
         words += (
             "; guessing by the source's class frequencies, which uses no video, correlates at least as well"
         )
-    return _result(claim, outcome, f"{claim.says}: {outcome}; published rho 0.74; {words}.")
+    return _result(claim, outcome, f"{claim.says}: {outcome}; {published}{words}.")

@@ -1,5 +1,6 @@
 """Sweeps on features that are made up: it is known which timestep and layer tell actions apart, and where."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -250,6 +251,7 @@ def test_leave_one_domain_out(made, recipe, tmp_path):
     path = recipe("protocol: {domain: site, source: rest, target: each}")
     result = sweep(path, store, table, out=tmp_path / "out")
     assert result.studies["protocol.target"].tolist() == ["e", "n", "s"]
+    assert set(pd.read_csv(tmp_path / "out/domains.csv")["source"]) == {"rest"}
     assert len(result.choices) == 3  # three questions, not one to choose among
     sides = pd.read_csv(tmp_path / "out/runs/target=e/clips.csv.gz")
     videos = {clip.video: clip.columns["site"] for clip in table.examples}
@@ -398,3 +400,12 @@ def test_runs_of_a_sweep_can_be_compared(swept, tmp_path):
     assert single.mcnemar.only_first == (right[0] & ~right[1]).sum()
     with pytest.raises(RunError, match="no such clips"):
         compare(best, tmp_path)
+
+
+def test_a_loss_for_single_labels_is_refused_before_any_study(made, recipe, tmp_path):
+    store, table = made
+    first = dataclasses.replace(table.examples[0], labels=LABELS[:2])
+    several = dataclasses.replace(table, examples=(first, *table.examples[1:]))
+    with pytest.raises(UsageError, match=r"loss cross-entropy, which.*set training\.loss=bce"):
+        sweep(recipe("training: {loss: [bce, cross-entropy]}"), store, several, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ import yaml
 from tests.conftest import identity_of, store_settings, table_of
 
 from actiondiff.datasets.base import Table
-from actiondiff.errors import RunError
+from actiondiff.errors import RunError, SettingsMismatchError
 from actiondiff.experiments import study
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.experiments.warm_start import keep_sides, load_recipe_of_run, warm_start
@@ -119,3 +119,33 @@ def test_going_on_starts_where_the_run_ended(world, tmp_path):
     first = pd.read_csv(folder / "run/clips.csv.gz").set_index("video")["side"]
     second = pd.read_csv(run.folder / "clips.csv.gz").set_index("video")["side"]
     assert second[first.index].equals(first)
+
+
+def test_a_runs_own_recipe_gives_the_same_split(world, tmp_path):
+    """The recipe.yaml of seed 1 holds the seed of the study's split beside its own, and both are honoured."""
+    folder, names = world
+    clips = table(folder, names)
+    recipe = load_recipe("default", overrides=[*FAST, "seeds=2"])
+    study.train(folder / "features", clips, out=tmp_path / "two", recipe=recipe)
+    own = tmp_path / "two/seed-1/recipe.yaml"
+    again = study.train(folder / "features", clips, out=tmp_path / "again", recipe=own)
+    assert (again.folder / "recipe.yaml").read_text() == own.read_text()
+    for name in ("clips.csv.gz", "predictions.csv.gz"):
+        assert (again.folder / name).read_bytes() == (own.parent / name).read_bytes()
+    assert "split_seed" not in (tmp_path / "two/recipe.yaml").read_text()
+
+
+def test_the_recipe_of_a_continued_run_can_be_used_again(world, tmp_path):
+    folder, names = world
+    store, clips = folder / "features", table(folder, names)
+    run = study.train(store, clips, out=tmp_path / "next", start=folder / "run")
+    assert load_recipe(run.folder / "recipe.yaml").training.epochs == 6
+
+
+def test_a_recipe_of_other_features_is_refused(world, tmp_path):
+    folder, names = world
+    recipe = tmp_path / "other.yaml"
+    recipe.write_text("extraction: {backbone: svd-xt}\n")
+    with pytest.raises(SettingsMismatchError, match="does not hold the features that the recipe names"):
+        study.train(folder / "features", table(folder, names), out=tmp_path / "run", recipe=recipe)
+    assert not (tmp_path / "run").exists()
