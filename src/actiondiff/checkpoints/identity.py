@@ -48,7 +48,8 @@ class Digest:
 def combined(digests: Mapping[str, str], configs: Mapping[str, Mapping[str, Any]]) -> str:
     """The identity of a checkpoint, from its components' digests and their numbers of attention heads.
 
-    Heads are part of it, because shapes do not tell them, and they change the results of the same weights.
+    Shapes do not reveal the number of attention heads, and the same weights give other results with another
+    number.
     """
     heads: JSON = {
         component: list[JSON](attention_heads(config))

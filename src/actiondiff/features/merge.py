@@ -70,7 +70,7 @@ def merge_stores(
         out: Folder of the merged store: a new one, or a store with the same settings that is added to.
         root: Folder that names are relative to; needed if the stores record different ones.
         expected: Names of the videos that the merged store should have.
-        link: Whether to use hard links where the file system supports them; otherwise files are copied.
+        link: Whether to make hard links where the file system allows it. Files are copied if not.
 
     Returns:
         What is in the merged store, and what is missing.

@@ -15,7 +15,7 @@ from actiondiff.types import FeatureKey, Window
 __all__ = ["choose_batch"]
 
 _MOST = 32
-_WORTH = 0.95  # a batch twice as large has to cut the time per window to this share
+_WORTH = 0.95  # a batch twice as large must take less than this share of the time per window
 _ROOM = 0.8  # share of a GPU's memory that may be used; the rest is for large frames and other programs
 
 

@@ -1,9 +1,16 @@
 """From a window's pixels to what SVD's U-Net sees: latents, conditioning latents and embeddings.
 
 Resizing, CLIP's blur and normalisation, random draws and the posterior are computed in float32, whatever the
-networks compute in. Half precision would cost these relative errors (float16, bfloat16; measured on a real
-frame at 288 x 512): resizing 5e-4, 5e-3; CLIP's input 8e-4, 8e-3, where rounding it once at the end costs
-2e-4, 2e-3. The embedding is then off by 3e-4, 7e-3 instead of 3e-5, 2e-4. The VAE itself computes in float32
+networks compute in. Relative errors of half precision, measured on a real frame at 288 x 512:
+
+    step                                          float16    bfloat16
+    resizing                                      5e-4       5e-3
+    CLIP's input                                  8e-4       8e-3
+    CLIP's input, rounded once at the end         2e-4       2e-3
+    embedding                                     3e-4       7e-3
+    embedding, of an input rounded once           3e-5       2e-4
+
+The VAE itself computes in float32
 unless `vae_dtype` says otherwise, because its activations are large; `actiondiff weights check` tells what
 given weights allow.
 """
