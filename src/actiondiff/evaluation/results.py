@@ -37,7 +37,7 @@ Task: TypeAlias = Literal["single-label", "multi-label"]
 
 
 class FitSummary(Result):
-    """How a head was fitted; epoch and metric repeat those of the selection, for older readers.
+    """How a head was fitted; repeats epoch and metric of `EpochChoice` for readers of the first format.
 
     Attributes:
         best_epoch: Epoch, from 1, whose weights the head has.

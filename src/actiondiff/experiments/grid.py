@@ -5,9 +5,10 @@
     cases:                                                # one study for each, with options of its own
       - {name: linear, head.name: linear, published: {score: 73.0}}
 
-The fields of a case can be lists, too. The base of a case wins over the file's
-base; the file's own options win over both. Beside the options of a study, a file can name its dataset (`data`) and features (`extraction`), the number
-that was published for it (`published`), and numbers that others published (`others`).
+The fields of a case can be lists, too. The base of a case wins over the file's base; the file's own options
+win over both. Beside the options of a study, a file can name its dataset (`data`) and features
+(`extraction`), the number that was published for it (`published`), and numbers that others published
+(`others`).
 """
 
 import copy
