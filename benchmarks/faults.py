@@ -44,7 +44,7 @@ from actiondiff.backbones.base import Backbone
 from actiondiff.errors import ActionDiffError
 from actiondiff.features.store import FeatureStore
 from actiondiff.provenance import canonical_json, environment
-from actiondiff.video.probe import find_videos
+from actiondiff.video.search import find_videos
 
 STRIDE = 4
 TINY: dict[str, Any] = {"height": 32, "width": 32, "window": 8, "batch": 4, "threads": 1, "device": "cpu"}

@@ -15,8 +15,10 @@ Each message says in one line what happened, what was given, what is allowed, an
 """
 
 import difflib
+import logging
 import os
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # this module loads no library, so that `actiondiff --help` starts fast
@@ -34,6 +36,7 @@ __all__ = [
     "VideoError",
     "WeightsError",
     "explain_validation",
+    "warn_once",
 ]
 
 
@@ -148,3 +151,13 @@ def explain_validation(error: "ValidationError", *, as_flag: bool = False) -> st
         message = f"{field}: {message}"
     value = problem["input"]
     return message if isinstance(value, dict) else f"{message}; got {value!r}"
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Log a warning about something that does not stop the work, once per process.
+
+    A command may read a file or search a folder several times.
+    """
+    printable = message.encode("utf-8", "backslashreplace").decode()  # names of files may be of any bytes
+    logging.getLogger("actiondiff").warning("%s", printable)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import re
 import subprocess
 import tempfile
 from collections import Counter
@@ -21,6 +22,7 @@ from actiondiff.types import JSON
 __all__ = [
     "atomic_path",
     "canonical_json",
+    "cell_text",
     "check_own_folder",
     "csv_text",
     "differences",
@@ -29,12 +31,21 @@ __all__ = [
     "fingerprint",
     "fsync_folder",
     "json_values",
+    "name_of_utf8",
     "sha256_of_file",
+    "text_of_cell",
+    "utf8_name",
     "write_csv",
     "write_text",
 ]
 
 _passed: Counter[str] = Counter()  # fault points that this process has passed
+
+_UNDECODED = re.compile("[\udc80-\udcff]")  # how Python holds bytes of file names that are not UTF-8
+_BYTE_CODE = re.compile("%((?:25)*[89A-F][0-9A-F])")
+_WRITTEN_CODE = re.compile("%25(?=(?:25)*[89A-F][0-9A-F])|%[89A-F][0-9A-F]")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+_FORMULA_CELL = re.compile("'*[=+@\t\r-]")
 
 _PACKAGES = ("actiondiff", "torch", "diffusers", "transformers", "av", "numpy", "lightning", "safetensors")
 
@@ -175,9 +186,60 @@ def check_own_folder(
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:
-    """Write a text file, in UTF-8, whole or not at all (see `atomic_path`)."""
+    """Write a text file, in UTF-8, whole or not at all (see `atomic_path`).
+
+    Bytes of file names that are not UTF-8 are written as `utf8_name` writes them.
+    """
     with atomic_path(target) as aside:
-        aside.write_text(text, "utf-8")
+        aside.write_text(_without_surrogates(text), "utf-8")
+
+
+def utf8_name(name: str) -> str:
+    """A file name as text that every program can read: bytes that are not UTF-8 become `%E9` and the like.
+
+    `name_of_utf8` is the way back. A name that contains such a code itself gets `%25E9`.
+    """
+    return _without_surrogates(_BYTE_CODE.sub(r"%25\1", name))
+
+
+def name_of_utf8(text: str) -> str:
+    """The file name that `utf8_name` wrote."""
+    return _WRITTEN_CODE.sub(
+        lambda match: "%" if match[0] == "%25" else chr(0xDC00 + int(match[0][1:], 16)), text
+    )
+
+
+def cell_text(text: str) -> str:
+    """A text as a cell of a CSV file that may be opened in a spreadsheet.
+
+    A spreadsheet takes a cell that begins with `=`, `+`, `-`, `@`, a tab or a carriage return for a formula,
+    which may call programs. Such texts get an apostrophe in front; numbers are left alone. Bytes of file
+    names that are not UTF-8 are written as `utf8_name` writes them. `text_of_cell` is the way back.
+    """
+    if not text.isascii() or "%" in text:
+        text = utf8_name(text)
+    return f"'{text}" if text[:1] in _FORMULA and _FORMULA_CELL.match(text) and not _is_number(text) else text
+
+
+def text_of_cell(cell: str) -> str:
+    """The text that `cell_text` wrote."""
+    if cell[:1] == "'" and _FORMULA_CELL.match(cell):
+        cell = cell[1:]
+    return name_of_utf8(cell) if "%" in cell else cell
+
+
+def _without_surrogates(text: str) -> str:
+    if text.isascii():
+        return text
+    return _UNDECODED.sub(lambda match: f"%{ord(match[0]) - 0xDC00:02X}", text)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def write_csv(
@@ -203,12 +265,15 @@ def csv_text(
     Args:
         columns: Names of the columns.
         rows: Each row's values in the order of the columns, or by name: a missing name or None leaves the
-            cell empty, and names that are no column are ignored. Numbers are written as Python prints them.
+            cell empty, and names that are no column are ignored. Numbers are written as Python prints them,
+            texts as `cell_text` writes them.
         line_end: What ends each line.
     """
     import pandas as pd  # not at module level: most users of this module write no table
 
-    frame = pd.DataFrame(list(rows), columns=list(columns), dtype=object)
+    lines = ([row.get(name) for name in columns] if isinstance(row, Mapping) else row for row in rows)
+    cells = [[cell_text(value) if isinstance(value, str) else value for value in line] for line in lines]
+    frame = pd.DataFrame(cells, columns=[cell_text(name) for name in columns], dtype=object)
     text: str = frame.to_csv(index=False, lineterminator=line_end)
     return text
 

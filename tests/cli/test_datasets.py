@@ -47,7 +47,7 @@ def test_a_folder_per_class(tmp_path, capsys):
 
 
 def test_tables_without_clips(tmp_path, capsys):
-    for content, said in (("", "the column video is missing"), ("video,label\n", "the table has no rows")):
+    for content, said in (("", "the file is empty"), ("video,label\n", "the table has no rows")):
         (tmp_path / "t.csv").write_text(content)
         assert run(["datasets", "check", str(tmp_path / "t.csv")]) == 1
         shown = capsys.readouterr()

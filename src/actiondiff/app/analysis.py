@@ -21,7 +21,8 @@ from actiondiff.report.overlay import overlay_strip, write_overlay, write_strip
 from actiondiff.types import Features, Prediction, Progress
 from actiondiff.video.decode import iter_video
 from actiondiff.video.opening import part_of_progress
-from actiondiff.video.probe import SUFFIXES, probe
+from actiondiff.video.probe import probe
+from actiondiff.video.search import SUFFIXES
 from actiondiff.video.transforms import scale_and_resize
 from actiondiff.video.write import write_chunks
 

@@ -10,7 +10,7 @@ from actiondiff.app.options import PageOptions
 from actiondiff.app.visits import Visits
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.timeline import TimelineOptions
-from actiondiff.video.probe import SUFFIXES
+from actiondiff.video.search import SUFFIXES
 
 __all__ = ["build_page"]
 

@@ -70,7 +70,7 @@ def predict(
     from actiondiff.cli.output.predictions import print_predictions
     from actiondiff.exports.output import PredictionOutput
     from actiondiff.inference.model import ActionDiff
-    from actiondiff.video.probe import find_videos
+    from actiondiff.video.search import find_videos
 
     output = PredictionOutput(
         out, run=run, formats=parse_list(formats) or [], timeline=timeline, queue=queue, about=about,

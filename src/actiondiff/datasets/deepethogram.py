@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from actiondiff.datasets.bouts import CodedBout
 from actiondiff.errors import TableError, UsageError
 from actiondiff.video.decode import iter_video
-from actiondiff.video.probe import SUFFIXES
+from actiondiff.video.search import SUFFIXES
 
 __all__ = ["BACKGROUND", "read_deepethogram"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from actiondiff.errors import TableError, UsageError
-from actiondiff.video.probe import find_videos
+from actiondiff.video.search import find_videos
 
 __all__ = [
     "STAND_IN_MARKER",

@@ -1,7 +1,5 @@
 """Tables of labels: a CSV with one row per clip, or a folder with one sub-folder per class."""
 
-import csv
-import io
 import math
 import os
 import posixpath
@@ -11,22 +9,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from actiondiff.datasets.base import Table
+from actiondiff.datasets.columns import name_columns, warn_of_similar_labels
 from actiondiff.datasets.folders import read_folder
-from actiondiff.errors import TableError, UsageError
+from actiondiff.datasets.sheets import read_sheet
+from actiondiff.errors import TableError, UsageError, warn_once
 from actiondiff.types import Example
+from actiondiff.video.names import locate
 
 __all__ = ["SPLITS", "read_rows", "read_table"]
 
 SPLITS = ("train", "val", "test")
+_TIMES = ("start_seconds", "end_seconds")
+_CLOCK = re.compile(r"(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>[0-5]?\d(?:[.,]\d+)?)")
+_MINUTES = re.compile(r"\d+:[0-5]?\d(?:[.,]\d+)?")
 _OWN_COLUMNS = ("video", "label", "start_seconds", "end_seconds", "split", "group")
-_DELIMITERS = ",;\t"
-_ALIKE = {
-    "label": "label labels behavior behaviors behaviour behaviours action actions class classes",
-    "start_seconds": "start starts startsec startsecond startseconds starttime starttimes onset",
-    "end_seconds": "end ends endsec endsecond endseconds endtime endtimes stop stops stoptime offset",
-    "split": "split",
-    "group": "group",
-}  # column -> names that are used for it by mistake (letters only, in lower case)
 
 
 def read_table(
@@ -35,10 +31,12 @@ def read_table(
     """Read a table of clips; a folder is read as one sub-folder per class.
 
     The CSV has a header with `video` (relative to the table) and, optionally, `label` (several separated by
-    `;`), `start_seconds`, `end_seconds`, `split` (train, val, test), `group` and any further columns. It is
-    encoded in UTF-8; the separator is the comma, semicolon or tab that the header uses most. Empty rows are
-    skipped. Labels that differ only in case or blanks are reported as misspelt, and so are columns such as
-    `start` or `Label` if there is no `start_seconds` or `label`.
+    `;`), `start_seconds`, `end_seconds`, `split` (train, val, test), `group` and any further columns. The
+    separator is the comma, semicolon or tab that the header uses most. Empty rows are skipped. Times are
+    seconds, or `00:01:03.5`. A file that is not in UTF-8 is read as Windows-1252, and a column such as `file`
+    or `Start` is taken for `video` or `start_seconds` if there is only one that may be meant; both are logged
+    as warnings, as are labels that differ in one letter. Labels that differ only in case or blanks are
+    errors.
 
     Args:
         path: The CSV or folder.
@@ -59,7 +57,7 @@ def read_table(
     base = path.parent if root is None else Path(root)
     rows = read_rows(path)
     problems: list[str] = []
-    examples = [_example(number, row, problems) for number, row in rows]
+    examples = [_example(number, row, base, problems) for number, row in rows]
     problems += _repeated(examples, [number for number, _ in rows])
     problems += _alike({label for example in examples for label in example.labels})
     if not examples:
@@ -72,13 +70,16 @@ def read_table(
         ]
     if problems:
         raise TableError(path, problems)
+    warn_of_similar_labels(path, examples)
+    if any(_MINUTES.fullmatch(row.get(name, "")) for _, row in rows for name in _TIMES):
+        warn_once(f"{path}: times with one colon, such as 01:03, were read as minutes and seconds.")
     return Table(path, base, tuple(examples))
 
 
 def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Read the rows of a CSV about videos as (row number, column -> cell).
 
-    Cells are stripped, and empty rows are left out.
+    Cells are stripped, and empty rows are left out. Columns have the names that `read_table` expects.
 
     Args:
         path: The CSV.
@@ -86,56 +87,22 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     Raises:
         TableError: If the file is not a valid CSV, or lacks the column `video`; the error lists all problems.
     """
-    try:
-        text = path.read_text("utf-8-sig")
-    except (UnicodeDecodeError, OSError) as error:
-        raise TableError(path, [f"not a text file in UTF-8 ({error}); save it as CSV UTF-8"]) from None
-    header = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(_DELIMITERS, key=header.count)
-    reader = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=True
-    )
-    records: list[list[str]] = []
-    try:
-        for cells in reader:
-            records.append([cell.strip() for cell in cells])
-    except csv.Error as error:
-        what = f"row {len(records) + 1}: not valid CSV ({error}); check the quoting in this row"
-        raise TableError(path, [what]) from None
-    lines = [(number, cells) for number, cells in enumerate(records, start=1) if any(cells)]
-    names = lines[0][1] if lines else []
-    problems = [
-        f"the column {name} occurs {names.count(name)} times"
-        for name in sorted({name for name in names if name and names.count(name) > 1})
-    ]
-    for name, others in _ALIKE.items():
-        meant = [other for other in names if re.sub("[^a-z]", "", other.lower()) in others.split()]
-        if name not in names and meant:
-            problems.append(
-                f"there is a column {meant[0]!r}, but no column {name}; rename it to {name}, or to something "
-                "else if it means something else"
-            )
-    if "video" not in names:
-        header_names = ", ".join(names) or "nothing"
-        problems.append(f"the column video is missing; the header has: {header_names}")
-    rows = []
-    for number, cells in lines[1:]:
-        if len(cells) > len(names) and any(cells[len(names) :]):
-            problems.append(
-                f"row {number}: {len(cells)} cells for {len(names)} columns; quote cells that contain "
-                f"{delimiter!r}"
-            )
-        rows.append((number, dict(zip(names, [*cells, *[""] * len(names)], strict=False))))
+    sheet = read_sheet(path)
+    names, problems = name_columns(path, sheet.header)
+    if "video" not in names and not any(problem.endswith("to video") for problem in problems):
+        problems.append(
+            f"the column video is missing; the header has: {', '.join(sheet.header) or 'nothing'}"
+        )
     if problems:
         raise TableError(path, problems)
-    return rows
+    return [(number, dict(zip(names, cells, strict=True))) for number, cells in sheet.rows]
 
 
-def _example(number: int, row: Mapping[str, str], problems: list[str]) -> Example:
+def _example(number: int, row: Mapping[str, str], base: Path, problems: list[str]) -> Example:
     """Example of a row; its problems are added to the list."""
-    video = row["video"].replace("\\", "/")
+    video = row["video"]
     if video:
-        video = posixpath.normpath(video)  # "./a.mp4" is the clip a.mp4
+        video = posixpath.normpath(locate(base, video))  # "./a.mp4" is the clip a.mp4
     else:
         problems.append(f"row {number}: video is empty")
     start, end = (
@@ -162,12 +129,19 @@ def _example(number: int, row: Mapping[str, str], problems: list[str]) -> Exampl
 def _seconds(number: int, name: str, text: str, problems: list[str]) -> float | None:
     if not text:
         return None
+    clock = _CLOCK.fullmatch(text)
     try:
-        value = float(text.replace(",", "."))
+        value = float((clock["seconds"] if clock else text).replace(",", "."))
     except ValueError:
         value = math.nan
+    if clock:
+        value += 60 * int(clock["minutes"]) + 3600 * int(clock["hours"] or 0)
+        if clock["hours"] and int(clock["minutes"]) >= 60:
+            value = math.nan
     if not math.isfinite(value) or value < 0:
-        problems.append(f"row {number}: {name} is {text!r}; it must be a number of seconds, 0 or more")
+        problems.append(
+            f"row {number}: {name} is {text!r}; it must be a number of seconds, 0 or more, or like 00:01:03.5"
+        )
         return None
     return value
 

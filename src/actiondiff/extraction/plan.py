@@ -15,7 +15,8 @@ from actiondiff.errors import UsageError, VideoError
 from actiondiff.features.store import FeatureStore
 from actiondiff.provenance import sha256_of_file
 from actiondiff.types import Example, FeatureKey, Sampling
-from actiondiff.video.probe import find_videos, probe
+from actiondiff.video.probe import probe
+from actiondiff.video.search import find_videos
 
 if TYPE_CHECKING:
     from actiondiff.backbones.engine.encoding import EncodedWindows

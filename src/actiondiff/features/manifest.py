@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from actiondiff.provenance import atomic_path, fault_point
+from actiondiff.provenance import atomic_path, cell_text, fault_point, text_of_cell
 from actiondiff.types import Status
 
 __all__ = ["Entry", "Failure", "Manifest", "Row", "locked"]
@@ -160,14 +160,15 @@ class Manifest:
 
     def _read(self, name: str, columns: Sequence[str]) -> list[list[str]]:
         with open(self.folder / name, **_TEXT) as file:
-            lines = list(csv.reader(file, strict=True))
+            lines = [[*map(text_of_cell, line)] for line in csv.reader(file, strict=True)]
         if not lines or lines[0] != list(columns):
             raise ValueError(name)
         return lines[1:]
 
     def _write(self, name: str, columns: Sequence[str], lines: Iterable[Sequence[object]]) -> None:
         with atomic_path(self.folder / name) as aside, open(aside, "w", **_TEXT) as file:
-            csv.writer(file, lineterminator="\n").writerows([columns, *lines])
+            cells = ([cell_text(cell) if isinstance(cell, str) else cell for cell in line] for line in lines)
+            csv.writer(file, lineterminator="\n").writerows([columns, *cells])
 
 
 @contextmanager

@@ -42,6 +42,7 @@ from actiondiff.features.feature_file import (
 )
 from actiondiff.features.manifest import Entry, Failure, Manifest, Row, locked
 from actiondiff.types import JSON, FeatureKey, Features
+from actiondiff.video.names import same_name
 
 if TYPE_CHECKING:
     from actiondiff.features.latent_file import KeptLatents
@@ -133,8 +134,16 @@ class FeatureStore:
         return dict(sorted(self._manifest.failures.items()))
 
     def row(self, video: str) -> Row | None:
-        """A video's row of the index; None if the video is not in the store."""
-        return self._manifest.rows.get(video)
+        """A video's row of the index; None if the video is not in the store.
+
+        An accent may be one character or a letter and a mark: both spellings name the same video, unless the
+        store has both.
+        """
+        row = self._manifest.rows.get(video)
+        if row is None and not video.isascii():
+            same = [name for name in self._manifest.rows if same_name(name, video)]
+            row = self._manifest.rows[same[0]] if len(same) == 1 else None
+        return row
 
     def videos(self) -> list[str]:
         """Names of the videos that have features, sorted."""

@@ -20,24 +20,16 @@ from actiondiff.video.container import (
     orientation,
 )
 from actiondiff.video.decode import iter_video
+from actiondiff.video.search import SUFFIXES, find_videos
 
 __all__ = [
-    "SUFFIXES",
     "VideoCheck",
     "VideoInfo",
     "check_video",
     "check_videos",
-    "find_videos",
     "length_seconds",
     "probe",
 ]
-
-SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".3gp"),
-    *(".avi", ".mkv", ".webm", ".asf", ".wmv", ".flv", ".ogv"),
-    *(".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
-)
-"""Suffixes of video files, in upper or lower case, that are looked for in folders."""
 
 _FEW_FRAMES = 16
 _SMALL_SIDE_PX = 96
@@ -127,46 +119,6 @@ def length_seconds(path: str | os.PathLike[str]) -> float | None:
             return length_from_packets(container, stream)
     except VideoError as error:
         raise VideoError(f"{path}: {error}.") from None
-
-
-def find_videos(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Find videos: folders are searched for files with a video suffix; files count whatever their suffix.
-
-    Hidden files and folders are left out, links are followed, and each path is listed once.
-
-    Args:
-        paths: A file or folder, or several.
-
-    Returns:
-        Paths as given, or below the given folders, sorted by their posix form.
-
-    Raises:
-        UsageError: If a path does not exist.
-    """
-    roots = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    videos: set[Path] = set()
-    for path in map(Path, roots):
-        if path.is_dir():
-            videos.update(_below(path))
-        elif path.exists():
-            videos.add(path)
-        else:
-            raise UsageError(f"{path} does not exist; give video files or folders that hold them.")
-    return sorted(videos, key=Path.as_posix)
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    visited: set[str] = set()  # links may lead in a circle
-    for here, folders, files in os.walk(folder, followlinks=True):
-        visited.add(os.path.realpath(here))
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(".") and os.path.realpath(os.path.join(here, name)) not in visited
-        ]
-        for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
-                yield Path(here, name)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from actiondiff.errors import UsageError, VideoError
-from actiondiff.video.probe import check_video, check_videos, find_videos, probe
+from actiondiff.video.probe import check_video, check_videos, probe
+from actiondiff.video.search import find_videos, search_videos
 
 
 def test_probe_tells_the_header(studio):
@@ -125,3 +126,68 @@ def test_check_videos_wants_at_least_one(studio, tmp_path):
     studio.encode("a.mp4", 3)
     studio.encode("b.mp4", 3)
     assert [found.path.name for found in check_videos(tmp_path)] == ["a.mp4", "b.mp4"]
+
+
+CAMERAS = (
+    "CAM001.MOD", "VTS_01.VOB", "dvr.dav", "pi.h264", "a.mxf", "a.divx", "a.3g2", "a.f4v", "a.insv", "a.360",
+    "a.mj2", "a.tod", "a.hevc", "GX010001.LRV",
+)  # fmt: skip
+
+
+def test_suffixes_of_cameras_are_videos(tmp_path):
+    touch(tmp_path, *CAMERAS)
+    assert [path.name for path in find_videos(tmp_path)] == sorted(CAMERAS)
+
+
+def test_a_file_without_a_suffix_is_looked_into(studio, tmp_path):
+    studio.encode("a.mp4", 5).rename(tmp_path / "noext")
+    (tmp_path / "README").write_text("words")
+    (tmp_path / "core").write_bytes(bytes(5000))
+    touch(tmp_path, "LOCK")
+    search = search_videos(tmp_path)
+    assert [path.name for path in search.videos] == ["noext"]
+    assert [path.name for path in next(iter(search.left_out.values()))] == ["LOCK", "README", "core"]
+
+
+def test_what_a_search_leaves_out_is_counted_and_named(tmp_path, caplog):
+    names = (
+        "a.mp4",
+        "._a.mp4",
+        "b.mp4.part",
+        "notes.txt",
+        "@eaDir/a.mp4/x.mp4",
+        ".hid.mp4",
+        "x.xyz",
+        "y.xyz",
+    )
+    touch(tmp_path, *names)
+    assert [path.name for path in find_videos(tmp_path)] == ["a.mp4"]
+    assert "1 hidden (.hid.mp4); 2 of a file server or operating system (._a.mp4, @eaDir)" in caplog.text
+    assert "4 not known as videos by their names (b.mp4.part, notes.txt, x.xyz, ...)" in caplog.text
+    assert "Name a file itself to include it" in caplog.text
+    named = find_videos([tmp_path, tmp_path / "._a.mp4", tmp_path / "x.xyz", tmp_path / "@eaDir"])
+    assert {path.name for path in named} == {"a.mp4", "._a.mp4", "x.xyz", "x.mp4"}
+
+
+def test_a_folder_of_videos_alone_is_not_commented(tmp_path, caplog):
+    touch(tmp_path, "a.mp4", "b/c.mkv")
+    find_videos(tmp_path)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("recording", "copy"),
+    [
+        ("GX010001.MP4", "GL010001.LRV"), ("GOPR0001.MP4", "GOPR0001.LRV"), ("DJI_0001.MP4", "DJI_0001.LRF"),
+        ("VID_2024_01.insv", "LRV_2024_01.lrv"),
+    ],
+)  # fmt: skip
+def test_a_low_resolution_copy_is_the_same_recording(tmp_path, recording, copy):
+    touch(tmp_path, recording, copy, f"alone/{copy}")
+    search = search_videos(tmp_path)
+    assert {path.relative_to(tmp_path).as_posix() for path in search.videos} == {recording, f"alone/{copy}"}
+    assert "1 low-resolution copies of recordings beside them" in search.describe()
+
+
+def test_the_shared_suffixes(shared_dir):
+    assert len(find_videos(shared_dir / "cases/unlisted_suffix/v")) == 13
