@@ -11,6 +11,7 @@ different runs can be compared.
     ceiling               rate of large matrix products by dtype, to which the other rates are compared
     released-default      the released path with PyTorch's TF32 defaults (in convolutions, not in products)
     released-no-tf32      the released path without TF32
+    ours-default          our path as it comes; ours-unfused: without the fused kernels
     ours-...              our path, by the data types of U-Net and CLIP, and of the VAE
     profile-...           time of one pass by kind of operation
 
@@ -65,6 +66,7 @@ class Piece:
         tf32: Whether PyTorch's TF32 settings are left as they are.
         ceilings: Part -> name of the ceiling that its rate is compared to.
         profile: Whether one pass is profiled instead of timed.
+        fused: Whether our networks may run fused.
     """
 
     kind: str
@@ -72,11 +74,15 @@ class Piece:
     tf32: bool = True
     ceilings: dict[str, str] = field(default_factory=dict)
     profile: bool = False
+    fused: bool = True
 
 
-def _ours(dtype: str, vae: str, *, profile: bool = False, **more: Any) -> Piece:
+def _ours(
+    dtype: str, vae: str, *, profile: bool = False, fused: bool = True, default: bool = False, **more: Any
+) -> Piece:
     ceilings = {"CLIP": dtype, "U-Net": dtype, "VAE": vae}
-    return Piece("ours", {"dtype": dtype, "vae_dtype": vae, **more}, ceilings=ceilings, profile=profile)
+    options = {} if default else {"dtype": dtype, "vae_dtype": vae, **more}
+    return Piece("ours", options, ceilings=ceilings, profile=profile, fused=fused)
 
 
 def _released(*, tf32: bool, profile: bool = False) -> Piece:
@@ -86,6 +92,8 @@ def _released(*, tf32: bool, profile: bool = False) -> Piece:
 
 PIECES = {
     "ceiling": Piece("ceiling"),
+    "ours-default": _ours("float16", "float16", default=True),
+    "ours-unfused": _ours("float16", "float16", fused=False),
     "ours-float32": _ours("float32", "float32"),
     "ours-float16": _ours("float16", "float32"),
     "ours-float16-vae-tf32": _ours("float16", "tf32"),
@@ -94,6 +102,7 @@ PIECES = {
     "ours-float16-vae-float16-compiled": _ours("float16", "float16", compile=True),
     "released-default": _released(tf32=True),
     "released-no-tf32": _released(tf32=False),
+    "profile-default": _ours("float16", "float16", profile=True, default=True),
     "profile-ours": _ours("float16", "float16", profile=True),
     "profile-released": _released(tf32=True, profile=True),
 }
@@ -125,6 +134,9 @@ class Extraction:
         if self._released is None:
             shape = {"height": size["height"], "width": size["width"], "window": size["frames"]}
             self._ours = our_path(weights, device=device, **shape, **piece.options)
+            if not piece.fused:
+                self._ours.inputs.vae.fused = self._ours.inputs.latent_vae.fused = False
+                self._ours.encoder.fused = False
 
     def one(self) -> dict[str, Tensor]:
         """Extract timestep 20: layer 9, or all layers where that costs nothing."""
@@ -272,7 +284,18 @@ def profile_path(path: Extraction, device: str) -> dict[str, Any]:
         "seconds": total,
         "share_by_kind": {name: value / total for name, value in sorted(kinds.items(), key=lambda i: -i[1])},
         "seconds_by_operation": dict(ordered[:20]),
+        "seconds_by_kernel": _by_kernel(recorded),
     }
+
+
+def _by_kernel(recorded: Any) -> dict[str, list[float]]:
+    """Seconds and number of calls of the 30 kernels that take longest, by name."""
+    kernels = [event for event in recorded.key_averages() if "CUDA" in str(event.device_type)]
+    kernels.sort(key=lambda event: -event.self_device_time_total)
+    rows = {e.key[:100]: [e.self_device_time_total / 1e6, float(e.count)] for e in kernels[:30]}
+    for name, (seconds, count) in rows.items():
+        print(f"  {1e3 * seconds:8.2f} ms {count:5.0f} x {name}")
+    return rows
 
 
 def run_piece(name: str, results: Results, weights: SharedWeights, arguments: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from actiondiff.backbones.base import WindowBatch
 from actiondiff.types import FeatureKey
 
-__all__ = ["EncodedWindows", "TwoStage"]
+__all__ = ["EncodedWindows", "PoolsEarly", "TwoStage", "spatial_mean"]
 
 
 @dataclass(frozen=True)
@@ -71,3 +71,17 @@ class TwoStage(Protocol):
     def maps_from(self, encoded: EncodedWindows, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
         """Second stage; returns what `Backbone.maps` returns for the windows that were encoded."""
         ...
+
+
+@runtime_checkable
+class PoolsEarly(TwoStage, Protocol):
+    """A backbone that can take spatial means while it computes, so that no map stays in memory."""
+
+    def pooled_from(self, encoded: EncodedWindows, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
+        """Second stage; returns `spatial_mean` of what `TwoStage.maps_from` returns."""
+        ...
+
+
+def spatial_mean(maps: Tensor) -> Tensor:
+    """(..., C, h, w) -> (..., C) float32."""
+    return maps.float().mean((-2, -1))

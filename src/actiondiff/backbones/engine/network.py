@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from actiondiff.backbones.base import Backbone, WindowBatch
-from actiondiff.backbones.engine.encoding import EncodedWindows, TwoStage
+from actiondiff.backbones.engine.encoding import EncodedWindows, PoolsEarly, TwoStage, spatial_mean
 from actiondiff.backbones.engine.precision import cpu_threads, float32_mode
 from actiondiff.backbones.engine.windows import WindowInput
 from actiondiff.errors import UsageError
@@ -62,6 +62,7 @@ class Network:
         self._keys = tuple(keys)
         self._backbone = backbone
         self._keep_maps = keep_maps
+        self._early = isinstance(backbone, PoolsEarly) and not keep_maps
         self._keep_encoded = keep_encoded
 
     def launch(self, items: Sequence[WindowInput]) -> Outputs:
@@ -100,29 +101,38 @@ class Network:
             outputs, encoded = self._compute(filled)
             for key in self._keys:
                 value = outputs.pop(key)[:count].float()
-                pooled[key] = value.mean((-2, -1))
+                pooled[key] = value if self._early else spatial_mean(value)
                 if self._keep_maps:
                     maps[key] = value
             encoded = encoded and encoded.changed(lambda tensor: tensor[:count])
         return Outputs(pooled, maps, encoded, None)
 
     def _compute(self, items: Sequence[WindowInput]) -> tuple[_Maps, EncodedWindows | None]:
-        """Un-pooled maps of a full batch, and its encoded windows if they are to be kept."""
+        """Maps of a full batch, or their means if it pools early; and encoded windows that are to be kept."""
         backbone = self._backbone
         # Windows that were encoded before skip the first stage.
         if encoded_items := [item.encoded for item in items if item.encoded]:
             assert isinstance(backbone, TwoStage), "only a two-stage backbone takes encoded windows"
             device = torch.device(backbone.options.device)
             moved = EncodedWindows.joined(encoded_items).changed(lambda tensor: tensor.to(device))
-            return backbone.maps_from(moved, self._keys), None
+            return self._second_stage(backbone, moved), None
         batch = self._batch(items)
         if not self._keep_encoded:
+            if self._early:
+                assert isinstance(backbone, TwoStage)
+                return self._second_stage(backbone, backbone.encode(batch, self._keys)), None
             return backbone.maps(batch, self._keys), None
         assert isinstance(backbone, TwoStage), "only a two-stage backbone encodes windows"
         # What is kept has to serve any layer later, whatever is asked for now.
         usual = FeatureKey.of(backbone.spec.timestep, backbone.spec.layer)
         encoded = backbone.encode(batch, [*self._keys, usual])
-        return backbone.maps_from(encoded, self._keys), encoded
+        return self._second_stage(backbone, encoded), encoded
+
+    def _second_stage(self, backbone: TwoStage, encoded: EncodedWindows) -> _Maps:
+        if self._early:
+            assert isinstance(backbone, PoolsEarly)
+            return backbone.pooled_from(encoded, self._keys)
+        return backbone.maps_from(encoded, self._keys)
 
     def _batch(self, items: Sequence[WindowInput]) -> WindowBatch:
         pixels = [item.pixels for item in items if item.pixels is not None]

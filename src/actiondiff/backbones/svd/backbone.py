@@ -8,7 +8,7 @@ Source: the released code of arXiv 2509.08908, whose random draws are set to the
 `stochastic=True`; every other choice is a field of `SVDOptions`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from actiondiff.backbones.base import (
     WindowBatch,
     resolve,
 )
-from actiondiff.backbones.engine.encoding import EncodedWindows
+from actiondiff.backbones.engine.encoding import EncodedWindows, spatial_mean
 from actiondiff.backbones.engine.precision import float32_mode
 from actiondiff.backbones.engine.run import extract
 from actiondiff.backbones.svd.compiling import check_compiler
@@ -173,18 +173,38 @@ class SVD:
             Key -> (B, L, C, h, w). The taps `vae` (unscaled latents) and `clip` (h = w = 1) are the same at
             every timestep.
         """
+        return self._outputs(encoded, keys, None)
+
+    @torch.inference_mode()
+    def pooled_from(self, encoded: EncodedWindows, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
+        """As `maps_from`, but spatial means, (B, L, C) float32, each taken as soon as its layer is there."""
+        return self._outputs(encoded, keys, spatial_mean)
+
+    def _outputs(
+        self,
+        encoded: EncodedWindows,
+        keys: Sequence[FeatureKey],
+        reduce: Callable[[Tensor], Tensor] | None,
+    ) -> dict[FeatureKey, Tensor]:
         assert isinstance(encoded, Encoded), f"SVD encodes windows to Encoded; got {type(encoded).__name__}"
         outputs: dict[FeatureKey, Tensor] = {}
         for timestep in sorted({key.timestep for key in keys}):
             taps = {key.layer for key in keys if key.timestep == timestep}
             for tap in taps & set(FREE_TAPS):
-                outputs[FeatureKey(timestep, tap)] = _free_tap(encoded, tap)
+                free = _free_tap(encoded, tap)
+                outputs[FeatureKey(timestep, tap)] = reduce(free) if reduce else free
             layers = {int(tap.removeprefix("layer")) for tap in taps - set(FREE_TAPS)}
-            for layer, sample in self._pass(encoded, timestep, layers).items() if layers else ():
+            for layer, sample in self._pass(encoded, timestep, layers, reduce).items() if layers else ():
                 outputs[FeatureKey.of(timestep, layer)] = sample
         return outputs
 
-    def _pass(self, encoded: Encoded, timestep: int, layers: Collection[int]) -> dict[int, Tensor]:
+    def _pass(
+        self,
+        encoded: Encoded,
+        timestep: int,
+        layers: Collection[int],
+        reduce: Callable[[Tensor], Tensor] | None,
+    ) -> dict[int, Tensor]:
         """One pass of the U-Net's encoder half: layer -> (B, L, C, h, w).
 
         Latents are scaled in float32 and rounded once, which costs a relative error of 2e-4 in float16 and
@@ -205,7 +225,7 @@ class SVD:
         sample = torch.cat([scaled, conditioning], dim=2).flatten(0, 1).to(self._dtype)
         with float32_mode():
             embedding = self.encoder.embed(noise_condition(table[embed_at]), torch.tensor(ADDED))
-            outputs = self.encoder(sample, embedding, self._context(encoded), layers)
+            outputs = self.encoder(sample, embedding, self._context(encoded), layers, reduce)
         return {layer: value.unflatten(0, latents.shape[:2]) for layer, value in outputs.items()}
 
     def _context(self, encoded: Encoded) -> UNetContext:
@@ -281,9 +301,12 @@ def _settled(spec: BackboneSpec, options: SVDOptions) -> SVDOptions:
         changes = {"embedding": embedding, "latents": latents, "conditioning": None}
         options = options.model_copy(update=changes)
     options = resolve(spec, options)
-    vae_dtype = options.vae_dtype or "float32"
-    if vae_dtype == "tf32" and not options.device.startswith("cuda"):
-        raise UsageError(f"vae_dtype tf32 is for CUDA devices; got device {options.device}. Use float32.")
+    half_on_cuda = options.device.startswith("cuda") and options.dtype != "float32"
+    vae_dtype = options.vae_dtype or ("auto-float16" if half_on_cuda else "float32")
+    if vae_dtype in ("tf32", "auto-float16") and not options.device.startswith("cuda"):
+        raise UsageError(
+            f"vae_dtype {vae_dtype} is for CUDA devices; got device {options.device}. Use float32."
+        )
     chunk = options.vae_chunk or default_vae_chunk(int(options.height or 1), int(options.width or 1))
     return options.model_copy(update={"vae_dtype": vae_dtype, "vae_chunk": chunk})
 

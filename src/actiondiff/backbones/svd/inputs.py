@@ -27,6 +27,7 @@ from actiondiff.backbones.base import WindowBatch
 from actiondiff.backbones.engine.encoding import EncodedWindows
 from actiondiff.backbones.engine.precision import float32_mode
 from actiondiff.backbones.engine.windows import window_generator
+from actiondiff.backbones.svd.fused import fits
 from actiondiff.backbones.svd.modules import VaeEncoder, build_image_encoder, build_vae_encoder
 from actiondiff.backbones.svd.options import SVDOptions
 from actiondiff.backbones.svd.text import ActionTexts
@@ -119,12 +120,15 @@ class InputEncoder:
         self._texts = texts
         self._device = torch.device(options.device)
         self._dtype: torch.dtype = getattr(torch, options.dtype)
+        self._repeats: dict[bool, VaeEncoder] = {}
 
     def _load(self, model: nn.Module, component: str, dtype: torch.dtype) -> None:
         tensors = self._checkpoint.tensors(component, list(model.state_dict()), dtype=dtype)
         moved = {name: tensor.to(self._device) for name, tensor in tensors.items()}
         model.load_state_dict(moved, assign=True)
         model.to(self._device).requires_grad_(False).eval()
+        if isinstance(model, VaeEncoder):
+            model.fused = fits(self._device, dtype) and not self._options.compile
         # Only the VAE is compiled: CLIP is a tenth of the work.
         if self._options.compile and isinstance(model, VaeEncoder):
             model.compile(dynamic=False)
@@ -154,9 +158,18 @@ class InputEncoder:
 
     @property
     def _vae_dtype(self) -> torch.dtype:
-        name = self._options.vae_dtype or "float32"
+        name = (self._options.vae_dtype or "float32").removeprefix("auto-")
         dtype: torch.dtype = torch.float32 if name == "tf32" else getattr(torch, name)
         return dtype
+
+    def _in_float32(self, vae: VaeEncoder) -> VaeEncoder:
+        """The same encoder in float32, for windows that half precision cannot represent."""
+        latent = vae is not self.vae
+        if latent not in self._repeats:
+            model = build_vae_encoder(self._checkpoint.vae_config, quant_conv=not latent)
+            self._load(model, "latent_encoder" if latent else "vae", torch.float32)
+            self._repeats[latent] = model
+        return self._repeats[latent]
 
     def preprocess(self, pixels: Tensor) -> Tensor:
         """(L, H, W, 3) uint8 -> (L, 3, H', W') float32 in [-1, 1], on the device.
@@ -217,16 +230,35 @@ class InputEncoder:
         """
         # Channels last, as in the released code. On a CPU the layout decides how GroupNorm rounds where a
         # group hardly varies (black frames, one channel per group), so that it has to be the same always.
-        frames = pixels.flatten(0, 1).to(self._vae_dtype, memory_format=torch.channels_last)
-        with float32_mode(tf32=self._options.vae_dtype == "tf32"):
-            parts = [vae(part) for part in frames.split(int(self._options.vae_chunk or 1))]
-        means, log_variances = (torch.cat(half).float().contiguous() for half in zip(*parts, strict=True))
+        means, log_variances = self._moments(vae, pixels, self._vae_dtype)
+        automatic = self._options.vae_dtype == "auto-float16"
         if self._vae_dtype != torch.float32 and not bool(means.isfinite().all()):
+            if automatic:
+                return self._repeated(vae, pixels, means, log_variances)
             raise UsageError(
                 f"the VAE's latents are not finite in {self._options.vae_dtype}. Use vae_dtype float32 "
                 "(--vae-dtype float32) with these weights; `actiondiff weights check` compares them."
             )
         return means.unflatten(0, pixels.shape[:2]), log_variances.unflatten(0, pixels.shape[:2])
+
+    def _moments(self, vae: VaeEncoder, pixels: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """(B, L, 3, H, W) -> mean and log-variance, each (B L, 4, h, w) float32."""
+        frames = pixels.flatten(0, 1).to(dtype, memory_format=torch.channels_last)
+        with float32_mode(tf32=self._options.vae_dtype in ("tf32", "auto-float16")):
+            parts = [vae(part) for part in frames.split(int(self._options.vae_chunk or 1))]
+        means, log_variances = (torch.cat(half).float().contiguous() for half in zip(*parts, strict=True))
+        return means, log_variances
+
+    def _repeated(
+        self, vae: VaeEncoder, pixels: Tensor, means: Tensor, log_variances: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Encode those windows again, in TF32, that are not finite in float16."""
+        means, log_variances = (part.unflatten(0, pixels.shape[:2]) for part in (means, log_variances))
+        for window, finite in enumerate(means.isfinite().flatten(1).all(1).tolist()):
+            if not finite:
+                again = self._moments(self._in_float32(vae), pixels[window : window + 1], torch.float32)
+                means[window], log_variances[window] = again
+        return means, log_variances
 
     def _condition(self, windows: WindowBatch, pixels: Tensor, noise: Tensor | None, mean: Tensor) -> Tensor:
         """Conditioning latents; the VAE runs again only if their pixels or their VAE differ."""

@@ -9,6 +9,8 @@ from diffusers.models.autoencoders.vae import Encoder as VaeEncoderHalf
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from actiondiff.backbones.svd.fused import FusedVae
+
 __all__ = ["VaeEncoder", "build_image_encoder", "build_unet", "build_vae_encoder"]
 
 
@@ -18,6 +20,9 @@ class VaeEncoder(nn.Module):
     Args:
         config: `block_out_channels`, `layers_per_block`, `latent_channels`, `scaling_factor`.
         quant_conv: Whether there is a quantisation convolution.
+
+    Attributes:
+        fused: Whether `fused.py` computes the pass.
     """
 
     def __init__(self, config: Mapping[str, Any], *, quant_conv: bool = True) -> None:
@@ -34,14 +39,22 @@ class VaeEncoder(nn.Module):
             double_z=True,
         )
         self.quant_conv = nn.Conv2d(2 * latent, 2 * latent, 1) if quant_conv else nn.Identity()
+        self.fused = False
+        self._fused_pass: FusedVae | None = None
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(N, 3, H, W) in [-1, 1] -> mean and log-variance of the posterior, each (N, 4, H/f, W/f).
 
         The log-variance is clipped to [-30, 20]. Source: the latent diffusion release.
         """
-        mean, log_variance = self.quant_conv(self.encoder(images)).chunk(2, dim=1)
+        moments = self._run_fused(images) if self.fused else self.quant_conv(self.encoder(images))
+        mean, log_variance = moments.chunk(2, dim=1)
         return mean, log_variance.clamp(-30, 20)
+
+    def _run_fused(self, images: Tensor) -> Tensor:
+        if self._fused_pass is None:
+            self._fused_pass = FusedVae(self)
+        return self._fused_pass(images)
 
 
 def build_unet(config: Mapping[str, Any]) -> UNetSpatioTemporalConditionModel:

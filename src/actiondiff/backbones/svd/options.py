@@ -52,10 +52,10 @@ class SVDOptions(BackboneOptions):
     )
     sigma_scale: int | None = Field(None, ge=0, description="Timestep used for the input scaling only.")
     sigma_embed: int | None = Field(None, ge=0, description="Timestep used for the time embedding only.")
-    vae_dtype: Literal["float32", "tf32", "float16", "bfloat16"] | None = Field(
+    vae_dtype: Literal["float32", "tf32", "float16", "bfloat16", "auto-float16"] | None = Field(
         None,
-        description="Arithmetic of the VAE, where most time goes; use less than float32 only if "
-        "`weights check` allows it.",
+        description="Arithmetic of the VAE, where most time goes. auto-float16, the default for half "
+        "precision on CUDA, repeats in tf32 what is not finite in float16; else the default is float32.",
     )
     vae_chunk: int | None = Field(None, ge=1, description="Number of frames that pass the VAE together.")
     compile: bool = Field(

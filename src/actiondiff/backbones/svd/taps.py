@@ -16,6 +16,7 @@ from diffusers.models.resnet import SpatioTemporalResBlock
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 from torch import Tensor, nn
 
+from actiondiff.backbones.svd.fused import Activation, apply_stage, fits
 from actiondiff.backbones.svd.modules import build_unet
 
 __all__ = ["GROUP_NORM_EPS", "NUM_LAYERS", "Encoder", "UNetContext", "apply_module", "stages_of"]
@@ -51,6 +52,9 @@ class Encoder(nn.Module):
         one_token: Whether cross-attention always sees a single token. Its query, key and norm weights then
             have no influence and are neither read nor kept.
         compiled: Whether each stage is compiled when it first runs.
+
+    Attributes:
+        fused: Whether `fused.py` computes the stages.
     """
 
     def __init__(
@@ -71,6 +75,8 @@ class Encoder(nn.Module):
         self.add_embedding = self._load(unet.add_embedding, "add_embedding")
         self._pending = stages_of(unet)
         self.stages = nn.ModuleList()
+        weight: Tensor = next(self.time_embedding.parameters())
+        self.fused = fits(weight.device, weight.dtype) and not compiled
 
     def _load(self, module: nn.Module, name: str) -> nn.Module:
         """Give a module on the meta device its weights; `name` is its name in diffusers' U-Net."""
@@ -110,7 +116,12 @@ class Encoder(nn.Module):
         return embedded
 
     def forward(
-        self, sample: Tensor, embedding: Tensor, context: UNetContext, layers: Collection[int]
+        self,
+        sample: Tensor,
+        embedding: Tensor,
+        context: UNetContext,
+        layers: Collection[int],
+        reduce: Callable[[Tensor], Tensor] | None = None,
     ) -> dict[int, Tensor]:
         """Outputs of the requested layers.
 
@@ -119,17 +130,35 @@ class Encoder(nn.Module):
             embedding: (1, E) from `embed`.
             context: What the U-Net is conditioned on.
             layers: Numbers in 1 .. 13; the pass ends after the largest.
+            reduce: Applied to each output as soon as it is there, so that it need not stay in memory.
 
         Returns:
-            Layer -> (B L, C, h', w').
+            Layer -> (B L, C, h', w'), or what `reduce` makes of it.
         """
         self.deepen(max(layers))
+        if self.fused:
+            return self._run_fused(sample, embedding, context, layers, reduce)
         embedding = embedding.expand(len(sample), -1)
         outputs = {}
         for number, stage in enumerate(self.stages[: max(layers)], start=1):
             sample = stage(sample, embedding, context)
             if number in layers:
-                outputs[number] = sample
+                outputs[number] = reduce(sample) if reduce else sample
+        return outputs
+
+    def _run_fused(
+        self,
+        sample: Tensor,
+        embedding: Tensor,
+        context: UNetContext,
+        layers: Collection[int],
+        reduce: Callable[[Tensor], Tensor] | None,
+    ) -> dict[int, Tensor]:
+        value, outputs = Activation.of(sample), {}
+        for number, stage in enumerate(self.stages[: max(layers)], start=1):
+            value = apply_stage(stage, value, embedding, context)
+            if number in layers:
+                outputs[number] = reduce(value.images) if reduce else value.images
         return outputs
 
 
