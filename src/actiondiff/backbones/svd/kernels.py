@@ -1,3 +1,4 @@
+# mypy: disable-error-code="no-untyped-def, untyped-decorator, name-defined, no-untyped-call"
 """Triton kernels for what surrounds the convolutions and products of SVD's networks in half precision.
 
 Convolutions run near the hardware's limit, but what lies between them is memory traffic. Here every
