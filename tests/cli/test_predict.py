@@ -1,6 +1,7 @@
 """`actiondiff predict`: a row a video that decodes, an exit code for those that do not."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 from tests.conftest import read_rows
 
 from actiondiff.cli.main import run
+from actiondiff.inference.feature_cache import FeatureCache
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.options import TimelineOptions
 from actiondiff.video.write import write_video
@@ -93,6 +95,110 @@ def test_an_interruption_keeps_what_was_predicted(study_folder, trained, tmp_pat
     assert [row["video"] for row in read_rows(tmp_path / "out/predictions.csv")] == seen[:3]
 
 
+@pytest.fixture
+def decoded(monkeypatch) -> list[str]:
+    """Names of the videos that are decoded from now on."""
+    from actiondiff.inference import model
+
+    names: list[str] = []
+    read = model.read_chunks
+
+    def note(video, *arguments, **options):
+        names.append(str(video))
+        return read(video, *arguments, **options)
+
+    monkeypatch.setattr(model, "read_chunks", note)
+    return names
+
+
+def test_other_options_need_no_second_pass(study_folder, trained, tmp_path, decoded, monkeypatch):
+    """Features are kept by content; neither videos nor the backbone are needed to cut bouts again."""
+    videos = tmp_path / "videos"
+    shutil.copytree(study_folder / "clips", videos)
+    shutil.copy(videos / "3.mp4", videos / "three again.mp4")
+    assert predict(trained, videos, "-o", tmp_path / "out", "--timeline") == 0
+    assert len(decoded) == 16
+    first = (tmp_path / "out/scores.csv").read_text()
+    decoded.clear()
+    monkeypatch.setattr("actiondiff.inference.model.backbone_from_settings", None)
+    options = ["--timeline", "--min-seconds", 99, "--format", "csv,json"]
+    assert predict(trained, videos, "-o", tmp_path / "out", *options) == 0
+    assert (tmp_path / "out/scores.csv").read_text() == first
+    assert read_rows(tmp_path / "out/bouts.csv") == []
+    assert predict(trained, videos, "-o", tmp_path / "other", "--features", tmp_path / "out/features") == 0
+    assert len(read_rows(tmp_path / "other/predictions.csv")) == 17
+    assert decoded == []
+    assert not (tmp_path / "other/features").exists()
+
+
+def test_the_store_of_the_training_serves_too(study_folder, trained, tmp_path, decoded):
+    assert predict(trained, study_folder / "clips", "-o", tmp_path / "new") == 0
+    decoded.clear()
+    features = tmp_path / "features"
+    shutil.copytree(study_folder / "features", features)
+    assert predict(trained, study_folder / "clips", "-o", tmp_path / "out", "--features", features) == 0
+    assert decoded == []
+    texts = [(tmp_path / name / "predictions.csv").read_text() for name in ("new", "out")]
+    assert texts[0] == texts[1]
+
+
+def test_changed_and_damaged_videos_are_read_again(study_folder, trained, tmp_path, decoded):
+    videos = tmp_path / "videos"
+    shutil.copytree(study_folder / "clips", videos)
+    assert predict(trained, videos, "-o", tmp_path / "out") == 0
+    first = (tmp_path / "out/predictions.csv").read_text()
+    decoded.clear()
+    shutil.copy(videos / "1.mp4", videos / "0.mp4")  # a content that is stored, under another name
+    stored = sorted((tmp_path / "out/features").rglob("*.safetensors"))
+    stored[5].write_bytes(stored[5].read_bytes()[:100])
+    assert predict(trained, videos, "-o", tmp_path / "out") == 0
+    assert len(decoded) <= 1
+    rows = read_rows(tmp_path / "out/predictions.csv")
+    assert [rows[0][name] for name in FIXED[1:]] == [rows[1][name] for name in FIXED[1:]]
+    assert (tmp_path / "out/predictions.csv").read_text().splitlines()[2:] == first.splitlines()[2:]
+
+
+def test_a_store_of_another_backbone_is_refused(study_folder, trained, tmp_path, capsys):
+    clips, features = study_folder / "clips", tmp_path / "features"
+    assert run(["extract", str(clips), "-o", str(features), "--backbone", "pixels", "--device", "cpu"]) == 0
+    capsys.readouterr()
+    assert predict(trained, clips, "-o", tmp_path / "out", "--features", features) == 1
+    assert "was made with other settings" in capsys.readouterr().err
+    assert not (tmp_path / "out/predictions.csv").exists()
+
+
+def test_an_interrupted_prediction_goes_on(study_folder, trained, tmp_path, decoded, monkeypatch, capsys):
+    add = FeatureCache.add
+    names = []
+
+    def interrupt(self, video, features):
+        if len(names) == 4:
+            raise KeyboardInterrupt
+        names.append(str(video))
+        add(self, video, features)
+
+    monkeypatch.setattr(FeatureCache, "add", interrupt)
+    assert predict(trained, study_folder / "clips", "-o", tmp_path / "out") == 130
+    assert "4 of 16 videos are done, and their features are in" in capsys.readouterr().err
+    monkeypatch.setattr(FeatureCache, "add", add)
+    decoded.clear()
+    assert predict(trained, study_folder / "clips", "-o", tmp_path / "out") == 0
+    assert len(decoded) == 12
+    assert not set(decoded) & set(names)
+    assert len(read_rows(tmp_path / "out/predictions.csv")) == 16
+
+
+def test_a_device_that_is_not_there(study_folder, trained, tmp_path, capsys):
+    """It is reported in one line, before anything is read or written."""
+    for device, message in (("cuda:99", "there is no device cuda:99"), ("gpu", "unknown device 'gpu'")):
+        arguments = ["predict", str(trained), str(study_folder / "clips"), "-o", str(tmp_path / "out")]
+        assert run([*arguments, "--device", device]) == 1
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+    assert not (tmp_path / "out/features").exists()
+
+
 def test_what_cannot_be_done_is_said(study_folder, trained, tmp_path, capsys):
     clip, out = study_folder / "clips/0.mp4", tmp_path / "out"
     (tmp_path / "nothing").mkdir()
@@ -140,6 +246,7 @@ def test_timeline(study_folder, trained, tmp_path, capsys):
     assert summary["bouts"] == len(bouts) >= 1
     assert {row["label"] for row in bouts} <= {"bright", "dark"}
     names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    names = {name for name in names if not name.startswith("features/")}
     assert names == {
         "bouts.csv", "scores.csv", "timelines.json", "queue.csv", "failures.csv", "predicted.json",
         "boris/project.boris", "boris/aggregated.csv", "boris/tabular/long.csv",

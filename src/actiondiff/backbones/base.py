@@ -28,6 +28,7 @@ __all__ = [
     "WindowBatch",
     "backbone_from_settings",
     "build_backbone",
+    "check_device",
     "find_spec",
     "load_backbone",
     "make_options",
@@ -239,11 +240,35 @@ def resolve(spec: BackboneSpec, options: Options) -> Options:
     device = chosen["device"]
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    check_device(device)
     dtype = chosen["dtype"]
     if dtype == "auto":
         dtype = "float16" if device.startswith("cuda") else "float32"
     values = {"threads": torch.get_num_threads(), **spec.defaults, **preset, **chosen}
     return type(options)(**{**values, "device": device, "dtype": dtype, "preset": None})
+
+
+def check_device(device: str) -> None:
+    """Make sure that this machine has a device.
+
+    Raises:
+        UsageError: If the name is not that of a device, or there is no such GPU.
+    """
+    import torch
+
+    if device == "auto":
+        return
+    try:
+        kind, number = torch.device(device).type, torch.device(device).index or 0
+    except RuntimeError:
+        raise UsageError(f"unknown device {device!r}; use auto, cpu, cuda, cuda:1 and so on.") from None
+    count = torch.cuda.device_count() if kind == "cuda" and torch.cuda.is_available() else 0
+    if kind == "cuda" and number >= count:
+        there = f"it has {count} CUDA GPUs, numbered from 0" if count else "torch finds no CUDA GPU"
+        raise UsageError(
+            f"there is no device {device} on this machine: {there}. Use --device cpu or "
+            "auto; actiondiff doctor shows what there is."
+        )
 
 
 def load_backbone(

@@ -51,6 +51,15 @@ def predict(
             min=0, help="Number of the surest examples of each label to draw heatmaps of, for the report."
         ),
     ] = 0,
+    features: Annotated[
+        Path | None,
+        typer.Option(
+            help="Feature store that keeps the features of the videos, so that other options need no second "
+            "pass over them.  [default: features in the output folder]",
+            file_okay=False,
+            show_default=False,
+        ),
+    ] = None,
     about: Annotated[
         Path | None,
         typer.Option(help="CSV that says where and when each video was taken.", rich_help_panel=_CAMTRAP),
@@ -80,8 +89,8 @@ def predict(
     if not videos:
         raise UsageError(f"no videos in {', '.join(map(str, paths))}; give files, or folders that hold some.")
     output.check(videos)
-    model = ActionDiff.from_pretrained(run, **loading.model_dump())
-    results, counts = _predict_all(model, videos, output, quiet=as_json)
+    model = ActionDiff.from_pretrained(run, **loading.model_dump(), lazy=True)
+    results, counts = _predict_all(model, videos, output, features or out / "features", quiet=as_json)
     if heatmaps:
         counts["heatmaps"] = _draw_heatmaps(out, model, heatmaps, quiet=as_json)
     if as_json:
@@ -93,24 +102,36 @@ def predict(
 
 
 def _predict_all(
-    model: "ActionDiff", videos: Sequence[Path], output: "PredictionOutput", *, quiet: bool
+    model: "ActionDiff", videos: Sequence[Path], output: "PredictionOutput", store: Path, *, quiet: bool
 ) -> "tuple[list[VideoResult], dict[str, int]]":
-    """Predict every video and write the results; if interrupted, those that are finished are written."""
-    from rich.console import Console
-    from rich.progress import track
+    """Predict every video and write the results.
 
-    stream: Iterator[VideoResult]
-    if output.timeline:
-        stream = model.timeline_many(videos, options=output.options)
-    else:
-        stream = model.predict_many(videos)
-    console = Console(stderr=True)
+    If this is interrupted, the results that are finished are written, and their features are kept.
+    """
+    from actiondiff.cli.output.progress import video_bars
+    from actiondiff.inference.feature_cache import FeatureCache
+
+    cache = FeatureCache.open(store, model.backbone_settings, model.config, videos)
+    if cache.missing(videos):
+        _ = model.backbone  # what is wrong with its weights is reported before any video is read
     results: list[VideoResult] = []
+    stream: Iterator[VideoResult]
     try:
-        for result in track(
-            stream, "Predicting", total=len(videos), console=console, transient=True, disable=quiet
-        ):
-            results.append(result)
+        with video_bars("Predicting", len(videos), quiet=quiet) as bars:
+            if output.timeline:
+                stream = model.timeline_many(videos, options=output.options, cache=cache, progress=bars.read)
+            else:
+                stream = model.predict_many(videos, cache=cache, progress=bars.read)
+            for result in stream:
+                results.append(result)
+                bars.finish(len(results))
+    except KeyboardInterrupt:
+        typer.echo(
+            f"{len(results)} of {len(videos)} videos are done, and their features are in {store}. The same "
+            "command goes on from there.",
+            err=True,
+        )
+        raise
     finally:
         counts = output.write(model, results)
     return results, counts

@@ -98,7 +98,7 @@ class PredictionOutput:
         write_failures(self.out, troubled)
         write_record(
             self.out, results, run=self.run, config=model.config, timeline=self.timeline,
-            dtype=model.backbone.options.dtype, abstain_below=limit,
+            dtype=model.backbone_settings.get("dtype"), abstain_below=limit,
         )  # fmt: skip
         num_failed = sum(report.status == "failed" for _, report in troubled)
         counts = {

@@ -7,11 +7,11 @@ for many files. `timeline` and `localize` ask the same model when, and where, an
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from actiondiff.backbones.base import Backbone, backbone_from_settings
+from actiondiff.backbones.base import Backbone, backbone_from_settings, check_device
 from actiondiff.backbones.engine.run import extract_in_order
 from actiondiff.backbones.options import Dtype
 from actiondiff.datasets.packing import pack_arrays
@@ -19,6 +19,7 @@ from actiondiff.errors import RunError, UsageError, VideoError
 from actiondiff.heads.bundle import CONFIG, ModelConfig, load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import predict_probabilities, split_spans
+from actiondiff.inference.feature_cache import FeatureCache
 from actiondiff.inference.folders import CARD, find_model_folder, upload_folder
 from actiondiff.inference.localization import Heatmap, LocalizationOptions, make_heatmap
 from actiondiff.inference.timeline import Timeline, TimelineOptions, make_timeline
@@ -33,23 +34,27 @@ class ActionDiff:
 
     Attributes:
         backbone: The frozen network.
+        backbone_settings: Its settings, which are known before it is loaded.
         head: The trained head.
         config: What `config.json` holds: labels, activation, feature keys, settings of the features.
     """
 
     def __init__(
         self,
-        backbone: Backbone,
+        backbone: Backbone | None,
         head: Head,
         config: ModelConfig,
         card: str = "",
         resized: Callable[[int, int], Backbone] | None = None,
+        load: Callable[[], Backbone] | None = None,
     ) -> None:
-        self.backbone = backbone
+        self._backbone = backbone
+        self.backbone_settings: Mapping[str, Any] = config.backbone if backbone is None else backbone.settings
         self.head = head
         self.config = config
         self._card = card
         self._resized = resized
+        self._load = load
 
     @classmethod
     def from_pretrained(
@@ -60,6 +65,7 @@ class ActionDiff:
         text_weights: str | Path | None = None,
         device: str = "auto",
         dtype: Dtype | None = None,
+        lazy: bool = False,
     ) -> Self:
         """Load a trained model from the folder of a run or from the hub.
 
@@ -70,6 +76,8 @@ class ActionDiff:
             text_weights: Folder of the text tower, where the backbone is conditioned on names of actions.
             device: Device that the backbone runs on.
             dtype: Arithmetic of the backbone; that of the training's features if None.
+            lazy: Load the backbone when it is first needed, which it is not where features are stored. Errors
+                about its weights then come at that time.
 
         Raises:
             RunError: If there is no complete model.
@@ -85,6 +93,8 @@ class ActionDiff:
                 f"{' and '.join(sorted(lacking))}. Give the folder that `actiondiff train` wrote."
             )
 
+        check_device(device)
+
         # The backbone must be set up as it was when it made the training's features.
         def load(**size: int) -> Backbone:
             return backbone_from_settings(
@@ -94,7 +104,22 @@ class ActionDiff:
 
         card = folder / CARD
         text = card.read_text("utf-8") if card.is_file() else ""
-        return cls(load(), head, config, text, lambda height, width: load(height=height, width=width))
+
+        def resize(height: int, width: int) -> Backbone:
+            return load(height=height, width=width)
+
+        model = cls(None if lazy else load(), head, config, text, resize, load)
+        if dtype:
+            model.backbone_settings = {**model.backbone_settings, "dtype": dtype}
+        return model
+
+    @property
+    def backbone(self) -> Backbone:
+        """The frozen network; it is loaded if it is not yet."""
+        if self._backbone is None:
+            assert self._load is not None
+            self._backbone = self._load()
+        return self._backbone
 
     @property
     def labels(self) -> list[str]:
@@ -155,9 +180,18 @@ class ActionDiff:
         )
 
     def predict_many(
-        self, videos: Iterable[str | os.PathLike[str]]
+        self,
+        videos: Iterable[str | os.PathLike[str]],
+        *,
+        cache: FeatureCache | None = None,
+        progress: Progress | None = None,
     ) -> Iterator[tuple[str, Prediction | DecodeReport]]:
         """Predict the actions of many files; windows of different files share the backbone's batches.
+
+        Args:
+            videos: The files.
+            cache: Where features are kept. A file whose features it holds is not decoded.
+            progress: Called as frames of a file are read, with the file's path.
 
         Yields:
             For each file, in order, its path as given and its prediction. Where no frame decodes, the report
@@ -166,20 +200,46 @@ class ActionDiff:
         Raises:
             UsageError: If a single path was given.
         """
-        for name, features in self.extract_many(videos):
+        for name, features in self.extract_many(videos, cache=cache, progress=progress):
             yield name, features if isinstance(features, DecodeReport) else self.classify(features, name)
 
     def extract_many(
-        self, videos: Iterable[str | os.PathLike[str]]
+        self,
+        videos: Iterable[str | os.PathLike[str]],
+        *,
+        cache: FeatureCache | None = None,
+        progress: Progress | None = None,
     ) -> Iterator[tuple[str, Features | DecodeReport]]:
         """Extract the features of many files; see `extract` and `predict_many`."""
         if isinstance(videos, str | os.PathLike):
             raise UsageError(f"several videos are given as a list of paths; got {videos!r}.")
+        if cache is None:
+            yield from self._read_many(videos, progress)
+            return
+        # Only the videos that are not stored are read, and each is stored as soon as it is complete.
+        listed = list(videos)
+        missing = cache.missing(listed)
+        extracted = self._read_many([listed[n] for n in sorted(missing)], progress)
+        for n, video in enumerate(listed):
+            features = None if n in missing else cache.load(video)
+            if features is not None:
+                yield os.fspath(video), features
+                continue
+            # A file that is damaged, or was removed in the meantime, does not give what was expected of it.
+            name, result = next(extracted if n in missing else self._read_many([video], progress))
+            if isinstance(result, Features):
+                cache.add(video, result)
+            yield name, result
+
+    def _read_many(
+        self, videos: Iterable[str | os.PathLike[str]], progress: Progress | None
+    ) -> Iterator[tuple[str, Features | DecodeReport]]:
+        """Decode files and run the backbone on them."""
 
         def readers() -> Iterator[ProgressReader | _Unreadable]:
             for video in videos:
                 try:
-                    yield read_chunks(video, self.config.sampling)
+                    yield read_chunks(video, self.config.sampling, progress=progress)
                 except VideoError as error:  # one bad file must not end the work on the others
                     yield _Unreadable(os.fspath(video), error.reason_for(video))
 
@@ -208,10 +268,15 @@ class ActionDiff:
         return make_timeline(self.head, self.config, features, _name(video), options=options)
 
     def timeline_many(
-        self, videos: Iterable[str | os.PathLike[str]], *, options: TimelineOptions | None = None
+        self,
+        videos: Iterable[str | os.PathLike[str]],
+        *,
+        options: TimelineOptions | None = None,
+        cache: FeatureCache | None = None,
+        progress: Progress | None = None,
     ) -> Iterator[tuple[str, Timeline | DecodeReport]]:
         """Make the timelines of many files; see `timeline` and `predict_many`."""
-        for name, features in self.extract_many(videos):
+        for name, features in self.extract_many(videos, cache=cache, progress=progress):
             if isinstance(features, DecodeReport):
                 yield name, features
             elif features.seconds is None:  # one file without times must not end the work on the others

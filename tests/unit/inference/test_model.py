@@ -281,7 +281,9 @@ def test_other_weights_are_refused(world, tmp_path):
 def test_a_file_without_times_does_not_end_the_other_timelines(world, model, monkeypatch):
     paths = [world / "clips/dark" / name for name in ("0.mp4", "2.mp4")]
     features = [replace(model.extract(paths[0]), seconds=None), model.extract(paths[1])]
-    monkeypatch.setattr(model, "extract_many", lambda videos: zip(map(str, videos), features, strict=True))
+    monkeypatch.setattr(
+        model, "extract_many", lambda videos, **_: zip(map(str, videos), features, strict=True)
+    )
     (_, without), (_, timeline) = model.timeline_many(paths)
     assert without == DecodeReport("failed", "the times of its frames are unknown")
     assert timeline.probabilities.shape[1] == 2

@@ -1,0 +1,104 @@
+"""Features of videos that a model has read, kept in a feature store, so that they are read only once."""
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from actiondiff.errors import StoreError
+from actiondiff.features.store import FORMAT, FeatureStore
+from actiondiff.heads.bundle import ModelConfig
+from actiondiff.provenance import sha256_of_file
+from actiondiff.types import JSON, Features
+
+__all__ = ["FeatureCache"]
+
+_log = logging.getLogger(__name__)
+
+
+class FeatureCache:
+    """Keeps the features that a model makes, and finds those of a video by the content of its file.
+
+    The features are rounded as the store's own are, so that a prediction from them has the same bits as one
+    from the video.
+
+    Args:
+        store: The store.
+        config: The model's config, which names the features.
+    """
+
+    def __init__(self, store: FeatureStore, config: ModelConfig) -> None:
+        self.store = store
+        self._keys = config.feature_keys
+        self._identities: dict[str, str] = {}
+
+    @classmethod
+    def open(
+        cls,
+        folder: str | os.PathLike[str],
+        backbone_settings: Mapping[str, Any],
+        config: ModelConfig,
+        videos: Iterable[str | os.PathLike[str]],
+    ) -> "FeatureCache":
+        """Open the store in a folder; it is created if there is none.
+
+        Args:
+            folder: Folder of the store.
+            backbone_settings: Settings of the backbone as it is loaded now.
+            config: The model's config.
+            videos: Videos that will be read; names in a new store are relative to the folder of all of them.
+
+        Raises:
+            SettingsMismatchError: If the store's features are not those that the model takes.
+            StoreError: If the folder holds something else.
+        """
+        settings: dict[str, JSON] = {
+            "format": FORMAT,
+            "backbone": dict(backbone_settings),
+            "sampling": config.sampling.settings,
+            "store_dtype": config.store_dtype,
+        }
+        root = os.path.commonpath([os.path.dirname(os.path.abspath(video)) for video in videos] or ["."])
+        return cls(FeatureStore.create(folder, settings=settings, root=root), config)
+
+    def load(self, video: str | os.PathLike[str]) -> Features | None:
+        """The features of a video's file; None if they are not stored, or cannot be read."""
+        try:
+            identity = self._identity(video)
+            if not self.store.has(identity, self._keys):
+                return None
+            features = self.store.load(identity, self._keys)
+            self.store.attach(identity, [self._name(video)])
+        except (OSError, StoreError):  # a damaged file is made again from the video
+            return None
+        return features
+
+    def missing(self, videos: Sequence[str | os.PathLike[str]]) -> set[int]:
+        """Positions of the videos whose features are not stored; of equal files, that of the first."""
+        positions: dict[str, int] = {}
+        for n, video in enumerate(videos):
+            try:
+                identity = self._identity(video)
+            except OSError:  # what is wrong with it is reported when it is read
+                positions[f"unreadable-{n}"] = n
+                continue
+            if not self.store.has(identity, self._keys):
+                positions.setdefault(identity, n)
+        return set(positions.values())
+
+    def add(self, video: str | os.PathLike[str], features: Features) -> None:
+        """Store the features of a video."""
+        try:
+            self.store.write(self._name(video), features)
+        except StoreError as error:
+            _log.warning("The features of %s are not kept: %s", video, error)
+
+    def _identity(self, video: str | os.PathLike[str]) -> str:
+        path = os.fspath(video)
+        if path not in self._identities:
+            self._identities[path] = sha256_of_file(path)
+        return self._identities[path]
+
+    def _name(self, video: str | os.PathLike[str]) -> str:
+        return Path(os.path.relpath(os.path.abspath(video), self.store.root)).as_posix()
