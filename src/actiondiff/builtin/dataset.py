@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -27,6 +28,7 @@ from actiondiff.builtin.world.world import (
     world_hash,
 )
 from actiondiff.errors import UsageError
+from actiondiff.processes import map_in_processes
 from actiondiff.provenance import environment, write_csv, write_text
 from actiondiff.types import Progress
 from actiondiff.video.write import write_video
@@ -50,6 +52,7 @@ LONG_COLUMNS = (
 )
 BOX_COLUMNS = ("video", "frame_index", "x0", "y0", "x1", "y1")
 
+_WORTH_A_PROCESS = 32  # videos, which take longer to draw than a process to start
 _SIZE = 64  # pixels, height and width
 _NAMES = (
     "abby", "alfie", "bailey", "barney", "bella", "benji", "biscuit", "blue", "bonnie", "bruno", "buddy",
@@ -83,6 +86,7 @@ def write_menagerie(
     targets: Targets = "development",
     num_long: int = 0,
     minutes: float = 2.0,
+    workers: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Write labelled clips of 64 frames at 25 fps and 64 x 64 pixels, and return the path of their table.
@@ -104,10 +108,12 @@ def write_menagerie(
             `reserved` once.
         num_long: Number of long videos of several actions.
         minutes: Duration of each long video.
+        workers: Number of processes that draw; None for one per core. Changes no byte of the files.
         progress: Called after each video.
 
     Raises:
-        UsageError: If a number of clips is negative, `minutes` is not above 0, or there are no clips.
+        UsageError: If a number of clips is negative, `workers` is below 1, `minutes` is not above 0, or there
+            are no clips.
         UnknownNameError: If `targets` is unknown.
     """
     # Everything is sampled and named first, so that the names do not depend on what is written.
@@ -120,14 +126,15 @@ def write_menagerie(
     videos = [_long(spec, names) for spec in sample_videos(num_long, minutes, seed=seed)]
     if not clips:
         raise UsageError("a dataset needs clips; got 0 training, validation and test clips. Ask for some.")
-    # Videos are rendered one at a time: only the boxes stay in memory.
-    boxes: list[WorldRow] = []
-    for done, item in enumerate([*clips, *videos], start=1):
-        rendered = render_clip(item.spec) if isinstance(item.spec, ClipSpec) else render_video(item.spec)
-        write_video(folder / item.video, rendered.pixels, fps=FPS)
-        boxes += _box_rows(item.video, rendered)
+    # Each process renders one video at a time: only the boxes stay in memory.
+    items = [*videos, *clips]  # long videos first, so that all processes end at about the same time
+    rows_of: dict[str, list[WorldRow]] = {}
+    drawn = map_in_processes(partial(_draw, folder), items, workers=workers, fewest_items=_WORTH_A_PROCESS)
+    for done, (item, rows) in enumerate(zip(items, drawn, strict=True), start=1):
+        rows_of[item.video] = rows
         if progress:
-            progress(done, len(clips) + len(videos), item.video)
+            progress(done, len(items), item.video)
+    boxes = [row for item in (*clips, *videos) for row in rows_of[item.video]]
     write_csv(folder / "boxes.csv", BOX_COLUMNS, boxes)
     if videos:
         write_csv(folder / "long.csv", LONG_COLUMNS, _rows(videos))
@@ -137,6 +144,13 @@ def write_menagerie(
     table = folder / "table.csv"
     write_csv(table, TABLE_COLUMNS, _rows(clips))
     return table
+
+
+def _draw(folder: Path, item: _Item) -> list[WorldRow]:
+    """Render a video, write it, and return the rows of its boxes."""
+    rendered = render_clip(item.spec) if isinstance(item.spec, ClipSpec) else render_video(item.spec)
+    write_video(folder / item.video, rendered.pixels, fps=FPS)
+    return _box_rows(item.video, rendered)
 
 
 class _Names:

@@ -4,13 +4,10 @@ Training runs side by side each have a process and a fixed number of threads, so
 result.
 """
 
-import os
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +23,7 @@ from actiondiff.experiments.run import SeedRun
 from actiondiff.experiments.study import Study
 from actiondiff.extraction.api import extract_features
 from actiondiff.features.store import FeatureStore
+from actiondiff.processes import ScriptlessContext, end_with_parent
 from actiondiff.types import FeatureKey, Progress, Sampling
 
 __all__ = ["StudyRunner", "twin"]
@@ -247,7 +245,7 @@ def run_tasks(
         finally:
             torch.set_num_threads(threads)
         return outcomes
-    with ProcessPoolExecutor(min(jobs, len(tasks)), get_context("spawn"), _start_process, (inputs,)) as pool:
+    with ProcessPoolExecutor(min(jobs, len(tasks)), ScriptlessContext(), _start_process, (inputs,)) as pool:
         try:
             pending = {pool.submit(_run_in_process, task): task for task in tasks}
             done = 0
@@ -295,15 +293,8 @@ def _start_process(inputs: SharedInputs) -> None:
     """Set up a process of the pool. It ends with its parent, even if that is killed."""
     global _worker
     torch.set_num_threads(inputs.threads)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     _worker = _SeedWorker(inputs)
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _run_in_process(task: SeedTask) -> SeedRun | str:

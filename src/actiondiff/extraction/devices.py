@@ -14,8 +14,7 @@ import traceback
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import parent_process
-from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from actiondiff.errors import ActionDiffError, UsageError
 from actiondiff.extraction.planned import Extraction, Runner
 from actiondiff.extraction.scheduler import Part, WorkerDiedError, WorkerJob, do_part, schedule
 from actiondiff.features.store import FeatureStore
+from actiondiff.processes import ScriptlessContext, ScriptlessProcess, end_with_parent
 from actiondiff.types import Progress
 
 __all__ = ["DevicePool", "device_names", "on_devices"]
@@ -181,7 +181,7 @@ class DeviceWorker:
         return f"on {self.job.options.device} {how}{': ' + last_output if last_output else ''}"
 
 
-class _Spawn(SpawnContext):
+class _Spawn(ScriptlessContext):
     """The way in which an executor starts its process, which lets the worker know of the process.
 
     Executors neither tell how a process ended nor stop it before its work is done.
@@ -192,7 +192,7 @@ class _Spawn(SpawnContext):
         self._worker = worker
 
     def Process(self, *args: Any, **options: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
-        self._worker.process = SpawnProcess(*args, **options)
+        self._worker.process = ScriptlessProcess(*args, **options)
         return self._worker.process
 
 
@@ -206,14 +206,7 @@ def _start(output: Path) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(0)  # what is stored is complete; the next extraction does the rest
+    end_with_parent()  # what is stored is complete; the next extraction does the rest
 
 
 def _do_part(job: WorkerJob, part: Part) -> str | None:

@@ -36,6 +36,15 @@ def test_the_table_is_one_that_can_be_read(written):
     assert table.counts("protocol") == {"source": 12, "in-domain": 4, "species": 4, "context": 4, "view": 4}
 
 
+def test_two_processes_write_the_same_files(written, tmp_path):
+    write_menagerie(tmp_path, **OPTIONS, workers=2)
+    names = sorted(path.relative_to(written) for path in written.rglob("*") if path.is_file())
+    assert names == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
+    for name in names:
+        if name.name != "world.json":
+            assert (tmp_path / name).read_bytes() == (written / name).read_bytes(), name
+
+
 def test_each_test_differs_from_the_source_in_what_it_says(written):
     own = {"species": SOURCE.bodies, "context": SOURCE.contexts, "view": SOURCE.views}
     new = {"species": DEVELOPMENT.bodies, "context": DEVELOPMENT.contexts, "view": DEVELOPMENT.views}

@@ -110,7 +110,9 @@ class _Skeleton:
         self._to_mouth = body.neck + body.head + body.snout
         bow = float(np.clip(1.0 - self._to_mouth / max(self._shoulder, 1e-6), 0.0, 0.55))
         self._pitch = body.tilt + motion["pitch"] - motion["reach"] * bow
+        self._turns = [(np.cos(angle), np.sin(angle)) for angle in (motion["roll"], self._pitch)]
         self._height = body.height * (1.0 + motion["bob"])
+        self._spine_points: dict[float, Floats] = {}
         self._torso()
         self._head()
         if body.tail > 0:
@@ -123,13 +125,15 @@ class _Skeleton:
 
     def ends(self) -> Floats:
         """Both ends of each capsule: (T, N, 2, 3)."""
-        return np.stack([np.stack(pair, axis=1) for pair in self._ends], axis=1)
+        flat = np.concatenate([point for pair in self._ends for point in pair], axis=1)
+        return flat.reshape(len(flat), len(self._ends), 2, 3)
 
     def radii(self) -> Floats:
         """Radius at each end of each capsule: (T, N, 2)."""
-        shape = self.motion.seconds.shape
-        pairs = [[np.broadcast_to(radius, shape) for radius in pair] for pair in self._radii]
-        return np.moveaxis(np.array(pairs), -1, 0)
+        radii = np.empty((len(self.motion.seconds), len(self._radii), 2))
+        for index, (first, last) in enumerate(self._radii):
+            radii[:, index, 0], radii[:, index, 1] = first, last
+        return radii
 
     def _add(
         self, part: str, start: Floats, end: Floats, radius: Floats | float, last: Floats | float
@@ -141,19 +145,19 @@ class _Skeleton:
     def _place(self, points: Floats) -> Floats:
         """Transform points from the spine's frame to the creature's: roll, pitch, raise."""
         x, y, z = points.T
-        roll, pitch = self.motion["roll"], self._pitch
-        y, z = y * np.cos(roll) - z * np.sin(roll), y * np.sin(roll) + z * np.cos(roll)
-        x, z = x * np.cos(pitch) - z * np.sin(pitch), x * np.sin(pitch) + z * np.cos(pitch)
-        return np.stack([x, y, z + self._height], axis=1)
+        (cos_roll, sin_roll), (cos_pitch, sin_pitch) = self._turns
+        y, z = y * cos_roll - z * sin_roll, y * sin_roll + z * cos_roll
+        x, z = x * cos_pitch - z * sin_pitch, x * sin_pitch + z * cos_pitch
+        return _points(x, y, z + self._height)
 
     def _spine(self, share: float) -> Floats:
         """A point of the spine, 0 rear to 1 front, in the spine's frame."""
-        body, motion = self.body, self.motion
-        wave = np.sin(2 * np.pi * (motion.stride + body.waves * (1.0 - share)))
-        sideways = (body.curl + body.undulation * motion["swing"]) * (1.15 - 0.7 * share) * wave
-        return np.stack(
-            [np.full_like(wave, share - 0.5), sideways, motion["flex"] * np.sin(np.pi * share)], axis=1
-        )
+        if share not in self._spine_points:
+            body, motion = self.body, self.motion
+            wave = np.sin(2 * np.pi * (motion.stride + body.waves * (1.0 - share)))
+            sideways = (body.curl + body.undulation * motion["swing"]) * (1.15 - 0.7 * share) * wave
+            self._spine_points[share] = _points(share - 0.5, sideways, motion["flex"] * np.sin(np.pi * share))
+        return self._spine_points[share]
 
     def _torso(self) -> None:
         body = self.body
@@ -242,13 +246,10 @@ class _Skeleton:
         fan = (share - float(np.mean(body.legs))) * (
             2.2 * body.stance if sprawls and len(body.legs) > 1 else 0.0
         )
-        foot = np.stack(
-            [
-                share - 0.5 + fan + ahead,
-                np.full_like(ahead, side * (body.stance + 0.1 * girth)),
-                0.6 * body.leg_radius + length * motion["step"] * np.maximum(0.0, -np.sin(phase)),
-            ],
-            axis=1,
+        foot = _points(
+            share - 0.5 + fan + ahead,
+            side * (body.stance + 0.1 * girth),
+            0.6 * body.leg_radius + length * motion["step"] * np.maximum(0.0, -np.sin(phase)),
         )
         outward = np.array(
             [0.2 * (share - 0.5), 0.35 * side, 1.0] if sprawls else [0.5 - share or 0.3, 0.0, 0.15]
@@ -275,4 +276,11 @@ def _knee(hip: Floats, foot: Floats, length: float, outward: Floats) -> Floats:
 def _direction(yaw: Floats, elevation: Floats) -> Floats:
     """Unit vectors of these angles: (T, 3)."""
     level = np.cos(elevation)
-    return np.stack([level * np.cos(yaw), level * np.sin(yaw), np.sin(elevation)], axis=1)
+    return _points(level * np.cos(yaw), level * np.sin(yaw), np.sin(elevation))
+
+
+def _points(x: Floats | float, y: Floats | float, z: Floats) -> Floats:
+    """Points from their coordinates: (T, 3)."""
+    points = np.empty((len(z), 3))
+    points[:, 0], points[:, 1], points[:, 2] = x, y, z
+    return points

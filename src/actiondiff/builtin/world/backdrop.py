@@ -17,36 +17,73 @@ __all__ = ["develop", "let_fall", "paint_backdrop"]
 
 _TILE = 256  # texels per side; a power of two, so that wrapping around is a bit mask
 _SPAN = 6.0  # creature radii that a tile covers
+_BLOCK_PIXELS = 1 << 14  # pixels whose ground and sky are computed at once; they fit the processor's cache
 _FADING = 9.0  # distance at which half of the texture is lost, creature radii
 
 
 def paint_backdrop(scene: Scene, camera: CameraPath, seconds: Floats, height: int, width: int) -> Canvas:
     """Paint the ground, seen in perspective, and the sky: (3, T, H, W) float32."""
+    canvas = np.empty((3, len(seconds), height, width), np.float32)
+    size = max(1, _BLOCK_PIXELS // (height * width))
+    for start in range(0, len(seconds), size):
+        span = slice(start, start + size)
+        axes = camera.axes[span].astype(np.float32)[..., None, None]  # (T, 3, 3, 1, 1)
+        position = camera.position[span].astype(np.float32)[..., None, None]
+        time = seconds[span].astype(np.float32)[:, None, None]
+        _paint_block(canvas[:, span], scene, axes, position, camera.focal * min(height, width), time)
+    return canvas
+
+
+def _paint_block(
+    canvas: Canvas, scene: Scene, axes: Canvas, position: Canvas, scale: float, seconds: Canvas
+) -> None:
+    """Paint the ground and sky of some frames. Most arrays are computed in place, which saves memory traffic.
+
+    Args:
+        canvas: (3, T, H, W), painted on in place.
+        scene: The scene.
+        axes: (T, 3, 3, 1, 1) axes of the camera.
+        position: (T, 3, 1, 1) positions of the camera.
+        scale: Focal length, pixels.
+        seconds: (T, 1, 1) times.
+    """
     context = scene.context
-    # Rays from the camera through the middle of each pixel, in world axes.
-    scale = camera.focal * min(height, width)
+    _, _, height, width = canvas.shape
+    # Rays from the camera through the middle of each pixel, in world axes, meet the ground at a distance.
     u = ((np.arange(width, dtype=np.float32) + 0.5 - 0.5 * width) / scale)[None, None, :]
     v = ((np.arange(height, dtype=np.float32) + 0.5 - 0.5 * height) / scale)[None, :, None]
-    axes = camera.axes.astype(np.float32)[..., None, None]  # (T, 3, 3, 1, 1)
     x, y, z = (axes[:, 2, axis] + u * axes[:, 0, axis] + v * axes[:, 1, axis] for axis in range(3))
-    position = camera.position.astype(np.float32)[..., None, None]
-    far = position[:, 2] / np.maximum(-z, 1e-3)  # (T, H, W) distance at which a ray meets the ground
-    x = position[:, 0] + x * far
-    y = position[:, 1] + y * far
-    value = _texture(scene, x, y, seconds.astype(np.float32)[:, None, None])
-    value = (value - 0.5) / (1.0 + (far / _FADING) ** 2) + 0.5
+    far = np.negative(z)
+    np.maximum(far, 1e-3, out=far)
+    np.divide(position[:, 2], far, out=far)  # (T, H, W)
+    x *= far
+    x += position[:, 0]
+    y *= far
+    y += position[:, 1]
+    value = _texture(scene, x, y, seconds)
+    # The texture fades with distance.
+    fading = np.divide(far, _FADING, out=x)
+    np.square(fading, out=fading)
+    fading += 1.0
+    value -= 0.5
+    value /= fading
+    value += 0.5
     # Colours of ground and sky, with light and haze.
     lit = context.ambient + context.direct * float(scene.light[2])
-    clear = np.exp(-context.haze * far) if context.haze else None
+    clear = np.exp(-context.haze * far) if context.haze else None  # float64 in random contexts
     above = z > -0.01
-    share = np.clip(2.0 * z, 0.0, 1.0)
-    canvas = np.empty((3, *value.shape), np.float32)
+    has_sky = bool(above.any())
+    share = np.clip(np.multiply(z, 2.0, out=z), 0.0, 1.0, out=z)
     for plane, low, high, zenith, horizon in zip(canvas, *context.ground, *context.sky, strict=True):
-        ground = np.float32(lit * low) + np.float32(lit * (high - low)) * value
+        np.multiply(value, np.float32(lit * (high - low)), out=plane)
+        plane += np.float32(lit * low)
         if clear is not None:
-            ground = horizon + clear * (ground - np.float32(horizon))
-        plane[:] = np.where(above, np.float32(horizon) + np.float32(zenith - horizon) * share, ground)
-    return canvas
+            plane -= np.float32(horizon)
+            plane[:] = horizon + clear * plane
+        if has_sky:
+            np.multiply(share, np.float32(zenith - horizon), out=y)
+            y += np.float32(horizon)
+            np.copyto(plane, y, where=above)
 
 
 def let_fall(canvas: Canvas, scene: Scene, seconds: Floats) -> None:
@@ -79,9 +116,13 @@ def develop(canvas: Canvas, scene: Scene, random: np.random.Generator) -> NDArra
         rows, columns = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)
         canvas *= (1.0 - context.vignette * 0.5 * (rows**2 + columns**2)).astype(np.float32)
     noise = random.standard_normal((frames, height, width), np.float32)
-    canvas += np.float32(255.0 * context.noise) * noise + np.float32(0.5)
-    np.clip(canvas, 0.0, 255.0, out=canvas)
-    return np.ascontiguousarray(np.moveaxis(canvas.astype(np.uint8), 0, -1))
+    noise *= np.float32(255.0 * context.noise)
+    noise += np.float32(0.5)
+    pixels = np.empty((frames, height, width, 3), np.uint8)
+    for colour, plane in enumerate(canvas):
+        plane += noise
+        pixels[..., colour] = np.clip(plane, 0.0, 255.0, out=plane)
+    return pixels
 
 
 def _texture(scene: Scene, x: Canvas, y: Canvas, seconds: Canvas) -> Canvas:
@@ -89,18 +130,29 @@ def _texture(scene: Scene, x: Canvas, y: Canvas, seconds: Canvas) -> Canvas:
     tile = _tile(scene.context.texture)
     cosine, sine = np.float32(np.cos(scene.turn)), np.float32(np.sin(scene.turn))
     # The large offset keeps coordinates positive, so that cutting off the fraction rounds down.
-    u = (cosine * x - sine * y + np.float32(scene.patch[0] + 100 * _SPAN)) * np.float32(_TILE / _SPAN)
-    v = (sine * x + cosine * y + np.float32(scene.patch[1] + 100 * _SPAN)) * np.float32(_TILE / _SPAN)
+    u, v = cosine * x, sine * x
+    u -= sine * y
+    v += cosine * y
+    for coordinate, patch in zip((u, v), scene.patch, strict=True):
+        coordinate += np.float32(patch + 100 * _SPAN)
+        coordinate *= np.float32(_TILE / _SPAN)
+    if not scene.context.flow:
+        return _look_up(tile, u, v)
     flow = np.float32(scene.context.flow * _TILE / _SPAN) * seconds
     value = _look_up(tile, u + flow, v)
-    if scene.context.flow:
-        value = 0.5 * (value + _look_up(tile, v - flow, u + 0.3 * flow))
+    value += _look_up(tile, v - flow, u + 0.3 * flow)
+    value *= 0.5
     return value
 
 
 def _look_up(tile: Canvas, u: Canvas, v: Canvas) -> Canvas:
-    rows, columns = u.astype(np.int32) & (_TILE - 1), v.astype(np.int32) & (_TILE - 1)
-    return tile.take(rows * _TILE + columns)
+    index = u.astype(np.int32)
+    index &= _TILE - 1
+    index *= _TILE
+    columns = v.astype(np.int32)
+    columns &= _TILE - 1
+    index += columns
+    return tile.take(index)
 
 
 @lru_cache
