@@ -28,6 +28,13 @@ def import_labels(
             help="Folder that is searched for the videos by name.  [default: the paths in the source]"
         ),
     ] = None,
+    observation: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Observation to read; can be repeated, which puts several of one video together.  "
+            "[default: all, if each video has one]"
+        ),
+    ] = None,
     point_seconds: Annotated[
         float | None,
         typer.Option(help="Duration to give to point events.  [default: they are left out]"),
@@ -48,8 +55,9 @@ def import_labels(
         raise UnknownNameError("program", program, _PROGRAMS)
     bouts = read_boris(source) if program == "boris" else read_deepethogram(source, fps=fps)
     labels = tabulate(
-        bouts, MediaFinder(source.parent, videos), out=out, source=source, point_seconds=point_seconds
-    )
+        bouts, MediaFinder(source.parent, videos), out=out, source=source, point_seconds=point_seconds,
+        observations=observation or (),
+    )  # fmt: skip
     write_rows(out, labels.rows)
     if as_json:
         values = {"out": str(out), "rows": len(labels.rows), "points_left_out": labels.num_points}

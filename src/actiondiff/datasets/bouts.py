@@ -1,12 +1,14 @@
 """Bouts annotated in another program, and the table of labels that is made of them."""
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from actiondiff.datasets.files import MediaFinder
-from actiondiff.errors import TableError
+from actiondiff.errors import TableError, UnknownNameError, UsageError
 from actiondiff.provenance import write_csv
 
 __all__ = ["CodedBout", "ImportedRows", "locate_in_files", "tabulate", "write_rows"]
@@ -21,25 +23,34 @@ class CodedBout:
     Attributes:
         media: Path of the media file, as the program stores it.
         label: The behaviour.
-        start_seconds: Start in the file.
-        end_seconds: End in the file; equal to the start for a point event.
+        start_seconds: Start in the file; None for a label of the whole file.
+        end_seconds: End in the file; equal to the start for a point event, None for a label of the whole
+            file.
         group: The observation, which is kept whole.
         subject: The individual; empty if none is named.
         columns: Further values of the observation.
+        split: `train`, `val`, `test`, or empty if the program does not divide its labels.
     """
 
     media: str
     label: str
-    start_seconds: float
-    end_seconds: float
+    start_seconds: float | None
+    end_seconds: float | None
     group: str = ""
     subject: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
+    split: str = ""
 
     @property
     def is_point(self) -> bool:
-        """Whether the bout has no duration."""
-        return self.end_seconds <= self.start_seconds
+        """Whether the bout has no duration, to the millisecond."""
+        if self.start_seconds is None or self.end_seconds is None:
+            return False
+        return round(self.end_seconds, 3) <= round(self.start_seconds, 3)
+
+
+_Span: TypeAlias = tuple[float, float, CodedBout]
+"""Start, end and bout; a label of a whole file lasts from minus infinity to infinity."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,7 @@ def tabulate(
     out: str | os.PathLike[str],
     source: str | os.PathLike[str],
     point_seconds: float | None = None,
+    observations: Sequence[str] = (),
 ) -> ImportedRows:
     """Make the rows of a table of labels from bouts.
 
@@ -109,14 +121,29 @@ def tabulate(
         out: Path of the table that will be written; the rows' paths are relative to its folder.
         source: File that was read, for messages.
         point_seconds: Duration to give to point events, centred on them; None leaves them out.
+        observations: Groups to keep; all if empty. Several observations of one video are only put together if
+            they are named here: they may be those of two observers.
 
     Raises:
-        TableError: If videos cannot be found, or no bout is left.
+        UnknownNameError: If there is no observation of a name.
+        UsageError: If the duration of point events is not above 0.
+        TableError: If videos cannot be found, a label contains `;`, a video has several observations, or no
+            bout is left.
     """
+    if point_seconds is not None and not 0 < point_seconds < float("inf"):
+        raise UsageError(f"--point-seconds must be a number of seconds above 0; got {point_seconds:g}.")
+    groups = dict.fromkeys(bout.group for bout in bouts)
+    for name in observations:
+        if name not in groups:
+            raise UnknownNameError("observation", name, groups)
+    bouts = [bout for bout in bouts if not observations or bout.group in observations]
     # All videos that cannot be found are listed at once.
     names, absent, problems = _video_names(bouts, files, Path(out).resolve().parent)
+    problems += _wrong_labels(bouts)
+    if not observations:
+        problems += _several_observations(bouts, names)
     points = [bout for bout in bouts if bout.is_point]
-    spans: dict[tuple[str, str], list[tuple[float, float, CodedBout]]] = {}
+    spans: dict[tuple[str, str], list[_Span]] = {}
     for bout in bouts:
         if bout.media in names and (not bout.is_point or point_seconds):
             spans.setdefault((names[bout.media], bout.label), []).append(_widened(bout, point_seconds))
@@ -126,7 +153,7 @@ def tabulate(
         problems.append(f"no bout has a duration{left}")
     if problems:
         raise TableError(source, problems)
-    ordered = sorted(rows, key=lambda row: (row["video"], float(row["start_seconds"]), row["label"]))
+    ordered = sorted(rows, key=lambda row: (row["video"], float(row["start_seconds"] or -1), row["label"]))
     return ImportedRows(tuple(ordered), 0 if point_seconds else len(points), tuple(absent))
 
 
@@ -148,15 +175,39 @@ def _video_names(
     return names, absent, problems
 
 
-def _rows(
-    spans: Mapping[tuple[str, str], Sequence[tuple[float, float, CodedBout]]],
-) -> list[dict[str, str]]:
+def _wrong_labels(bouts: Sequence[CodedBout]) -> list[str]:
+    """Problems of labels that a table cannot hold."""
+    labels = dict.fromkeys(bout.label for bout in bouts)
+    return [
+        f"the label {label!r} {'contains ;' if ';' in label else 'is empty'}, which a table cannot hold; "
+        "rename it in the program that it comes from"
+        for label in labels
+        if ";" in label or not label.strip()
+    ]
+
+
+def _several_observations(bouts: Sequence[CodedBout], names: Mapping[str, str]) -> list[str]:
+    """Problems of videos that several observations are about."""
+    groups: dict[str, dict[str, None]] = {}
+    for bout in bouts:
+        if bout.media in names:
+            groups.setdefault(names[bout.media], {})[bout.group] = None
+    return [
+        f"{video} was coded in {len(several)} observations: {', '.join(map(repr, several))}; choose one of "
+        "them with --observation, or name each one whose labels are to be put together"
+        for video, several in groups.items()
+        if len(several) > 1
+    ]
+
+
+def _rows(spans: Mapping[tuple[str, str], Sequence[_Span]]) -> list[dict[str, str]]:
     """One row per video and span, with all its labels and subjects."""
     rows: dict[tuple[str, str, str], dict[str, str]] = {}
     for (video, label), own_spans in spans.items():
         for start, end, own in _merged(own_spans):
             # Spans are the same if their times are, as they will be written.
-            key = (video, f"{start:.3f}", f"{end:.3f}")
+            whole = math.isinf(end)
+            key = (video, "" if whole else f"{start:.3f}", "" if whole else f"{end:.3f}")
             subjects = dict.fromkeys(bout.subject for bout in own if bout.subject)
             if key in rows:
                 rows[key]["label"] += f";{label}"
@@ -166,7 +217,8 @@ def _rows(
             values = (video, label, key[1], key[2], own[0].group, ";".join(subjects))
             extra = {name if name not in (*_COLUMNS, "split") else f"coded_{name}": value
                      for name, value in own[0].columns.items()}  # fmt: skip
-            rows[key] = {**dict(zip(_COLUMNS, values, strict=True)), **extra}
+            split = {"split": own[0].split} if own[0].split else {}
+            rows[key] = {**dict(zip(_COLUMNS, values, strict=True)), **split, **extra}
     return list(rows.values())
 
 
@@ -176,7 +228,9 @@ def write_rows(path: str | os.PathLike[str], rows: Sequence[Mapping[str, str]]) 
     write_csv(path, columns, rows)
 
 
-def _widened(bout: CodedBout, point_seconds: float | None) -> tuple[float, float, CodedBout]:
+def _widened(bout: CodedBout, point_seconds: float | None) -> _Span:
+    if bout.start_seconds is None or bout.end_seconds is None:
+        return -math.inf, math.inf, bout
     if bout.is_point and point_seconds:
         start = max(0.0, bout.start_seconds - point_seconds / 2)
         return start, start + point_seconds, bout
@@ -184,7 +238,7 @@ def _widened(bout: CodedBout, point_seconds: float | None) -> tuple[float, float
 
 
 def _merged(
-    spans: Sequence[tuple[float, float, CodedBout]],
+    spans: Sequence[_Span],
 ) -> list[tuple[float, float, list[CodedBout]]]:
     """Merge overlapping spans of one label in one video."""
     merged: list[tuple[float, float, list[CodedBout]]] = []

@@ -2,12 +2,14 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from actiondiff.errors import TableError, UsageError
-from actiondiff.video.search import find_videos
+from actiondiff.video.names import locate
+from actiondiff.video.search import find_videos, is_system_name, search_videos
 
 __all__ = [
     "STAND_IN_MARKER",
@@ -53,12 +55,12 @@ class VideoIndex:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        paths = find_videos([root]) if root.is_dir() else []
+        paths = search_videos([root]).videos if root.is_dir() else ()
         self._exact: dict[str, list[str]] = {}
         self._plain: dict[str, list[str]] = {}
         for path in sorted(paths, key=lambda path: (len(path.parts), path.as_posix())):
             name = path.relative_to(root).as_posix()
-            self._exact.setdefault(path.stem, []).append(name)
+            self._exact.setdefault(unicodedata.normalize("NFC", path.stem), []).append(name)
             self._plain.setdefault(_plain(path.stem), []).append(name)
         self.num_videos = len(paths)
 
@@ -69,7 +71,7 @@ class VideoIndex:
         letters and digits (programs that unpack archives drop brackets), if it is unique. Of several paths,
         the one in the fewest folders is returned.
         """
-        exact = self._exact.get(stem)
+        exact = self._exact.get(unicodedata.normalize("NFC", stem))
         if exact:
             return exact[0]
         alike = self._plain.get(_plain(stem), [])
@@ -114,7 +116,7 @@ def find_annotations(
         below: list[Path] = []
         for here in level:
             for entry in sorted(os.scandir(here), key=lambda entry: entry.name):
-                if entry.name.startswith("."):
+                if is_system_name(entry.name):
                     continue
                 name = entry.name.lower()
                 if any(pattern.fullmatch(name) for pattern in patterns) and entry.is_file():
@@ -157,15 +159,18 @@ class MediaFinder:
         self.near, self.folder = near, videos
         self._by_name: dict[str, list[Path]] = {}
         for path in find_videos([videos]) if videos else ():
-            self._by_name.setdefault(path.name, []).append(path)
+            self._by_name.setdefault(unicodedata.normalize("NFC", path.name), []).append(path)
 
     def find(self, media: str) -> Path | str:
         """The file; or, as text, the reason why none is found."""
-        windows = "\\" in media or (len(media) > 1 and media[1] == ":")
+        if not media:
+            return "the path of a video is empty"
+        exact = self.near / media  # also a name that contains a backslash itself
+        windows = not exact.is_file() and ("\\" in media or (len(media) > 1 and media[1] == ":"))
         parts = PureWindowsPath(media).parts if windows else PurePosixPath(media).parts
         if self.folder is None:
-            return self.near / Path(*parts) if windows and ":" not in media else self.near / media
-        same = self._by_name.get(parts[-1], []) if parts else []
+            return self.near / locate(self.near, Path(*parts).as_posix() if windows else media)
+        same = self._by_name.get(unicodedata.normalize("NFC", parts[-1]), []) if parts else []
         if len(same) > 1:  # the one that shares most of its innermost folders
 
             def alike(path: Path) -> int:
@@ -186,4 +191,4 @@ def is_stand_in(folder: str | os.PathLike[str]) -> bool:
 
 
 def _plain(stem: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", stem.lower())
+    return re.sub(r"[^a-z0-9]", "", unicodedata.normalize("NFC", stem).lower())

@@ -21,6 +21,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }  # byte order mark -> encoding; UTF-32's first, as it begins like UTF-16's
+_ARCHIVES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"\x1f\x8b", b"%PDF")
 _LARGEST_BYTES = 512 << 20
 
 
@@ -75,6 +76,8 @@ def read_text(path: Path) -> str:
 
 def decode_text(path: Path, data: bytes) -> str:
     """Decode what `read_text` read from a path."""
+    if data.startswith(_ARCHIVES):
+        raise TableError(path, ["a workbook or archive, and not a text file; save it as CSV UTF-8"])
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)

@@ -133,7 +133,7 @@ def test_names_that_are_no_paths_stay_names(tmp_path, monkeypatch):
 def test_a_workbook_is_no_export_that_is_read(tmp_path):
     path = tmp_path / "events.xlsx"
     path.write_bytes(b"PK\x03\x04\xc7\x00")
-    with pytest.raises(TableError, match=r"not a text file in UTF-8; export events as CSV or TSV"):
+    with pytest.raises(TableError, match=r"a workbook or archive, and not a text file; save it as CSV UTF-8"):
         read_boris(path)
 
 
