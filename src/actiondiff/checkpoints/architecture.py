@@ -63,7 +63,7 @@ def config_from_shapes(component: str, shapes: Shapes, *, head_dim: int | None, 
     Raises:
         WeightsError: If the shapes are not those of a network like SVD's.
     """
-    read = {"unet": _unet, "image_encoder": _clip, "vae": _vae, "latent_encoder": _vae}[component]
+    read = {"unet": _unet, "image_encoder": _clip, "vae": _vae, "latent_encoder": _latent}[component]
     try:
         return read(shapes, head_dim)
     except (KeyError, IndexError, ValueError) as error:
@@ -121,6 +121,10 @@ def _vae(shapes: Shapes, _: int | None) -> Config:
         "latent_channels": shapes["encoder.conv_out.weight"][0] // 2,  # mean and log-variance
         "scaling_factor": LATENT_SCALE,
     }
+
+
+def _latent(shapes: Shapes, _: int | None) -> Config:
+    return {**_vae(shapes, None), "use_quant_conv": any(name.startswith("quant_conv.") for name in shapes)}
 
 
 def _heads(what: str, width: int, head_dim: int) -> int:
@@ -201,6 +205,8 @@ def config_from_json(component: str, fields: Mapping[str, Any], *, source: objec
             }
         case "image_encoder":
             arguments = _CLIP_FIELDS
+        case "latent_encoder":
+            arguments = _VAE_FIELDS | {"use_quant_conv"}
         case _:
             arguments = _VAE_FIELDS
     return {name: value for name, value in fields.items() if name in arguments}
@@ -221,7 +227,8 @@ def _expected(component: str, config_json: str) -> Mapping[str, Shape]:
             case "image_encoder":
                 module = CLIPVisionModelWithProjection(CLIPVisionConfig(**config))
             case _:
-                module = _vae_encoder(config, quant_conv=component == "vae")
+                quant_conv = component == "vae" or config.get("use_quant_conv", False)
+                module = _vae_encoder(config, quant_conv=quant_conv)
     return MappingProxyType({name: tuple(tensor.shape) for name, tensor in module.state_dict().items()})
 
 

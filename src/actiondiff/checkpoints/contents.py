@@ -22,9 +22,9 @@ from actiondiff.checkpoints.architecture import (
 from actiondiff.checkpoints.folders import read_json, weight_files
 from actiondiff.checkpoints.keymap import KeyMap, Target
 from actiondiff.checkpoints.tensorfile import TensorFile
-from actiondiff.errors import WeightsError
+from actiondiff.errors import WeightsError, warn_once
 
-__all__ = ["Contents", "StoredTensor", "contents_of_file", "contents_of_folder"]
+__all__ = ["Contents", "StoredTensor", "check_unknown", "contents_of_file", "contents_of_folder"]
 
 _FOLDERS = {
     "unet": ("unet",),
@@ -75,7 +75,8 @@ class Contents:
         expected: Component -> name -> shape of all tensors that the architecture has, present or not.
         files: All files that are read.
         not_needed: Tensors of a single file that are known, but on which no feature depends.
-        unknown: Tensors of a single file that the key map does not know.
+        unknown: Tensors that neither the key map nor the architecture knows.
+        unexpected: Those of `unknown` that belong to networks which features depend on.
     """
 
     source: Path
@@ -85,6 +86,7 @@ class Contents:
     files: tuple[Path, ...]
     not_needed: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
 
 
 def contents_of_file(path: Path, *, unet_head_dim: int | None, clip_head_dim: int | None) -> Contents:
@@ -130,7 +132,10 @@ def contents_of_file(path: Path, *, unet_head_dim: int | None, clip_head_dim: in
         for component, entries in mapped.items()
     }
     entries, expected, left_over = _checked(path, mapped, configs)
-    return Contents(path, entries, configs, expected, (path,), tuple(not_needed), (*unknown, *left_over))
+    unknown += left_over
+    unexpected = tuple(key for key in unknown if KeyMap.svd().is_used(key))
+    needless = tuple(not_needed)
+    return Contents(path, entries, configs, expected, (path,), needless, tuple(unknown), unexpected)
 
 
 def contents_of_folder(folder: Path, *, unet_head_dim: int | None, clip_head_dim: int | None) -> Contents:
@@ -164,9 +169,42 @@ def contents_of_folder(folder: Path, *, unet_head_dim: int | None, clip_head_dim
             for name in file.tensors
         }
     _compare_heads(folder, configs, {"unet": unet_head_dim, "image_encoder": clip_head_dim})
-    entries, expected, _ = _checked(folder, mapped, configs)
+    entries, expected, left_over = _checked(folder, mapped, configs)
     files = {entry.file.path for part in entries.values() for entry in part.values()}
-    return Contents(folder, entries, configs, expected, tuple(sorted(files)))
+    unknown = tuple(name for name in left_over if not _is_needless(name))
+    return Contents(
+        folder, entries, configs, expected, tuple(sorted(files)), unknown=unknown, unexpected=unknown
+    )
+
+
+def _is_needless(name: str) -> bool:
+    """Whether a tensor of a folder is known to be needless: the decoder of vae/, and a table of numbers."""
+    return name.startswith(("decoder.", "post_quant_conv.")) or name.endswith("embeddings.position_ids")
+
+
+def check_unknown(contents: Contents, *, allow_unknown: bool) -> None:
+    """Refuse tensors that belong to the networks but that these do not have, or list them in a warning.
+
+    A tensor without a place may mean that the checkpoint is of another model, whose features would be wrong.
+
+    Args:
+        contents: Contents of the file or folder.
+        allow_unknown: Whether to go on without those tensors.
+
+    Raises:
+        WeightsError: If there are any and they are not allowed.
+    """
+    names = contents.unexpected
+    if not names:
+        return
+    listed = ", ".join(names if allow_unknown else names[:5])
+    what = f"{contents.source} holds {len(names)} tensors that these networks do not have: {listed}"
+    if not allow_unknown:
+        raise WeightsError(
+            f"{what}{' ...' if len(names) > 5 else ''}. It may be another model, whose features would be "
+            "wrong. If these tensors do not matter, leave them out with allow_unknown (--allow-unknown)."
+        )
+    warn_once(f"{what}. They are left out.")
 
 
 def _checked(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from actiondiff.checkpoints.architecture import Config, is_needed
-from actiondiff.checkpoints.contents import Contents, StoredTensor, contents_of_file
+from actiondiff.checkpoints.contents import Contents, StoredTensor, check_unknown, contents_of_file
 from actiondiff.checkpoints.identity import DIGEST_FIELD, Digest, combined
 from actiondiff.checkpoints.reader import Checkpoint
 from actiondiff.checkpoints.tensorfile import write_tensors
@@ -55,7 +55,7 @@ class ConversionReport:
         source_sha256: sha256 of the original file.
         num_used: Number of the source's tensors that were converted.
         not_needed: Tensors of the source that are known and were left out.
-        unknown: Tensors of the source that the key map does not know, which were left out too.
+        unknown: Tensors of the source that are not known, which were left out too.
         one_vae: Whether the source's two VAE encoders are the same, so that one was written; else both were.
         unet_complete: Whether the U-Net's decoder half is there, without which diffusers cannot load `unet/`.
         num_bytes: Size of the written tensors on disk.
@@ -82,6 +82,7 @@ def convert_weights(
     unet_head_dim: int | None = None,
     clip_head_dim: int | None = None,
     strict: bool = False,
+    allow_unknown: bool = False,
     progress: Progress | None = None,
 ) -> ConversionReport:
     """Convert the original single file of Stable Video Diffusion into a folder.
@@ -97,13 +98,16 @@ def convert_weights(
         dtype: Dtype to write.
         unet_head_dim: Attention head width of the U-Net, which shapes do not tell; None: 64.
         clip_head_dim: Attention head width of the image encoder; None: 80.
-        strict: Whether tensors that are not known are an error; else they are left out and reported.
+        strict: Whether any tensor that is not known is an error. Otherwise those outside the networks are
+            left out and reported.
+        allow_unknown: Whether to leave out and report tensors within the networks that these do not have;
+            else they are an error.
         progress: Called after each tensor with the number of tensors written so far and in all.
 
     Raises:
         UsageError: If `src` is a folder, `dst` is in use, or the dtype is not offered.
         WeightsError: If the file is cut short, holds another model, is a pickle, lacks tensors, has unknown
-            tensors and `strict` is set, or has values that are not finite in `dtype`.
+            tensors that are not allowed, or has values that are not finite in `dtype`.
     """
     path, folder = Path(src), Path(dst)
     # Check everything that can be checked before the first byte is written.
@@ -115,6 +119,7 @@ def convert_weights(
             f"{path} has {len(contents.unknown)} tensors that are not known: "
             f"{', '.join(contents.unknown[:20])}. Leave out strict (--strict) to convert without them."
         )
+    check_unknown(contents, allow_unknown=allow_unknown)
     checkpoint = Checkpoint(contents)
     entries = {
         component: contents.entries[component] for component in _REQUIRED[: 3 if checkpoint.one_vae else 4]

@@ -15,18 +15,21 @@ _LEAST_TOLERANCE = 1e-5  # the order of summation in which the published fold wa
 def are_one(
     latent: Callable[[str], Tensor], conditioning: Callable[[str], Tensor], names: Collection[str]
 ) -> bool:
-    """Whether `latent` is `conditioning` with its quantisation convolution folded into its last convolution.
+    """Whether `latent` is `conditioning`, whose quantisation convolution may be folded into the last one.
 
     Then z = quant_conv(encoder(x)) serves for both. The tolerance is a relative L2 difference of each tensor
     of at most 4 epsilon of the coarser dtype, or 1e-5 if that is larger.
 
     Args:
-        latent: Reads a tensor of the first stage's encoder, which has no quantisation convolution.
+        latent: Reads a tensor of the first stage's encoder. It has a quantisation convolution of its own in
+            the checkpoints with an image decoder; in all others that is folded into its last convolution.
         conditioning: Reads a tensor of the conditioner's encoder, or of `quant_conv`.
         names: Names of the first stage's tensors.
 
     Source: method section of SVD: W1 = Wq W2, b1 = Wq b2 + bq.
     """
+    if "quant_conv.weight" in names:
+        return all(_close(latent(name), conditioning(name)) for name in names)
     if not all(_close(latent(name), conditioning(name)) for name in names if name not in _LAST):
         return False
     matrix = conditioning("quant_conv.weight")

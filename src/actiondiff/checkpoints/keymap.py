@@ -81,18 +81,27 @@ class KeyMap:
         longest_first = sorted(rules_by_name, key=len, reverse=True)
         self._rules = [rules_by_name[source] for source in longest_first]
         self._not_needed = tuple(data["not_needed"])
+        self._used = tuple(data.get("used", ()))
 
     def match(self, key: str) -> tuple[Target, ...] | None:
         """Tensors that an original tensor becomes; empty if it is not needed, None if it is unknown."""
-        if any(key == name or key.startswith(f"{name}.") for name in self._not_needed):
+        if _begins(key, self._not_needed):
             return ()
         return next((targets for rule in self._rules if (targets := rule.apply(key))), None)
+
+    def is_used(self, key: str) -> bool:
+        """Whether a name belongs to a network that features depend on, known or not."""
+        return _begins(key, self._used)
 
     @classmethod
     @functools.cache
     def svd(cls) -> "KeyMap":
         """The map of Stable Video Diffusion's file."""
         return cls("svd")
+
+
+def _begins(key: str, names: tuple[str, ...]) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in names)
 
 
 def _expanded(rules: Mapping[str, Any], blocks: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from actiondiff.checkpoints.architecture import Config, is_needed
-from actiondiff.checkpoints.contents import Contents, StoredTensor, contents_of_file, contents_of_folder
+from actiondiff.checkpoints.contents import (
+    Contents,
+    StoredTensor,
+    check_unknown,
+    contents_of_file,
+    contents_of_folder,
+)
 from actiondiff.checkpoints.encoders import are_one
 from actiondiff.checkpoints.hub import locate
 from actiondiff.checkpoints.identity import DIGEST_FIELD, Digest, combined, recall, remember
@@ -22,7 +28,7 @@ class Checkpoint:
 
     Components: `unet` (its encoder half at least), `image_encoder` (CLIPVisionModelWithProjection), `vae`
     (`encoder.*` and `quant_conv.*`, the conditioner's), and `latent_encoder` (`encoder.*`, the first
-    stage's), which is there only where `one_vae` is False.
+    stage's, and its `quant_conv.*` if `latent_quant_conv`), which is there only where `one_vae` is False.
 
     Args:
         contents: Contents of the file or folder.
@@ -33,6 +39,7 @@ class Checkpoint:
         clip_config: Arguments of `transformers.CLIPVisionConfig`; None without image encoder.
         vae_config: `block_out_channels`, `layers_per_block`, `latent_channels`, `scaling_factor` ...; None
             without VAE.
+        latent_quant_conv: Whether `latent_encoder` has a quantisation convolution.
     """
 
     def __init__(self, contents: Contents) -> None:
@@ -40,6 +47,7 @@ class Checkpoint:
         self.unet_config: Config = contents.configs["unet"]
         self.clip_config: Config | None = contents.configs.get("image_encoder")
         self.vae_config: Config | None = contents.configs.get("vae")
+        self.latent_quant_conv = bool(contents.configs.get("latent_encoder", {}).get("use_quant_conv"))
 
     @cached_property
     def one_vae(self) -> bool:
@@ -136,6 +144,7 @@ def open_checkpoint(
     *,
     unet_head_dim: int | None = None,
     clip_head_dim: int | None = None,
+    allow_unknown: bool = False,
 ) -> Checkpoint:
     """Open weights; only the tables of contents are read yet.
 
@@ -144,10 +153,14 @@ def open_checkpoint(
             path that exists takes precedence over a hub id.
         unet_head_dim: Attention head width of the U-Net, which a single file does not tell; None: 64.
         clip_head_dim: Attention head width of the image encoder; None: 80.
+        allow_unknown: Whether tensors that the networks do not have are listed and left out; else they are an
+            error.
 
     Raises:
         WeightsError: If nothing is there, or it is a pickle, cut short or another model.
     """
     path = locate(path_or_hub_id)
     read = contents_of_folder if path.is_dir() else contents_of_file
-    return Checkpoint(read(path, unet_head_dim=unet_head_dim, clip_head_dim=clip_head_dim))
+    contents = read(path, unet_head_dim=unet_head_dim, clip_head_dim=clip_head_dim)
+    check_unknown(contents, allow_unknown=allow_unknown)
+    return Checkpoint(contents)

@@ -33,7 +33,13 @@ def convert(
     dst: Annotated[Path, typer.Argument(help="Folder to write to; it must not exist, or be empty.")],
     dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32.")] = "float16",
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail if the file holds tensors that are not known.")
+        bool, typer.Option("--strict", help="Fail if the file holds any tensor that is not known.")
+    ] = False,
+    allow_unknown: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unknown", help="List tensors of the file that SVD's networks do not have, and go on."
+        ),
     ] = False,
     as_json: JsonOption = False,
     unet_head_dim: _UnetHeadDim = None,
@@ -54,6 +60,7 @@ def convert(
             unet_head_dim=unet_head_dim,
             clip_head_dim=clip_head_dim,
             strict=strict,
+            allow_unknown=allow_unknown,
             progress=progress,
         )
     values = {**asdict(report), "folder": report.folder.as_posix()}

@@ -79,7 +79,9 @@ def test_the_libraries_load_the_folder(models, original, tmp_path, dtype, itemsi
 def test_every_tensor_is_accounted_for(original, original_state, saved, tmp_path):
     path = saved({"model_ema.decay": torch.ones(1), DIFFUSION + "out.3.weight": torch.ones(2),
                   DIFFUSION + "input_blocks.1.0.in_layers.0.gain": torch.ones(2)})  # fmt: skip
-    report = convert_weights(path, tmp_path / "w", **HEAD_DIMS)
+    with pytest.raises(WeightsError, match=r"holds 2 tensors that these networks do not have: .*out\.3"):
+        convert_weights(path, tmp_path / "w", **HEAD_DIMS)
+    report = convert_weights(path, tmp_path / "w", allow_unknown=True, **HEAD_DIMS)
     assert set(report.unknown) == {
         "model_ema.decay",
         DIFFUSION + "out.3.weight",

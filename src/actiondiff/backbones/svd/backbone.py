@@ -107,6 +107,8 @@ class SVD:
     def settings(self) -> dict[str, JSON]:
         """Everything that the features depend on; see `Backbone.settings`."""
         ignored = _NOT_SETTINGS | ({"seed"} if not self._random else set())
+        if not self.options.allow_unknown:
+            ignored |= {"allow_unknown"}  # recorded where it is set, so that a trained model loads again
         chosen: dict[str, JSON] = self.options.model_dump(exclude=ignored, exclude_none=True)
         if self._texts:
             chosen |= {"actions": list[JSON](self._texts.names), "text_weights": self._texts.identity}
@@ -288,7 +290,10 @@ def _checkpoint(spec: BackboneSpec, options: SVDOptions, weights: str | Path | N
             f"name a folder that holds them in {VARIABLE}. The backbone 'tiny' needs none."
         )
     return open_checkpoint(
-        str(weights), unet_head_dim=options.unet_head_dim, clip_head_dim=options.clip_head_dim
+        str(weights),
+        unet_head_dim=options.unet_head_dim,
+        clip_head_dim=options.clip_head_dim,
+        allow_unknown=options.allow_unknown,
     )
 
 

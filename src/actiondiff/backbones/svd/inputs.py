@@ -66,6 +66,9 @@ class SVDWeights(Protocol):
     def one_vae(self) -> bool: ...  # noqa: D102
 
     @property
+    def latent_quant_conv(self) -> bool: ...  # noqa: D102
+
+    @property
     def identity(self) -> str: ...  # noqa: D102
 
     def tensors(  # noqa: D102
@@ -152,7 +155,7 @@ class InputEncoder:
         """The encoder of the latents z: the same one, unless the checkpoint holds two that differ."""
         if self._checkpoint.one_vae:
             return self.vae
-        model = build_vae_encoder(self._checkpoint.vae_config, quant_conv=False)
+        model = build_vae_encoder(self._checkpoint.vae_config, quant_conv=self._checkpoint.latent_quant_conv)
         self._load(model, "latent_encoder", self._vae_dtype)
         return model
 
@@ -166,7 +169,8 @@ class InputEncoder:
         """The same encoder in float32, for windows that half precision cannot represent."""
         latent = vae is not self.vae
         if latent not in self._repeats:
-            model = build_vae_encoder(self._checkpoint.vae_config, quant_conv=not latent)
+            quant_conv = not latent or self._checkpoint.latent_quant_conv
+            model = build_vae_encoder(self._checkpoint.vae_config, quant_conv=quant_conv)
             self._load(model, "latent_encoder" if latent else "vae", torch.float32)
             self._repeats[latent] = model
         return self._repeats[latent]

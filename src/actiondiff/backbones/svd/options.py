@@ -61,6 +61,9 @@ class SVDOptions(BackboneOptions):
     compile: bool = Field(
         False, description="Compile the networks first: takes minutes, and pays for itself over hours."
     )
+    allow_unknown: bool = Field(
+        False, description="List tensors of the checkpoint that SVD's networks do not have, and go on."
+    )
     unet_head_dim: int | None = Field(None, ge=1, description="Attention head width of the U-Net.")
     clip_head_dim: int | None = Field(None, ge=1, description="Attention head width of the image encoder.")
 

@@ -22,6 +22,7 @@ class RandomCheckpoint(RandomTensors):
     """
 
     one_vae = True
+    latent_quant_conv = False
 
     def __init__(self, architecture: Mapping[str, Any], seed: int, *, shapes_only: bool = False) -> None:
         self.unet_config: Config = dict(architecture["unet"])
