@@ -115,8 +115,8 @@ def contents_of_file(path: Path, *, unet_head_dim: int | None, clip_head_dim: in
     if "unet" not in mapped:
         raise WeightsError(
             f"{path} holds none of the tensors of Stable Video Diffusion's original file; it has "
-            f"{', '.join(list(file.tensors)[:3]) or 'no tensors'} ... Give svd.safetensors or "
-            "svd_xt.safetensors, or a folder with unet/, image_encoder/ and vae/."
+            f"{', '.join(list(file.tensors)[:3]) or 'no tensors'} ... Give svd.safetensors, "
+            "svd_xt.safetensors or svd_xt_1_1.safetensors, or a folder with unet/, image_encoder/ and vae/."
         )
     if ("vae" in mapped) != ("latent_encoder" in mapped):
         raise WeightsError(f"{path} holds one of its two VAE encoders only. Give the complete file.")

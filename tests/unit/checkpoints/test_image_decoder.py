@@ -124,3 +124,9 @@ def test_an_unknown_tensor_of_a_folder_is_an_error(diffusers_folder, tmp_path):
     with pytest.raises(WeightsError, match=r"down_blocks\.0\.adapter\.weight"):
         open_checkpoint(tmp_path / "f")
     assert open_checkpoint(tmp_path / "f", allow_unknown=True).identity
+
+
+def test_shards_of_the_fp16_variant_are_read(models, diffusers_folder, tmp_path):
+    models.save_folder(tmp_path / "f", variant="fp16", max_shard_size="300KB")
+    assert len([*(tmp_path / "f" / "unet").glob("*.fp16-*.safetensors")]) > 1
+    assert open_checkpoint(tmp_path / "f").identity == open_checkpoint(diffusers_folder).identity
