@@ -46,13 +46,16 @@ def show_message(text: str, *, kind: str = "note") -> str:
     return _environment.get_template("message.html").render(text=text, kind=kind)
 
 
-def show_findings(findings: Findings, video: str, downloads: Mapping[str, str]) -> str:
+def show_findings(
+    findings: Findings, video: str, downloads: Mapping[str, str], *, is_guess: bool = False
+) -> str:
     """Render the player, the labels, the timeline and the downloads.
 
     Args:
         findings: Results for the video.
         video: Address of a file that browsers play.
         downloads: Name of each download -> its address.
+        is_guess: Whether the model was not shown to be better than guessing; no probability is shown then.
     """
     timeline, prediction = findings.timeline, findings.prediction
     return _environment.get_template("findings.html").render(
@@ -66,6 +69,7 @@ def show_findings(findings: Findings, video: str, downloads: Mapping[str, str]) 
         video=video,
         is_copy=findings.playable != findings.path,
         downloads=downloads,
+        is_guess=is_guess,
         report=findings.features.report,
         clock=clock,
     )

@@ -37,12 +37,14 @@ class Handlers:
         name: Name of the model on the page and in exports.
         visits: The visits to the page.
         max_upload_bytes: Larger videos are refused.
+        is_guess: Whether the model was not shown to be better than guessing.
     """
 
     model: ActionDiff
     name: str
     visits: Visits
     max_upload_bytes: int
+    is_guess: bool = False
 
     def analyse(
         self,
@@ -124,7 +126,7 @@ class Handlers:
         exports = write_exports(self.name, findings, visit.folder / "exports")
         playable = findings.playable
         video = visit.publish("video", {playable.name: playable})[playable.name]
-        return show_findings(findings, video, visit.publish("exports", exports))
+        return show_findings(findings, video, visit.publish("exports", exports), is_guess=self.is_guess)
 
 
 def _timeline_options(*values: str) -> TimelineOptions:

@@ -4,10 +4,11 @@ from typing import Any
 
 import gradio as gr
 
-from actiondiff.app.fragments import show_header, show_model
+from actiondiff.app.fragments import show_header, show_message, show_model
 from actiondiff.app.handlers import SETTINGS, Handlers
 from actiondiff.app.options import PageOptions
 from actiondiff.app.visits import Visits
+from actiondiff.evaluation.verdict import ChanceVerdict
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.timeline import TimelineOptions
 from actiondiff.video.search import SUFFIXES
@@ -18,7 +19,15 @@ _OLDEST_SECONDS = 3600  # age at which an upload that was never analysed is remo
 _METHODS = [("one pass", "cells"), ("each patch on its own (slow)", "crops")]
 
 
-def build_page(model: ActionDiff, card: str, *, name: str, visits: Visits, options: PageOptions) -> gr.Blocks:
+def build_page(
+    model: ActionDiff,
+    card: str,
+    *,
+    name: str,
+    visits: Visits,
+    verdict: ChanceVerdict | None,
+    options: PageOptions,
+) -> gr.Blocks:
     """Build the page of one model.
 
     Args:
@@ -26,6 +35,7 @@ def build_page(model: ActionDiff, card: str, *, name: str, visits: Visits, optio
         card: The model card, as Markdown.
         name: Name of the model on the page.
         visits: The visits to the page.
+        verdict: The model's own test score; None if it is not to be shown.
         options: Options of the page.
     """
     times = TimelineOptions(**model.config.timeline)
@@ -35,6 +45,9 @@ def build_page(model: ActionDiff, card: str, *, name: str, visits: Visits, optio
         delete_cache=(_OLDEST_SECONDS, _OLDEST_SECONDS),
     ) as page:
         gr.HTML(show_header(name, is_local=options.is_local))
+        if verdict is not None:
+            kind = "note" if verdict.beats_guessing else "warning"
+            gr.HTML(show_message(f"The model's own test: {verdict.sentence}", kind=kind), elem_id="verdict")
         upload = gr.File(
             label=f"Video, at most {options.max_upload_mb} MB",
             file_types=list(SUFFIXES),
@@ -61,7 +74,10 @@ def build_page(model: ActionDiff, card: str, *, name: str, visits: Visits, optio
             gr.HTML(show_model(model))
         _wire(
             page,
-            Handlers(model, name, visits, options.max_upload_bytes),
+            Handlers(
+                model, name, visits, options.max_upload_bytes,
+                is_guess=verdict is not None and not verdict.beats_guessing,
+            ),
             upload=upload, fields=fields, action=action, method=method, ask=ask, apply=apply, stop=stop,
             status=status, findings=findings, more=more, heatmap=heatmap,
         )  # fmt: skip

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from actiondiff.app.options import LOCAL, PageOptions
 from actiondiff.errors import MissingExtraError, UsageError
+from actiondiff.evaluation.verdict import ChanceVerdict
 from actiondiff.inference.model import ActionDiff
 
 if TYPE_CHECKING:
@@ -49,13 +50,21 @@ class OpenPage:
         self.server.run([self.listening])
 
 
-def serve(model: ActionDiff, *, name: str, card: str = "", options: PageOptions | None = None) -> None:
+def serve(
+    model: ActionDiff,
+    *,
+    name: str,
+    card: str = "",
+    verdict: ChanceVerdict | None = None,
+    options: PageOptions | None = None,
+) -> None:
     """Serve the page until it is interrupted, and remove everything that visitors uploaded.
 
     Args:
         model: The trained model.
         name: Name of the model on the page.
         card: The model card, as Markdown.
+        verdict: The model's own test score; None if it is not to be shown.
         options: Options of the page.
 
     Raises:
@@ -63,7 +72,7 @@ def serve(model: ActionDiff, *, name: str, card: str = "", options: PageOptions 
         UsageError: If the address or the port cannot be used.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that temporary files are removed
-    with open_page(model, name=name, card=card, options=options) as opened:
+    with open_page(model, name=name, card=card, verdict=verdict, options=options) as opened:
         print(f"The page is at {opened.address} (Ctrl-C ends it).", flush=True)
         with suppress(KeyboardInterrupt):
             opened.run()
@@ -71,7 +80,12 @@ def serve(model: ActionDiff, *, name: str, card: str = "", options: PageOptions 
 
 @contextmanager
 def open_page(
-    model: ActionDiff, *, name: str, card: str = "", options: PageOptions | None = None
+    model: ActionDiff,
+    *,
+    name: str,
+    card: str = "",
+    verdict: ChanceVerdict | None = None,
+    options: PageOptions | None = None,
 ) -> Iterator[OpenPage]:
     """Open a page that listens, and remove its files at the end; see `serve`."""
     if find_spec("gradio") is None:
@@ -82,7 +96,7 @@ def open_page(
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder, "uploads"))
         import uvicorn
 
-        app = _build(model, name, card, options, Path(folder))
+        app = _build(model, name, card, verdict, options, Path(folder))
         config = uvicorn.Config(
             app, log_level="warning", server_header=False, timeout_graceful_shutdown=_PATIENCE_SECONDS
         )
@@ -103,7 +117,14 @@ def _listen(options: PageOptions) -> socket.socket:
         ) from None
 
 
-def _build(model: ActionDiff, name: str, card: str, options: PageOptions, folder: Path) -> "FastAPI":
+def _build(
+    model: ActionDiff,
+    name: str,
+    card: str,
+    verdict: ChanceVerdict | None,
+    options: PageOptions,
+    folder: Path,
+) -> "FastAPI":
     """The application: the page behind its filter, and the files of visitors."""
     import gradio as gr
     from fastapi import FastAPI
@@ -134,7 +155,7 @@ def _build(model: ActionDiff, name: str, card: str, options: PageOptions, folder
     fonts = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Arial", "sans-serif")
     theme = gr.themes.Default(primary_hue="blue", neutral_hue="slate", font=fonts, font_mono="monospace")
     theme.set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400")
-    page = build_page(model, card, name=name, visits=visits, options=options)
+    page = build_page(model, card, name=name, visits=visits, verdict=verdict, options=options)
     page.has_launched = True  # otherwise gradio does not check that the files it is given were uploaded
     return gr.mount_gradio_app(
         app,

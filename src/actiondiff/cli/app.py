@@ -25,10 +25,12 @@ def serve(
     Drop a video to see what it shows, when and where, and download the results.
     """
     from actiondiff.app.server import serve as serve_page
+    from actiondiff.evaluation.verdict import verdict_of_run
     from actiondiff.inference.folders import CARD, find_model_folder
     from actiondiff.inference.model import ActionDiff
 
     folder = find_model_folder(run)
     model = ActionDiff.from_pretrained(folder, **loading.model_dump())
     card = (folder / CARD).read_text("utf-8") if (folder / CARD).is_file() else ""
-    serve_page(model, name=Path(run).resolve().name, card=card, options=options)
+    verdict = verdict_of_run(folder)
+    serve_page(model, name=Path(run).resolve().name, card=card, verdict=verdict, options=options)

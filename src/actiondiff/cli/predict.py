@@ -77,6 +77,7 @@ def predict(
     The exit code is 3 if any video failed or is partial.
     """
     from actiondiff.cli.output.predictions import print_predictions
+    from actiondiff.evaluation.verdict import verdict_of_run
     from actiondiff.exports.output import PredictionOutput
     from actiondiff.inference.model import ActionDiff
     from actiondiff.video.search import find_videos
@@ -89,14 +90,17 @@ def predict(
     if not videos:
         raise UsageError(f"no videos in {', '.join(map(str, paths))}; give files, or folders that hold some.")
     output.check(videos)
+    verdict = verdict_of_run(run)
     model = ActionDiff.from_pretrained(run, **loading.model_dump(), lazy=True)
     results, counts = _predict_all(model, videos, output, features or out / "features", quiet=as_json)
     if heatmaps:
         counts["heatmaps"] = _draw_heatmaps(out, model, heatmaps, quiet=as_json)
     if as_json:
-        typer.echo(json.dumps({**counts, "out": str(out)}))
+        typer.echo(json.dumps({**counts, "out": str(out), "beats_guessing": verdict.beats_guessing}))
     else:
-        print_predictions(results, counts, out, abstain_below=options.abstain_below, timeline=timeline)
+        print_predictions(
+            results, counts, out, abstain_below=options.abstain_below, timeline=timeline, verdict=verdict
+        )
     if counts["partial"] or counts["failed"]:
         raise typer.Exit(3)
 

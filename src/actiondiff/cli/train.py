@@ -29,7 +29,7 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="Shipped recipe (see `actiondiff recipe ls`) or YAML file.  [default: the recipe default]"
+            help="Shipped recipe (see `actiondiff recipe ls`) or YAML file.  [default: the recipe own-videos]"
         ),
     ] = None,
     overrides: OverridesOption = None,

@@ -25,6 +25,7 @@ __all__ = [
     "choose_thresholds",
     "confidence_of",
     "coverage_accuracy",
+    "fit_calibration",
     "judge_calibration",
     "judge_confidence",
 ]
@@ -37,22 +38,43 @@ _TINY = 1e-7
 def calibrate(head: Head, validation: PackedFeatures, activation: Activation) -> Calibration:
     """Set a head's temperature, and choose thresholds, on clips that the head was not trained on.
 
-    The temperature minimises the summed log loss of the clips plus log(temperature)^2 / 2. The second term
-    keeps the temperature moderate where there are few clips, or where all of them are predicted correctly.
-
     Args:
         head: Head to calibrate; its temperature is set.
         validation: Validation clips.
         activation: `sigmoid` for multi-label tasks.
     """
-    starts, lengths, owners = clip_spans(validation, head.options.max_tokens)
-    logits = span_logits(head, validation, starts, lengths)
-    targets = validation.targets.cpu().numpy().astype(bool)
+    calibration = fit_calibration([(head, validation)], activation)
+    head.temperature = calibration.temperature
+    return calibration
+
+
+def fit_calibration(
+    parts: Sequence[tuple[Head, PackedFeatures]], activation: Activation, *, min_support: int = 0
+) -> Calibration:
+    """Fit a temperature and thresholds to all clips of several parts together.
+
+    The temperature minimises the summed log loss of the clips plus log(temperature)^2 / 2. The second term
+    keeps the temperature moderate where there are few clips, or where all of them are predicted correctly.
+
+    Args:
+        parts: Heads, each with clips that it was not trained on.
+        activation: `sigmoid` for multi-label tasks.
+        min_support: Classes with fewer clips keep the default threshold.
+    """
+    scored = []
+    for head, packed in parts:
+        starts, lengths, owners = clip_spans(packed, head.options.max_tokens)
+        scored.append((span_logits(head, packed, starts, lengths), owners, len(packed)))
+    targets = np.concatenate([packed.targets.cpu().numpy().astype(bool) for _, packed in parts])
+    labels = parts[0][1].label_names
 
     def probabilities(temperature: float) -> Array:
-        values = activate(logits, activation, temperature)
-        averaged: Array = average_spans(values, owners, len(validation)).numpy()
-        return averaged
+        return np.concatenate(
+            [
+                average_spans(activate(logits, activation, temperature), owners, count).numpy()
+                for logits, owners, count in scored
+            ]
+        )
 
     def cost(log_temperature: float) -> float:
         values = probabilities(float(np.exp(log_temperature)))
@@ -60,7 +82,6 @@ def calibrate(head: Head, validation: PackedFeatures, activation: Activation) ->
 
     minimum = minimize_scalar(cost, bounds=(np.log(0.05), np.log(20.0)), method="bounded")
     temperature = float(np.exp(minimum.x))
-    head.temperature = temperature
     multi = activation == "sigmoid"
     before, after = (
         {
@@ -70,19 +91,24 @@ def calibrate(head: Head, validation: PackedFeatures, activation: Activation) ->
         for values in (probabilities(1.0), probabilities(temperature))
     )
     thresholds = choose_thresholds(
-        probabilities(temperature), targets, validation.label_names, activation=activation
+        probabilities(temperature), targets, labels, activation=activation, min_support=min_support
     )
     return Calibration(
         temperature=temperature,
         thresholds=thresholds,
-        num_clips=len(validation),
+        num_clips=len(targets),
         before=before,
         after=after,
     )
 
 
 def choose_thresholds(
-    probabilities: Array, truth: BoolArray, labels: Sequence[str], *, activation: Activation
+    probabilities: Array,
+    truth: BoolArray,
+    labels: Sequence[str],
+    *,
+    activation: Activation,
+    min_support: int = 0,
 ) -> dict[str, float]:
     """Choose, for each class, the probability from which predicting it gives the highest F1.
 
@@ -92,6 +118,7 @@ def choose_thresholds(
         labels: Names of the K classes.
         activation: With `softmax`, a class can only be predicted where it is the most probable one, and its
             default threshold is 0. With `sigmoid`, the default threshold is 0.5.
+        min_support: Classes with fewer clips or frames keep the default threshold.
 
     Returns:
         Label -> threshold. Among equally good thresholds it is the one nearest to the default, and for
@@ -109,7 +136,9 @@ def choose_thresholds(
         hits, count, support = (predicted & truth[:, k]).sum(1), predicted.sum(1), truth[:, k].sum()
         f1 = 2 * hits / np.maximum(count + support, 1)
         best = grid[f1 >= f1.max() - 1e-12]
-        chosen[label] = float(best[np.abs(best - default).argmin()]) if support else default
+        chosen[label] = (
+            float(best[np.abs(best - default).argmin()]) if support >= max(min_support, 1) else default
+        )
     return chosen
 
 

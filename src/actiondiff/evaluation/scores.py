@@ -185,14 +185,19 @@ class Calibration(Result):
         temperature: What the head's logits are divided by.
         thresholds: Label -> probability from which predicting it gives the highest F1.
         num_clips: Number of validation clips.
+        num_folds: Number of folds of the training groups where the clips are training clips, each predicted
+            by a head that was trained without its fold; None where they are validation clips.
         before: `log_loss` and `calibration_error` of the validation clips with temperature 1.
         after: The same with the chosen temperature.
         test: Confidence on the test clips; None where there are none.
     """
 
+    OMITTED: ClassVar[frozenset[str]] = frozenset({"num_folds"})
+
     temperature: float
     thresholds: dict[str, float]
     num_clips: int
+    num_folds: int | None = None
     before: dict[str, float]
     after: dict[str, float]
     test: CalibrationTest | None = None

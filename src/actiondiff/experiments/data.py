@@ -98,6 +98,16 @@ def split_table(table: Table, recipe: Recipe) -> tuple[Table, Split]:
         # All seeds of a study have the same split, so that seeds measure the chance of training alone.
         seed=recipe.seed if recipe.split_seed is None else recipe.split_seed,
     )
+    marked = any(grouped.examples[i].split == "val" for i in split.validation)
+    least = recipe.training.min_validation_clips
+    if 0 < len(split.validation) < least and not marked:
+        few = f"{len(split.validation)} clips are fewer than {least}, so they train"
+        split = replace(
+            split,
+            train=tuple(sorted((*split.train, *split.validation))),
+            validation=(),
+            description=f"{split.description.partition('; validation: ')[0]}; validation: none ({few})",
+        )
     return grouped, split
 
 

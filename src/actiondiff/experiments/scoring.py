@@ -1,12 +1,14 @@
 """The scores of a trained head on each side of its study's split, and the confidence of its predictions."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from actiondiff.datasets.base import value_of
-from actiondiff.evaluation.calibration import calibrate, judge_calibration
+from actiondiff.datasets.packing import PackedFeatures
+from actiondiff.evaluation.calibration import calibrate, fit_calibration, judge_calibration
 from actiondiff.evaluation.judge import judge, judge_by_value, prediction_table, restrict
 from actiondiff.evaluation.options import ProtocolOptions
 from actiondiff.evaluation.scores import Calibration, SideScores
@@ -20,6 +22,8 @@ from actiondiff.training.batches import by_identity
 
 __all__ = ["calibrate_head", "score_sides"]
 
+_MIN_SUPPORT = 10  # training clips of a class, below which cross-validation leaves its threshold as it is
+
 
 def calibrate_head(
     head: Head,
@@ -29,6 +33,7 @@ def calibrate_head(
     *,
     store: FeatureStore,
     root: Path,
+    held_out: Sequence[tuple[Head, PackedFeatures]] | None = None,
 ) -> tuple[ModelConfig, Calibration | None]:
     """Choose a head's temperature, which it keeps, its thresholds and its timeline options.
 
@@ -39,20 +44,30 @@ def calibrate_head(
         protocol: Names the domain.
         store: Features of the whole validation videos, for timelines.
         root: Folder that the videos' paths are relative to.
+        held_out: Heads of `held_out_heads` with their clips, to calibrate on instead of the validation clips;
+            where it is empty, nothing is calibrated.
 
     Returns:
-        The config with what was chosen, and the calibration in numbers; None without validation clips.
+        The config with what was chosen, and the calibration in numbers; None without clips to calibrate on.
     """
     config = config.replaced(span_tokens=int(data.train.lengths.median()))
-    if data.validation is None:
+    if held_out is not None:
+        if not held_out:
+            return config, None
+        calibration = fit_calibration(held_out, config.activation, min_support=_MIN_SUPPORT)
+        calibration = calibration.model_copy(update={"num_folds": len(held_out)})
+        head.temperature = calibration.temperature
+        config = config.replaced(thresholds=calibration.thresholds)
+    elif data.validation is None:
         return config, None
-    # Sorted, so that the order of the table's rows changes no bit.
-    validation = by_identity(data.validation)
-    calibration = calibrate(head, validation, config.activation)
-    config = config.replaced(thresholds=calibration.thresholds)
-    timeline = choose_timeline(head, config, store, validation.examples, root)
-    if timeline is not None:
-        config = config.replaced(**timeline)
+    else:
+        # Sorted, so that the order of the table's rows changes no bit.
+        validation = by_identity(data.validation)
+        calibration = calibrate(head, validation, config.activation)
+        config = config.replaced(thresholds=calibration.thresholds)
+        timeline = choose_timeline(head, config, store, validation.examples, root)
+        if timeline is not None:
+            config = config.replaced(**timeline)
     tested = None
     if data.test is not None:
         test = by_identity(data.test)

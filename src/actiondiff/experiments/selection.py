@@ -19,7 +19,7 @@ from actiondiff.heads.predict import Activation
 from actiondiff.provenance import fingerprint, write_text
 from actiondiff.training.fit import FitResult, fit
 from actiondiff.training.loop import EpochRow
-from actiondiff.training.options import TrainingOptions
+from actiondiff.training.options import FIRST_RESOLVED, TrainingOptions
 from actiondiff.types import JSON
 
 __all__ = ["SelectedHead", "train_and_select"]
@@ -220,7 +220,7 @@ def _fingerprint_of_fold(setup: _Setup, fold: DomainFold) -> str:
     return fingerprint(
         {
             "clips": clips,
-            "training": setup.options.model_dump(),
+            "training": setup.options.model_dump(exclude=FIRST_RESOLVED),
             "head": setup.build().options.model_dump(),
             "seed": setup.seed,
             "width": fold.train.token_width,

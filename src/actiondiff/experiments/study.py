@@ -9,7 +9,7 @@ With several seeds these files are in `seed-0`, `seed-1` ..., and the top folder
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,10 @@ from actiondiff.errors import RunError
 from actiondiff.evaluation.judge import missing_clips, protocol_classes
 from actiondiff.evaluation.results import METRICS_FILE, TrainingMetrics, read_training_metrics
 from actiondiff.evaluation.scores import Calibration, SideScores
+from actiondiff.experiments.cross_fit import held_out_heads
 from actiondiff.experiments.data import StudyData, load_study_data
 from actiondiff.experiments.grid import check_store, load_grid
-from actiondiff.experiments.recipe import Recipe, load_recipe
+from actiondiff.experiments.recipe import Recipe, checked_recipe, load_recipe
 from actiondiff.experiments.run import (
     CLIPS,
     PREDICTIONS,
@@ -52,10 +53,12 @@ from actiondiff.training.loop import EpochRow
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
 from actiondiff.types import JSON, Progress
 
-__all__ = ["Evaluation", "Run", "Study", "choose_recipe", "evaluate", "train"]
+__all__ = ["OWN_VIDEOS", "Evaluation", "Run", "Study", "choose_recipe", "evaluate", "train"]
 
 _GZIP: Any = {"method": "gzip", "mtime": 0}  # no time of writing, so that equal numbers give equal bytes
 _RECIPE = "recipe.yaml"
+OWN_VIDEOS = "own-videos"
+"""Recipe of a study for which none is named."""
 
 
 def _ignore(done: int, total: int, what: str, /) -> None:
@@ -80,7 +83,7 @@ def train(
         store: Feature store to read from.
         table: Clips and their labels: a CSV, a folder per class, or a `Table`.
         out: Folder of the run; created if it does not exist.
-        recipe: All options; None for `default`, with a loss that fits the labels.
+        recipe: All options; None for `own-videos`, with a loss that fits the labels.
         root: Folder that the table's paths are relative to, if not the table's own.
         start: Run to start from: the head begins with its weights, and every clip stays on the side that it
             had there. Without a recipe, that run's recipe is used.
@@ -162,22 +165,37 @@ class Study:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / _RECIPE, self._recipe_text(seed))
         activation: Activation = "sigmoid" if self.table.multi_label else "softmax"
+        options, num_validation = self.recipe.training, len(data.validation or ())
+        by_validation = protocol.selection == "source-validation"
+        resolved = options.for_clips(len(data.train), num_validation if by_validation else None)
         selected = train_and_select(
             lambda: self._new_head(seed),
             data,
             protocol,
-            self.recipe.training,
+            resolved,
             activation=activation,
             seed=seed,
             folder=folder,
-            progress=lambda row: _report_epoch(progress, row, self.recipe.training.epochs),
+            progress=lambda row: _report_epoch(progress, row, resolved.epochs),
         )
         head = selected.head
 
-        # Calibrate: temperature, thresholds and timeline options, from the validation clips.
+        # Calibrate: temperature, thresholds and timeline options, from the validation clips, or, where these
+        # are too few, from training clips that other heads were trained without.
+        held_out = None
+        if num_validation < options.min_validation_clips:
+            held_out = held_out_heads(  # a run to start from may have seen these clips, so it is left aside
+                lambda: replace(self, start=None)._new_head(seed),
+                data.train,
+                options,
+                activation=activation,
+                seed=seed,
+                folder=folder,
+            )
         config, calibration = calibrate_head(
-            head, self._config(head, activation), data, protocol, store=self.store, root=self.root
-        )
+            head, self._config(head, activation), data, protocol,
+            store=self.store, root=self.root, held_out=held_out,
+        )  # fmt: skip
 
         # Score: validation clips, test clips and, where asked for, clips of the source.
         scores, predictions = score_sides(head, config, data, protocol)
@@ -303,11 +321,14 @@ class Study:
         return SeedRun(folder, read_training_metrics(folder))
 
 
-def _options(recipe_text: str) -> dict[str, JSON]:
-    """The options in a `recipe.yaml`; its description changes nothing."""
-    options: dict[str, JSON] = yaml.safe_load(recipe_text)
-    options.pop("description", None)
-    return options
+def _options(recipe_text: str) -> tuple[Recipe, JSON]:
+    """The options in a `recipe.yaml`, and the run it starts from; its description changes nothing.
+
+    Options that did not exist when the file was written have their defaults.
+    """
+    tree = yaml.safe_load(recipe_text)
+    start: JSON = tree.pop("start", None)
+    return checked_recipe({**tree, "description": ""}, _RECIPE), start
 
 
 def _check_run_folder(folder: Path, *, num_seeds: int) -> None:
@@ -332,9 +353,10 @@ def choose_recipe(
     overrides: Sequence[str] = (),
     values: Mapping[str, Any] | None = None,
 ) -> Recipe:
-    """Load the recipe of a study: the one that is named, or the one of the run to start from, or the default.
+    """Load the recipe of a study: the named one, that of the run to start from, or `own-videos`.
 
-    The default recipe gets a loss that fits the labels. See `load_recipe` for `overrides` and `values`.
+    `own-videos` gets a loss that fits the labels. A number of epochs that is set is kept, however few steps
+    it gives. See `load_recipe` for `overrides` and `values`.
 
     Raises:
         UnknownNameError: If the recipe or an option does not exist.
@@ -342,15 +364,18 @@ def choose_recipe(
         SettingsMismatchError: If the recipe names features that the store does not hold.
         RunError: If the run to start from has no recipe.
     """
+    sets = {text.partition("=")[0].strip() for text in overrides} | set(values or {})
+    if "training.epochs" in sets and "training.min_steps" not in sets:
+        values = {"training.min_steps": 0, **(values or {})}
     if recipe is not None:
         chosen = load_recipe(recipe, overrides=overrides, values=values)
         check_store(store, load_grid(recipe, overrides=overrides, values=values).cells)
         return chosen
     if start is not None:
         return load_recipe_of_run(start, overrides=overrides, values=values)
-    if table.multi_label and load_recipe("default").training.loss in SINGLE_LABEL_LOSSES:
+    if table.multi_label and load_recipe(OWN_VIDEOS).training.loss in SINGLE_LABEL_LOSSES:
         values = {"training.loss": "bce", **(values or {})}
-    return load_recipe("default", overrides=overrides, values=values)
+    return load_recipe(OWN_VIDEOS, overrides=overrides, values=values)
 
 
 def _clip_table(data: StudyData) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
 from actiondiff.errors import RunError
+from actiondiff.evaluation.verdict import verdict_of_run
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.predict import Activation
 from actiondiff.inference.folders import find_model_folder
@@ -64,6 +65,13 @@ class HeatmapRecord(TypedDict):
     picture: str
 
 
+class ModelTestRecord(TypedDict):
+    """The model's own test score, as in `actiondiff.evaluation.verdict.ChanceVerdict`."""
+
+    beats_guessing: bool
+    sentence: str
+
+
 class PredictionRecord(TypedDict):
     """The content of `predicted.json`."""
 
@@ -82,6 +90,7 @@ class PredictionRecord(TypedDict):
     scores: Mapping[str, Any] | None
     calibration: JSON
     environment: dict[str, JSON]
+    model_test: NotRequired[ModelTestRecord]
     heatmaps: NotRequired[list[HeatmapRecord]]
 
 
@@ -118,6 +127,7 @@ def write_record(
         made: When the predictions were made; now if None.
     """
     timelines = [result for _, result in results if isinstance(result, Timeline)]
+    verdict = verdict_of_run(run)
     record: PredictionRecord = {
         "format": _FORMAT,
         "kind": "timelines" if timeline else "clips",
@@ -134,6 +144,7 @@ def write_record(
         "scores": scores,
         "calibration": _calibration(run),
         "environment": environment(),
+        "model_test": {"beats_guessing": verdict.beats_guessing, "sentence": verdict.sentence},
     }
     _write(folder, record)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from actiondiff.evaluation.judge import METRICS
 from actiondiff.evaluation.results import SeedsMetrics, TrainingMetrics
 from actiondiff.evaluation.scores import SideScores
+from actiondiff.evaluation.verdict import chance_verdict
 from actiondiff.heads.bundle import ModelConfig
 
 __all__ = ["cautions", "model_card", "percent", "score_rows", "seeds_card"]
@@ -76,6 +77,8 @@ def model_card(config: ModelConfig, metrics: TrainingMetrics) -> str:
     lines = [
         "# An action recognition head",
         "",
+        chance_verdict(metrics.test).sentence,
+        "",
         f"This head predicts one{several} of {len(config.labels)} actions in a video: "
         f"{', '.join(config.labels)}.",
         "",
@@ -123,6 +126,8 @@ def seeds_card(metrics: SeedsMetrics) -> str:
     """Write the README.md of a study over several seeds, in Markdown."""
     lines = [
         f"# One study with {len(metrics.seeds)} seeds",
+        "",
+        chance_verdict(metrics.test).sentence,
         "",
         f"Predictions use `{metrics.best}`: {metrics.why_best}.",
         f"Split: {metrics.split}.",

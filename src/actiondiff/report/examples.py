@@ -38,7 +38,9 @@ def most_confident(facts: Mapping[str, Any], *, each: int = 1) -> list[Confident
     Returns:
         The examples, in the order of the record's labels.
     """
-    examples = _clips(facts) if facts["kind"] == "clips" else _bouts(facts)
+    # What is no better than a guess is not captioned with a probability, which would look like certainty.
+    is_guess = "model_test" in facts and not facts["model_test"]["beats_guessing"]
+    examples = _clips(facts, is_guess) if facts["kind"] == "clips" else _bouts(facts, is_guess)
     chosen = []
     for label in facts["labels"]:
         own = [example for example in examples if example.label == label]
@@ -51,24 +53,29 @@ def read_bouts(rows: Sequence[Sequence[Any]]) -> list[Bout]:
     return [Bout(str(label), float(start), float(end), float(p)) for label, start, end, p in rows]
 
 
-def _clips(facts: Mapping[str, Any]) -> list[ConfidentExample]:
+def _clips(facts: Mapping[str, Any], is_guess: bool) -> list[ConfidentExample]:
     examples = []
     for video in facts["videos"]:
         if "probabilities" not in video:
             continue
         label, p = max(video["probabilities"].items(), key=lambda item: item[1])
         if p >= facts["abstain_below"]:
-            caption = f"{label}: p = {p:.2f} in {video['video']}"
+            caption = f"{label}: {_certainty(p, is_guess)} in {video['video']}"
             examples.append(ConfidentExample(label, p, CaptionedClip(video["video"], None, None, caption)))
     return examples
 
 
-def _bouts(facts: Mapping[str, Any]) -> list[ConfidentExample]:
+def _bouts(facts: Mapping[str, Any], is_guess: bool) -> list[ConfidentExample]:
     examples = []
     for video in facts["videos"]:
         for bout in read_bouts(video.get("bouts", ())):
             times = f"{bout.start_seconds:.1f} to {bout.end_seconds:.1f} s"
-            caption = f"{bout.label}: p = {bout.probability:.2f} in {Path(video['video']).name}, {times}"
+            certainty = _certainty(bout.probability, is_guess)
+            caption = f"{bout.label}: {certainty} in {Path(video['video']).name}, {times}"
             clip = CaptionedClip(video["video"], bout.start_seconds, bout.end_seconds, caption)
             examples.append(ConfidentExample(bout.label, bout.probability, clip))
     return examples
+
+
+def _certainty(probability: float, is_guess: bool) -> str:
+    return "a guess" if is_guess else f"p = {probability:.2f}"

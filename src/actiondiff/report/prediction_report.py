@@ -55,7 +55,8 @@ def prediction_page(folder: str | os.PathLike[str], *, roots: VideoRoots = ()) -
         Section("Provenance", tuple(_provenance(facts))),
     ]
     made = datetime.fromisoformat(facts["made"])
-    lead = (
+    model_test = facts.get("model_test")
+    lead = (f"The model's own test: {model_test['sentence']} " if model_test else "") + (
         f"Predictions of {facts['model']} on {len(predicted)} videos, made on {made:%d %B %Y, %H:%M %Z}. "
         f"{_headline(facts, predicted)}"
     )
@@ -177,9 +178,9 @@ def _confidence(facts: Facts) -> list[Item]:
     """Calibration of the model on validation and test clips of its own study."""
     calibration = facts["calibration"]
     if not calibration:
-        return [Text("The model was trained without validation clips, so it is not calibrated.")]
+        return [Text("The model had too few clips to be calibrated on.")]
     tested = calibration["test"]
-    sides = {"validation clips": calibration, **({"test clips": tested} if tested else {})}
+    sides = {"held-out clips": calibration, **({"test clips": tested} if tested else {})}
     rows = [
         (name, *(percent(side[when]["calibration_error"]) for when in ("before", "after")))
         for name, side in sides.items()
@@ -187,9 +188,11 @@ def _confidence(facts: Facts) -> list[Item]:
     if tested and "by_domain" in tested["after"]:
         before, after = tested["before"]["by_domain"], tested["after"]["by_domain"]
         rows += [(name, percent(before[name]), percent(after[name])) for name in after]
+    folds = calibration.get("num_folds")
+    clips = f"training clips, by cross-validation in {folds} folds" if folds else "validation clips"
     note = (
         f"Before and after calibration with a temperature of {calibration['temperature']:.2f}, which was "
-        f"chosen on {calibration['num_clips']} validation clips."
+        f"chosen on {calibration['num_clips']} {clips}."
     )
     items: list[Item] = [
         ReportTable(("clips", "before", "after"), tuple(rows), "Expected calibration error", note)

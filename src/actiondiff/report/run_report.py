@@ -22,6 +22,7 @@ from actiondiff.evaluation.results import (
     read_training_metrics,
 )
 from actiondiff.evaluation.scores import SideScores
+from actiondiff.evaluation.verdict import chance_verdict
 from actiondiff.heads.bundle import ModelConfig, read_config
 from actiondiff.report.card import percent
 from actiondiff.report.clips import Mistake, VideoRoots, label_mistakes, pictures, worst_confusions
@@ -59,8 +60,8 @@ def run_page(folder: str | os.PathLike[str], *, roots: VideoRoots = ()) -> Page:
         Section("Provenance", tuple(_provenance(metrics, config, recipe))),
     ]
     lead = (
-        f"A head that names {len(labels)} actions from the feature {metrics.feature} of the frozen backbone "
-        f"{config.backbone['name']}. {_headline(metrics.test)}"
+        f"{chance_verdict(metrics.test).sentence} This head names {len(labels)} actions from the feature "
+        f"{metrics.feature} of the frozen backbone {config.backbone['name']}."
     )
     return Page(f"Run {folder.resolve().name}", lead, sections)
 
@@ -123,23 +124,12 @@ def evaluation_page(folder: str | os.PathLike[str], *, roots: VideoRoots = ()) -
         *_test_sections(folder, metrics, labels, roots, None),
         Section("Provenance", (Provenance(metrics.environment, "Versions and machine"),)),
     ]
-    return Page(f"Evaluation {folder.resolve().name}", _headline(metrics), sections)
+    return Page(f"Evaluation {folder.resolve().name}", chance_verdict(metrics).sentence, sections)
 
 
 def _recipe(folder: Path) -> Mapping[str, Any]:
     path = folder / "recipe.yaml"
     return yaml.safe_load(path.read_text("utf-8")) if path.is_file() else {}
-
-
-def _headline(test: SideScores | None) -> str:
-    if not test:
-        return "No clips were tested, so nothing is known about its accuracy."
-    name = _primary(test)
-    floor = percent(test.prior_floor.total(name))
-    return (
-        f"The {METRICS[name]} on {test.num_clips} test clips is {_score(test, name)}; guessing by class "
-        f"frequencies scores {floor}."
-    )
 
 
 def _primary(side: SideScores) -> Metric:

@@ -23,7 +23,7 @@ from actiondiff.provenance import differences
 from actiondiff.training.batches import by_identity
 from actiondiff.training.loop import EpochRow, Training
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
-from actiondiff.training.options import TrainingOptions
+from actiondiff.training.options import FIRST_RESOLVED, TrainingOptions
 from actiondiff.training.trainer import open_trainer
 
 __all__ = ["FitResult", "fit"]
@@ -243,7 +243,7 @@ def _settings(
     """What a training run must share with the one that it resumes."""
     return {
         "head": head.options.model_dump(),
-        "training": options.model_dump(),
+        "training": options.model_dump(exclude=FIRST_RESOLVED),
         "activation": activation,
         "seed": seed,
         "train": _digest(train),

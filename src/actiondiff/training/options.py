@@ -1,13 +1,16 @@
 """The options of training a head."""
 
+import math
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["LossName", "Precision", "SelectionMetric", "TrainingOptions"]
+__all__ = ["FIRST_RESOLVED", "LossName", "Precision", "SelectionMetric", "TrainingOptions"]
 
 LossName = Literal["sigmoid-focal", "softmax-focal", "cross-entropy", "bce", "mse"]
 Precision = Literal["float32", "bfloat16"]
+FIRST_RESOLVED = {"min_steps", "min_validation_clips"}
+"""Options that `TrainingOptions.for_clips` resolves before training."""
 SelectionMetric = Literal["auto", "accuracy", "balanced_accuracy", "micro_map", "macro_map", "last"]
 
 
@@ -56,6 +59,20 @@ class TrainingOptions(BaseModel):
         description="Parameter of mixup, which mixes each batch with a shuffled copy of itself; the share is "
         "drawn from Beta(mixup, mixup). 0 turns mixup off.",
     )
+    min_steps: int = Field(
+        0,
+        ge=0,
+        description="Least number of steps of the optimiser; where epochs gives fewer, because there are few "
+        "clips, there are more epochs, and as many more of warm-up. An epochs that is set by hand is kept.",
+    )
+    min_validation_clips: int = Field(
+        0,
+        ge=0,
+        description="Least number of validation clips to choose the epoch, the temperature and the "
+        "thresholds by. With fewer, those that were drawn are trained on, the last epoch is used, and the "
+        "temperature and the thresholds are fitted by cross-validation over the training groups, or keep "
+        "their defaults.",
+    )
     precision: Precision = Field(
         "float32",
         description="Precision of matrix products in training; weights, loss and scores stay float32.",
@@ -65,6 +82,22 @@ class TrainingOptions(BaseModel):
         description="Validation score by which the best epoch is chosen. auto: accuracy, or micro_map for "
         "multi-label tasks. last: no choice, the last epoch, as without validation clips.",
     )
+
+    def for_clips(self, num_train: int, num_validation: int | None) -> Self:
+        """Options with the number of epochs, and the rule of choosing one, that suit the number of clips.
+
+        Args:
+            num_train: Number of training clips.
+            num_validation: Number of validation clips; None where the epoch is not chosen on such clips.
+        """
+        changes: dict[str, object] = {"min_steps": 0, "min_validation_clips": 0}
+        epochs = math.ceil(self.min_steps / math.ceil(num_train / self.batch_size))
+        if epochs > self.epochs:
+            changes["epochs"] = epochs
+            changes["warmup_epochs"] = min(round(self.warmup_epochs * epochs / self.epochs), epochs - 1)
+        if num_validation is not None and num_validation < self.min_validation_clips:
+            changes["metric"] = "last"
+        return self.model_copy(update=changes)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

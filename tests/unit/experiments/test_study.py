@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -539,3 +540,45 @@ def test_evaluate_refuses_what_does_not_fit(trained):
         study.evaluate(run, store, table(folder, [Example("00.mp4")]))
     with pytest.raises(RunError, match="no trained model"):
         study.evaluate(folder / "features", store, labelled)
+
+
+def test_few_clips_train_long_enough_and_choose_nothing_by_luck(made):
+    store, labelled, folder = made
+    fast = [text for text in FAST if "epochs" not in text]
+    chosen = study.choose_recipe(store, labelled, overrides=fast)
+    run = study.train(store, labelled, out=folder / "own", recipe=chosen)
+    fit, counts = run.metrics.fit, run.metrics.counts
+    assert counts["validation"] == 0  # 12 clips are too few to choose by, so they train
+    assert "so they train" in run.metrics.split
+    steps = -(-counts["train"] // chosen.training.batch_size)
+    assert fit.num_epochs * steps >= 300
+    assert fit.best_epoch == fit.num_epochs
+    assert fit.selected_on == "last"
+    calibration = run.metrics.calibration
+    assert calibration.num_folds == 3
+    assert calibration.num_clips == counts["train"]
+
+
+def test_too_few_clips_keep_the_default_temperature_and_thresholds(tmp_path):
+    examples = clips(24)
+    store = fill(tmp_path / "features", {example.video: example.labels for example in examples})
+    chosen = study.choose_recipe(store, table(tmp_path, examples), overrides=FAST)
+    run = study.train(store, table(tmp_path, examples), out=tmp_path / "run", recipe=chosen)
+    assert run.metrics.calibration is None
+    _, config = load_bundle(run.folder)
+    assert (config.temperature, config.thresholds) == (1.0, {})
+    assert run.metrics.fit.num_epochs == 6  # set by hand, so it is kept
+
+
+def test_marked_validation_clips_stay_but_choose_no_epoch_where_they_are_few(made):
+    store, labelled, folder = made
+    marks = ["val" if i % 6 == 0 else "test" if i % 6 == 1 else "train" for i in range(60)]
+    marked = [replace(e, split=mark) for e, mark in zip(labelled.examples, marks, strict=True)]
+    few = recipe("training.min_validation_clips=30")
+    run = study.train(store, table(folder, marked), out=folder / "few", recipe=few)
+    assert run.metrics.counts["validation"] == 10
+    assert run.metrics.fit.selected_on == "last"
+    enough = recipe("training.min_validation_clips=10")
+    run = study.train(store, table(folder, marked), out=folder / "enough", recipe=enough)
+    assert run.metrics.fit.selected_on == "accuracy"
+    assert run.metrics.calibration.num_folds is None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from actiondiff.evaluation.verdict import ChanceVerdict
     from actiondiff.exports.output import VideoResult
     from actiondiff.inference.timeline import Timeline
 
@@ -22,22 +23,32 @@ def print_predictions(
     *,
     timeline: bool,
     abstain_below: float,
+    verdict: "ChanceVerdict",
 ) -> None:
-    """Print a table with one row per video, and how many videos there are of each status."""
+    """Print the model's own test score, one row per video, and how many videos there are of each status.
+
+    Probabilities of a model that was not shown to be better than guessing are not printed.
+    """
     from rich.console import Console
     from rich.table import Table
 
     from actiondiff.inference.timeline import Timeline
     from actiondiff.types import Prediction
 
+    typer.echo(f"The model's own test: {verdict.sentence}")
+    if not verdict.beats_guessing:
+        typer.echo("So the predictions below are guesses, and are printed without probabilities.")
     columns = ("bouts", "most of the time, and how probable") if timeline else ("label", "probability")
     table = Table("video", *columns, "coverage")
     for video, result in results[:_MAX_VIDEOS]:
         if isinstance(result, Prediction):
             label, probability = result.top(1)[0]
-            cells = (label if probability >= abstain_below else "(not sure)", f"{probability:.2f}")
+            cells = (
+                label if probability >= abstain_below else "(not sure)",
+                f"{probability:.2f}" if verdict.beats_guessing else "a guess",
+            )
         elif isinstance(result, Timeline):
-            cells = (str(len(result.bouts)), _main_behaviour(result))
+            cells = (str(len(result.bouts)), _main_behaviour(result, is_guess=not verdict.beats_guessing))
         else:
             table.add_row(Path(video).name, "failed", "", "0%")
             continue
@@ -49,11 +60,12 @@ def print_predictions(
     typer.echo(", ".join(f"{count} {name}" for name, count in counts.items()) + f"; written to {out}")
 
 
-def _main_behaviour(timeline: "Timeline") -> str:
+def _main_behaviour(timeline: "Timeline", *, is_guess: bool) -> str:
     """The behaviour that takes most of the time, its seconds, and the mean probability of its bouts."""
     label, seconds = max(timeline.budget().items(), key=lambda item: item[1])
     if not seconds:
         return "nothing"
     bouts = [bout for bout in timeline.bouts if bout.label == label]
     total = sum(bout.probability * (bout.end_seconds - bout.start_seconds) for bout in bouts)
-    return f"{label}, {seconds:.1f} s, {total / seconds:.2f}"
+    certainty = "a guess" if is_guess else f"{total / seconds:.2f}"
+    return f"{label}, {seconds:.1f} s, {certainty}"

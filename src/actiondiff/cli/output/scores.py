@@ -17,10 +17,12 @@ _MAX_DOMAINS = 6  # domains whose scores are printed; all are in metrics.json
 
 
 def print_run(folder: Path, metrics: "Metrics") -> None:
-    """Print what a training was made of, its scores, and what to be careful about."""
+    """Print whether a run is better than guessing, its data, its scores, and what to be careful about."""
     from actiondiff.evaluation.results import SeedsMetrics
+    from actiondiff.evaluation.verdict import chance_verdict
 
     counts, test, leaks = metrics.counts, metrics.test, metrics.leaks
+    typer.echo(chance_verdict(test).sentence)
     typer.echo(f"feature {metrics.feature}; split: {metrics.split}")
     typer.echo(
         f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test clips"
@@ -40,7 +42,10 @@ def print_run(folder: Path, metrics: "Metrics") -> None:
 
 
 def print_evaluation(metrics: "EvaluationMetrics") -> None:
-    """Print the scores of an evaluation, and what to be careful about."""
+    """Print whether the model is better than guessing, its scores, and what to be careful about."""
+    from actiondiff.evaluation.verdict import chance_verdict
+
+    typer.echo(chance_verdict(metrics).sentence)
     num_left_out = metrics.num_left_out_as_trained_on
     if num_left_out:
         typer.echo(f"{num_left_out} clips were left out: the model was trained or selected on them.")
