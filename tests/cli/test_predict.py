@@ -24,7 +24,11 @@ def predict(trained, *arguments) -> int:
 def test_predict_a_folder(study_folder, trained, tmp_path, capsys):
     out = tmp_path / "out"
     assert predict(trained, study_folder / "clips", "-o", out, "--format", "csv,json") == 0
-    assert "16 predicted, 0 partial, 0 failed" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "16 predicted, 0 partial, 0 failed" in printed
+    assert printed.startswith("The model's own test: NOT SHOWN TO BE BETTER THAN GUESSING")
+    assert "a guess" in printed  # four test clips show nothing, so no probability is printed
+
     found = read_rows(out / "predictions.csv")
     assert list(found[0]) == [*FIXED, "p(bright)", "p(dark)"]
     videos = sorted((study_folder / "clips").iterdir(), key=lambda path: path.as_posix())
@@ -56,7 +60,8 @@ def test_what_does_not_decode_is_no_row(study_folder, trained, tmp_path, capsys)
     out = tmp_path / "out"
     assert predict(trained, folder, "-o", out, "--json") == 3
     summary = json.loads(capsys.readouterr().out)
-    assert summary == {"predicted": 1, "partial": 0, "failed": 2, "out": str(out)}
+    counts = {"predicted": 1, "partial": 0, "failed": 2}
+    assert summary == {**counts, "out": str(out), "beats_guessing": False}
     assert [row["video"] for row in read_rows(out / "predictions.csv")] == [str(folder / "good, ü.mp4")]
     failed = read_rows(out / "failures.csv")
     assert [(row["video"], row["status"]) for row in failed] == [

@@ -3,6 +3,8 @@
 import os
 from dataclasses import dataclass
 
+from scipy.stats import binomtest
+
 from actiondiff.evaluation.options import Metric
 from actiondiff.evaluation.results import METRICS_FILE, EvaluationMetrics, read_metrics
 from actiondiff.evaluation.scores import SideScores
@@ -10,6 +12,8 @@ from actiondiff.inference.folders import find_model_folder
 
 __all__ = ["ChanceVerdict", "chance_verdict", "verdict_of_run"]
 
+_LEVEL = 0.025  # of the one-sided test, as that of the lower end of a 95 % interval
+_FEW = 10
 _TITLES: dict[Metric, str] = {"accuracy": "accuracy", "micro_map": "micro mAP"}
 
 
@@ -44,10 +48,27 @@ def chance_verdict(test: SideScores | None) -> ChanceVerdict:
         f"{_TITLES[name]} {100 * score:.1f} % on {clips} ({span}); guessing by class frequencies has "
         f"{100 * floor:.1f} %."
     )
-    if bounds and bounds[0] > floor:
+    is_enough = _is_enough(name, score, floor, test.num_clips)
+    if bounds and bounds[0] > floor and is_enough:
         return ChanceVerdict(True, f"Better than guessing: {numbers}")
-    reason = "" if bounds else " All test clips are of one group, so the score has no interval."
+    reason = ""
+    if not bounds:
+        reason = " All test clips are of one group, so the score has no interval."
+    elif bounds[0] > floor:
+        reason = " So few clips may be right by luck."
     return ChanceVerdict(False, f"NOT SHOWN TO BE BETTER THAN GUESSING: {numbers}{reason}")
+
+
+def _is_enough(name: Metric, score: float, floor: float, num_clips: int) -> bool:
+    """Whether there are so many clips that luck does not explain the score, however narrow its interval.
+
+    Resampling a few clips that are all right gives an interval of no width. So an accuracy must be unlikely
+    for guesses as well (exact binomial test), and other scores need a few clips.
+    """
+    if name == "accuracy":
+        right = round(score * num_clips)
+        return bool(binomtest(right, num_clips, floor, alternative="greater").pvalue < _LEVEL)
+    return num_clips >= _FEW
 
 
 def verdict_of_run(run: str | os.PathLike[str]) -> ChanceVerdict:

@@ -37,6 +37,14 @@ def test_chance_is_the_headline_and_rarely_passes():
     assert verdicts[0].sentence.startswith("NOT SHOWN TO BE BETTER THAN GUESSING: accuracy ")
 
 
+def test_a_few_clips_that_are_all_right_may_be_luck():
+    scores = judged(1.0)
+    few = scores.model_copy(update={"num_clips": 3})
+    assert chance_verdict(scores).beats_guessing
+    assert not chance_verdict(few).beats_guessing
+    assert "by luck" in chance_verdict(few).sentence
+
+
 def test_without_test_clips_or_with_one_group_nothing_is_shown():
     assert chance_verdict(None).sentence.startswith("NOT TESTED")
     one = chance_verdict(judged(1.0, num_groups=1))
