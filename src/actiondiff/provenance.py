@@ -10,14 +10,17 @@ import re
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actiondiff.errors import ActionDiffError
 from actiondiff.types import JSON
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 __all__ = [
     "atomic_path",
@@ -32,6 +35,8 @@ __all__ = [
     "fsync_folder",
     "json_values",
     "name_of_utf8",
+    "plain_cells",
+    "safe_cells",
     "sha256_of_file",
     "text_of_cell",
     "utf8_name",
@@ -226,6 +231,25 @@ def text_of_cell(cell: str) -> str:
     if cell[:1] == "'" and _FORMULA_CELL.match(cell):
         cell = cell[1:]
     return name_of_utf8(cell) if "%" in cell else cell
+
+
+def safe_cells(frame: "DataFrame") -> "DataFrame":
+    """A table whose names of columns and texts are as `cell_text` writes them. It is for `to_csv`."""
+    return _with_texts(frame, cell_text)
+
+
+def plain_cells(frame: "DataFrame") -> "DataFrame":
+    """The table that `safe_cells` made safe."""
+    return _with_texts(frame, text_of_cell)
+
+
+def _with_texts(frame: "DataFrame", change: Callable[[str], str]) -> "DataFrame":
+    def changed(value: Any) -> Any:
+        return change(value) if isinstance(value, str) else value
+
+    numeric = {*frame.select_dtypes("number").columns}
+    texts = {name: frame[name].map(changed) for name in frame.columns if name not in numeric}
+    return frame.assign(**texts).set_axis([*map(changed, frame.columns)], axis=1)
 
 
 def _without_surrogates(text: str) -> str:

@@ -35,7 +35,7 @@ def evaluate(
     """
     from actiondiff.cli.output.scores import print_evaluation
     from actiondiff.experiments.study import evaluate as evaluate_clips
-    from actiondiff.provenance import write_text
+    from actiondiff.provenance import safe_cells, write_text
 
     if timeline:
         _evaluate_timelines(run, store, table, out, root=root, as_json=as_json)
@@ -44,7 +44,7 @@ def evaluate(
     if out:
         out.mkdir(parents=True, exist_ok=True)
         write_text(out / "metrics.json", result.metrics.to_json())
-        write_text(out / "predictions.csv", result.predictions.to_csv(index=False))
+        write_text(out / "predictions.csv", safe_cells(result.predictions).to_csv(index=False))
     if as_json:
         typer.echo(result.metrics.to_json())
     else:

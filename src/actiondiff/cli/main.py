@@ -4,6 +4,7 @@ Exit codes: 0 the command succeeded; 1 an error that is reported in one line on 
 3 the command finished, but some items failed or are partial; 130 it was interrupted.
 """
 
+import io
 import sys
 
 import typer
@@ -37,6 +38,9 @@ def _main(version: bool = typer.Option(False, "--version", help="Print the versi
 
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):  # names of files may have bytes that no encoding prints
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(args=arguments, standalone_mode=False)
     except ActionDiffError as error:

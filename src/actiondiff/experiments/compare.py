@@ -22,6 +22,7 @@ from actiondiff.evaluation.paired import (
 )
 from actiondiff.evaluation.results import read_training_metrics
 from actiondiff.experiments.run import PREDICTIONS, Run
+from actiondiff.provenance import plain_cells
 from actiondiff.types import Array
 
 __all__ = ["Comparison", "ScoredRun", "compare", "read_scored"]
@@ -154,6 +155,7 @@ def read_scored(folder: str | os.PathLike[str], *, file: str = PREDICTIONS) -> S
                 f"{path} does not exist, so the run has no such clips. Give a folder of actiondiff train."
             )
         frame = pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys((*_CLIP, "group", "label"), str))
+        frame = plain_cells(frame)
         if "group" not in frame:
             raise RunError(f"{path} has no column group: an older version wrote it. Train again.")
         frames.append(frame)

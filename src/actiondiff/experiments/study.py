@@ -47,7 +47,7 @@ from actiondiff.heads.bundle import ModelConfig, load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation
 from actiondiff.inference.folders import CARD, find_model_folder
-from actiondiff.provenance import check_own_folder, environment, fingerprint, write_text
+from actiondiff.provenance import check_own_folder, environment, fingerprint, safe_cells, write_text
 from actiondiff.report.card import cautions, model_card
 from actiondiff.training.loop import EpochRow
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
@@ -204,8 +204,8 @@ class Study:
         # Write: metrics.json comes last, because it marks the run as finished.
         for side, frame in predictions.items():
             name = PREDICTIONS if side == "test" else f"{side}.csv.gz"
-            frame.to_csv(folder / name, index=False, compression=_GZIP)
-        _clip_table(data).to_csv(folder / CLIPS, index=False, compression=_GZIP)
+            safe_cells(frame).to_csv(folder / name, index=False, compression=_GZIP)
+        safe_cells(_clip_table(data)).to_csv(folder / CLIPS, index=False, compression=_GZIP)
         save_bundle(folder, head, config)
         write_text(folder / CARD, model_card(config, metrics))
         write_text(folder / METRICS_FILE, metrics.to_json())

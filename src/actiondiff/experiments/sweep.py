@@ -42,7 +42,7 @@ from actiondiff.experiments.tables import (
     study_rows,
 )
 from actiondiff.features.store import FeatureStore
-from actiondiff.provenance import check_own_folder, environment, write_text
+from actiondiff.provenance import check_own_folder, environment, safe_cells, write_text
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
 from actiondiff.types import JSON, Progress
 
@@ -237,7 +237,7 @@ def _write(result: SweepResult, runner: StudyRunner) -> None:
         tables["published"] = pd.DataFrame([_published_row(entry) for entry in result.published])
     for name, frame in tables.items():
         if len(frame.columns):
-            write_text(result.folder / f"{name}.csv", frame.to_csv(index=False))
+            write_text(result.folder / f"{name}.csv", safe_cells(frame).to_csv(index=False))
     summary = {
         "format": 1,
         "recipe": result.grid.name,

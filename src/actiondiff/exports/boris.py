@@ -5,6 +5,7 @@ events, START and STOP, which BORIS tells apart by their order alone; bouts of o
 overlap. Probabilities are written into the comment of a bout's start, as the files have no field for them.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -16,7 +17,10 @@ from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import atomic_path, write_csv
 from actiondiff.types import JSON, Bout
 
-__all__ = ["observation_names", "write_aggregated", "write_project", "write_tabular"]
+__all__ = ["LONGEST_NAME_BYTES", "observation_names", "write_aggregated", "write_project", "write_tabular"]
+
+LONGEST_NAME_BYTES = 255 - len("_labels.csv")
+"""Length of the longest name of an observation: file systems allow names of 255 bytes, suffix included."""
 
 _TABULAR = (
     "Observation id", "Observation date", "Description", "Observation duration", "Observation type", "Source",
@@ -139,8 +143,17 @@ def observation_names(timelines: Iterable[Timeline]) -> list[str]:
         parents = [part for part in path.parent.parts if part.strip("/.:")]
         candidates = ["_".join([*parents[len(parents) - n :], path.stem]) for n in range(len(parents) + 1)]
         candidates += [f"{path.stem}-{number}" for number in range(2, len(names) + 3)]
-        names.append(next(name for name in candidates if name not in names))
+        names.append(next(name for name in map(_short, candidates) if name not in names))
     return names
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for a suffix in the name of a file; of a longer one, the start and a digest."""
+    data = os.fsencode(name)
+    if len(data) <= LONGEST_NAME_BYTES:
+        return name
+    digest = hashlib.sha256(data).hexdigest()[:8]
+    return f"{data[: LONGEST_NAME_BYTES - 9].decode('utf-8', 'ignore')}-{digest}"
 
 
 def _behaviours(labels: Sequence[str]) -> list[dict[str, JSON]]:

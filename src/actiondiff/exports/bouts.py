@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from actiondiff.inference.timeline import Timeline
-from actiondiff.provenance import write_csv, write_text
+from actiondiff.provenance import text_of_cell, write_csv, write_text
 from actiondiff.types import JSON, Bout
 
 __all__ = [
@@ -132,5 +132,6 @@ def read_bouts(path: str | os.PathLike[str]) -> dict[str, list[Bout]]:
     with open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             times = float(row["start_seconds"]), float(row["end_seconds"])
-            bouts.setdefault(row["video"], []).append(Bout(row["label"], *times, float(row["probability"])))
+            bout = Bout(text_of_cell(row["label"]), *times, float(row["probability"]))
+            bouts.setdefault(text_of_cell(row["video"]), []).append(bout)
     return bouts

@@ -16,11 +16,13 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from actiondiff.datasets.sheets import read_text
 from actiondiff.datasets.table import read_rows
 from actiondiff.errors import TableError, UsageError, explain_validation
 from actiondiff.exports.boris import observation_names
 from actiondiff.inference.timeline import Timeline
-from actiondiff.provenance import atomic_path, write_csv
+from actiondiff.provenance import write_csv, write_text
+from actiondiff.video.names import locate
 
 __all__ = ["VERSION", "CamtrapProject", "check_about", "write_camtrap_dp"]
 
@@ -118,9 +120,8 @@ def write_camtrap_dp(
     }
     for table, entries in tables.items():
         write_csv(Path(folder) / f"{table}.csv", _COLUMNS[table], entries)
-    with atomic_path(Path(folder) / "datapackage.json") as aside:
-        text = json.dumps(_package(described, deployments, rows, made), indent=2, ensure_ascii=False)
-        aside.write_text(text + "\n", "utf-8")
+    text = json.dumps(_package(described, deployments, rows, made), indent=2, ensure_ascii=False)
+    write_text(Path(folder) / "datapackage.json", text + "\n")
 
 
 def check_about(
@@ -140,11 +141,13 @@ def check_about(
 
 def _project(path: Path) -> CamtrapProject:
     """Read and check the user's file about the project."""
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist; Camtrap DP needs a YAML file about the project.")
     try:
-        return CamtrapProject.model_validate(yaml.safe_load(path.read_text("utf-8")))
-    except FileNotFoundError:
-        raise UsageError(f"{path} does not exist; Camtrap DP needs a YAML file about the project.") from None
-    except (yaml.YAMLError, ValidationError) as error:
+        return CamtrapProject.model_validate(yaml.safe_load(read_text(path)))
+    except TableError as error:
+        raise UsageError(str(error)) from None
+    except (yaml.YAMLError, ValidationError, RecursionError, ValueError) as error:
         fields = "; ".join(
             f"{name}: {field.description}" for name, field in CamtrapProject.model_fields.items()
         )
@@ -164,8 +167,9 @@ def _rows(path: Path, videos: Sequence[str | os.PathLike[str]]) -> list[_AboutRo
     if absent:
         raise TableError(path, [f"the columns {', '.join(absent)} are missing, or no row follows them"])
     for _, row in numbered:
+        row["video"] = locate(path.parent, row["video"])
         row.update({name: row[name].replace(",", ".") for name in _DEGREES})
-    by_path = {(path.parent / row["video"].replace("\\", "/")).resolve(): row for _, row in numbered}
+    by_path = {(path.parent / row["video"]).resolve(): row for _, row in numbered}
     problems = [
         f"row {number}: {name} is empty" for number, row in numbered for name in _REQUIRED if not row[name]
     ]
@@ -187,11 +191,48 @@ def _rows(path: Path, videos: Sequence[str | os.PathLike[str]]) -> list[_AboutRo
         for number, row in numbered
         if (begun := _time(row["deploymentStart"])) and (over := _time(row["deploymentEnd"])) and over < begun
     ]
+    problems += _contradictions(path, numbered)
     chosen = [by_path.get(Path(video).resolve()) for video in videos]
     problems += [f"no row is about {video}" for video, row in zip(videos, chosen, strict=True) if not row]
     if problems:
         raise TableError(path, problems)
     return [row for row in chosen if row]
+
+
+def _contradictions(path: Path, numbered: Sequence[tuple[int, _AboutRow]]) -> list[str]:
+    """Problems of rows that cannot both be right, and of videos that were taken outside their deployment."""
+    problems = []
+    videos: dict[Path, int] = {}
+    deployments: dict[str, tuple[int, _AboutRow]] = {}
+    for number, row in numbered:
+        same_video = videos.setdefault((path.parent / row["video"]).resolve(), number)
+        if same_video != number:
+            problems.append(
+                f"rows {same_video} and {number} are both about {row['video']}; remove one of them"
+            )
+        first_number, first = deployments.setdefault(row["deploymentID"], (number, row))
+        problems += [
+            f"rows {first_number} and {number} contradict each other: {name} of the deployment "
+            f"{row['deploymentID']} is {first[name]} and {row[name]}"
+            for name in _COLUMNS["deployments"]
+            if name in row and not _agree(name, first[name], row[name])
+        ]
+        begun, over, taken = (_time(row[name]) for name in _TIMES)
+        if begun and over and taken and begun <= over and not begun <= taken <= over:
+            problems.append(
+                f"row {number}: the timestamp, {row['timestamp']}, is outside the deployment "
+                f"{row['deploymentID']}, {row['deploymentStart']} to {row['deploymentEnd']}"
+            )
+    return problems
+
+
+def _agree(column: str, one: str, other: str) -> bool:
+    """Whether two cells say the same: the same text, degrees or instant."""
+    if column in _DEGREES and _within(one, _DEGREES[column]) and _within(other, _DEGREES[column]):
+        return float(one) == float(other)
+    if column in _TIMES and _time(one) and _time(other):
+        return _time(one) == _time(other)
+    return one == other
 
 
 def _deployment(row: _AboutRow) -> dict[str, str]:
@@ -202,7 +243,7 @@ def _deployment(row: _AboutRow) -> dict[str, str]:
 
 def _medium(name: str, row: _AboutRow, project: CamtrapProject) -> dict[str, str]:
     """One row of `media.csv`. The standard allows relative paths only; of other paths the name remains."""
-    path = PurePosixPath(row["video"].replace("\\", "/"))
+    path = PurePosixPath(row["video"])
     plain = not path.is_absolute() and ".." not in path.parts and not str(path).startswith((".", "~"))
     values = {column: row.get(column) or "" for column in _COLUMNS["media"]}
     return {

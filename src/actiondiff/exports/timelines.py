@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from actiondiff.errors import UnknownNameError, UsageError
-from actiondiff.exports.boris import write_aggregated, write_project, write_tabular
+from actiondiff.exports.boris import LONGEST_NAME_BYTES, write_aggregated, write_project, write_tabular
 from actiondiff.exports.bouts import with_paths_from, write_bouts, write_json, write_scores
 from actiondiff.exports.camtrap_dp import check_about, write_camtrap_dp
 from actiondiff.exports.deepethogram import write_matrices
 from actiondiff.inference.timeline import Timeline
+from actiondiff.provenance import utf8_name
 
 __all__ = ["TIMELINE_FORMATS", "check_formats", "write_timelines"]
 
@@ -96,12 +97,14 @@ def check_formats(
 
     Raises:
         UnknownNameError: If there is no such format.
-        UsageError: If camtrap-dp lacks its table or its project.
+        UsageError: If camtrap-dp lacks its table or its project, or a format cannot hold the name of a video.
         TableError: If the table for camtrap-dp has problems.
     """
     for name in formats:
         if name not in TIMELINE_FORMATS:
             raise UnknownNameError("format", name, TIMELINE_FORMATS)
+    for video in map(Path, videos):
+        _check_name(video, formats)
     if "camtrap-dp" not in formats:
         return
     if about is None or project is None:
@@ -110,3 +113,20 @@ def check_formats(
             "file about the project (--project); see docs/your-data.md for both."
         )
     check_about(about, project, videos)
+
+
+def _check_name(video: Path, formats: Sequence[str]) -> None:
+    """Refuse a video whose name a format cannot hold."""
+    name, readable = str(video), utf8_name(str(video))
+    for format_name in ("boris", "camtrap-dp"):
+        if format_name in formats and any(0xDC80 <= ord(letter) <= 0xDCFF for letter in name):
+            raise UsageError(
+                f"{format_name} cannot hold the name {readable}, which has bytes that are not UTF-8; rename "
+                "the video."
+            )
+    length = len(os.fsencode(video.stem))
+    if "deepethogram" in formats and length > LONGEST_NAME_BYTES:
+        raise UsageError(
+            f"deepethogram names its files after the video, and {readable[:60]}... is too long for that "
+            f"({length} bytes; {LONGEST_NAME_BYTES} are possible); rename the video."
+        )

@@ -12,6 +12,7 @@ import numpy as np
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.features.store import FORMAT, FeatureStore
 from actiondiff.types import DEFAULT_STRIDE, JSON, Array, FeatureKey, Features
+from actiondiff.video.search import is_system_name
 
 __all__ = ["ImportSummary", "import_features"]
 
@@ -107,6 +108,8 @@ def _find(source: Path) -> dict[str, dict[int, Path]]:
         number = folder.name.removeprefix(_PREFIX)
         if number.isdecimal():
             for path in sorted(folder.rglob(f"*{_SUFFIX}")):
+                if any(map(is_system_name, path.relative_to(folder).parts)):
+                    continue  # a side file that an operating system or a file server put there
                 files[path.relative_to(folder).as_posix().removesuffix(_SUFFIX)][int(number)] = path
     if not files:
         raise UsageError(

@@ -33,7 +33,7 @@ from actiondiff.paper.results import REPRODUCTION, Reproduction, write_reproduct
 from actiondiff.paper.stand_in import draw_clips, stand_in_grid, stand_in_tables
 from actiondiff.paper.summary import summarise
 from actiondiff.paper.verdicts import SweptStudy
-from actiondiff.provenance import check_own_folder, environment, write_text
+from actiondiff.provenance import check_own_folder, environment, safe_cells, write_text
 from actiondiff.report.html import write_page
 from actiondiff.types import Progress
 
@@ -151,7 +151,7 @@ def reproduce(
     results = results.model_copy(update={"seconds": seconds, "environment": environment()})
     write_reproduction(folder, results)
     rows = pd.DataFrame([study.model_dump() for study in results.studies])
-    write_text(folder / "rows.csv", rows.to_csv(index=False))
+    write_text(folder / "rows.csv", safe_cells(rows).to_csv(index=False))
     write_page(folder / "report.html", reproduction_page(results))
     return results
 

@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-from actiondiff.provenance import atomic_path
+from actiondiff.provenance import atomic_path, safe_cells
 
 __all__ = ["GRID", "INK", "SERIES", "Figure", "canvas", "shade", "styled"]
 
@@ -96,7 +96,7 @@ class Figure:
     def csv(self) -> str:
         """The numbers as CSV, with a column for the watermark if there is one."""
         data = self.data.assign(watermark=self.watermark) if self.watermark else self.data
-        return data.to_csv(index=False, lineterminator="\n")
+        return safe_cells(data).to_csv(index=False, lineterminator="\n")
 
     def inline_svg(self, prefix: str) -> str:
         """SVG element for a page: no background, the page's colours, and ids that begin with `prefix`."""

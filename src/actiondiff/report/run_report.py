@@ -24,6 +24,7 @@ from actiondiff.evaluation.results import (
 from actiondiff.evaluation.scores import SideScores
 from actiondiff.evaluation.verdict import chance_verdict
 from actiondiff.heads.bundle import ModelConfig, read_config
+from actiondiff.provenance import plain_cells
 from actiondiff.report.card import percent
 from actiondiff.report.clips import Mistake, VideoRoots, label_mistakes, pictures, worst_confusions
 from actiondiff.report.confidence_figures import coverage_curve, reliability_diagram
@@ -237,6 +238,7 @@ def _test_sections(
         na_values={"start_seconds": [""], "end_seconds": [""]},
         dtype={"video": str, "label": str, "predicted": str},
     )
+    predictions = plain_cells(predictions)
     single_label = confusion is not None
     mistakes = worst_confusions(predictions) if single_label else label_mistakes(predictions, labels)
     return [

@@ -10,6 +10,7 @@ import frictionless
 import numpy as np
 import pandas as pd
 import pytest
+from tests.conftest import read_rows
 
 from actiondiff.datasets.boris import read_boris
 from actiondiff.datasets.bouts import tabulate, write_rows
@@ -315,6 +316,72 @@ def test_a_table_for_camtrap_dp_as_spreadsheets_write_it(tmp_path, videos):
         given = about(tmp_path, videos[:1], latitude=latitude)
         with pytest.raises(TableError, match=r"row 2: latitude is .*degrees, -90 to 90"):
             check_formats(["camtrap-dp"], videos=videos[:1], **given)
+
+
+def change(path: Path, row: int, column: str, value: str) -> None:
+    rows = read_rows(path)
+    rows[row][column] = value
+    write_rows(path, rows)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        (
+            "latitude",
+            "10.5",
+            "rows 2 and 3 contradict each other: latitude of the deployment den is 52.70442 and 10.5",
+        ),
+        ("longitude", "-23.84995", "longitude of the deployment den is 23.84995 and -23.84995"),
+        ("deploymentEnd", "2026-04-21T12:00:00Z", "rows 2 and 3 contradict each other: deploymentEnd"),
+        (
+            "timestamp",
+            "2026-04-21T12:00:00Z",
+            "row 3: the timestamp, 2026-04-21T12:00:00Z, is outside the deployment",
+        ),
+        ("timestamp", "2026-04-10T13:59:59+02:00", "row 3: the timestamp"),
+        ("video", "", "row 3: video is empty"),
+    ],
+)
+def test_rows_of_a_deployment_that_contradict_each_other(tmp_path, videos, column, value, message):
+    given = about(tmp_path, videos, deploymentID="den")
+    check_formats(["camtrap-dp"], videos=videos, **given)
+    change(given["about"], 1, column, value)
+    with pytest.raises(TableError) as caught:
+        check_formats(["camtrap-dp"], videos=videos, **given)
+    assert message in str(caught.value)
+
+
+def test_the_same_in_other_words_is_no_contradiction(tmp_path, videos):
+    given = about(tmp_path, videos, deploymentID="den")
+    change(given["about"], 1, "latitude", "52.704420")
+    change(given["about"], 1, "deploymentStart", "2026-04-10T14:00:00+02:00")
+    check_formats(["camtrap-dp"], videos=videos, **given)
+    change(given["about"], 1, "video", read_rows(given["about"])[0]["video"])
+    with pytest.raises(TableError, match="rows 2 and 3 are both about"):
+        check_formats(["camtrap-dp"], videos=videos[:1], **given)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("title: Höhlen\ncontact: A. Käfer\nsampling_design: targeted\n".encode("latin-1"), ""),
+        (b"\xff\xfe\x00", "cut short or not utf-16"),
+        (b"", "the file is empty"),
+        (b"title: 2026-99-99\n", "not valid YAML"),
+        (b"[" * 5000, "not valid YAML"),
+        (b"- a\n", "project.yaml"),
+    ],
+)
+def test_project_files_of_any_kind_are_read_or_refused_in_one_line(tmp_path, videos, data, message):
+    given = about(tmp_path, videos)
+    given["project"].write_bytes(data)
+    if not message:
+        check_formats(["camtrap-dp"], videos=videos, **given)
+        return
+    with pytest.raises(UsageError) as caught:
+        check_formats(["camtrap-dp"], videos=videos, **given)
+    assert message in str(caught.value)
 
 
 def test_formats_that_do_not_exist():

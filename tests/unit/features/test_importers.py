@@ -51,6 +51,13 @@ def test_a_bad_file_is_a_recorded_failure(tree, tmp_path):
     assert set(FeatureStore.open(tmp_path / "fs").failures) == set(summary.failed)
 
 
+def test_side_files_are_no_failures(tree, tmp_path):
+    (tree / "layer_6/._clip_mean.npy").write_bytes(b"\0\5\x16\7")
+    (tree / "layer_6/@eaDir").mkdir()
+    (tree / "layer_6/@eaDir/clip_mean.npy").write_bytes(b"index")
+    assert import_features(tree, tmp_path / "fs").failed == {}
+
+
 def test_mistakes(tree, tmp_path):
     with pytest.raises(UsageError, match="layer_1"):
         import_features(tree / "layer_6", tmp_path / "fs")
