@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from actiondiff.datasets.base import Table
+from actiondiff.outputs.claims import STATE_FOLDER
 from actiondiff.types import Example, Frames
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -54,6 +55,12 @@ def store_contents(folder: Path) -> dict[str, bytes]:
     """Every file of a store except those that describe the machine or the process."""
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in paths.items() if name not in ("store.json", ".lock")}
+
+
+def written_files(folder: Path) -> list[str]:
+    """Every file that a command wrote to a folder, sorted, without its record of them."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return sorted(path.as_posix() for path in paths if STATE_FOLDER not in path.parts)
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -1,6 +1,7 @@
 """Provenance of results: settings, fingerprints, versions. Also writes files whole or not at all."""
 
 import fnmatch
+import gzip
 import hashlib
 import json
 import math
@@ -16,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from actiondiff import outputs
 from actiondiff.errors import ActionDiffError
 from actiondiff.types import JSON
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 __all__ = [
+    "PART_PREFIX",
     "atomic_path",
     "canonical_json",
     "cell_text",
@@ -41,8 +44,12 @@ __all__ = [
     "text_of_cell",
     "utf8_name",
     "write_csv",
+    "write_gzip",
     "write_text",
 ]
+
+PART_PREFIX = ".actiondiff-"
+"""Beginning of the names of files that are being written; other hidden files are not ours."""
 
 _passed: Counter[str] = Counter()  # fault points that this process has passed
 
@@ -132,10 +139,15 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
 
     The file is written under another name in the same folder, fsynced and renamed, and the folder is fsynced.
     Readers thus see either the old content or the new one, never a part of it, whatever happens.
+
+    Raises:
+        UsageError: If a claim covers the file (see `outputs`), and does not permit to replace it.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=".part")
+    handle, name = tempfile.mkstemp(
+        dir=target.parent, prefix=f"{PART_PREFIX}{target.name[:40]}.", suffix=".part"
+    )
     os.close(handle)
     aside = Path(name)
     try:
@@ -148,6 +160,8 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         os.umask(umask)
         aside.chmod(0o666 & ~umask)  # mkstemp's 0600 would lock others out of a shared store
         fault_point("synced")
+        outputs.permit(target, aside)
+        fault_point("permitted")
         os.replace(aside, target)
         fault_point("renamed")
         fsync_folder(target.parent)
@@ -264,6 +278,12 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def write_gzip(target: str | os.PathLike[str], text: str) -> None:
+    """Write a gzipped text file, whole or not at all; equal texts give equal bytes, whenever written."""
+    with atomic_path(target) as aside:
+        aside.write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def write_csv(

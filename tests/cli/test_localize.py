@@ -3,7 +3,7 @@
 import json
 
 import numpy as np
-from tests.conftest import read_rows
+from tests.conftest import read_rows, written_files
 
 from actiondiff import ActionDiff, read_video
 from actiondiff.cli.main import run
@@ -20,9 +20,7 @@ def test_localize(study_folder, trained, tmp_path, capsys):
         localize(trained, clip, "--action", "bright", "-o", out, "--rows", 2, "--columns", 3, "--json") == 0
     )
     summary = json.loads(capsys.readouterr().out)
-    assert sorted(path.name for path in out.parent.iterdir()) == [
-        f"heat.{x}" for x in ("csv", "mp4", "npz", "png")
-    ]
+    assert written_files(out.parent) == [f"heat.{x}" for x in ("csv", "mp4", "npz", "png")]
     assert len(read_video(out, stride=1)) == 12
     expected = ActionDiff.from_pretrained(trained, device="cpu").localize(
         clip, "bright", options=LocalizationOptions(rows=2, columns=3)

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
-from tests.conftest import read_rows
+from tests.conftest import read_rows, written_files
 
 from actiondiff.cli.main import run
 from actiondiff.inference.feature_cache import FeatureCache
@@ -250,9 +250,7 @@ def test_timeline(study_folder, trained, tmp_path, capsys):
     bouts = read_rows(out / "bouts.csv")
     assert summary["bouts"] == len(bouts) >= 1
     assert {row["label"] for row in bouts} <= {"bright", "dark"}
-    names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    names = {name for name in names if not name.startswith("features/")}
-    assert names == {
+    assert {name for name in written_files(out) if not name.startswith("features/")} == {
         "bouts.csv", "scores.csv", "timelines.json", "queue.csv", "failures.csv", "predicted.json",
         "boris/project.boris", "boris/aggregated.csv", "boris/tabular/long.csv",
         "deepethogram/long/long_labels.csv",

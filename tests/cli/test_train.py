@@ -202,7 +202,7 @@ def test_evaluate_writes_to_a_folder_alone(trained, study_folder, tmp_path, caps
     assert "is a file" in capsys.readouterr().err
     assert train_into(tmp_path / "file" / "run", study_folder) == 1
     error = capsys.readouterr().err
-    assert "Not a directory" in error
+    assert "is a file or lies in one" in error
     assert error.count("\n") == 1
 
 

@@ -2,12 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
+from actiondiff import outputs
 from actiondiff.builtin.world.actions import Segment
 from actiondiff.builtin.world.protocols import (
     PROTOCOLS,
@@ -53,6 +54,8 @@ LONG_COLUMNS = (
 BOX_COLUMNS = ("video", "frame_index", "x0", "y0", "x1", "y1")
 
 _WORTH_A_PROCESS = 32  # videos, which take longer to draw than a process to start
+_TABLES = ("table.csv", "boxes.csv", "long.csv", "world.json")
+_NAMES_WRITTEN = (*_TABLES, "clips/", "long/")
 _SIZE = 64  # pixels, height and width
 _NAMES = (
     "abby", "alfie", "bailey", "barney", "bella", "benji", "biscuit", "blue", "bonnie", "bruno", "buddy",
@@ -87,6 +90,7 @@ def write_menagerie(
     num_long: int = 0,
     minutes: float = 2.0,
     workers: int | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Path:
     """Write labelled clips of 64 frames at 25 fps and 64 x 64 pixels, and return the path of their table.
@@ -96,7 +100,7 @@ def write_menagerie(
     `boxes.csv` has the creature's box in every frame: x0, y0, x1, y1 in pixels, where pixel i covers
     [i, i + 1); divide by 64 for a share of the picture. `long.csv`, if there are long videos, has one row per
     action with its start and end. `world.json` records the settings and versions.
-    The same arguments give the same files; files of the same names are overwritten.
+    The same arguments give the same files. Files that an earlier call wrote are replaced.
 
     Args:
         folder: Folder to write to; created if it does not exist.
@@ -109,6 +113,7 @@ def write_menagerie(
         num_long: Number of long videos of several actions.
         minutes: Duration of each long video.
         workers: Number of processes that draw; None for one per core. Changes no byte of the files.
+        overwrite: Whether files of others may be replaced.
         progress: Called after each video.
 
     Raises:
@@ -126,30 +131,42 @@ def write_menagerie(
     videos = [_long(spec, names) for spec in sample_videos(num_long, minutes, seed=seed)]
     if not clips:
         raise UsageError("a dataset needs clips; got 0 training, validation and test clips. Ask for some.")
-    # Each process renders one video at a time: only the boxes stay in memory.
-    items = [*videos, *clips]  # long videos first, so that all processes end at about the same time
+    with outputs.claim(folder, "dev menagerie write", _NAMES_WRITTEN, overwrite=overwrite) as held:
+        # A table of other clips goes before its clips are replaced: it must not stay over new ones.
+        for name in _TABLES:
+            (folder / name).unlink(missing_ok=True)
+        # Long videos come first, so that all processes end at about the same time.
+        rows_of = _draw(held, [*videos, *clips], workers, progress)
+        boxes = [row for item in (*clips, *videos) for row in rows_of[item.video]]
+        write_csv(folder / "boxes.csv", BOX_COLUMNS, boxes)
+        if videos:
+            write_csv(folder / "long.csv", LONG_COLUMNS, _rows(videos))
+        _write_world(
+            folder / "world.json", counts, seed=seed, targets=targets, num_long=num_long, minutes=minutes
+        )
+        table = folder / "table.csv"
+        write_csv(table, TABLE_COLUMNS, _rows(clips))
+    return table
+
+
+def _draw(
+    held: outputs.OutputClaim, items: Sequence[_Item], workers: int | None, progress: Progress | None
+) -> dict[str, list[WorldRow]]:
+    """Write all videos, each process one at a time in memory: video -> the rows of its boxes."""
     rows_of: dict[str, list[WorldRow]] = {}
-    drawn = map_in_processes(partial(_draw, folder), items, workers=workers, fewest_items=_WORTH_A_PROCESS)
+    drawn = map_in_processes(partial(_draw_one, held), items, workers=workers, fewest_items=_WORTH_A_PROCESS)
     for done, (item, rows) in enumerate(zip(items, drawn, strict=True), start=1):
         rows_of[item.video] = rows
         if progress:
             progress(done, len(items), item.video)
-    boxes = [row for item in (*clips, *videos) for row in rows_of[item.video]]
-    write_csv(folder / "boxes.csv", BOX_COLUMNS, boxes)
-    if videos:
-        write_csv(folder / "long.csv", LONG_COLUMNS, _rows(videos))
-    _write_world(
-        folder / "world.json", counts, seed=seed, targets=targets, num_long=num_long, minutes=minutes
-    )
-    table = folder / "table.csv"
-    write_csv(table, TABLE_COLUMNS, _rows(clips))
-    return table
+    return rows_of
 
 
-def _draw(folder: Path, item: _Item) -> list[WorldRow]:
+def _draw_one(held: outputs.OutputClaim, item: _Item) -> list[WorldRow]:
     """Render a video, write it, and return the rows of its boxes."""
     rendered = render_clip(item.spec) if isinstance(item.spec, ClipSpec) else render_video(item.spec)
-    write_video(folder / item.video, rendered.pixels, fps=FPS)
+    with outputs.join(held):
+        write_video(held.folder / item.video, rendered.pixels, fps=FPS)
     return _box_rows(item.video, rendered)
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from actiondiff import outputs
 from actiondiff.backbones.base import load_backbone
 from actiondiff.builtin.dataset import write_menagerie
 from actiondiff.builtin.demo_page import DemoClip, DemoReport, write_demo_page
@@ -22,7 +23,7 @@ from actiondiff.experiments import study
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.experiments.run import Run
 from actiondiff.extraction.api import extract_features
-from actiondiff.provenance import check_own_folder, environment
+from actiondiff.provenance import check_own_folder, environment, write_text
 from actiondiff.report.tables import Score
 from actiondiff.types import Example, Progress
 from actiondiff.video.decode import read_video
@@ -131,6 +132,7 @@ def run_demo(
     train: int = 256,
     test: int = 64,
     seed: int = 0,
+    overwrite: bool = False,
     progress: Progress = lambda done, total, what: None,
 ) -> DemoResult:
     """Render clips, extract features, train a head on each feature, and test it in domain and under shifts.
@@ -142,6 +144,7 @@ def run_demo(
         train: Number of training clips; a quarter as many further clips choose the epoch.
         test: Number of test clips of each of the four protocols.
         seed: Seed of clips and training.
+        overwrite: Whether files of others in the folder may be replaced.
         progress: Called at each step with a line for people to read.
 
     Raises:
@@ -149,7 +152,14 @@ def run_demo(
     """
     folder = Path(folder)
     settings = _Settings(train, test, seed)
-    _claim(folder, settings)
+    with outputs.claim(folder, "demo", ("settings.json", "demo.json", "report.html"), overwrite=overwrite):
+        _claim(folder, settings)
+        return _run_demo(folder, settings, progress)
+
+
+def _run_demo(folder: Path, settings: _Settings, progress: Progress) -> DemoResult:
+    """Run the demo in a folder that is claimed; see `run_demo`."""
+    train, test, seed = settings.train, settings.test, settings.seed
     stopwatch = _Stopwatch()
 
     num_clips = train + train // 4 + test * len(PROTOCOLS)
@@ -185,7 +195,7 @@ def run_demo(
     )
     write_demo_page(folder / "report.html", _report(result, table, settings))
     fields = {**asdict(result), "folder": str(folder)}
-    (folder / "demo.json").write_text(json.dumps(fields, indent=2) + "\n", "utf-8")
+    write_text(folder / "demo.json", json.dumps(fields, indent=2) + "\n")
     return result
 
 
@@ -287,5 +297,4 @@ def _claim(folder: Path, settings: _Settings) -> None:
             )
         return
     check_own_folder(folder, "demo", [path.name], error=UsageError, option="--out")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asdict(settings)), "utf-8")
+    write_text(path, json.dumps(asdict(settings)))

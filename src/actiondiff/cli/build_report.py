@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from actiondiff import outputs
 from actiondiff.errors import RunError
 from actiondiff.evaluation.results import (
     METRICS_FILE,
@@ -27,6 +28,7 @@ def build_report(
     out: str | os.PathLike[str] | None = None,
     *,
     videos: Sequence[str | os.PathLike[str]] = (),
+    overwrite: bool = False,
 ) -> Path:
     """Write the page of a run (also with several seeds), evaluation, prediction, sweep or reproduction.
 
@@ -34,6 +36,7 @@ def build_report(
         folder: What `actiondiff train`, `evaluate`, `predict`, `sweep` or `reproduce` wrote.
         out: The page; `report.html` in the folder if None.
         videos: Folders that the videos' paths may be relative to; the working folder is tried as well.
+        overwrite: Whether a page of others may be replaced.
 
     Returns:
         The page's path. Figures, as SVG, PNG and CSV, lie in a folder beside it.
@@ -42,15 +45,25 @@ def build_report(
         RunError: If the folder holds nothing that a report can be made of.
     """
     folder = Path(folder)
-    page = _page(folder, [*videos, folder, Path()])
-    return write_page(Path(out) if out else folder / "report.html", page)
+    path = Path(out) if out else folder / "report.html"
+    _check_folder(folder)
+    with outputs.claim_file(path, "report", others=[f"{path.stem}-figures/"], overwrite=overwrite):
+        return write_page(path, _page(folder, [*videos, folder, Path()]))
 
 
-def _page(folder: Path, roots: Sequence[str | os.PathLike[str]]) -> Page:
+def _check_folder(folder: Path) -> None:
+    """Make sure that there is a folder to report on.
+
+    Raises:
+        RunError: If there is none.
+    """
     if not folder.is_dir():
         raise RunError(
             f"there is no folder {folder}; give that of a run, an evaluation, predictions or a sweep."
         )
+
+
+def _page(folder: Path, roots: Sequence[str | os.PathLike[str]]) -> Page:
     if (folder / REPRODUCTION).is_file():
         return reproduction_page(read_reproduction(folder))
     if (folder / "sweep.json").is_file():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from actiondiff.cli.options import JsonOption
+from actiondiff.cli.options import JsonOption, OverwriteOption
 
 if TYPE_CHECKING:
     from actiondiff.datasets.base import Table
@@ -89,16 +89,19 @@ def write(
     data: _Data = None,
     annotations: _Annotations = None,
     protocol: _Protocol = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write a protocol of a published dataset as a table.
 
     The table can be used like one of your own.
     """
+    from actiondiff import outputs
     from actiondiff.datasets.export import write_table
     from actiondiff.datasets.published import read_dataset
 
     table = read_dataset(name, data or Path(), protocol=protocol, annotations=annotations)
-    write_table(table, out)
+    with outputs.claim_file(out, "datasets write", overwrite=overwrite):
+        write_table(table, out)
     typer.echo(f"Written: {out} ({len(table)} clips, {len(table.label_names)} classes)")
 
 

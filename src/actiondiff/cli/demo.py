@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from actiondiff.cli.options import JsonOption
+from actiondiff.cli.options import JsonOption, OverwriteOption
 
 if TYPE_CHECKING:
     from actiondiff.builtin.demo import DemoResult
@@ -22,6 +22,7 @@ def demo(
     train: Annotated[int, typer.Option(min=32, help="Number of training clips.")] = 256,
     test: Annotated[int, typer.Option(min=8, help="Number of clips of each test.")] = 64,
     seed: Annotated[int, typer.Option(help="Seed of the clips and of the training.")] = 0,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run every step on the built-in backbone and drawn clips.
@@ -31,7 +32,7 @@ def demo(
     from actiondiff.builtin.demo import run_demo
 
     result = run_demo(
-        out, train=train, test=test, seed=seed,
+        out, train=train, test=test, seed=seed, overwrite=overwrite,
         progress=lambda done, total, line: typer.echo(f"... {line}", err=True),
     )  # fmt: skip
     if as_json:

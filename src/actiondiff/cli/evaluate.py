@@ -1,16 +1,20 @@
 """`actiondiff evaluate`: a trained model on labelled clips, or on videos with timed labels."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from actiondiff.cli.options import JsonOption, RootOption
+from actiondiff.cli.options import JsonOption, OverwriteOption, RootOption
 
 if TYPE_CHECKING:
     from actiondiff.experiments.timelines import TimelineEvaluation
 
 __all__ = ["evaluate"]
+
+_CLIP_FILES = ("metrics.json", "predictions.csv")
+_TIMELINE_FILES = ("bouts.csv", "predicted.json", "timeline_metrics.json")
 
 
 def evaluate(
@@ -26,6 +30,7 @@ def evaluate(
     timeline: Annotated[
         bool, typer.Option("--timeline", help="Score bouts over time against the table's timed labels.")
     ] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     root: RootOption = None,
 ) -> None:
@@ -33,18 +38,20 @@ def evaluate(
 
     Clips that the model was trained or selected on are left out.
     """
+    from actiondiff import outputs
     from actiondiff.cli.output.scores import print_evaluation
     from actiondiff.experiments.study import evaluate as evaluate_clips
     from actiondiff.provenance import safe_cells, write_text
 
-    if timeline:
-        _evaluate_timelines(run, store, table, out, root=root, as_json=as_json)
-        return
-    result = evaluate_clips(run, store, table, root=root)
-    if out:
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "metrics.json", result.metrics.to_json())
-        write_text(out / "predictions.csv", safe_cells(result.predictions).to_csv(index=False))
+    names = _TIMELINE_FILES if timeline else _CLIP_FILES
+    with outputs.claim(out, "evaluate", names, overwrite=overwrite) if out else nullcontext():
+        if timeline:
+            _evaluate_timelines(run, store, table, out, root=root, as_json=as_json)
+            return
+        result = evaluate_clips(run, store, table, root=root)
+        if out:
+            write_text(out / "predictions.csv", safe_cells(result.predictions).to_csv(index=False))
+            write_text(out / "metrics.json", result.metrics.to_json())
     if as_json:
         typer.echo(result.metrics.to_json())
     else:
@@ -77,7 +84,6 @@ def _write_timelines(
     from actiondiff.inference.folders import find_model_folder
     from actiondiff.provenance import write_text
 
-    out.mkdir(parents=True, exist_ok=True)
     write_text(out / "timeline_metrics.json", result.metrics.to_json())
     config = read_config(find_model_folder(run))
     timelines = list(result.timelines.items())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from actiondiff.cli.options import EVERYDAY, EXPERT, JsonOption, with_options
+from actiondiff.cli.options import EVERYDAY, EXPERT, JsonOption, OverwriteOption, with_options
 from actiondiff.errors import UsageError
 from actiondiff.inference.options import LoadingOptions, LocalizationOptions
 
@@ -26,6 +26,7 @@ def localize(
         Path,
         typer.Option("--out", "-o", help="The overlay, .mp4; .png, .npz and .csv are written beside it."),
     ],
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     height_px: Annotated[
         int | None,
@@ -43,6 +44,7 @@ def localize(
 
     The exit code is 3 if the video could be decoded only in part.
     """
+    from actiondiff import outputs
     from actiondiff.cli.output.progress import progress_bar
     from actiondiff.exports.heatmaps import write_heatmap_csv, write_heatmap_npz
     from actiondiff.inference.model import ActionDiff
@@ -50,14 +52,18 @@ def localize(
 
     if out.suffix.lower() != ".mp4":
         raise UsageError(f"the overlay is written as .mp4; got -o {out}.")
-    model = ActionDiff.from_pretrained(run, **loading.model_dump())
-    with progress_bar("Searching", quiet=as_json) as progress:
-        heatmap = model.localize(video, action, options=options, progress=progress)
-    with progress_bar("Drawing", quiet=as_json) as progress:
-        write_overlay(out, video, heatmap, height_px=height_px, progress=progress)
-    write_strip(out.with_suffix(".png"), overlay_strip(video, heatmap))
-    write_heatmap_npz(out.with_suffix(".npz"), heatmap)
-    write_heatmap_csv(out.with_suffix(".csv"), heatmap)
+    if out.exists() and video.exists() and out.samefile(video):
+        raise UsageError(f"-o {out} is the video itself; give another path for the overlay.")
+    beside = [out.with_suffix(suffix).name for suffix in (".png", ".npz", ".csv")]
+    with outputs.claim_file(out, "localize", others=beside, overwrite=overwrite):
+        model = ActionDiff.from_pretrained(run, **loading.model_dump())
+        with progress_bar("Searching", quiet=as_json) as progress:
+            heatmap = model.localize(video, action, options=options, progress=progress)
+        with progress_bar("Drawing", quiet=as_json) as progress:
+            write_overlay(out, video, heatmap, height_px=height_px, progress=progress)
+        write_strip(out.with_suffix(".png"), overlay_strip(video, heatmap))
+        write_heatmap_npz(out.with_suffix(".npz"), heatmap)
+        write_heatmap_csv(out.with_suffix(".csv"), heatmap)
     _print(heatmap, out, as_json=as_json)
     if heatmap.report and heatmap.report.status != "ok":
         typer.echo(f"{heatmap.report.status}: {heatmap.report.reason}", err=True)

@@ -22,6 +22,7 @@ __all__ = [
     "EXPERT",
     "JsonOption",
     "OverridesOption",
+    "OverwriteOption",
     "RootOption",
     "parse_list",
     "parse_timesteps",
@@ -38,6 +39,12 @@ OverridesOption = Annotated[
         "--set",
         metavar="NAME=VALUE",
         help="Change an option of the recipe, e.g. training.epochs=30; repeatable.",
+    ),
+]
+OverwriteOption = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Replace files that this command did not write, or that were changed since."
     ),
 ]
 RootOption = Annotated[

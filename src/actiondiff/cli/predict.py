@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from actiondiff.cli.options import EVERYDAY, EXPERT, JsonOption, parse_list, with_options
+from actiondiff.cli.options import EVERYDAY, EXPERT, JsonOption, OverwriteOption, parse_list, with_options
 from actiondiff.errors import UsageError
 from actiondiff.inference.options import LoadingOptions, TimelineOptions
 
@@ -67,6 +67,7 @@ def predict(
     project: Annotated[
         Path | None, typer.Option(help="YAML file about the project.", rich_help_panel=_CAMTRAP)
     ] = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     *,
     options: TimelineOptions,
@@ -76,10 +77,12 @@ def predict(
 
     The exit code is 3 if any video failed or is partial.
     """
+    from actiondiff import outputs
     from actiondiff.cli.output.predictions import print_predictions
     from actiondiff.evaluation.verdict import verdict_of_run
     from actiondiff.exports.output import PredictionOutput
     from actiondiff.inference.model import ActionDiff
+    from actiondiff.report.heat_strips import FOLDER
     from actiondiff.video.search import find_videos
 
     output = PredictionOutput(
@@ -91,10 +94,12 @@ def predict(
         raise UsageError(f"no videos in {', '.join(map(str, paths))}; give files, or folders that hold some.")
     output.check(videos)
     verdict = verdict_of_run(run)
-    model = ActionDiff.from_pretrained(run, **loading.model_dump(), lazy=True)
-    results, counts = _predict_all(model, videos, output, features or out / "features", quiet=as_json)
-    if heatmaps:
-        counts["heatmaps"] = _draw_heatmaps(out, model, heatmaps, quiet=as_json)
+    names = [*output.names, *([f"{FOLDER}/"] if heatmaps else [])]
+    with outputs.claim(out, "predict", names, overwrite=overwrite):
+        model = ActionDiff.from_pretrained(run, **loading.model_dump(), lazy=True)
+        results, counts = _predict_all(model, videos, output, features or out / "features", quiet=as_json)
+        if heatmaps:
+            counts["heatmaps"] = _draw_heatmaps(out, model, heatmaps, quiet=as_json)
     if as_json:
         typer.echo(json.dumps({**counts, "out": str(out), "beats_guessing": verdict.beats_guessing}))
     else:
@@ -110,7 +115,8 @@ def _predict_all(
 ) -> "tuple[list[VideoResult], dict[str, int]]":
     """Predict every video and write the results.
 
-    If this is interrupted, the results that are finished are written, and their features are kept.
+    If this is interrupted, the results that are finished are written, unless the folder holds
+    those of more videos, and their features are kept.
     """
     from actiondiff.cli.output.progress import video_bars
     from actiondiff.inference.feature_cache import FeatureCache
@@ -137,7 +143,11 @@ def _predict_all(
         )
         raise
     finally:
-        counts = output.write(model, results)
+        # Results that are cut short do not take the place of more complete ones.
+        if len(results) < min(len(videos), output.num_results):
+            typer.echo(f"{output.out} still holds the results of an earlier run.", err=True)
+        else:
+            counts = output.write(model, results)
     return results, counts
 
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from actiondiff.cli.options import OverwriteOption
+
 __all__ = ["report"]
 
 
@@ -20,6 +22,7 @@ def report(
         list[Path] | None,
         typer.Option(help="Folder that the paths of the videos start at; repeatable."),
     ] = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write a report: one HTML page that needs no other file.
 
@@ -27,5 +30,5 @@ def report(
     """
     from actiondiff.cli.build_report import build_report
 
-    path = build_report(folder, out, videos=videos or ())
+    path = build_report(folder, out, videos=videos or (), overwrite=overwrite)
     typer.echo(f"written to {path}; the figures and their data are beside it.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from actiondiff.cli.options import JsonOption, OverridesOption
+from actiondiff.cli.options import JsonOption, OverridesOption, OverwriteOption
 from actiondiff.errors import UsageError
 
 __all__ = ["reproduce"]
@@ -45,6 +45,7 @@ def reproduce(
     jobs: Annotated[int, typer.Option(help="Number of training runs at the same time.")] = 1,
     device: Annotated[str, typer.Option(help="Device that runs the backbones.")] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it takes, and do nothing.")] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     rows: Annotated[
         list[str] | None,
@@ -80,7 +81,13 @@ def reproduce(
         return
     with status_line("reproducing", quiet=as_json) as progress:
         results = run_reproduction(
-            plan, out=out, weights=checkpoints, jobs=jobs, device=device, progress=progress
+            plan,
+            out=out,
+            weights=checkpoints,
+            jobs=jobs,
+            device=device,
+            overwrite=overwrite,
+            progress=progress,
         )
     if as_json:
         typer.echo((out / REPRODUCTION).read_text("utf-8"), nl=False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from actiondiff.cli.options import EXPERT, JsonOption, OverridesOption, RootOption
+from actiondiff.cli.options import EXPERT, JsonOption, OverridesOption, OverwriteOption, RootOption
 
 if TYPE_CHECKING:
     from actiondiff.backbones.base import Backbone
@@ -28,6 +28,7 @@ def sweep(
     overrides: OverridesOption = None,
     jobs: Annotated[int, typer.Option(help="Number of training runs at the same time.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the studies, and train nothing.")] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     budget: Annotated[
         float | None,
@@ -79,7 +80,7 @@ def sweep(
     with status_line("sweeping", quiet=as_json) as progress:
         result = sweeps.sweep(
             grid, features, clips, out=out, root=root, jobs=jobs, threads=threads, budget=budget,
-            touch_target_once=touch_target_once, progress=progress,
+            touch_target_once=touch_target_once, overwrite=overwrite, progress=progress,
             backbone=_load_backbone(features, weights, device) if extract else None,
         )  # fmt: skip
     text = (out / "sweep.json").read_text("utf-8")

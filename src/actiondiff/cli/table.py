@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from actiondiff.cli.options import JsonOption
+from actiondiff.cli.options import JsonOption, OverwriteOption
 from actiondiff.errors import UnknownNameError
 
 __all__ = ["add", "import_labels", "spans"]
@@ -43,9 +43,11 @@ def import_labels(
         float | None,
         typer.Option(help="For deepethogram: frames per second.  [default: the times in the video]"),
     ] = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a table of labels from BORIS or DeepEthogram."""
+    from actiondiff import outputs
     from actiondiff.datasets.boris import read_boris
     from actiondiff.datasets.bouts import tabulate, write_rows
     from actiondiff.datasets.deepethogram import read_deepethogram
@@ -58,7 +60,8 @@ def import_labels(
         bouts, MediaFinder(source.parent, videos), out=out, source=source, point_seconds=point_seconds,
         observations=observation or (),
     )  # fmt: skip
-    write_rows(out, labels.rows)
+    with outputs.claim_file(out, "table import", overwrite=overwrite):
+        write_rows(out, labels.rows)
     if as_json:
         values = {"out": str(out), "rows": len(labels.rows), "points_left_out": labels.num_points}
         typer.echo(json.dumps({**values, "videos_absent": list(labels.absent)}))
@@ -86,12 +89,14 @@ def spans(
     background: Annotated[
         str, typer.Option(help="Label of spans without a label; if empty, they are left out.")
     ] = "background",
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Cut timed labels into spans of one length.
 
     A timeline looks at spans of one length, so a head that makes timelines should be trained on such spans.
     """
+    from actiondiff import outputs
     from actiondiff.datasets.joining import write_examples
     from actiondiff.datasets.spans import cut_spans
     from actiondiff.datasets.table import read_table
@@ -100,7 +105,8 @@ def spans(
     examples = cut_spans(
         timed, span_seconds=seconds, step_seconds=step, background=background, min_share=min_share
     )
-    write_examples(out, examples, root=timed.root)
+    with outputs.claim_file(out, "table spans", overwrite=overwrite):
+        write_examples(out, examples, root=timed.root)
     if as_json:
         typer.echo(json.dumps({"out": str(out), "rows": len(examples)}))
     else:
@@ -113,18 +119,21 @@ def add(
         list[Path], typer.Argument(help="Further tables, e.g. a queue.csv with labels filled in.")
     ],
     out: _Out,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Join tables of labels into one.
 
     Rows without a label are left out. Where several rows are about the same clip, the last one is used.
     """
+    from actiondiff import outputs
     from actiondiff.datasets.joining import join_tables, write_examples
     from actiondiff.datasets.table import read_table
 
     root = out.resolve().parent
     joined = join_tables([read_table(path) for path in (table, *more)], root=root)
-    write_examples(out, joined.examples, root=root)
+    with outputs.claim_file(out, "table add", overwrite=overwrite):
+        write_examples(out, joined.examples, root=root)
     num_rows, num_replaced, num_without = len(joined.examples), joined.num_replaced, joined.num_without_label
     if as_json:
         values = {"rows": num_rows, "replaced": num_replaced, "without_label": num_without}

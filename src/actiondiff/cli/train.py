@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from actiondiff.cli.options import JsonOption, OverridesOption, RootOption, parse_list
+from actiondiff.cli.options import JsonOption, OverridesOption, OverwriteOption, RootOption, parse_list
 
 __all__ = ["train"]
 
@@ -39,6 +39,7 @@ def train(
             "--continue", metavar="RUN", help="Continue from this run: its recipe, weights and test clips."
         ),
     ] = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     domain: Annotated[
         str | None,
@@ -82,7 +83,14 @@ def train(
     )
     with status_line("training", quiet=as_json) as progress:
         run = study.train(
-            features, clips, out=out, recipe=study_recipe, root=root, start=start, progress=progress
+            features,
+            clips,
+            out=out,
+            recipe=study_recipe,
+            root=root,
+            start=start,
+            overwrite=overwrite,
+            progress=progress,
         )
     if as_json:
         typer.echo(run.metrics.to_json())

@@ -29,7 +29,9 @@ _ClipHeadDim = Annotated[
 
 
 def convert(
-    src: Annotated[Path, typer.Argument(help="The original file, such as svd_xt.safetensors or svd_xt_1_1.safetensors.")],
+    src: Annotated[
+        Path, typer.Argument(help="The original file, such as svd_xt.safetensors or svd_xt_1_1.safetensors.")
+    ],
     dst: Annotated[Path, typer.Argument(help="Folder to write to; it must not exist, or be empty.")],
     dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32.")] = "float16",
     strict: Annotated[

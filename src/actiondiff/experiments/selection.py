@@ -16,7 +16,7 @@ from actiondiff.evaluation.results import EpochChoice, FitSummary
 from actiondiff.experiments.data import DomainFold, StudyData
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation
-from actiondiff.provenance import fingerprint, write_text
+from actiondiff.provenance import atomic_path, fingerprint, write_text
 from actiondiff.training.fit import FitResult, fit
 from actiondiff.training.loop import EpochRow
 from actiondiff.training.options import FIRST_RESOLVED, TrainingOptions
@@ -148,7 +148,8 @@ def _select_by_left_out_domains(
     # Train on the whole source, and save the weights after that epoch.
     def save_epoch(row: EpochRow) -> None:
         if row["epoch"] == epoch:
-            save_file(head.state_dict(), folder / _EPOCH_WEIGHTS)
+            with atomic_path(folder / _EPOCH_WEIGHTS) as aside:
+                save_file(head.state_dict(), aside)
         setup.progress(row)
 
     result = fit(

@@ -9,6 +9,7 @@ With several seeds these files are in `seed-0`, `seed-1` ..., and the top folder
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from actiondiff import outputs
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import RunError
@@ -43,11 +45,11 @@ from actiondiff.experiments.selection import SelectedHead, train_and_select
 from actiondiff.experiments.warm_start import keep_sides, load_recipe_of_run, warm_start
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads import build_head
-from actiondiff.heads.bundle import ModelConfig, load_bundle, save_bundle
+from actiondiff.heads.bundle import CONFIG, WEIGHTS, ModelConfig, load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation
-from actiondiff.inference.folders import CARD, find_model_folder
-from actiondiff.provenance import check_own_folder, environment, fingerprint, safe_cells, write_text
+from actiondiff.inference.folders import BEST, CARD, find_model_folder
+from actiondiff.provenance import check_own_folder, environment, fingerprint, safe_cells, write_gzip, write_text
 from actiondiff.report.card import cautions, model_card
 from actiondiff.training.loop import EpochRow
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
@@ -55,8 +57,11 @@ from actiondiff.types import JSON, Progress
 
 __all__ = ["OWN_VIDEOS", "Evaluation", "Run", "Study", "choose_recipe", "evaluate", "train"]
 
-_GZIP: Any = {"method": "gzip", "mtime": 0}  # no time of writing, so that equal numbers give equal bytes
 _RECIPE = "recipe.yaml"
+_RUN_FILES = (
+    *(_RECIPE, WEIGHTS, CONFIG, CARD, CLIPS, METRICS_FILE),
+    *(PREDICTIONS if side == "test" else f"{side}.csv.gz" for side in ("test", "validation", "in_domain")),
+)
 OWN_VIDEOS = "own-videos"
 """Recipe of a study for which none is named."""
 
@@ -73,6 +78,7 @@ def train(
     recipe: Recipe | str | os.PathLike[str] | None = None,
     root: str | os.PathLike[str] | None = None,
     start: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Run:
     """Train a head, or one for each seed, and test it.
@@ -87,12 +93,14 @@ def train(
         root: Folder that the table's paths are relative to, if not the table's own.
         start: Run to start from: the head begins with its weights, and every clip stays on the side that it
             had there. Without a recipe, that run's recipe is used.
+        overwrite: Whether files of others in the folder may be replaced.
         progress: Called with each epoch and a line about it.
 
     Raises:
         TableError: If the table has problems.
         UnknownNameError: If the store lacks the feature, or a column or value does not exist.
-        UsageError: If clips and options do not fit each other, for example with clips of one class only.
+        UsageError: If clips and options do not fit each other, for example with clips of one class only; or
+            if another process writes to the folder, or files in it may not be replaced.
         StoreError: If the store cannot be read, or holds none of the clips.
         RunError: If the folder holds another run, or something else.
     """
@@ -112,9 +120,10 @@ def train(
     _check_run_folder(folder, num_seeds=resolved.seeds)
 
     # Train and test the head of each seed, then summarise them.
-    study = Study(store, table, resolved, root, start=start)
-    runs = [study.train_seed(folder, number, progress or _ignore) for number in range(resolved.seeds)]
-    return study.write_summary(folder, runs)
+    study = Study(store, table, resolved, root, start=start, overwrite=overwrite)
+    with study.claim_summary(folder):
+        runs = [study.train_seed(folder, number, progress or _ignore) for number in range(resolved.seeds)]
+        return study.write_summary(folder, runs)
 
 
 @dataclass(frozen=True)
@@ -129,6 +138,7 @@ class Study:
         is_checked: Whether the store is known to have the feature; to check takes reading the header of every
             file.
         start: Run whose weights each head begins with; None for random weights.
+        overwrite: Whether files of others in a run's folder may be replaced.
     """
 
     store: FeatureStore
@@ -137,6 +147,7 @@ class Study:
     root: Path
     is_checked: bool = False
     start: Path | None = None
+    overwrite: bool = False
 
     @cached_property
     def data(self) -> StudyData:
@@ -157,12 +168,15 @@ class Study:
         # A finished run is not repeated.
         if (folder / METRICS_FILE).exists():
             return self._finished_run(folder, seed)
+        with outputs.claim(folder, "train", _RUN_FILES, overwrite=self.overwrite):
+            return self._train_seed(folder, seed, progress)
 
+    def _train_seed(self, folder: Path, seed: int, progress: Progress) -> SeedRun:
+        """Train, calibrate, score and write a head into a folder that is claimed; see `train_seed`."""
         # Data: the clips of each side with their features.
         data, protocol = self.data, self.recipe.protocol
 
         # Fit: train the head and choose its epoch. The recipe comes first: it marks a run that is cut short.
-        folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / _RECIPE, self._recipe_text(seed))
         activation: Activation = "sigmoid" if self.table.multi_label else "softmax"
         options, num_validation = self.recipe.training, len(data.validation or ())
@@ -204,8 +218,8 @@ class Study:
         # Write: metrics.json comes last, because it marks the run as finished.
         for side, frame in predictions.items():
             name = PREDICTIONS if side == "test" else f"{side}.csv.gz"
-            safe_cells(frame).to_csv(folder / name, index=False, compression=_GZIP)
-        safe_cells(_clip_table(data)).to_csv(folder / CLIPS, index=False, compression=_GZIP)
+            write_gzip(folder / name, safe_cells(frame).to_csv(index=False))
+        write_gzip(folder / CLIPS, safe_cells(_clip_table(data)).to_csv(index=False))
         save_bundle(folder, head, config)
         write_text(folder / CARD, model_card(config, metrics))
         write_text(folder / METRICS_FILE, metrics.to_json())
@@ -217,8 +231,14 @@ class Study:
             return runs[0]
         unset = {"split_seed"} if self.recipe.split_seed is None else set()
         options = self.recipe.model_dump(mode="json", exclude=unset)
-        write_text(out / _RECIPE, yaml.safe_dump(options, sort_keys=False))
-        return write_seeds_run(out, runs)
+        with self.claim_summary(out):
+            write_text(out / _RECIPE, yaml.safe_dump(options, sort_keys=False))
+            return write_seeds_run(out, runs)
+
+    def claim_summary(self, out: Path) -> AbstractContextManager[outputs.OutputClaim]:
+        """Claim the study's folder: of its files, only the summary of several seeds is replaced."""
+        names = (_RECIPE, BEST, CARD, METRICS_FILE) if self.recipe.seeds > 1 else ()
+        return outputs.claim(out, "train", names, overwrite=self.overwrite)
 
     def _new_head(self, seed: int) -> Head:
         """Build a head with random weights, or with those of the run to start from."""
@@ -339,7 +359,7 @@ def _check_run_folder(folder: Path, *, num_seeds: int) -> None:
     """
     names = check_own_folder(folder, "run", [_RECIPE, "seed-*"], error=RunError, option="-o")
     has_seeds = any(name.startswith("seed-") for name in names)
-    if names - {_RECIPE} and has_seeds is not (num_seeds > 1):
+    if {name for name in names if not name.startswith(".")} - {_RECIPE} and has_seeds is not (num_seeds > 1):
         content = "training runs of several seeds" if has_seeds else "a single training run"
         raise RunError(f"{folder} holds {content}; give another folder (-o), or remove it.")
 

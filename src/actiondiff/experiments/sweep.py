@@ -24,6 +24,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from actiondiff import outputs
 from actiondiff.backbones.base import Backbone
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.table import read_table
@@ -47,6 +48,9 @@ from actiondiff.training.losses import SINGLE_LABEL_LOSSES
 from actiondiff.types import JSON, Progress
 
 __all__ = ["SweepResult", "sweep"]
+
+_TABLES = ("runs", "points", "domains", "choices", "tests", "published")
+_FILES = (*(f"{name}.csv" for name in _TABLES), "sweep.json", "recipe.yaml")
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +118,7 @@ def sweep(
     budget: float | None = None,
     touch_target_once: bool = False,
     backbone: Backbone | None = None,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> SweepResult:
     """Train and test every study of a recipe with lists.
@@ -136,6 +141,7 @@ def sweep(
         touch_target_once: Choose on clips of the source first, and test only what is chosen.
         backbone: Extracts the features that the store lacks; with a budget only those that each round needs.
             None extracts nothing.
+        overwrite: Whether tables of others in the folder may be replaced.
         progress: Called with each step and a line about it.
 
     Raises:
@@ -168,16 +174,17 @@ def sweep(
         progress=progress or (lambda done, total, what: None),
     )
 
-    # Choose on clips of the source, if only the chosen studies are to be tested.
-    cells, halving = grid.cells, dict[str, JSON]()
-    if budget is not None or touch_target_once:
-        choice = choose(runner, cells, folder / "rungs", budget=budget)
-        cells, halving = choice.cells, choice.summary
+    with outputs.claim(folder, "sweep", _FILES, overwrite=overwrite):
+        # Choose on clips of the source, if only the chosen studies are to be tested.
+        cells, halving = grid.cells, dict[str, JSON]()
+        if budget is not None or touch_target_once:
+            choice = choose(runner, cells, folder / "rungs", budget=budget)
+            cells, halving = choice.cells, choice.summary
 
-    # Run the studies, and set their results beside each other.
-    failed = runner.run(cells, folder / "runs")
-    result = _tabulate(runner, grid, cells, folder, failed, halving)
-    _write(result, runner)
+        # Run the studies, and set their results beside each other.
+        failed = runner.run(cells, folder / "runs")
+        result = _tabulate(runner, grid, cells, folder, failed, halving)
+        _write(result, runner)
     return result
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from actiondiff.errors import UnknownNameError, UsageError
-from actiondiff.exports.queue import clip_queue, stretch_queue, write_queue
-from actiondiff.exports.record import describe_model, write_record
-from actiondiff.exports.tables import CLIP_FORMATS, write_failures, write_predictions
-from actiondiff.exports.timelines import check_formats, write_timelines
+from actiondiff.exports.queue import QUEUE, clip_queue, stretch_queue, write_queue
+from actiondiff.exports.record import RECORD, describe_model, read_record, write_record
+from actiondiff.exports.tables import CLIP_FILES, CLIP_FORMATS, FAILURES, write_failures, write_predictions
+from actiondiff.exports.timelines import TIMELINE_FILES, check_formats, write_timelines
 from actiondiff.inference.options import TimelineOptions
 from actiondiff.inference.timeline import Timeline
 from actiondiff.types import DecodeReport, Prediction
@@ -78,6 +78,17 @@ class PredictionOutput:
                     f"--format camtrap-dp, or leave --{name} out."
                 )
 
+    @property
+    def names(self) -> list[str]:
+        """Files and folders that are written, as `outputs.claim` takes them."""
+        of_format = TIMELINE_FILES if self.timeline else CLIP_FILES
+        return [*(file for name in self.formats for file in of_format[name]), QUEUE, FAILURES, RECORD]
+
+    @property
+    def num_results(self) -> int:
+        """Number of videos of which the folder holds results of an earlier run."""
+        return len(read_record(self.out)["videos"]) if (self.out / RECORD).exists() else 0
+
     def write(self, model: "ActionDiff", results: Sequence[VideoResult]) -> dict[str, int]:
         """Write all files; returns how many videos there are of each status."""
         timelines = [result for _, result in results if isinstance(result, Timeline)]
@@ -91,7 +102,7 @@ class PredictionOutput:
         else:
             write_predictions(self.out, clips, self.formats, abstain_below=limit)
         rows = stretch_queue(timelines, most=self.queue) + clip_queue(clips, most=self.queue)
-        write_queue(self.out / "queue.csv", rows)
+        write_queue(self.out / QUEUE, rows)
         # A video that decoded in part has a result and is listed among the failures as well.
         reports = [(video, r if isinstance(r, DecodeReport) else r.report) for video, r in results]
         troubled = [(video, report) for video, report in reports if report and report.status != "ok"]

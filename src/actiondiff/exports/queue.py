@@ -12,8 +12,9 @@ from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import write_csv
 from actiondiff.types import Prediction
 
-__all__ = ["QUEUE_COLUMNS", "certainty", "clip_queue", "stretch_queue", "write_queue"]
+__all__ = ["QUEUE", "QUEUE_COLUMNS", "certainty", "clip_queue", "stretch_queue", "write_queue"]
 
+QUEUE = "queue.csv"
 QUEUE_COLUMNS = ("video", "label", "start_seconds", "end_seconds", "suggestion", "probability", "certainty")
 QueueRow = dict[str, str]
 """Name of the column -> text."""

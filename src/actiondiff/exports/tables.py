@@ -8,9 +8,13 @@ from pathlib import Path
 from actiondiff.provenance import write_csv, write_text
 from actiondiff.types import DecodeReport, Prediction
 
-__all__ = ["CLIP_FORMATS", "write_failures", "write_predictions"]
+__all__ = ["CLIP_FILES", "CLIP_FORMATS", "FAILURES", "write_failures", "write_predictions"]
 
-CLIP_FORMATS = ("csv", "json")
+CLIP_FILES = {"csv": ("predictions.csv",), "json": ("predictions.json",)}
+"""Format -> files that it is written to."""
+
+CLIP_FORMATS = tuple(CLIP_FILES)
+FAILURES = "failures.csv"
 _COLUMNS = ("video", "status", "label", "probability", "coverage", "padding_share", "num_tokens", "num_spans")
 
 
@@ -51,7 +55,7 @@ def write_predictions(
 def write_failures(folder: str | os.PathLike[str], reports: Sequence[tuple[str, DecodeReport]]) -> None:
     """Write `failures.csv`: the video, status and reason for each video that failed or is partial."""
     lines = [[video, report.status, report.reason] for video, report in reports]
-    write_csv(Path(folder) / "failures.csv", ["video", "status", "reason"], lines, line_end="\r\n")
+    write_csv(Path(folder) / FAILURES, ["video", "status", "reason"], lines, line_end="\r\n")
 
 
 def _row(prediction: Prediction, abstain_below: float) -> dict[str, str | int | float]:

@@ -13,9 +13,18 @@ from actiondiff.exports.deepethogram import write_matrices
 from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import utf8_name
 
-__all__ = ["TIMELINE_FORMATS", "check_formats", "write_timelines"]
+__all__ = ["TIMELINE_FILES", "TIMELINE_FORMATS", "check_formats", "write_timelines"]
 
-TIMELINE_FORMATS = ("csv", "json", "boris", "camtrap-dp", "deepethogram")
+TIMELINE_FILES = {
+    "csv": ("bouts.csv", "scores.csv"),
+    "json": ("timelines.json",),
+    "boris": ("boris/",),
+    "camtrap-dp": ("camtrap-dp/",),
+    "deepethogram": ("deepethogram/",),
+}
+"""Format -> files that it is written to; a name that ends with a slash is a folder."""
+
+TIMELINE_FORMATS = tuple(TIMELINE_FILES)
 
 
 def write_timelines(

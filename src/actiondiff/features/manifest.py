@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
-from actiondiff.provenance import atomic_path, cell_text, fault_point, text_of_cell
+from actiondiff.provenance import PART_PREFIX, atomic_path, cell_text, fault_point, text_of_cell
 from actiondiff.types import Status
 
 __all__ = ["Entry", "Failure", "Manifest", "Row", "locked"]
@@ -143,7 +143,8 @@ class Manifest:
                 self._write("failures.csv", ("video", *Failure._fields), failures)
                 self._journal.unlink(missing_ok=True)
             if is_locked:  # then no other process is writing these files
-                for part in (*self.folder.glob(".*.part"), *self.folder.glob("*/*/.*.part")):
+                parts = f"{PART_PREFIX}*.part"
+                for part in (*self.folder.glob(parts), *self.folder.glob(f"*/*/{parts}")):
                     part.unlink(missing_ok=True)
 
     def _apply(self, entry: Entry) -> None:

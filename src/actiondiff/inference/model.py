@@ -23,6 +23,7 @@ from actiondiff.inference.feature_cache import FeatureCache
 from actiondiff.inference.folders import CARD, find_model_folder, upload_folder
 from actiondiff.inference.localization import Heatmap, LocalizationOptions, make_heatmap
 from actiondiff.inference.timeline import Timeline, TimelineOptions, make_timeline
+from actiondiff.provenance import write_text
 from actiondiff.types import DecodeReport, Features, Frames, Prediction, Progress
 from actiondiff.video.opening import ProgressReader, Video, read_chunks
 
@@ -313,7 +314,7 @@ class ActionDiff:
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write head, config and model card, which `from_pretrained` reads; no weights of the backbone."""
         save_bundle(folder, self.head, self.config)
-        (Path(folder) / CARD).write_text(self._card or "# A head trained with ActionDiff\n", "utf-8")
+        write_text(Path(folder) / CARD, self._card or "# A head trained with ActionDiff\n")
 
     def push_to_hub(self, repo_id: str, *, private: bool = True, token: str | None = None) -> str:
         """Upload what `save_pretrained` writes to a model repository on the hub.

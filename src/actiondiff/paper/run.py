@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from actiondiff import outputs
 from actiondiff.backbones.base import load_backbone
 from actiondiff.datasets.base import Table
 from actiondiff.errors import RunError, UsageError, WeightsError
@@ -38,6 +39,8 @@ from actiondiff.report.html import write_page
 from actiondiff.types import Progress
 
 __all__ = ["plan_reproduction", "reproduce"]
+
+_FILES = (REPRODUCTION, "rows.csv", "report.html", "report-figures/")
 
 
 def plan_reproduction(
@@ -103,6 +106,7 @@ def reproduce(
     weights: Mapping[str, str] | None = None,
     jobs: int = 1,
     device: str = "auto",
+    overwrite: bool = False,
     progress: Progress = lambda done, total, what: None,
 ) -> Reproduction:
     """Run a planned reproduction; features and runs that exist already are used again.
@@ -113,6 +117,7 @@ def reproduce(
         weights: Backbone -> checkpoint; by default those in this machine's weights folder.
         jobs: Number of training runs at the same time.
         device: Device that the backbones run on.
+        overwrite: Whether tables and pages of others in the folder may be replaced.
         progress: Called before each step with its name, and the numbers of finished and of all steps.
 
     Raises:
@@ -123,6 +128,19 @@ def reproduce(
     check_own_folder(
         folder, "reproduction", [REPRODUCTION, "features", "stand-in"], error=RunError, option="--out"
     )
+    with outputs.claim(folder, "reproduce", _FILES, overwrite=overwrite):
+        return _reproduce(plan, folder, weights or {}, jobs, device, progress)
+
+
+def _reproduce(
+    plan: ReproductionPlan,
+    folder: Path,
+    weights: Mapping[str, str],
+    jobs: int,
+    device: str,
+    progress: Progress,
+) -> Reproduction:
+    """Run a planned reproduction in a folder that is claimed; see `reproduce`."""
     seconds: dict[str, float] = {}
     # A stand-in's clips do not exist yet.
     with _timed(seconds, "draw"):
@@ -131,7 +149,7 @@ def reproduce(
             draw_clips(plan.tables)
     # A backbone without weights leaves out its studies; the others are run.
     with _timed(seconds, "extract"):
-        costs, without_weights = _extract_all(plan, folder, weights or {}, device, progress)
+        costs, without_weights = _extract_all(plan, folder, weights, device, progress)
     left_out = {**plan.left_out, **without_weights}
     swept: list[SweptStudy] = []
     with _timed(seconds, "train"):

@@ -1,19 +1,24 @@
 """The Lightning trainer that heads and the built-in backbone share: one device, nothing on the screen."""
 
 import logging
+import os
 import signal
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins.environments import LightningEnvironment
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.seed import isolate_rng
+
+from actiondiff.provenance import atomic_path
 
 __all__ = ["open_trainer"]
 
@@ -46,7 +51,7 @@ def open_trainer(
         yield lightning.Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,
             devices=[device.index or 0] if device.type == "cuda" else 1,
-            plugins=[LightningEnvironment()],  # one process, whatever cluster job this runs in
+            plugins=[LightningEnvironment(), _WholeFiles()],  # one process, whatever cluster job this runs in
             precision="bf16-mixed" if bfloat16 else "32-true",
             max_epochs=max_epochs,
             max_steps=max_steps,
@@ -58,6 +63,16 @@ def open_trainer(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+
+
+class _WholeFiles(TorchCheckpointIO):
+    """Writes states beside their target; Lightning's own way copies them from the temporary folder."""
+
+    def save_checkpoint(
+        self, checkpoint: Mapping[str, Any], path: str | os.PathLike[str], storage_options: object = None
+    ) -> None:
+        with atomic_path(path) as aside, open(aside, "wb") as file:
+            torch.save(checkpoint, file)
 
 
 @contextmanager
