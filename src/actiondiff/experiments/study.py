@@ -9,7 +9,6 @@ With several seeds these files are in `seed-0`, `seed-1` ..., and the top folder
 import json
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from actiondiff import outputs
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import RunError
@@ -31,7 +29,6 @@ from actiondiff.experiments.grid import check_store, load_grid
 from actiondiff.experiments.recipe import Recipe, checked_recipe, load_recipe
 from actiondiff.experiments.run import (
     CLIPS,
-    PREDICTIONS,
     Evaluation,
     Run,
     SeedRun,
@@ -40,16 +37,23 @@ from actiondiff.experiments.run import (
     stored_rows,
     write_seeds_run,
 )
+from actiondiff.experiments.run_folder import RECIPE, check_run_folder, claim_run, claim_summary, scores_file
 from actiondiff.experiments.scoring import calibrate_head, score_sides
 from actiondiff.experiments.selection import SelectedHead, train_and_select
 from actiondiff.experiments.warm_start import keep_sides, load_recipe_of_run, warm_start
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads import build_head
-from actiondiff.heads.bundle import CONFIG, WEIGHTS, ModelConfig, load_bundle, save_bundle
+from actiondiff.heads.bundle import ModelConfig, load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation
-from actiondiff.inference.folders import BEST, CARD, find_model_folder
-from actiondiff.provenance import check_own_folder, environment, fingerprint, safe_cells, write_gzip, write_text
+from actiondiff.inference.folders import CARD, find_model_folder
+from actiondiff.provenance import (
+    environment,
+    fingerprint,
+    safe_cells,
+    write_gzip,
+    write_text,
+)
 from actiondiff.report.card import cautions, model_card
 from actiondiff.training.loop import EpochRow
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
@@ -57,11 +61,6 @@ from actiondiff.types import JSON, Progress
 
 __all__ = ["OWN_VIDEOS", "Evaluation", "Run", "Study", "choose_recipe", "evaluate", "train"]
 
-_RECIPE = "recipe.yaml"
-_RUN_FILES = (
-    *(_RECIPE, WEIGHTS, CONFIG, CARD, CLIPS, METRICS_FILE),
-    *(PREDICTIONS if side == "test" else f"{side}.csv.gz" for side in ("test", "validation", "in_domain")),
-)
 OWN_VIDEOS = "own-videos"
 """Recipe of a study for which none is named."""
 
@@ -99,8 +98,7 @@ def train(
     Raises:
         TableError: If the table has problems.
         UnknownNameError: If the store lacks the feature, or a column or value does not exist.
-        UsageError: If clips and options do not fit each other, for example with clips of one class only; or
-            if another process writes to the folder, or files in it may not be replaced.
+        UsageError: If clips and options do not fit each other, or files in the folder may not be replaced.
         StoreError: If the store cannot be read, or holds none of the clips.
         RunError: If the folder holds another run, or something else.
     """
@@ -117,11 +115,11 @@ def train(
     # Refuse a folder that holds something else before anything is computed.
     resolved = recipe if isinstance(recipe, Recipe) else choose_recipe(store, table, recipe, start=start)
     folder = Path(out)
-    _check_run_folder(folder, num_seeds=resolved.seeds)
+    check_run_folder(folder, num_seeds=resolved.seeds)
 
     # Train and test the head of each seed, then summarise them.
     study = Study(store, table, resolved, root, start=start, overwrite=overwrite)
-    with study.claim_summary(folder):
+    with claim_summary(folder, num_seeds=resolved.seeds, overwrite=overwrite):
         runs = [study.train_seed(folder, number, progress or _ignore) for number in range(resolved.seeds)]
         return study.write_summary(folder, runs)
 
@@ -168,7 +166,7 @@ class Study:
         # A finished run is not repeated.
         if (folder / METRICS_FILE).exists():
             return self._finished_run(folder, seed)
-        with outputs.claim(folder, "train", _RUN_FILES, overwrite=self.overwrite):
+        with claim_run(folder, overwrite=self.overwrite):
             return self._train_seed(folder, seed, progress)
 
     def _train_seed(self, folder: Path, seed: int, progress: Progress) -> SeedRun:
@@ -177,7 +175,7 @@ class Study:
         data, protocol = self.data, self.recipe.protocol
 
         # Fit: train the head and choose its epoch. The recipe comes first: it marks a run that is cut short.
-        write_text(folder / _RECIPE, self._recipe_text(seed))
+        write_text(folder / RECIPE, self._recipe_text(seed))
         activation: Activation = "sigmoid" if self.table.multi_label else "softmax"
         options, num_validation = self.recipe.training, len(data.validation or ())
         by_validation = protocol.selection == "source-validation"
@@ -217,8 +215,7 @@ class Study:
 
         # Write: metrics.json comes last, because it marks the run as finished.
         for side, frame in predictions.items():
-            name = PREDICTIONS if side == "test" else f"{side}.csv.gz"
-            write_gzip(folder / name, safe_cells(frame).to_csv(index=False))
+            write_gzip(folder / scores_file(side), safe_cells(frame).to_csv(index=False))
         write_gzip(folder / CLIPS, safe_cells(_clip_table(data)).to_csv(index=False))
         save_bundle(folder, head, config)
         write_text(folder / CARD, model_card(config, metrics))
@@ -231,14 +228,9 @@ class Study:
             return runs[0]
         unset = {"split_seed"} if self.recipe.split_seed is None else set()
         options = self.recipe.model_dump(mode="json", exclude=unset)
-        with self.claim_summary(out):
-            write_text(out / _RECIPE, yaml.safe_dump(options, sort_keys=False))
+        with claim_summary(out, num_seeds=self.recipe.seeds, overwrite=self.overwrite):
+            write_text(out / RECIPE, yaml.safe_dump(options, sort_keys=False))
             return write_seeds_run(out, runs)
-
-    def claim_summary(self, out: Path) -> AbstractContextManager[outputs.OutputClaim]:
-        """Claim the study's folder: of its files, only the summary of several seeds is replaced."""
-        names = (_RECIPE, BEST, CARD, METRICS_FILE) if self.recipe.seeds > 1 else ()
-        return outputs.claim(out, "train", names, overwrite=self.overwrite)
 
     def _new_head(self, seed: int) -> Head:
         """Build a head with random weights, or with those of the run to start from."""
@@ -326,7 +318,7 @@ class Study:
             RunError: If it has other options, features or clips.
         """
         _, config = load_bundle(folder)
-        recipes = (self._recipe_text(seed), (folder / _RECIPE).read_text("utf-8"))
+        recipes = (self._recipe_text(seed), (folder / RECIPE).read_text("utf-8"))
         differs = {
             "recipe": _options(recipes[0]) != _options(recipes[1]),
             "features": self.store.fingerprint != config.feature_fingerprint,
@@ -348,20 +340,7 @@ def _options(recipe_text: str) -> tuple[Recipe, JSON]:
     """
     tree = yaml.safe_load(recipe_text)
     start: JSON = tree.pop("start", None)
-    return checked_recipe({**tree, "description": ""}, _RECIPE), start
-
-
-def _check_run_folder(folder: Path, *, num_seeds: int) -> None:
-    """Make sure that a run's folder is new, or holds such a run, finished or cut short.
-
-    Raises:
-        RunError: If it holds something else.
-    """
-    names = check_own_folder(folder, "run", [_RECIPE, "seed-*"], error=RunError, option="-o")
-    has_seeds = any(name.startswith("seed-") for name in names)
-    if {name for name in names if not name.startswith(".")} - {_RECIPE} and has_seeds is not (num_seeds > 1):
-        content = "training runs of several seeds" if has_seeds else "a single training run"
-        raise RunError(f"{folder} holds {content}; give another folder (-o), or remove it.")
+    return checked_recipe({**tree, "description": ""}, RECIPE), start
 
 
 def choose_recipe(
