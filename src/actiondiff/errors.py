@@ -4,6 +4,7 @@
     ├── UsageError                  an argument or option that cannot be used
     │   └── UnknownNameError        a name that is in no registry, table or store
     ├── VideoError                  no frame of a video can be decoded
+    │   └── VideoLimitError         a video asks for more than the limits allow
     ├── WeightsError                a checkpoint is missing, incomplete, damaged or of another model
     ├── TableError                  a table of labels has problems (all of them, by row)
     ├── StoreError                  a feature store cannot be read or written
@@ -34,6 +35,7 @@ __all__ = [
     "UnknownNameError",
     "UsageError",
     "VideoError",
+    "VideoLimitError",
     "WeightsError",
     "explain_validation",
     "warn_once",
@@ -75,6 +77,10 @@ class VideoError(ActionDiffError):
     def reason_for(self, path: str | os.PathLike[str]) -> str:
         """The message as a clause for a table that names the video itself: without path and full stop."""
         return str(self).removeprefix(os.fspath(path)).lstrip(": ").removesuffix(".")
+
+
+class VideoLimitError(VideoError):
+    """A video asks for more than the limits allow: pixels, pauses, or frames for its bytes."""
 
 
 class WeightsError(ActionDiffError):

@@ -13,7 +13,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
@@ -74,13 +74,15 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of a video are sampled: every stride-th one, or frames at a fixed rate.
+    """How a video is read. Every stride-th frame is sampled, or frames at a fixed rate.
 
-    Exactly one of the two is set.
+    Exactly one of `stride` and `fps` is set.
 
     Attributes:
         stride: Every stride-th raw frame is sampled.
         fps: Frames are sampled at this rate, by presentation time.
+        stream: Number of the stream in the file; None for the main one.
+        square: Whether pictures are stretched to square pixels, as players show them.
 
     Raises:
         UsageError: If not exactly one of stride and fps is given, or a number is out of range.
@@ -88,8 +90,12 @@ class Sampling:
 
     stride: int | None = None
     fps: float | None = None
+    stream: int | None = None
+    square: bool = False
 
     def __post_init__(self) -> None:
+        if self.stream is not None and self.stream < 0:
+            raise UsageError(f"stream is the number of a stream in the file, from 0; got {self.stream}.")
         if (self.stride is None) == (self.fps is None):
             raise UsageError(
                 f"give either stride or fps and set the other to None; got stride={self.stride}, "
@@ -101,19 +107,36 @@ class Sampling:
             raise UsageError(f"fps is a number of frames per second above 0; got {self.fps}.")
 
     @classmethod
-    def of(cls, stride: int | None, fps: float | None) -> "Sampling":
+    def of(
+        cls, stride: int | None, fps: float | None, *, stream: int | None = None, square: bool = False
+    ) -> "Sampling":
         """Sampling by rate if a rate is given, else by stride."""
-        return cls(stride=stride) if fps is None else cls(fps=float(fps))
+        chosen = cls(stride=stride) if fps is None else cls(fps=float(fps))
+        return replace(chosen, stream=stream, square=square)
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "Sampling":
         """Inverse of `settings`; other fields are ignored."""
-        return cls(stride=settings.get("stride"), fps=settings.get("fps"))
+        return cls(
+            stride=settings.get("stride"),
+            fps=settings.get("fps"),
+            stream=settings.get("stream"),
+            square=settings.get("pixels") == "square",
+        )
 
     @property
     def settings(self) -> dict[str, JSON]:
-        """As the settings of a feature store record it: `{"stride": 4}` or `{"fps": 5.0}`."""
-        return {"stride": self.stride} if self.fps is None else {"fps": self.fps}
+        """As the settings of a feature store record it: `{"stride": 4}` or `{"fps": 5.0}`.
+
+        `stream` and `pixels` are recorded only where they are not the default, so that stores which were made
+        before there was a choice keep their settings.
+        """
+        chosen: dict[str, JSON] = {"stride": self.stride} if self.fps is None else {"fps": self.fps}
+        if self.stream is not None:
+            chosen["stream"] = self.stream
+        if self.square:
+            chosen["pixels"] = "square"
+        return chosen
 
 
 @dataclass(frozen=True)
@@ -126,8 +149,11 @@ class DecodeReport:
         num_frames_decoded: Number of raw frames that decoded, before sampling.
         num_frames_expected: Number of raw frames that the header, or else the duration, promises; None if
             unknown.
-        times_repaired: Whether presentation times went backwards or were missing, and were replaced by index
-            / average rate.
+        times_repaired: Whether any time is not the one that the file states.
+        num_times_mended: Number of frames, of those that decoded, whose own time was missing or wrong.
+        times_note: Why times were mended, in words; empty if none was.
+        num_frames_corrupt: Number of frames that the decoder itself flags as corrupt.
+        streams_note: The video streams of the file that were not decoded, in words; empty if there are none.
     """
 
     status: Status
@@ -135,6 +161,16 @@ class DecodeReport:
     num_frames_decoded: int = 0
     num_frames_expected: int | None = None
     times_repaired: bool = False
+    num_times_mended: int = 0
+    times_note: str = ""
+    num_frames_corrupt: int = 0
+    streams_note: str = ""
+
+    @property
+    def recorded(self) -> dict[str, JSON]:
+        """As files record it: without the details that there is nothing to say about."""
+        details = ("num_times_mended", "times_note", "num_frames_corrupt", "streams_note")
+        return {name: value for name, value in asdict(self).items() if value or name not in details}
 
     @property
     def coverage(self) -> float:

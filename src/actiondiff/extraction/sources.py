@@ -41,11 +41,13 @@ class VideoSource:
                 stride=self._sampling.stride,
                 fps=self._sampling.fps,
                 chunk_frames=_CHUNK_FRAMES,
+                stream=self._sampling.stream,
+                square=self._sampling.square,
             )
             if reader.identity != self.item.identity:
                 raise VideoError("the file changed after extraction had begun; extract again")
             yield from reader
-            self.report = reader.report
+            self.report, self.problem = reader.report, reader.outside_cause
         except VideoError as error:
             self.problem = str(error)
         except (OSError, ValueError, ArithmeticError, LookupError, MemoryError) as error:

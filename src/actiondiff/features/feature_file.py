@@ -93,7 +93,8 @@ def write_file(path: Path, header: Header, tensors: Tensors) -> Header:
     """
     sums = {name: header.sums.get(name) or tensor_sum(tensor) for name, tensor in tensors.items()}
     header = replace(header, videos=tuple(sorted(set(header.videos))), sums=sums)
-    entry: dict[str, Any] = asdict(header) | {"padding_share": header.padding_share}
+    report = header.report and header.report.recorded
+    entry: dict[str, Any] = asdict(header) | {"report": report, "padding_share": header.padding_share}
     if header.batch is None:
         del entry["batch"]
     write_entry(path, entry, tensors)

@@ -66,7 +66,7 @@ class LatentWriter:
             **self._about,
             "number": self._number,
             "last": last,
-            "report": report and vars(report),
+            "report": report and report.recorded,
             "batch": min((item.batch for item in items if item.batch), default=None),
         }
         self._number += 1

@@ -86,11 +86,11 @@ def cell_tokens(
         shape = features.maps[keys[0]].shape[-2:]
         sampled.append(np.concatenate([_sample(features.maps[key], grid) for key in keys], axis=-1))
         parts.append(replace(features, maps={}))
-    if not parts:
+    if not parts or (reading.report and reading.report.status == "failed"):
         raise _no_frames(reading)
     # The parts are joined over time; times are known only if every chunk has them.
     times = [part.seconds for part in parts if part.seconds is not None]
-    top, left = _cropped_shares(backbone, video)
+    top, left = _cropped_shares(backbone, video, sampling)
     return PlaceTokens(
         video=reading.name,
         tokens=np.concatenate(sampled),
@@ -145,10 +145,10 @@ def patch_tokens(
     ]
     # The backbone sees the patches as videos; a missing part means that no frame of the file decodes.
     parts = [part for _, part in extract_in_order(backbone, patches, keys) if part is not None]
-    if len(parts) < len(places):
+    if len(parts) < len(places) or (readings[0].report and readings[0].report.status == "failed"):
         raise _no_frames(readings[0])
     tokens = np.stack([np.concatenate([part.tokens[key] for key in keys], axis=1) for part in parts], axis=1)
-    height, width = picture_size(video)
+    height, width = picture_size(video, stream=sampling.stream, square=sampling.square)
     return PlaceTokens(
         video=readings[0].name,
         tokens=tokens.reshape(len(tokens), *grid, -1),
@@ -188,12 +188,12 @@ def _spread(count: int, size: int) -> Shares:
     return (0.5 + np.arange(count) * (size - 1) / (count - 1)) / size
 
 
-def _cropped_shares(backbone: Backbone, video: Video) -> tuple[float, float]:
+def _cropped_shares(backbone: Backbone, video: Video, sampling: Sampling) -> tuple[float, float]:
     """Shares of height and of width that the backbone crops on each side of a picture."""
     options = backbone.options
     if not isinstance(options, FitOptions) or options.fit != "crop":
         return 0.0, 0.0
-    height, width = picture_size(video)
+    height, width = picture_size(video, stream=sampling.stream, square=sampling.square)
     seen_height, seen_width = int(options.height or height), int(options.width or width)
     scale = max(seen_height / height, seen_width / width)
     return (1 - seen_height / (height * scale)) / 2, (1 - seen_width / (width * scale)) / 2

@@ -125,6 +125,8 @@ def _beginning(clip: CaptionedClip, sampling: Sampling) -> Frames:
         start_seconds=clip.start_seconds,
         end_seconds=clip.end_seconds,
         chunk_frames=_MOST_FRAMES,
+        stream=sampling.stream,
+        square=sampling.square,
     )
     for frames in reader:
         return frames

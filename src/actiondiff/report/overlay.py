@@ -23,7 +23,7 @@ from actiondiff.video.write import write_chunks
 __all__ = ["colour_limits", "overlay_strip", "write_overlay", "write_strip"]
 
 Pixels = NDArray[np.uint8]
-_EVERY_FRAME = Sampling(stride=1)
+_EVERY_FRAME = Sampling(stride=1, square=True)
 _CHUNK = 16
 _LEAST_HEIGHT, _MOST_HEIGHT = 240, 720
 _BAR = 26  # px, height of the bar below the picture that names the action and explains the colours

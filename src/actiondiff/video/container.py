@@ -1,10 +1,10 @@
-"""Opening of video files, and what their headers and packets say before a frame is decoded."""
+"""Opening of video files: the stream that is decoded, its packets and its frames."""
 
 import math
-from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -17,66 +17,206 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from actiondiff.errors import VideoError
+from actiondiff.video.limits import limits_in_force
 
 __all__ = [
-    "Promise",
-    "Survey",
+    "FORMATS",
+    "Decoding",
+    "Loss",
     "average_rate",
     "duration_seconds",
-    "frames",
-    "length_from_packets",
+    "has_times",
+    "is_broadcast",
     "open_video",
     "orientation",
-    "promise",
-    "survey",
+    "other_streams",
+    "packets",
+    "pixel_aspect",
+    "stated_rate",
+    "tagged_duration",
 ]
 
-_STATES_DURATION = {"matroska,webm", "asf", "flv"}
-"""Containers whose header has a duration but no count of frames. For other containers without a count, libav
-derives the duration from the data that exist or from the bit rate, so that it does not show what is
-missing."""
-_REPEAT_HORIZON = 64  # packets; no codec reorders further than 16 frames
+FORMATS = (
+    *(
+        "mov",
+        "matroska",
+        "webm",
+        "avi",
+        "asf",
+        "flv",
+        "live_flv",
+        "kux",
+        "ogg",
+        "mpeg",
+        "mpegts",
+        "mpegvideo",
+    ),
+    *(
+        "h264",
+        "hevc",
+        "vvc",
+        "evc",
+        "m4v",
+        "h263",
+        "h261",
+        "av1",
+        "obu",
+        "ivf",
+        "vc1",
+        "vc1test",
+        "cavsvideo",
+    ),
+    *(
+        "mjpeg",
+        "jpeg_pipe",
+        "mjpeg_2000",
+        "dv",
+        "dhav",
+        "mxf",
+        "mxf_opatom",
+        "gxf",
+        "lxf",
+        "wtv",
+        "nut",
+        "rm",
+        "dirac",
+        "gif",
+    ),
+    *("apng", "yuv4mpegpipe", "nsv", "nuv", "r3d", "swf", "pva", "pmp", "rpl", "smk", "bink", "flic", "mv"),
+)
+"""Formats that are read, by their names in FFmpeg. None of them opens other files, as play lists do."""
+_PLAY_LISTS = (b"ffconcat", b"#EXTM3U", b"<MPD", b"<?xml", b"[playlist]", b"v=0", b"RTSP")
+_NO_TIMESTAMPS, _DISCONTINUOUS = 0x0080, 0x0200  # AVFMT_NOTIMESTAMPS, AVFMT_TS_DISCONT
+_STILL_CODECS = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
+_PASSED_OVER = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_MOST_FAILURES = 1000  # damaged places in a row without a packet after which the rest of a file is given up
+_ASPECTS = (Fraction(1, 5), Fraction(5))  # of a pixel; others are damage
+_NO_ASPECT = Fraction(1)
+_ALMOST_SQUARE = Fraction(1, 50)
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a video; yields the container and its first video stream, which decodes in one thread.
+def open_video(path: Path, number: int | None = None) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a video; yields the container and the stream to decode, which decodes in one thread.
+
+    Args:
+        path: The file.
+        number: Number of the stream in the file; None for the main one, see `main_stream`.
 
     Raises:
-        VideoError: If the file is not a video, has no video stream, or there is no decoder for it. The
-            message does not name the path.
+        VideoError: If the file is not a video, has no video stream, its pictures are larger than allowed, or
+            there is no decoder for it. The message does not name the path.
     """
     name = str(path.absolute())  # libav would take "a:b.mp4" for the protocol a
-    files_only = {"protocol_whitelist": "file"}  # a play list posing as a video must not reach the network
+    limits = limits_in_force()
+    # A play list posing as a video must neither reach the network nor open other files.
+    only = {"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)}
     try:
-        container = av.open(name, options=files_only, metadata_errors="replace")
+        container = av.open(name, options=only, metadata_errors="replace")
     except av.error.FFmpegError as error:
-        raise VideoError(
-            f"the file cannot be opened: it is cut short, damaged or no video ({error.strerror})"
-        ) from None
+        raise VideoError(_why_closed(path, error)) from None
     with container:
-        if container.format.name == "tty":
-            raise VideoError("the file holds text")  # which libav would draw, letter by letter
-        stream = next(
-            (s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None
-        )
-        if stream is None:
-            raise VideoError("the file has no video stream")
-        if stream.codec_context is None:
+        stream = main_stream(container) if number is None else _numbered(container, number)
+        context = stream.codec_context
+        if context is None:
             raise VideoError("the file's video codec is unknown to this machine's FFmpeg libraries")
-        stream.codec_context.thread_count = 1
+        limits.check_picture(context.width, context.height)
+        context.thread_count = 1
+        context.options = {"max_pixels": str(limits.max_pixels)}
         yield container, stream
 
 
+def _why_closed(path: Path, error: av.error.FFmpegError) -> str:
+    try:
+        with path.open("rb") as file:
+            start = file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
+    except OSError:
+        start = b""
+    if start.startswith(_PLAY_LISTS):
+        return "the file is a play list, which names other files; give those files"
+    if start and all(byte >= 32 or byte in b"\t\r\n" for byte in start):
+        return "the file holds text"
+    return f"the file cannot be opened: it is cut short, damaged or no video ({error.strerror})"
+
+
+def main_stream(container: InputContainer) -> VideoStream:
+    """The stream that holds the film: of those flagged as default, the one with the most pixels x frames.
+
+    Covers, thumbnails and still pictures are passed over; where no stream is flagged, all others compete.
+
+    Raises:
+        VideoError: If there is no video stream.
+    """
+    streams = [stream for stream in container.streams.video if not stream.disposition & _PASSED_OVER]
+    if not streams:
+        raise VideoError("the file has no video stream")
+    films = [stream for stream in streams if stream.codec_context and not _is_still(stream)] or streams
+    flagged = [stream for stream in films if stream.disposition & Disposition.default] or films
+    return max(flagged, key=lambda stream: (_extent(container, stream), -stream.index))
+
+
+def other_streams(container: InputContainer, chosen: VideoStream) -> tuple[str, ...]:
+    """Each video stream that is not decoded, in words."""
+    words = []
+    for stream in container.streams.video:
+        if stream.index != chosen.index:
+            kind = "a cover or thumbnail" if stream.disposition & _PASSED_OVER else "another video"
+            context = stream.codec_context
+            size = f" of {context.width}x{context.height} px" if context else ", of an unknown codec"
+            words.append(f"stream {stream.index} is {kind}{size}")
+    return tuple(words)
+
+
+def _is_still(stream: VideoStream) -> bool:
+    return stream.frames == 1 or (not stream.average_rate and stream.codec_context.name in _STILL_CODECS)
+
+
+def _extent(container: InputContainer, stream: VideoStream) -> float:
+    """Pixels x frames, as far as the header says; a frame at least."""
+    context = stream.codec_context
+    if context is None:
+        return 0.0
+    seconds = duration_seconds(container, stream) or 0.0
+    frames = stream.frames or seconds * (average_rate(stream) or 1.0)
+    return context.width * context.height * max(1.0, frames)
+
+
+def _numbered(container: InputContainer, number: int) -> VideoStream:
+    for stream in container.streams.video:
+        if stream.index == number:
+            return stream
+    numbers = ", ".join(str(stream.index) for stream in container.streams.video) or "none"
+    raise VideoError(f"the file has no video stream {number}; its video streams are: {numbers}")
+
+
 def average_rate(stream: VideoStream) -> float | None:
-    """Frames per second, from the container or estimated by libav; None if unknown."""
-    rate = stream.average_rate or stream.guessed_rate or stream.base_rate
+    """Frames per second, from the container or from the codec; None if neither states one.
+
+    libav's guesses are not used: where a container states no rate, they are the ticks of its clock.
+    """
+    rate = stream.average_rate or stated_rate(stream)
     return float(rate) if rate else None
+
+
+def stated_rate(stream: VideoStream) -> Fraction | None:
+    """Frames per second as the coded stream states it; None if it does not."""
+    rate = stream.codec_context.framerate if stream.codec_context else None
+    return Fraction(rate) if rate else None
+
+
+def has_times(container: InputContainer) -> bool:
+    """Whether the container's format has times at all; where it has none, libav makes some up."""
+    return not container.format.flags & _NO_TIMESTAMPS and container.format.name != "jpeg_pipe"
+
+
+def is_broadcast(container: InputContainer) -> bool:
+    """Whether the container's clock may start again at any place, as in MPEG streams."""
+    return bool(container.format.flags & _DISCONTINUOUS)
 
 
 def duration_seconds(container: InputContainer, stream: VideoStream) -> float | None:
     """Duration of the video stream, or else of the container's longest stream; None if unknown."""
-    tagged = _tagged_duration(stream)
+    tagged = tagged_duration(stream)
     if tagged is not None:
         return tagged
     if stream.duration and stream.time_base:
@@ -84,7 +224,7 @@ def duration_seconds(container: InputContainer, stream: VideoStream) -> float | 
     return container.duration / av.time_base if container.duration else None
 
 
-def _tagged_duration(stream: VideoStream) -> float | None:
+def tagged_duration(stream: VideoStream) -> float | None:
     """Seconds in the tag `DURATION` = 00:00:10.333000000 that Matroska files have for each stream."""
     try:
         hours, minutes, seconds = stream.metadata["DURATION"].split(":")
@@ -93,95 +233,119 @@ def _tagged_duration(stream: VideoStream) -> float | None:
         return None
 
 
+def pixel_aspect(stream: VideoStream) -> Fraction:
+    """Width of a stored pixel over its height.
+
+    1 if it is not stated, cannot be right, or differs from 1 by less than anyone can see: encoders that
+    were asked for 4:3 state 256:255 for 340x256 px.
+    """
+    stated = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    aspect = Fraction(stated) if stated else _NO_ASPECT
+    is_sound = _ASPECTS[0] <= aspect <= _ASPECTS[1] and abs(aspect - 1) > _ALMOST_SQUARE
+    return aspect if is_sound else _NO_ASPECT
+
+
 @dataclass(frozen=True)
-class Survey:
-    """Findings from all packets of a file, without decoding them.
+class Loss:
+    """A packet that cannot be decoded.
 
     Attributes:
-        times_in_doubt: Whether presentation times may be missing or out of order once frames are decoded.
-        num_gaps: Number of frames that an AVI counts but does not contain (recorders drop some).
-        end_seconds: Latest end of a packet of any stream, on the container's clock.
+        ticks: Its time of presentation, or else of storage; None if it has neither.
+        reason: What the decoder says.
     """
 
-    times_in_doubt: bool
-    num_gaps: int
-    end_seconds: float
+    ticks: int | None
+    reason: str
 
 
-def survey(path: Path) -> Survey:
-    """Read all packets of a video.
+@dataclass
+class Decoding:
+    """The frames of a stream in the order of presentation, not converted. Goes on after damage.
 
-    Times are in doubt if packets lack them, repeat them, or are not stored in decoding order. They are in
-    doubt if they rise in the order of storage although the codec reorders frames, or do not rise although it
-    does not. They are in doubt for every AVI that has other frames than key frames: AVI stores no
-    presentation times, and those that libav derives are wrong with B-frames.
+    A packet that cannot be decoded, or a place that cannot be read, costs its own frames and no others.
 
-    Raises:
-        VideoError: If the file is not a video.
+    Attributes:
+        container: The open file.
+        stream: The stream to decode.
+        losses: The packets that cannot be decoded, so far.
+        num_corrupt: Number of frames that the decoder itself flags as corrupt, so far.
+        read_error: Why the file cannot be read further; empty if its end was reached.
     """
-    with open_video(path) as (container, stream):
-        is_avi = container.format.name == "avi"
-        doubt = is_avi and not stream.codec_context.codec.intra_only
-        seen: deque[int] = deque(maxlen=_REPEAT_HORIZON)
-        reordered, previous, highest, gaps, end = False, None, None, 0, 0.0
-        for packet in _sound_packets(container):
-            pts, dts = packet.pts, packet.dts
-            if pts is not None and packet.time_base:
-                end = max(end, float((pts + (packet.duration or 0)) * packet.time_base))
-            if packet.stream is not stream:
+
+    container: InputContainer
+    stream: VideoStream
+    losses: list[Loss] = field(default_factory=list)
+    num_corrupt: int = 0
+    read_error: str = ""
+
+    def __iter__(self) -> Iterator[VideoFrame]:
+        for packet in packets(self.container, self.stream, on_error=self._note):
+            self.read_error = ""
+            yield from self._decoded(packet)
+        yield from self._drained()
+
+    def _note(self, reason: str) -> None:
+        self.read_error = reason
+
+    def _decoded(self, packet: "Packet[Stream]") -> Iterator[VideoFrame]:
+        try:
+            pictures = self.stream.decode(packet)
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return  # a state of the decoder, no damage
+        except av.error.MemoryError:
+            raise
+        except av.error.FFmpegError as error:
+            ticks = packet.pts if packet.pts is not None else packet.dts
+            self.losses.append(Loss(ticks, error.strerror or str(error)))
+            return
+        yield from self._counted(pictures)
+
+    def _drained(self) -> Iterator[VideoFrame]:
+        """The frames that the decoder still holds at the end."""
+        for _ in range(_MOST_FAILURES):
+            try:
+                pictures = self.stream.decode(None)
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return
+            except av.error.FFmpegError as error:
+                self.losses.append(Loss(None, error.strerror or str(error)))
                 continue
-            doubt |= pts is None or pts in seen
-            if dts is not None:
-                doubt |= previous is not None and dts < previous
-                gaps += max(0, dts - previous - 1) if is_avi and previous is not None else 0
-                previous = dts
-            if pts is not None:
-                reordered |= highest is not None and pts < highest
-                highest = pts if highest is None else max(highest, pts)
-                seen.append(pts)
-        doubt |= reordered != bool(stream.codec_context.has_b_frames)
-    return Survey(bool(doubt), gaps, end)
+            yield from self._counted(pictures)
+            return
+
+    def _counted(self, pictures: list[VideoFrame]) -> Iterator[VideoFrame]:
+        for picture in pictures:
+            self.num_corrupt += picture.is_corrupt
+            yield picture
 
 
-def length_from_packets(container: InputContainer, stream: VideoStream) -> float | None:
-    """Seconds from a video's first frame to the end of its last, without decoding; None if unknown.
+def packets(
+    container: InputContainer, *streams: Stream, on_error: "Any" = None
+) -> Iterator["Packet[Stream]"]:
+    """Packets up to the end of the file, without those that only flush the decoder. Goes on after damage.
 
-    Headers are not reliable if a video does not begin at 0 (Matroska gives the time of its end), was not
-    finished, or is an MPEG stream (whose duration is estimated). Frames without times are counted at the
-    average rate.
+    Args:
+        container: The open file.
+        *streams: The streams; all if none is named.
+        on_error: Called with what libav says of each place that cannot be read.
     """
-    rate, num_frames = average_rate(stream), 0
-    first, last, end = math.inf, -math.inf, -math.inf
-    timed = stream.time_base is not None
-    for packet in _sound_packets(container, stream):
-        if packet.is_discard:  # outside the edit list
-            continue
-        num_frames += 1
-        timed &= packet.pts is not None
-        if packet.pts is not None:
-            first, last = min(first, packet.pts), max(last, packet.pts)
-            end = max(end, packet.pts + (packet.duration or 0))
-    if not num_frames:
-        return None
-    if not timed or (last == first and num_frames > 1):
-        return num_frames / rate if rate else None
-    assert stream.time_base is not None
-    seconds = float((end - first) * stream.time_base)
-    if end > last or num_frames == 1:
-        return seconds or (1 / rate if rate else None)
-    return (
-        seconds * num_frames / (num_frames - 1)
-    )  # packets have no durations: the last is as long as the others
-
-
-def frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """All frames in order of presentation, not converted.
-
-    Raises:
-        av.error.FFmpegError: If the data are damaged.
-    """
-    for packet in _packets(container, stream):
-        yield from stream.decode(packet)
+    failures = 0
+    while failures < _MOST_FAILURES:
+        try:
+            for packet in container.demux(*streams):
+                if packet.size:
+                    failures = 0
+                    yield packet
+        except av.error.EOFError:
+            return
+        except IndexError:  # PyAV raises it at the end if streams appeared while reading, as in broadcasts
+            return
+        except av.error.FFmpegError as error:
+            failures += 1
+            if on_error:
+                on_error(error.strerror or str(error))
+        else:
+            return
 
 
 def orientation(frame: VideoFrame) -> tuple[int, bool]:
@@ -198,68 +362,3 @@ def orientation(frame: VideoFrame) -> tuple[int, bool]:
     if mirrored:
         a, b = -a, -b
     return round(-math.atan2(b, a) / (math.pi / 2)) % 4, mirrored
-
-
-def _sound_packets(container: InputContainer, *streams: Stream) -> Iterator["Packet[Stream]"]:
-    """Packets up to the end or the first damaged one, without those that only flush the decoder.
-
-    Packets of all streams are included unless streams are named.
-    """
-    with suppress(av.error.FFmpegError):
-        yield from (packet for packet in _packets(container, *streams) if packet.size)
-
-
-def _packets(container: InputContainer, *streams: Stream) -> Iterator["Packet[Stream]"]:
-    with suppress(
-        IndexError
-    ):  # PyAV raises it at the end if streams appeared while reading, as in broadcasts
-        yield from container.demux(*streams)
-
-
-@dataclass(frozen=True)
-class Promise:
-    """The number of frames that a file should hold.
-
-    Attributes:
-        num_frames: Number of raw frames; None if unknown.
-        source: Where the number comes from, in words.
-    """
-
-    num_frames: int | None
-    source: str = ""
-
-
-def promise(
-    container: InputContainer,
-    stream: VideoStream,
-    packets: Survey,
-    num_decoded: int,
-    end_seconds: float | None,
-) -> Promise:
-    """The number of frames that the header promises, or else the duration.
-
-    The header's count is reduced by frames that are not shown: those outside an MP4's edit list, and gaps in
-    an AVI. A duration is not multiplied by an average rate, which is not meaningful if the rate varies.
-    Instead, the decoded frames are counted, and the time from the end of the last one to the promised end is
-    filled with frames at their own rate. The duration of a container is that of its longest stream, which may
-    be sound.
-
-    Args:
-        container: The open file, after decoding.
-        stream: The video stream.
-        packets: Findings from the packets.
-        num_decoded: Number of raw frames that decoded.
-        end_seconds: When the last of them ends, on the container's clock; None if unknown.
-    """
-    if container.format.name.startswith("mov") and len(stream.index_entries):
-        return Promise(sum(not entry.is_discard for entry in stream.index_entries), "the header")
-    if stream.frames:
-        return Promise(stream.frames - packets.num_gaps, "the header")
-    if container.format.name not in _STATES_DURATION or not container.duration or not end_seconds:
-        return Promise(None)
-    stated, covered = _tagged_duration(stream), end_seconds
-    if stated is None:
-        stated, covered = container.duration / av.time_base, max(end_seconds, packets.end_seconds)
-    start = float((stream.start_time or 0) * (stream.time_base or 0))
-    rate = num_decoded / (end_seconds - start) if end_seconds > start else average_rate(stream) or 0
-    return Promise(num_decoded + max(0, round((stated - covered) * rate)), f"the duration of {stated:.2f} s")

@@ -7,7 +7,7 @@ its times can be trusted) and for its frames; the first two cost little.
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,18 +15,20 @@ import av
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from actiondiff.errors import UsageError, VideoError
+from actiondiff.errors import UsageError, VideoError, VideoLimitError
 from actiondiff.provenance import sha256_of_file
-from actiondiff.types import DEFAULT_STRIDE, DecodeReport, Frames, Sampling, Status
-from actiondiff.video.container import Promise, frames, open_video, orientation, promise, survey
-from actiondiff.video.sampling import Clock, Sampler, times_rise
+from actiondiff.types import DEFAULT_STRIDE, DecodeReport, Frames, Sampling
+from actiondiff.video.container import Decoding, open_video, orientation, other_streams, pixel_aspect
+from actiondiff.video.judgement import DecodingState
+from actiondiff.video.limits import limits_in_force
+from actiondiff.video.sampling import Clock, Sampler
+from actiondiff.video.survey import promise, schedule, survey
 
 __all__ = ["VideoReader", "iter_video", "read_video"]
 
-_TOLERATED_FRAMES = 2
-_TOLERATED_SHARE = 0.02  # of the promise; the larger of the two may be missing
 _UNTAGGED = 2  # AVCOL_SPC_UNSPECIFIED
 _KeptFrame: TypeAlias = tuple[int, float | None, NDArray[np.uint8]]  # raw index, seconds, (H, W, 3) RGB
 
@@ -39,12 +41,15 @@ def iter_video(
     start_seconds: float | None = None,
     end_seconds: float | None = None,
     chunk_frames: int = 32,
+    stream: int | None = None,
+    square: bool = True,
 ) -> "VideoReader":
     """Decode a video in chunks.
 
     Frames are as a player shows them: RGB, rotated as the file says, and all of the first frame's size. Their
-    seconds are presentation times; they are 0 at the video's first frame and always rise. If the times in the
-    file do not rise, all are replaced by index / average rate; if there is no rate either, they are None.
+    seconds are presentation times; they are 0 at the video's first frame and always rise. Times that are
+    missing or wrong are mended one by one, see `clock`; if there are none and no rate either, they are None.
+    Damage costs the frames that it damages; those after it keep their times and their index.
 
     Args:
         path: The file.
@@ -54,9 +59,14 @@ def iter_video(
         start_seconds: Start of the span to read, inclusive; None for the beginning.
         end_seconds: End of the span, exclusive; None for the end. Decoding stops there.
         chunk_frames: Sampled frames per chunk; the last chunk may have fewer. Changes no value.
+        stream: Number of the stream in the file; None for the main one: of those that are flagged as default
+            the one with the most pixels x frames, never a cover.
+        square: Whether pictures are stretched to square pixels, as players show them; else they are as the
+            file stores them.
 
     Returns:
-        An iterator over chunks. It never raises for damage inside the file; see its `report`.
+        An iterator over chunks. It never raises for damage inside the file; see its `report`. If the report
+        is `failed`, chunks that came before are to be discarded.
 
     Raises:
         VideoError: If the path is not a file or cannot be read.
@@ -66,10 +76,11 @@ def iter_video(
         >>> for chunk in iter_video("clip.mp4", stride=4):  # doctest: +SKIP
         ...     print(chunk.pixels.shape, chunk.seconds)
     """
-    sampler = Sampler(Sampling(stride, fps), start_seconds=start_seconds, end_seconds=end_seconds)
+    sampling = Sampling(stride, fps, stream, square)
+    sampler = Sampler(sampling, start_seconds=start_seconds, end_seconds=end_seconds)
     if chunk_frames < 1:
         raise UsageError(f"chunk_frames must be at least 1; got {chunk_frames}.")
-    return VideoReader(path, sampler, chunk_frames)
+    return VideoReader(path, sampler, chunk_frames, sampling)
 
 
 def read_video(
@@ -79,19 +90,29 @@ def read_video(
     fps: float | None = None,
     start_seconds: float | None = None,
     end_seconds: float | None = None,
+    stream: int | None = None,
+    square: bool = True,
 ) -> Frames:
     """Decode a video into memory; arguments as for `iter_video`.
 
     Returns:
-        Frames with the report attached. If the report says `partial`, the frames before the first error.
+        Frames with the report attached. If the report says `partial`, frames are missing; it says which.
 
     Raises:
         VideoError: If the path is not a file, cannot be read, or no frame of it (or of the span) decodes.
         UsageError: If not exactly one of stride and fps is given, or a number is out of range.
     """
-    reader = iter_video(path, stride=stride, fps=fps, start_seconds=start_seconds, end_seconds=end_seconds)
+    reader = iter_video(
+        path,
+        stride=stride,
+        fps=fps,
+        start_seconds=start_seconds,
+        end_seconds=end_seconds,
+        stream=stream,
+        square=square,
+    )
     chunks = list(reader)
-    if not chunks:
+    if reader.report.status == "failed":
         raise VideoError(f"{path}: {reader.report.reason}.")
     seconds = [chunk.seconds for chunk in chunks if chunk.seconds is not None]
     return Frames(
@@ -111,19 +132,26 @@ class VideoReader(Iterator[Frames]):
         identity: sha256 of its content.
         report: How decoding went; final once the iterator is exhausted. Until then its status is `failed` or
             `partial`, and its reason says that decoding has not finished.
+        outside_cause: Why reading failed, if the reason is not in the content: the file was replaced while it
+            was read, a limit (`limits`) was reached, or memory does not suffice. Else empty.
     """
 
-    def __init__(self, path: str | os.PathLike[str], sampler: Sampler, chunk_frames: int) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], sampler: Sampler, chunk_frames: int, sampling: Sampling
+    ) -> None:
         self.path = Path(path)
         try:
             if not self.path.is_file():
                 what = "is not a file" if self.path.exists() else "does not exist"
                 raise VideoError(f"{self.path} {what}; the path of a video file is needed.")
+            self._state_of_file = _state_of(self.path)
             self.identity = sha256_of_file(self.path)
         except OSError as error:
             raise VideoError(f"{self.path} cannot be read: {error.strerror}.") from None
         self.report = DecodeReport("failed", "decoding has not begun")
+        self.outside_cause = ""
         self._sampler = sampler
+        self._sampling = sampling
         self._chunk_frames = chunk_frames
         self._chunks = self._decode()
 
@@ -131,7 +159,7 @@ class VideoReader(Iterator[Frames]):
         return next(self._chunks)
 
     def _decode(self) -> Iterator[Frames]:
-        state = _DecodingState()
+        state = DecodingState()
         pending: list[_KeptFrame] = []
         for frame in self._kept_frames(state):
             pending.append(frame)
@@ -139,34 +167,55 @@ class VideoReader(Iterator[Frames]):
                 self.report = DecodeReport("partial", "decoding has not finished", state.num_decoded)
                 yield self._chunk(pending)
                 pending = []
+        if self._was_replaced():
+            state.error = "the file was replaced or written to while it was read; read it again"
+            self.outside_cause = state.error
         self.report = state.report(self._sampler)
         if pending:
             yield self._chunk(pending)
 
-    def _kept_frames(self, state: "_DecodingState") -> Iterator[_KeptFrame]:
-        """Sampled frames up to the end of the span or the file, or the first error; the state shows which."""
+    def _was_replaced(self) -> bool:
+        """Whether the file is another one than when its sha256 was taken."""
         try:
-            if not self.path.stat().st_size:
+            return _state_of(self.path) != self._state_of_file and sha256_of_file(self.path) != self.identity
+        except OSError:
+            return True
+
+    def _kept_frames(self, state: DecodingState) -> Iterator[_KeptFrame]:
+        """Sampled frames up to the end of the span or the file; the state shows what is missing."""
+        number, limits = self._sampling.stream, limits_in_force()
+        try:
+            num_bytes = self.path.stat().st_size
+            if not num_bytes:
                 raise VideoError("the file is empty (0 bytes)")
-            packets = survey(self.path)
-            counted = packets.times_in_doubt and not times_rise(self.path)
-            with open_video(self.path) as (container, stream):
-                state.clock = clock = Clock(stream, counted=counted)
-                convert = _Converter()
-                try:
-                    for index, frame in enumerate(frames(container, stream)):
-                        seconds = clock.seconds(frame)
-                        if self._sampler.is_past(seconds):
-                            state.ended_early = True
-                            break
-                        if self._sampler.keeps(seconds):
-                            yield index, seconds, convert(frame)
-                            state.num_kept += 1
-                except av.error.FFmpegError as error:
-                    state.error = error.strerror or str(error)
-                state.promise = promise(container, stream, packets, clock.num_frames, clock.end_seconds)
+            findings = survey(self.path, number)
+            mended = partial(schedule, self.path, findings, number)
+            with open_video(self.path, number) as (container, stream):
+                doubt = findings.times_in_doubt
+                state.clock = clock = Clock(stream, mended, in_doubt=doubt, limits=limits)
+                self._sampler.set_resolution(
+                    float(stream.time_base or 0), clock.step_seconds or findings.step_seconds
+                )
+                state.decoding = decoding = Decoding(container, stream)
+                state.others = other_streams(container, stream)
+                convert = _Converter(stream, square=self._sampling.square)
+                for frame in decoding:
+                    limits.check_count(clock.num_frames, num_bytes)
+                    seconds = clock.seconds(frame)
+                    if self._sampler.is_past(seconds):
+                        state.ended_early = True
+                        break
+                    index = state.index_of(frame)
+                    if self._sampler.keeps(seconds):
+                        yield index, seconds, convert(frame)
+                        state.num_kept += 1
+                state.promise = promise(container, stream, findings, clock.num_frames, clock.end_seconds)
+        except VideoLimitError as error:
+            state.error = self.outside_cause = str(error)
         except VideoError as error:
             state.error = str(error)
+        except MemoryError:
+            state.error = self.outside_cause = "memory does not suffice for its pictures"
 
     def _chunk(self, frames: list[_KeptFrame]) -> Frames:
         index, seconds, pixels = zip(*frames, strict=True)
@@ -178,21 +227,32 @@ class VideoReader(Iterator[Frames]):
         )
 
 
+def _state_of(path: Path) -> tuple[int, ...]:
+    """What changes when a file is replaced or written to."""
+    state = path.stat()
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
+
+
 class _Converter:
     """Converts decoded frames to RGB arrays, all with the size and orientation of the first frame."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: VideoStream, *, square: bool) -> None:
         self._reformatter = VideoReformatter()
+        self._stream = stream
+        self._square = square
         self._size: tuple[int, int] | None = None
         self._turns, self._mirrored = 0, False
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """(H, W, 3) uint8."""
         if self._size is None:
-            self._size = frame.width, frame.height
+            aspect = pixel_aspect(self._stream) if self._square else 1
+            self._size = max(1, round(frame.width * aspect)), frame.height
             self._turns, self._mirrored = orientation(frame)
         try:
             rgb = self._rgb(frame, *self._size)
+        except av.error.MemoryError:
+            raise
         except av.error.FFmpegError:
             frame.colorspace = _UNTAGGED  # the frame names a colour matrix that is reserved or not supported
             rgb = self._rgb(frame, *self._size)
@@ -201,41 +261,3 @@ class _Converter:
     def _rgb(self, frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
         rgb = self._reformatter.reformat(frame, width, height, format="rgb24", threads=1)
         return rgb.to_ndarray().astype(np.uint8, copy=False)
-
-
-@dataclass
-class _DecodingState:
-    """The state of decoding one video, from which the report is made."""
-
-    clock: Clock | None = None
-    num_kept: int = 0
-    error: str = ""
-    ended_early: bool = False
-    promise: Promise | None = None
-
-    @property
-    def num_decoded(self) -> int:
-        return self.clock.num_frames if self.clock else 0
-
-    def report(self, sampler: Sampler) -> DecodeReport:
-        """The final report."""
-        status, reason = self._judge(sampler)
-        expected = self.promise.num_frames if self.promise else None
-        repaired = self.clock is not None and self.clock.counted
-        return DecodeReport(status, reason, self.num_decoded, expected, repaired)
-
-    def _judge(self, sampler: Sampler) -> tuple[Status, str]:
-        if self.clock is None or self.promise is None or not self.num_decoded:
-            return "failed", self.error or "no frame can be decoded"
-        decoded, expected = self.num_decoded, self.promise.num_frames
-        if self.error:
-            of = f" of {expected}" if expected else ""
-            reason = f"decoding stopped after {decoded}{of} frames: {self.error}"
-            return ("partial" if self.num_kept else "failed"), reason
-        if not self.num_kept:
-            last = self.clock.last_seconds or 0.0
-            return "failed", f"no frame is shown from {sampler.span}: the last is at {last:.2f} s"
-        missing = expected - decoded if expected and not self.ended_early else 0
-        if missing > max(_TOLERATED_FRAMES, _TOLERATED_SHARE * (expected or 0)):
-            return "partial", f"{decoded} frames decode of the {expected} that {self.promise.source} promises"
-        return "ok", ""

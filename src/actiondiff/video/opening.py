@@ -73,20 +73,35 @@ def read_chunks(
             raise UsageError("no frames to look at: got 0.")
         last = int(video.frame_index[-1]) + 1
         return ProgressReader(video.identity, _InMemory(video, chunk_frames), last, progress)
-    reader = iter_video(video, stride=sampling.stride, fps=sampling.fps, chunk_frames=chunk_frames)
+    reader = iter_video(
+        video,
+        stride=sampling.stride,
+        fps=sampling.fps,
+        chunk_frames=chunk_frames,
+        stream=sampling.stream,
+        square=sampling.square,
+    )
     return ProgressReader(os.fspath(video), reader, _promised(video) if progress else 0, progress)
 
 
-def picture_size(video: Video) -> tuple[int, int]:
+def picture_size(video: Video, *, stream: int | None = None, square: bool = True) -> tuple[int, int]:
     """Height and width of a video's pictures, in pixels.
+
+    Args:
+        video: A file or frames.
+        stream: Number of the file's stream; None for the main one.
+        square: Whether pictures are stretched to square pixels, as players show them.
 
     Raises:
         VideoError: If the file cannot be read.
     """
     if isinstance(video, Frames):
         return video.pixels.shape[1], video.pixels.shape[2]
-    info = probe(video)
-    return info.height_px, info.width_px
+    info = probe(video, stream=stream)
+    if square or info.pixel_aspect == 1:
+        return info.height_px, info.width_px
+    width, height = info.stored_size_px
+    return (width, height) if info.rotation_degrees % 180 else (height, width)
 
 
 def share_done(done: int, total: int) -> float:

@@ -1,90 +1,123 @@
-"""Times of frames, and the choice of frames that are kept."""
+"""Times of frames while a video is decoded, and the choice of frames that are kept."""
 
 import math
-from pathlib import Path
+from collections.abc import Callable
 
-import av
+import numpy as np
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.types import Sampling
-from actiondiff.video.container import average_rate, frames, open_video
+from actiondiff.video.clock import Schedule
+from actiondiff.video.container import average_rate
+from actiondiff.video.limits import Limits
 
-__all__ = ["Clock", "Sampler", "times_rise"]
+__all__ = ["Clock", "Sampler"]
 
-_TOLERANCE_SECONDS = 1e-3  # many containers round times to milliseconds: at 30 fps, frame 1 is at 0.033
-
-
-def times_rise(path: Path) -> bool:
-    """Whether every frame has a later presentation time than the one before. Decodes all frames.
-
-    Raises:
-        VideoError: If the file is not a video.
-    """
-    last: int | None = None
-    try:
-        with open_video(path) as (container, stream):
-            for frame in frames(container, stream):
-                if frame.pts is None or (last is not None and frame.pts <= last):
-                    return False
-                last = frame.pts
-    except av.error.FFmpegError:
-        pass  # frames after the error are not decoded later either
-    return True
+_GRID_TOLERANCE = 1e-3  # seconds by which a frame may precede the point of the grid that it is taken for
+_STEP_SHARE = 0.25  # of the usual step between frames: no tolerance is ever larger
+_MICROSECOND = 1e-6  # tables write 1/3 as 0.333333
 
 
 class Clock:
     """Gives the times of frames, one after the other: 0 for the first, and always rising.
 
-    A damaged stream may yield a frame whose time goes back although its packets were in order. From such a
-    frame on, times are counted at the average rate.
-
     Args:
         stream: The video stream.
-        counted: Whether to use index / average rate instead of the times in the file.
+        schedule: Gives the times of all frames, mended (`survey.schedule`). Called at once if times are in
+            doubt, else as soon as a time does not rise: damage may yield such a frame although the packets
+            were in order.
+        in_doubt: Whether times are in doubt.
+        limits: Limits on pauses.
 
     Attributes:
-        counted: Whether times were counted, at least in part.
         num_frames: Number of frames so far.
         last_seconds: Time of the latest frame; None if unknown.
         end_seconds: When the latest frame ends, on the container's clock; None if no frame has a time.
+        schedule: The mended times; None if the file's own times are used.
     """
 
-    def __init__(self, stream: VideoStream, *, counted: bool) -> None:
-        self.counted = counted
+    def __init__(
+        self, stream: VideoStream, schedule: Callable[[], Schedule], *, in_doubt: bool, limits: Limits
+    ) -> None:
         self.num_frames = 0
         self.last_seconds: float | None = None
         self.end_seconds: float | None = None
+        self.schedule = schedule() if in_doubt else None
+        self._mend = schedule
         self._time_base = stream.time_base
-        self._period = 1 / rate if (rate := average_rate(stream)) else None
+        self._period = 1 / rate if (rate := average_rate(stream)) else 0.0
+        self._origin: float | None = None  # of the times that are right, on the container's clock
+        self._limits = limits
         self._first_pts: int | None = None
 
     def seconds(self, frame: VideoFrame) -> float | None:
-        """Time of the next frame in seconds; None if the file has neither times nor a rate."""
-        own_seconds = self._own_seconds(frame)
-        if not self.counted:
-            rises = own_seconds is not None and (self.last_seconds is None or own_seconds > self.last_seconds)
-            self.counted = not rises
-        if not self.counted:
-            self.last_seconds = own_seconds
-        elif not self.num_frames:
-            self.last_seconds = 0.0 if self._period else None
-        elif self.last_seconds is not None and self._period:
-            self.last_seconds += self._period
-        else:
-            self.last_seconds = None
+        """Time of the next frame in seconds; None if the file has neither times nor a rate.
+
+        Raises:
+            VideoError: If the frame comes later after the one before than the limits allow.
+        """
+        own_seconds = seconds = self._own_seconds(frame)
+        if self.schedule is None:
+            first = not self.num_frames
+            if seconds is None or not (
+                first or (self.last_seconds is not None and seconds > self.last_seconds)
+            ):
+                self.schedule = self._mend()
+        if self.schedule is not None:
+            seconds = self._scheduled()
+        if seconds is not None and self.last_seconds is not None:
+            self._limits.check_pause(self.last_seconds, seconds)
+        if own_seconds is not None and seconds is not None:
+            is_moved = (
+                self.schedule is not None and self.schedule.moved[self.num_frames : self.num_frames + 1].all()
+            )
+            self._note_end(frame, seconds, is_moved=bool(is_moved))
+        self.last_seconds = seconds
         self.num_frames += 1
-        return self.last_seconds
+        return seconds
+
+    @property
+    def step_seconds(self) -> float:
+        """The usual step between frames, if times are mended; else 0."""
+        times = self.schedule.seconds if self.schedule else None
+        return float(np.median(np.diff(times))) if times is not None and len(times) > 1 else 0.0
+
+    def seconds_of(self, ticks: int) -> float | None:
+        """Time of a place of the container's clock in seconds; None if there is no such clock."""
+        if self._origin is None or self._time_base is None:
+            return None
+        return max(0.0, float(ticks * self._time_base) - self._origin)
+
+    def _note_end(self, frame: VideoFrame, seconds: float, *, is_moved: bool) -> None:
+        """Take note of when a frame ends. The origin is known from frames whose own time is right."""
+        assert frame.pts is not None
+        assert self._time_base is not None
+        if self._origin is None or not is_moved:
+            self._origin = float(frame.pts * self._time_base) - seconds
+        self.end_seconds = self._origin + seconds + (float(frame.duration * self._time_base) or self._period)
+
+    def _scheduled(self) -> float | None:
+        assert self.schedule is not None
+        times = self.schedule.seconds
+        if times is None:
+            return None
+        if self.num_frames < len(times):
+            seconds = float(times[self.num_frames])
+        else:  # the frames of the other pass have all been seen
+            seconds = (self.last_seconds or 0.0) + (
+                float(times[-1] / (len(times) - 1)) if len(times) > 1 else 1.0
+            )
+        if self.last_seconds is not None and seconds <= self.last_seconds:
+            seconds = math.nextafter(self.last_seconds, math.inf)
+        return seconds
 
     def _own_seconds(self, frame: VideoFrame) -> float | None:
         """The time of a frame in the file, in seconds from the first frame that has a time."""
         if frame.pts is None or self._time_base is None:
             return None
         self._first_pts = frame.pts if self._first_pts is None else self._first_pts
-        lasts = float(frame.duration * self._time_base) or self._period or 0.0
-        end = float(frame.pts * self._time_base) + lasts
-        self.end_seconds = end if self.end_seconds is None else max(self.end_seconds, end)
         return float((frame.pts - self._first_pts) * self._time_base)
 
 
@@ -109,6 +142,7 @@ class Sampler:
             )
         self._stride, self._fps, self._start, self._end = sampling.stride, sampling.fps, start, end
         self._needs_times = sampling.fps is not None or start > 0 or end < math.inf
+        self._tolerance, self._grid_tolerance = _MICROSECOND, _GRID_TOLERANCE
         self._num_in_span = 0
         self._origin: float | None = None  # time of the span's first frame
         self._next_tick = 0
@@ -119,9 +153,24 @@ class Sampler:
         until = "its end" if self._end == math.inf else f"{self._end:g} s"
         return f"{self._start:g} s to {until}"
 
+    def set_resolution(self, tick_seconds: float, step_seconds: float) -> None:
+        """Say how exact the times of the video are.
+
+        A container rounds times to the ticks of its clock: at 30 fps, Matroska has frame 10 at 0.333 s. Times
+        that differ by half a tick or less are therefore the same time, unless frames follow so closely that
+        this would take one for another.
+
+        Args:
+            tick_seconds: One tick of the container's clock.
+            step_seconds: The usual step from one frame to the next; 0 if unknown.
+        """
+        most = _STEP_SHARE * step_seconds or math.inf
+        self._tolerance = min(max(tick_seconds / 2, _MICROSECOND), most)
+        self._grid_tolerance = min(_GRID_TOLERANCE, most)
+
     def is_past(self, seconds: float | None) -> bool:
         """Whether a frame, and thus every later one, lies after the span."""
-        return seconds is not None and seconds >= self._end - _TOLERANCE_SECONDS
+        return seconds is not None and seconds >= self._end - self._tolerance
 
     def keeps(self, seconds: float | None) -> bool:
         """Whether to keep the next frame. Must be called once for each frame, in order.
@@ -133,14 +182,14 @@ class Sampler:
             if self._needs_times:
                 raise VideoError("the file has neither times nor a frame rate: it can only be read by stride")
             seconds = 0.0
-        if seconds < self._start - _TOLERANCE_SECONDS:
+        if seconds < self._start - self._tolerance:
             return False
         self._num_in_span += 1
         if self._fps is None:
             assert self._stride is not None
             return (self._num_in_span - 1) % self._stride == 0
         self._origin = seconds if self._origin is None else self._origin
-        elapsed = seconds - self._origin + _TOLERANCE_SECONDS
+        elapsed = seconds - self._origin + self._grid_tolerance
         if elapsed < self._next_tick / self._fps:
             return False
         self._next_tick = math.floor(elapsed * self._fps) + 1

@@ -3,8 +3,13 @@
 import pytest
 
 from actiondiff.errors import VideoError
-from actiondiff.video.container import duration_seconds, frames, open_video, survey
-from actiondiff.video.sampling import times_rise
+from actiondiff.video.container import Decoding, duration_seconds, open_video
+from actiondiff.video.survey import schedule, survey
+
+
+def times_rise(path):
+    """Whether the file's own times are used."""
+    return not schedule(path, survey(path)).is_mended
 
 
 def repeat(packet):
@@ -92,7 +97,7 @@ def test_an_index_error_at_the_very_end_ends_the_file(studio):
             raise IndexError
 
     with open_video(studio.encode("a.mp4")) as (container, stream):
-        assert len(list(frames(Container(container), stream))) == 30
+        assert len(list(Decoding(Container(container), stream))) == 30
 
 
 def test_one_thread_decodes(studio):

@@ -14,8 +14,8 @@ import pytest
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.types import Frames
 from actiondiff.video import decode
-from actiondiff.video.container import Survey
 from actiondiff.video.decode import iter_video, read_video
+from actiondiff.video.survey import Survey
 
 TRAILS = [
     index * 33 if index < 20 else 660 + 250 * (index - 19) for index in range(30)
@@ -285,7 +285,7 @@ def swapping(first):
     return swap
 
 
-def test_times_out_of_order_are_counted_instead(studio):
+def test_times_in_another_order_are_sorted(studio):
     path = studio.encode("a.mp4", codec="mpeg4", options={"qmax": "2"})
     swapped = studio.remux(path, "b.mp4", swapping(2))
     assert np.diff([frame.pts for frame in studio.plain(swapped)]).min() < 0
@@ -315,11 +315,12 @@ def test_a_span_is_chosen_by_counted_times_too(studio):
 def test_times_rise_even_where_nothing_announced_that_they_do_not(studio, monkeypatch):
     swapped = studio.remux(studio.encode("a.mp4", codec="mpeg4"), "b.mp4", swapping(10))
     assert read_video(swapped, stride=1).seconds == pytest.approx(np.arange(30) / 30)
-    monkeypatch.setattr(decode, "survey", lambda path: Survey(False, 0, 0.0))
+    monkeypatch.setattr(decode, "survey", lambda path, number: Survey(False, 0, 0.0))
     frames = read_video(swapped, stride=1)
     assert frames.report.times_repaired
     assert frames.seconds[:11] == pytest.approx([*np.arange(10) / 30, 11 / 30])  # as the file has it
-    assert np.diff(frames.seconds)[10:] == pytest.approx(1 / 30)  # counted on
+    assert np.diff(frames.seconds).min() > 0
+    assert frames.seconds[12:] == pytest.approx(np.arange(12, 30) / 30)  # as if it had been announced
 
 
 # ---------------------------------------------------------------- damage
@@ -352,7 +353,7 @@ def test_a_file_cut_short_is_partial_and_keeps_its_beginning(studio, name, codec
     frames = read_video(short, stride=1)
     report = frames.report
     assert report.status == "partial"
-    assert report.num_frames_decoded == len(frames) == len(studio.plain(short)) < 60
+    assert len(studio.plain(short)) <= report.num_frames_decoded == len(frames) < 60
     assert report.num_frames_expected == pytest.approx(60, abs=1)
     assert str(report.num_frames_decoded) in report.reason
     assert report.coverage == pytest.approx(len(frames) / 60, abs=0.02)
@@ -373,7 +374,7 @@ def test_a_span_behind_the_damage_fails(studio):
     reader = iter_video(studio.cut(path, 0.5), start_seconds=1.5)
     assert list(reader) == []
     assert reader.report.status == "failed"
-    assert reader.report.reason.startswith("decoding stopped after ")
+    assert reader.report.reason.startswith("no frame is shown from 1.5 s")
     assert 0 < reader.report.num_frames_decoded < 45
 
 
@@ -557,7 +558,7 @@ def test_whatever_happened_to_a_file_nothing_is_raised_and_nothing_made_up(studi
         reader = iter_video(path, stride=1, chunk_frames=5)
         chunks = list(reader)
         count = sum(len(chunk) for chunk in chunks)
-        assert count == reader.report.num_frames_decoded == len(studio.plain(path))
+        assert count == reader.report.num_frames_decoded >= len(studio.plain(path)) - 1
         assert (reader.report.status == "failed") == (count == 0)
         if count:
             assert (np.diff(np.concatenate([chunk.seconds for chunk in chunks])) > 0).all()

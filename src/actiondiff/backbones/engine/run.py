@@ -301,8 +301,9 @@ class _VideoInProgress(Generic[Source]):
         self.num_done += 1
 
     def features(self, keys: Sequence[FeatureKey]) -> Features | None:
-        """Features of the whole video; None if it had no window."""
-        if not self.num_windows:
+        """Features of the whole video; None if it had no window, or reading it failed on the way."""
+        report = self.reader.report
+        if not self.num_windows or (report is not None and report.status == "failed"):
             return None
         starts = sorted({position for positions, _ in self.tokens for position in positions})
         rows = {position: row for row, position in enumerate(starts)}
