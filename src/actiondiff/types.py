@@ -13,7 +13,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
@@ -74,9 +74,7 @@ class Progress(Protocol):
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a video is read. Every stride-th frame is sampled, or frames at a fixed rate.
-
-    Exactly one of `stride` and `fps` is set.
+    """How a video is read: every stride-th frame, or frames at a fixed rate. One of the two is set.
 
     Attributes:
         stride: Every stride-th raw frame is sampled.
@@ -94,49 +92,31 @@ class Sampling:
     square: bool = False
 
     def __post_init__(self) -> None:
-        if self.stream is not None and self.stream < 0:
-            raise UsageError(f"stream is the number of a stream in the file, from 0; got {self.stream}.")
         if (self.stride is None) == (self.fps is None):
-            raise UsageError(
-                f"give either stride or fps and set the other to None; got stride={self.stride}, "
-                f"fps={self.fps}."
-            )
+            both = f"stride={self.stride}, fps={self.fps}"
+            raise UsageError(f"give either stride or fps and set the other to None; got {both}.")
         if self.stride is not None and (self.stride != int(self.stride) or self.stride < 1):
             raise UsageError(f"stride is a whole number of raw frames from 1; got {self.stride}.")
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise UsageError(f"fps is a number of frames per second above 0; got {self.fps}.")
 
     @classmethod
-    def of(
-        cls, stride: int | None, fps: float | None, *, stream: int | None = None, square: bool = False
-    ) -> "Sampling":
+    def of(cls, stride: int | None, fps: float | None) -> "Sampling":
         """Sampling by rate if a rate is given, else by stride."""
-        chosen = cls(stride=stride) if fps is None else cls(fps=float(fps))
-        return replace(chosen, stream=stream, square=square)
+        return cls(stride=stride) if fps is None else cls(fps=float(fps))
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, Any]) -> "Sampling":
         """Inverse of `settings`; other fields are ignored."""
-        return cls(
-            stride=settings.get("stride"),
-            fps=settings.get("fps"),
-            stream=settings.get("stream"),
-            square=settings.get("pixels") == "square",
-        )
+        fields = {name: settings.get(name) for name in ("stride", "fps", "stream")}
+        return cls(**fields, square=settings.get("pixels") == "square")
 
     @property
     def settings(self) -> dict[str, JSON]:
-        """As the settings of a feature store record it: `{"stride": 4}` or `{"fps": 5.0}`.
-
-        `stream` and `pixels` are recorded only where they are not the default, so that stores which were made
-        before there was a choice keep their settings.
-        """
-        chosen: dict[str, JSON] = {"stride": self.stride} if self.fps is None else {"fps": self.fps}
-        if self.stream is not None:
-            chosen["stream"] = self.stream
-        if self.square:
-            chosen["pixels"] = "square"
-        return chosen
+        """As a feature store records it, for example `{"stride": 4}`; without defaults."""
+        every = {"stride": self.stride, "fps": self.fps, "stream": self.stream}
+        chosen: dict[str, JSON] = {name: value for name, value in every.items() if value is not None}
+        return chosen | ({"pixels": "square"} if self.square else {})
 
 
 @dataclass(frozen=True)
@@ -153,7 +133,6 @@ class DecodeReport:
         num_times_mended: Number of frames, of those that decoded, whose own time was missing or wrong.
         times_note: Why times were mended, in words; empty if none was.
         num_frames_corrupt: Number of frames that the decoder itself flags as corrupt.
-        streams_note: The video streams of the file that were not decoded, in words; empty if there are none.
     """
 
     status: Status
@@ -164,13 +143,6 @@ class DecodeReport:
     num_times_mended: int = 0
     times_note: str = ""
     num_frames_corrupt: int = 0
-    streams_note: str = ""
-
-    @property
-    def recorded(self) -> dict[str, JSON]:
-        """As files record it: without the details that there is nothing to say about."""
-        details = ("num_times_mended", "times_note", "num_frames_corrupt", "streams_note")
-        return {name: value for name, value in asdict(self).items() if value or name not in details}
 
     @property
     def coverage(self) -> float:

@@ -28,6 +28,7 @@ __all__ = [
     "read_entry",
     "read_header",
     "read_tensors",
+    "recorded_report",
     "rename",
     "sound_tensors",
     "tensor_sum",
@@ -93,7 +94,7 @@ def write_file(path: Path, header: Header, tensors: Tensors) -> Header:
     """
     sums = {name: header.sums.get(name) or tensor_sum(tensor) for name, tensor in tensors.items()}
     header = replace(header, videos=tuple(sorted(set(header.videos))), sums=sums)
-    report = header.report and header.report.recorded
+    report = recorded_report(header.report)
     entry: dict[str, Any] = asdict(header) | {"report": report, "padding_share": header.padding_share}
     if header.batch is None:
         del entry["batch"]
@@ -114,6 +115,14 @@ def write_entry(path: Path, entry: Mapping[str, Any], tensors: Tensors) -> None:
             save_file(ordered, aside, metadata={_ENTRY: text})
         except SafetensorError as error:
             raise OSError(f"{path} cannot be written: {error}") from error
+
+
+def recorded_report(report: DecodeReport | None) -> dict[str, Any] | None:
+    """A report as files record it: without details that older files lack, where there is nothing to say."""
+    details = ("num_times_mended", "times_note", "num_frames_corrupt")
+    if report is None:
+        return None
+    return {name: value for name, value in vars(report).items() if value or name not in details}
 
 
 def read_header(path: Path) -> Header:

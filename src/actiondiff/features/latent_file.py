@@ -22,7 +22,14 @@ from torch import Tensor
 from actiondiff.backbones.engine.encoding import EncodedWindows
 from actiondiff.backbones.engine.windows import WindowInput
 from actiondiff.errors import StoreError
-from actiondiff.features.feature_file import Tensors, read_entry, read_tensors, tensor_sum, write_entry
+from actiondiff.features.feature_file import (
+    Tensors,
+    read_entry,
+    read_tensors,
+    recorded_report,
+    tensor_sum,
+    write_entry,
+)
 from actiondiff.types import DecodeReport, FeatureKey, Window
 
 __all__ = ["KeptLatents", "LatentWriter", "find_latents", "latent_files", "latent_problem"]
@@ -66,7 +73,7 @@ class LatentWriter:
             **self._about,
             "number": self._number,
             "last": last,
-            "report": report and report.recorded,
+            "report": recorded_report(report),
             "batch": min((item.batch for item in items if item.batch), default=None),
         }
         self._number += 1

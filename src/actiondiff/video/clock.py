@@ -107,20 +107,20 @@ def mend(
         reasons.append(f"the container's clock of {float(time_base):.4g} s is too coarse for its frames")
     else:
         places, values = present.astype(np.float64), ticks.astype(np.float64)
-    kept, seams = _chain(places, values, {int(np.searchsorted(places, number)) for number in breaks})
-    if len(kept) < len(places):
-        dropped = np.setdiff1d(np.arange(len(places)), kept)
+    anchors, seams = _chain(places, values, {int(np.searchsorted(places, number)) for number in breaks})
+    if len(anchors) < len(places):
+        dropped = np.setdiff1d(np.arange(len(places)), anchors)
         moved[np.round(places[dropped]).astype(np.int64)] = True
         reasons.append(f"{len(dropped)} times that are repeated, go back or are out of line")
     if seams:
         joins = [math.ceil(places[seam]) for seam in seams]
         reasons.append(f"the clock starts again at frame {', '.join(map(str, joins[:5]))}")
-        values = _joined(places, values, kept, seams)
-    if len(kept) < 2 and len(times) > 1:  # one time for all frames says nothing
+        values = _joined(places, values, anchors, seams)
+    if len(anchors) < 2 and len(times) > 1:  # one time for all frames says nothing
         return counted(len(times), rate)
-    anchors = places[kept], values[kept]
+    points = places[anchors], values[anchors]
     rising = _between(
-        np.arange(len(times)), *(anchors if len(places) == len(present) else _at_pauses(*anchors))
+        np.arange(len(times)), *(points if len(places) == len(present) else _at_pauses(*points))
     )
     seconds = (rising - rising[0]) * time_base.numerator / time_base.denominator
     return Schedule(seconds, moved, tuple(joins), tuple(reasons))
@@ -203,10 +203,10 @@ def _chain(
             goes_on=last < len(values),
         )
         keep[first + longest] = True
-    kept = np.flatnonzero(keep)
-    seams = [int(after) for before, after in itertools.pairwise(kept) if values[after] <= values[before]]
-    kept, seams = _without_excursions(places, values, kept, seams, usual)
-    return kept, sorted({*seams, *(seam for seam in breaks if keep[seam : seam + 1].any() and seam)})
+    anchors = np.flatnonzero(keep)
+    seams = [int(after) for before, after in itertools.pairwise(anchors) if values[after] <= values[before]]
+    anchors, seams = _without_excursions(places, values, anchors, seams, usual)
+    return anchors, sorted({*seams, *(seam for seam in breaks if keep[seam : seam + 1].any() and seam)})
 
 
 def _longest(
@@ -262,16 +262,17 @@ def _longest(
 def _without_excursions(
     places: NDArray[np.float64],
     values: NDArray[np.float64],
-    kept: NDArray[np.int64],
+    anchors: NDArray[np.int64],
     seams: list[int],
     usual: float,
 ) -> tuple[NDArray[np.int64], list[int]]:
     """Leave out stretches with another clock after which the first clock goes on as if nothing had been."""
     if not seams:
-        return kept, seams
-    positions = {int(index): at for at, index in enumerate(kept)}
+        return anchors, seams
+    positions = {int(index): at for at, index in enumerate(anchors)}
     jumps = {
-        int(kept[at + 1]) for at in np.flatnonzero(np.diff(values[kept]) > 20 * usual * np.diff(places[kept]))
+        int(anchors[at + 1])
+        for at in np.flatnonzero(np.diff(values[anchors]) > 20 * usual * np.diff(places[anchors]))
     }
     turns = sorted({*seams, *jumps})
     dropped: set[int] = set()
@@ -279,26 +280,26 @@ def _without_excursions(
     for first, second in itertools.pairwise(turns):
         if first in gone or not {first, second} & set(seams):
             continue
-        last_before, after = int(kept[positions[first] - 1]), second
+        last_before, after = int(anchors[positions[first] - 1]), second
         expected = usual * (places[after] - places[last_before])
         if 0 < values[after] - values[last_before] <= 4 * expected and last_before not in dropped:
-            stretch = kept[positions[first] : positions[second]]
+            stretch = anchors[positions[first] : positions[second]]
             if values[after] - values[last_before] >= expected / 4:
                 dropped.update(int(index) for index in stretch)
                 gone.update((first, second))
-    kept = np.array([index for index in kept if int(index) not in dropped], dtype=np.int64)
-    return kept, [seam for seam in seams if seam not in gone]
+    anchors = np.array([index for index in anchors if int(index) not in dropped], dtype=np.int64)
+    return anchors, [seam for seam in seams if seam not in gone]
 
 
 def _joined(
-    places: NDArray[np.float64], values: NDArray[np.float64], kept: NDArray[np.int64], seams: list[int]
+    places: NDArray[np.float64], values: NDArray[np.float64], anchors: NDArray[np.int64], seams: list[int]
 ) -> NDArray[np.float64]:
     """The times, with each stretch that has another origin moved to follow the one before."""
     joined = values.copy()
     at_seam = set(seams)
-    steps = np.diff(values[kept])
+    steps = np.diff(values[anchors])
     usual = float(np.median(steps[steps > 0])) if (steps > 0).any() else 1.0
-    for before, after in itertools.pairwise(kept):
+    for before, after in itertools.pairwise(anchors):
         if int(after) in at_seam:
             wanted = joined[before] + usual * (places[after] - places[before])
             joined[after:] += wanted - joined[after]

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from actiondiff.errors import UsageError, VideoError, VideoLimitError
 from actiondiff.provenance import sha256_of_file
 from actiondiff.types import DEFAULT_STRIDE, DecodeReport, Frames, Sampling
-from actiondiff.video.container import Decoding, open_video, orientation, other_streams, pixel_aspect
+from actiondiff.video.container import Decoding, open_video, orientation, pixel_aspect
 from actiondiff.video.judgement import DecodingState
 from actiondiff.video.limits import limits_in_force
 from actiondiff.video.sampling import Clock, Sampler
@@ -197,7 +197,6 @@ class VideoReader(Iterator[Frames]):
                     float(stream.time_base or 0), clock.step_seconds or findings.step_seconds
                 )
                 state.decoding = decoding = Decoding(container, stream)
-                state.others = other_streams(container, stream)
                 convert = _Converter(stream, square=self._sampling.square)
                 for frame in decoding:
                     limits.check_count(clock.num_frames, num_bytes)

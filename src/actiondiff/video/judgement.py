@@ -27,7 +27,6 @@ class DecodingState:
         error: Why nothing further was decoded; empty if the end was reached.
         ended_early: Whether the end of the span was reached before that of the file.
         promise: The number of frames that the file should hold.
-        others: The video streams that were not decoded, in words.
     """
 
     clock: Clock | None = None
@@ -36,7 +35,6 @@ class DecodingState:
     error: str = ""
     ended_early: bool = False
     promise: Promise | None = None
-    others: tuple[str, ...] = ()
     _lost: list[int] = field(default_factory=list)  # times of packets that gave no frame, sorted
     _num_seen: int = 0  # losses that were looked at
     _num_lost_untimed: int = 0
@@ -88,7 +86,6 @@ class DecodingState:
             num_times_mended=int(mended.moved[: self.num_decoded].sum()) if mended and is_mended else 0,
             times_note="; ".join(mended.reasons) if mended else "",
             num_frames_corrupt=self.decoding.num_corrupt if self.decoding else 0,
-            streams_note="; ".join(self.others),
         )
 
     def _judge(self, sampler: Sampler) -> tuple[Status, str]:
