@@ -17,6 +17,7 @@ __all__ = [
     "FitOptions",
     "PixelOptions",
     "StableDiffusionOptions",
+    "VideoMAEOptions",
     "VideoTransformerOptions",
     "every_option",
     "options_class",
@@ -29,7 +30,7 @@ OPTIONS = Registry(
     {
         "vjepa": "actiondiff.backbones.options:VideoTransformerOptions",
         "vjepa2": "actiondiff.backbones.options:VideoTransformerOptions",
-        "videomae": "actiondiff.backbones.options:VideoTransformerOptions",
+        "videomae": "actiondiff.backbones.options:VideoMAEOptions",
         "dinov3": "actiondiff.backbones.options:FitOptions",
         "efficientnet": "actiondiff.backbones.options:FitOptions",
         "svd": "actiondiff.backbones.svd.options:SVDOptions",
@@ -99,6 +100,16 @@ class VideoTransformerOptions(FitOptions):
     tokens: Literal["tubelet", "segment"] | None = Field(
         None,
         description="What one token of a video transformer covers: a tubelet of frames, or the whole window.",
+    )
+
+
+class VideoMAEOptions(VideoTransformerOptions):
+    """Options of VideoMAE v2."""
+
+    normalise: Literal["imagenet", "none"] | None = Field(
+        None,
+        description="What VideoMAE v2 sees of pixels in [0, 1]: imagenet subtracts ImageNet's mean and "
+        "divides by its deviation, as in pre-training; none leaves them, as the official extractor does.",
     )
 
 

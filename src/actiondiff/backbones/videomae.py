@@ -10,15 +10,28 @@ from transformers import VideoMAEConfig, VideoMAEModel
 
 from actiondiff.backbones.base import BackboneSpec, resolve
 from actiondiff.backbones.frozen import find_tensors
-from actiondiff.backbones.options import VideoTransformerOptions
+from actiondiff.backbones.options import VideoMAEOptions, VideoTransformerOptions
 from actiondiff.backbones.vit import VideoTransformer, check_size
 from actiondiff.errors import UsageError
+from actiondiff.types import JSON
 
 __all__ = ["VideoMAE", "build_videomae", "check_table", "load"]
 
 
 class VideoMAE(VideoTransformer):
     """Backbone of the networks with VideoMAE's blocks: VideoMAE v2 and V-JEPA."""
+
+    @property
+    def settings(self) -> dict[str, JSON]:
+        """See `Backbone.settings`; the usual normalisation is left out, as in stores of earlier versions."""
+        values = super().settings
+        return {name: value for name, value in values.items() if (name, value) != ("normalise", "imagenet")}
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        options = self.options
+        if isinstance(options, VideoMAEOptions) and options.normalise == "none":
+            return pixels
+        return super()._normalised(pixels)
 
     def _embed(self, pixels: Tensor) -> tuple[Tensor, Any]:
         return self.parts["embeddings"](pixels, None), None  # no patch is masked
@@ -55,7 +68,7 @@ def check_table(spec: BackboneSpec, options: VideoTransformerOptions) -> None:
         )
 
 
-def load(spec: BackboneSpec, options: VideoTransformerOptions, weights: str | Path | None) -> VideoMAE:
+def load(spec: BackboneSpec, options: VideoMAEOptions, weights: str | Path | None) -> VideoMAE:
     """Load VideoMAE v2 from the original pre-training checkpoint or the hub's folder, whose code is not run.
 
     Deviation: the hub's own code pools all tokens of a window before its final norm. Here the norm comes

@@ -60,8 +60,7 @@ class VisionTransformer(Frozen):
     @torch.inference_mode()
     def maps(self, windows: WindowBatch, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
         """Un-pooled outputs of a batch of windows; see `Backbone.maps`."""
-        mean, std = (torch.tensor(values, device=self.device)[:, None, None] for values in (_MEAN, _STD))
-        pixels = ((windows.pixels.to(self.device) + 1) / 2 - mean) / std
+        pixels = self._normalised((windows.pixels.to(self.device) + 1) / 2)
         wanted = {key.layer for key in keys}
         deepest = min(self._depth, 1 + max(self.taps.index(tap) for tap in wanted))
         outputs: dict[FeatureKey, Tensor] = {}
@@ -74,6 +73,11 @@ class VisionTransformer(Frozen):
                 outputs[FeatureKey.of(0, number)] = self._grid(tokens, windows)
         extra = wanted - {key.layer for key in outputs}
         return outputs | {FeatureKey(0, tap): self._extra(tokens, windows) for tap in extra}
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, L, 3, H, W) in [0, 1] -> as the network takes them."""
+        mean, std = (torch.tensor(values, device=self.device)[:, None, None] for values in (_MEAN, _STD))
+        return (pixels - mean) / std
 
     def _embed(self, pixels: Tensor) -> tuple[Tensor, Any]:
         """(B, L, 3, H, W) normalised -> tokens (N, P, C), and the further argument of every block."""

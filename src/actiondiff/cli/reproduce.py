@@ -47,6 +47,13 @@ def reproduce(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it takes, and do nothing.")] = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
+    case: Annotated[
+        str | None,
+        typer.Option(
+            help="Other settings for the target: released, for fig5.  [default: those of the paper]",
+            rich_help_panel=_PART,
+        ),
+    ] = None,
     rows: Annotated[
         list[str] | None,
         typer.Option(help="Only studies with this text in their names; repeatable.", rich_help_panel=_PART),
@@ -66,14 +73,15 @@ def reproduce(
     """
     from actiondiff.cli.output.progress import status_line
     from actiondiff.cli.output.reproduction import print_plan, print_reproduction
+    from actiondiff.paper.plan import variant_of
     from actiondiff.paper.results import REPRODUCTION
     from actiondiff.paper.run import plan_reproduction
     from actiondiff.paper.run import reproduce as run_reproduction
 
     checkpoints = _parse_weights(weights or ())
     plan = plan_reproduction(
-        target, out=out, data=data, annotations=annotations, stand_in=stand_in, rows=rows or (), draws=draws,
-        overrides=overrides or (),
+        variant_of(target, case), out=out, data=data, annotations=annotations, stand_in=stand_in,
+        rows=rows or (), draws=draws, overrides=overrides or (),
     )  # fmt: skip
     if not as_json:
         print_plan(plan, out)

@@ -12,7 +12,7 @@ __all__ = ["HeadOptions"]
 class HeadOptions(BaseModel):
     """Name and size of a head.
 
-    Source: the defaults are those of the released code for Animal Kingdom (paper, A.1.3).
+    Source: the defaults are those of the released code for Animal Kingdom (paper, A.1.1).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -25,6 +25,9 @@ class ClaimSide(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     case: str | None = Field(None, description="Case of the recipe.")
+    pair: tuple[str, str] | None = Field(
+        None, description="Animal type that was trained on, and type that was tested on (figure 4)."
+    )
     published: str | None = Field(None, description="Method of others, of which only the number is known.")
     score: float | None = Field(None, description="Score in per cent, as printed.")
 
@@ -44,7 +47,7 @@ class Claim(BaseModel):
     num_test: int = Field(description="Number of test clips that the claim rests on.")
     clips: int | None = Field(None, description="The margin in test clips, for single-label tests.")
     groups: str = Field("", description="What is kept whole when clips are resampled.")
-    test: Literal["difference", "interaction", "mantel", "none"] = Field(
+    test: Literal["difference", "interaction", "within-layer", "mantel", "pairs", "gain", "none"] = Field(
         description="Test that would tell the claim from chance; none where the other side's predictions "
         "are not known."
     )

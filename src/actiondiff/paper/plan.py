@@ -17,6 +17,7 @@ from actiondiff.types import Example, FeatureKey
 __all__ = [
     "CONTROLS",
     "TARGETS",
+    "VARIANTS",
     "PlannedSweep",
     "ReproductionPlan",
     "StoreEstimate",
@@ -26,10 +27,13 @@ __all__ = [
     "group_studies",
     "load_studies",
     "read_tables",
+    "variant_of",
 ]
 
 TARGETS = ("table1", "table2", "table3", "table4", "tableS5", "fig4", "fig5")
 """The tables and figures of the paper that can be reproduced."""
+VARIANTS = {"fig5": ("released",)}
+"""Target -> names of recipes of the same target with other settings."""
 CONTROLS = ("control-backbones", "layer-controls", "timestep-controls")
 """Our own control experiments, which separate the paper's explanations from others."""
 
@@ -157,20 +161,35 @@ class ReproductionPlan:
         return [_estimate_store(work, folder / "features" / work.slug) for work in self.stores]
 
 
+def variant_of(target: str, case: str | None) -> str:
+    """Name of a target with other settings, for example `fig5-released`; without a case the target itself.
+
+    Raises:
+        UnknownNameError: If the target has no such case.
+    """
+    if case is None:
+        return target
+    if case not in VARIANTS.get(target, ()):
+        hint = f"Cases exist for {', '.join(VARIANTS)}; --rows chooses rows."
+        raise UnknownNameError(f"case of {target}", case, VARIANTS.get(target, ()), hint)
+    return f"{target}-{case}"
+
+
 def load_studies(target: str, *, overrides: Sequence[str] = (), table: Table | None = None) -> Grid:
     """Load the studies of a table or figure.
 
     Args:
-        target: One of `TARGETS` or `CONTROLS`.
+        target: One of `TARGETS` or `CONTROLS`, or a variant of a target such as `fig5-released`.
         overrides: Changes to the recipe, like `seeds=1`.
         table: Clips whose domains the recipe's word `each` stands for.
 
     Raises:
         UnknownNameError: If there is no such target.
     """
-    if target not in (*TARGETS, *CONTROLS):
-        raise UnknownNameError("table or figure of the paper", target, (*TARGETS, *CONTROLS))
-    name = f"paper/{target}" if target in TARGETS else target
+    variants = [variant_of(of, case) for of, cases in VARIANTS.items() for case in cases]
+    if target not in (*TARGETS, *variants, *CONTROLS):
+        raise UnknownNameError("table or figure of the paper", target, (*TARGETS, *variants, *CONTROLS))
+    name = target if target in CONTROLS else f"paper/{target}"
     return load_grid(name, overrides=overrides, table=table)
 
 

@@ -9,17 +9,21 @@ import pandas as pd
 
 from actiondiff.datasets.base import Table
 from actiondiff.evaluation.frequencies import frequencies, frequency_correlation, prior_matrix
-from actiondiff.evaluation.matrices import correlate, mantel
 from actiondiff.experiments.grid import Cell
-from actiondiff.experiments.grid_tests import ScoredCell, best_of_many, early_gain, scored_cells
+from actiondiff.experiments.grid_tests import (
+    ScoredCell,
+    best_of_many,
+    early_and_last,
+    early_gain,
+    scored_cells,
+)
 from actiondiff.experiments.sweep import SweepResult
 from actiondiff.paper.claims import Claim, judge_claim, judge_contrast, load_claims
 from actiondiff.paper.datasets.animal_kingdom import ANIMAL_TYPES, taxonomic_distances
+from actiondiff.paper.matrix_claims import OPEN, judge_by_matrices
 from actiondiff.paper.results import ClaimResult
 
 __all__ = ["SweptStudy", "judge_claims", "matrices"]
-
-_OPEN = "not tested"
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,12 @@ def judge_claims(
     for claim in load_claims().values():
         if claim.recipe != recipe:
             continue
-        if claim.test == "mantel":
-            results.append(_by_matrix(claim, tables))
+        if claim.test in ("mantel", "pairs", "gain"):
+            results.append(_result(claim, *judge_by_matrices(claim, tables)))
         elif claim.test == "none" or claim.against is None:
-            results.append(_result(claim, _OPEN, f"{claim.says}: {_OPEN}; {claim.note}."))
+            results.append(_result(claim, OPEN, f"{claim.says}: {OPEN}; {claim.note}."))
+        elif claim.test == "within-layer":
+            results.append(_within_layer(claim, swept))
         elif claim.test == "interaction":
             results.append(_by_interaction(claim, swept, cells))
         else:
@@ -83,7 +89,8 @@ def matrices(table: Table, swept: Sequence[SweptStudy]) -> dict[str, pd.DataFram
 
     Returns:
         `accuracy` and `balanced accuracy` (the diagonal on training clips), `matched in size`, `held out`
-        (the diagonal alone, in one column), `frequencies` of actions, `prior`, `similarity` and `distance`.
+        (the diagonal alone, in one column), `clips` (the number of each type's clips), `frequencies` of
+        actions, `prior`, `similarity` and `distance`.
     """
     # Each case may be run on several kinds of features; the first one (the deterministic one) counts.
     first: dict[str, object] = {}
@@ -104,6 +111,7 @@ def matrices(table: Table, swept: Sequence[SweptStudy]) -> dict[str, pd.DataFram
         "balanced accuracy": grid("training clips", "balanced_accuracy"),
         "matched in size": grid("matched in size", "score"),
         "held out": pd.DataFrame({"held out": np.diag(held_out)}, index=order),
+        "clips": pd.DataFrame({"clips": [table.counts("animal_type")[name] for name in order]}, index=order),
         "frequencies": frequencies(table, "animal_type", domains=order),
         "prior": prior_matrix(table, "animal_type", domains=order),
         "similarity": frequency_correlation(table, "animal_type", domains=order),
@@ -127,9 +135,31 @@ def _by_difference(claim: Claim, swept: Sequence[SweptStudy]) -> ClaimResult:
     ours, against = _first(swept, claim.ours.case), _first(swept, claim.against.case)
     if ours is None or against is None:
         missing = claim.ours.case if ours is None else claim.against.case
-        return _result(claim, _OPEN, f"{claim.says}: {_OPEN}; there is no run of {missing}.")
+        return _result(claim, OPEN, f"{claim.says}: {OPEN}; there is no run of {missing}.")
     verdict = judge_claim(claim, ours.folder, against.folder)
     return _result(claim, verdict.outcome, verdict.sentence)
+
+
+def _within_layer(claim: Claim, swept: Sequence[SweptStudy]) -> ClaimResult:
+    """Whether timesteps of the layer that is best on the source beat the last one out of domain only."""
+    assert claim.against is not None  # checked by `judge_claims`
+    parts, beaten = [], {}
+    for case in (claim.ours.case, claim.against.case):
+        own = [entry for entry in swept if entry.cell.case == case and entry.is_trained]
+        if not own:
+            return _result(claim, OPEN, f"{claim.says}: {OPEN}; there is no run of panel {case}.")
+        table = pd.concat([result.studies for result in {id(e.result): e.result for e in own}.values()])
+        cells = scored_cells([entry.cell for entry in own], table, own[0].result.folder)
+        layer = early_and_last(cells)[1].layer  # of the last timestep, where timesteps are compared
+        tested = best_of_many([cell for cell in cells if cell.layer == layer])
+        beaten[case] = int((tested["p"] < 0.05).sum())
+        parts.append(
+            f"panel {case}, layer {layer}: {beaten[case]} of {len(tested)} timesteps beat the last one "
+            f"(max-statistic permutation, p < 0.05), the best by {100 * tested['gain'].max():+.1f} points"
+        )
+    outside, inside = beaten.values()
+    outcome = "holds" if outside and not inside else "contradicted" if inside and not outside else "not shown"
+    return _result(claim, outcome, f"{claim.says}: {outcome}; {'; '.join(parts)}.")
 
 
 def _by_interaction(claim: Claim, swept: Sequence[SweptStudy], cells: dict[str, pd.DataFrame]) -> ClaimResult:
@@ -139,7 +169,7 @@ def _by_interaction(claim: Claim, swept: Sequence[SweptStudy], cells: dict[str, 
     for case in (claim.ours.case, claim.against.case):
         own = [entry for entry in swept if entry.cell.case == case and entry.is_trained]
         if not own:
-            return _result(claim, _OPEN, f"{claim.says}: {_OPEN}; there is no run of panel {case}.")
+            return _result(claim, OPEN, f"{claim.says}: {OPEN}; there is no run of panel {case}.")
         table = pd.concat([result.studies for result in {id(e.result): e.result for e in own}.values()])
         sides[case or ""] = scored_cells([entry.cell for entry in own], table, own[0].result.folder)
     # Each cell against the last timestep, corrected for the number of cells.
@@ -157,26 +187,3 @@ def _by_interaction(claim: Claim, swept: Sequence[SweptStudy], cells: dict[str, 
         f"{len(tested)} cells out of domain beat the last timestep (max-statistic permutation, p < 0.05)."
     )
     return _result(claim, verdict.outcome, sentence)
-
-
-def _by_matrix(claim: Claim, tables: Mapping[str, pd.DataFrame]) -> ClaimResult:
-    """Whether accuracy follows the similarity of frequencies, and whether guessing does so as well."""
-    if not tables or tables["accuracy"].isna().any(axis=None):
-        return _result(claim, _OPEN, f"{claim.says}: {_OPEN}; some types were not trained or tested.")
-    similarity = tables["similarity"].to_numpy()
-    accuracy = tables["accuracy"].to_numpy(dtype=np.float64)
-    prior = tables["prior"].to_numpy(dtype=np.float64)
-    relations = {}
-    for name, values in (("accuracy", accuracy), ("prior", prior), ("gain over the prior", accuracy - prior)):
-        p = mantel(similarity, values, method="pearson").p
-        relations[name] = correlate(similarity, values).pearson, p
-    words = "; ".join(f"{name}: Pearson r {r:.2f}, Mantel p {p:.3f}" for name, (r, p) in relations.items())
-    r, p = relations["accuracy"]
-    score = claim.ours.score
-    published = "" if score is None else f"published rho {score / 100:.2f}; "
-    outcome = "holds" if p < 0.05 and r > 0 else "contradicted" if p < 0.05 else "not shown"
-    if relations["prior"][0] >= r:
-        words += (
-            "; guessing by the source's class frequencies, which uses no video, correlates at least as well"
-        )
-    return _result(claim, outcome, f"{claim.says}: {outcome}; {published}{words}.")

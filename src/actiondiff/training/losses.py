@@ -45,7 +45,7 @@ def softmax_focal(logits: Tensor, targets: Tensor, *, alpha: float, gamma: float
 
     With gamma 0 and alpha 1 it equals cross entropy.
 
-    Source: the paper's text (3.3 and A.1.4 together); the released code has no such loss.
+    Source: the paper's text (3.3 and A.1.3 together); the released code has no such loss.
     """
     log_p = logits.log_softmax(-1)
     return -(alpha * targets * (1 - log_p.exp()) ** gamma * log_p).sum(-1).mean()

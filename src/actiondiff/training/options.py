@@ -17,7 +17,7 @@ SelectionMetric = Literal["auto", "accuracy", "balanced_accuracy", "micro_map", 
 class TrainingOptions(BaseModel):
     """How a head is trained: with AdamW, a linear warm-up, then half a cosine down to zero.
 
-    Source: the defaults are those of the released code for Animal Kingdom (paper, A.1.3).
+    Source: the defaults are those of the released code for Animal Kingdom (paper, A.1.1).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -126,6 +126,22 @@ def maps_of(backbone: Any, windows: WindowBatch, timestep: int = 0) -> dict[str,
     return {key.layer: value for key, value in found.items()}
 
 
+def test_videomae_without_normalisation_sees_pixels_from_0_to_1():
+    """Frames that normalisation would turn into others are given to the network with and without it."""
+    frames = video()
+    plain, usual = load("videomaev2-g", normalise="none"), load("videomaev2-g")
+    windows = batch_of(plain, frames)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    unit = (windows.pixels + 1) / 2
+    inverse = unit * std[:, None, None] + mean[:, None, None]  # normalised, this is `unit`
+    shifted = WindowBatch(inverse * 2 - 1, windows.num_real, windows.identities, windows.first_frames)
+    ours, expected = maps_of(plain, windows), maps_of(usual, shifted)
+    assert all(torch.allclose(ours[tap], expected[tap], rtol=1e-4, atol=1e-5) for tap in ours)
+    assert not torch.allclose(ours[f"layer{DEPTH}"], maps_of(usual, windows)[f"layer{DEPTH}"], atol=1e-3)
+    assert plain.settings["normalise"] == "none"
+    assert "normalise" not in usual.settings  # as in stores of earlier versions
+
+
 def normalised(pixels: Tensor) -> Tensor:
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     return ((pixels + 1) / 2 - mean[:, None, None]) / std[:, None, None]

@@ -8,7 +8,7 @@ import yaml
 from actiondiff.datasets.base import Table
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.experiments.grid import load_grid
-from actiondiff.paper.plan import CONTROLS, TARGETS, choose_studies, group_studies, load_studies
+from actiondiff.paper.plan import CONTROLS, TARGETS, choose_studies, group_studies, load_studies, variant_of
 from actiondiff.paper.run import plan_reproduction
 
 
@@ -36,6 +36,48 @@ def test_figure_5_is_whole():
         "charades-ego-svd-xt": 91, "ucf-hmdb-svd-xt": 91
     }  # fmt: skip
     assert {work.deepest for work in stores} == {"layer13"}
+
+
+def test_the_releases_figure_5_has_the_settings_of_its_scripts():
+    """One case per script; the panels differ in mixup and tokens."""
+    grid = load_studies(variant_of("fig5", "released"))
+    settings = {
+        cell.case: (
+            cell.data.protocol,
+            cell.recipe.head.name,
+            cell.recipe.head.layers,
+            cell.recipe.head.max_tokens,
+            cell.recipe.training.epochs,
+            cell.recipe.training.learning_rate,
+            cell.recipe.training.weight_decay,
+            cell.recipe.training.mixup,
+        )
+        for cell in grid.cells
+    }
+    assert len(grid.cells) == 9 * 13 * 7
+    assert settings == {
+        "a charades1-1val": ("first-to-first", "transformer", 7, 400, 20, 1e-4, 1e-3, 0.2),
+        "b charades1-3val": ("first-to-third", "transformer", 7, 400, 20, 1e-4, 1e-3, 0.2),
+        "a charades1-1": ("first-to-first", "transformer", 7, 400, 15, 1e-4, 1e-3, 0.3),
+        "b charades1-3": ("first-to-third", "transformer", 7, 400, 15, 1e-4, 1e-3, 0.3),
+        "a charades1-1valmlp": ("first-to-first", "linear", 7, 400, 50, 1e-5, 1e-4, 0.2),
+        "c hmdb": ("hmdb-to-hmdb", "transformer", 6, 300, 15, 1e-5, 1e-4, 0.2),
+        "d hmdbucf": ("hmdb-to-ucf", "transformer", 6, 500, 15, 1e-5, 1e-4, 0.0),
+        "c hmdb linear": ("hmdb-to-hmdb", "linear", 6, 300, 50, 1e-5, 1e-4, 0.2),
+        "d hmdbucf linear": ("hmdb-to-ucf", "linear", 6, 300, 50, 1e-5, 1e-4, 0.2),
+    }
+    assert variant_of("fig5", None) == "fig5"
+    with pytest.raises(UnknownNameError, match="case of table1"):
+        variant_of("table1", "released")
+
+
+def test_videomae_has_its_official_extractors_reading():
+    choices = {cell.case: cell.extraction for cell in load_studies("table3").cells if "VideoMAE" in cell.case}
+    official = choices["VideoMAEv2, UCF to HMDB, official extractor"]
+    assert (official.normalise, official.fit, official.tokens, official.stride) == (
+        "none", "squash", "segment", 1
+    )  # fmt: skip
+    assert choices["VideoMAEv2, UCF to HMDB"].normalise is None
 
 
 def test_every_published_number_is_in_a_recipe(shared_dir):
@@ -83,8 +125,9 @@ def test_prices_say_what_is_missing(tmp_path):
     write_excerpt("ucf-hmdb", tmp_path / "data")
     plan = plan_reproduction("table3", out=tmp_path / "out", data=tmp_path / "data", draws=False)
     prices = {price.work.slug: price for price in plan.estimate_stores(tmp_path / "out")}
+    official = "ucf-hmdb-videomaev2-g-fit=squash-tokens=segment-normalise=none-stride=1"
     assert set(prices) == {"ucf-hmdb-svd-xt", "ucf-hmdb-svd-xt-temporal=False", "ucf-hmdb-vjepa-h",
-                           "ucf-hmdb-vjepa-l", "ucf-hmdb-videomaev2-g"}  # fmt: skip
+                           "ucf-hmdb-vjepa-l", "ucf-hmdb-videomaev2-g", official}  # fmt: skip
     assert all(price.num_missing == price.num_videos == 243 for price in prices.values())
     assert plan.num_trainings == 5 * plan.num_studies
     assert load_grid("paper/table3").others
