@@ -33,6 +33,7 @@ __all__ = [
     "analyse",
     "check_upload",
     "localize",
+    "playable_copy",
     "retime",
     "write_exports",
 ]
@@ -118,7 +119,9 @@ def analyse(model: ActionDiff, path: Path, options: TimelineOptions, progress: P
     Raises:
         VideoError: If no frame decodes.
     """
-    playable = _playable(path, part_of_progress(progress, 0.0, 0.1))
+    playable = playable_copy(
+        path, path.parent / "shown" / f"{path.stem}.mp4", part_of_progress(progress, 0.0, 0.1)
+    )
     features = model.extract(path, progress=part_of_progress(progress, 0.1, 1.0))
     prediction = model.classify(features, path.name)
     timeline = make_timeline(model.head, model.config, features, path.name, options=options)
@@ -164,8 +167,14 @@ def write_exports(model_name: str, findings: Findings, folder: Path) -> Mapping[
     return {path.relative_to(folder).as_posix(): path for path in (everything, *paths)}
 
 
-def _playable(path: Path, progress: Progress | None) -> Path:
-    """The video itself if browsers play it, else a smaller copy, at a constant frame rate, that they do."""
+def playable_copy(path: Path, copy: Path, progress: Progress | None = None) -> Path:
+    """The video itself if browsers play it, else a smaller copy, at a constant frame rate, that they do.
+
+    Args:
+        path: The video.
+        copy: File that the copy is written to, if there is to be one.
+        progress: Called as frames are read.
+    """
     info = probe(path)
     containers = _PLAYED_BY_BROWSERS.get(info.codec, ())
     is_common = path.suffix.lower() in (".mp4", ".m4v", ".mov", ".webm") and info.pixel_format == "yuv420p"
@@ -174,7 +183,6 @@ def _playable(path: Path, progress: Progress | None) -> Path:
     height = min(_COPY_HEIGHT, info.height_px) // 2 * 2 or 2
     width = round(info.width_px * height / info.height_px / 2) * 2 or 2
     fps = min(_COPY_FPS, info.average_rate or _COPY_FPS)
-    copy = path.parent / "shown" / f"{path.stem}.mp4"
     duration = info.duration_seconds or 0.0
 
     def chunks() -> Iterator[NDArray[np.uint8]]:

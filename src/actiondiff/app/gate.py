@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["POLICY", "Gate"]
+__all__ = ["POLICY", "Gate", "LocalGate"]
 
 _READ = re.compile(
     r"/|/theme\.css|/favicon\.ico|/config|/(assets|static|svelte)/[\w./@-]+|/files/[\w-]+/.+"
@@ -32,6 +32,11 @@ POLICY = (
     "worker-src 'self' blob:; base-uri 'self'; form-action 'none'; frame-ancestors 'none'"
 )
 """Content-Security-Policy: browsers contact no other machine, whatever the page or a model card contains."""
+
+_STRICT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "media-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 class Gate:
@@ -71,25 +76,14 @@ class Gate:
             await refusal(scope, receive, send)
             return
 
-        async def with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["Content-Security-Policy"] = POLICY
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
-            await send(message)
-
-        await self._app(scope, receive, with_policy)
+        await self._app(scope, receive, _with_policy(send, POLICY))
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         """The answer to a request that its headers or its path rule out; None for all others."""
         headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
-        host = headers.get("host", "")
-        if self._hosts and (urlsplit(f"//{host}").hostname or "") not in self._hosts:
-            return _refuse("This page is not served under this host name.", 421)
-        origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
-            return _refuse("Requests from other pages are refused.", 403)
+        refusal = _refuse_foreign(headers, self._hosts)
+        if refusal:
+            return refusal
         if method == "POST":
             is_allowed = path in (_UPLOAD, _CANCEL, *_EVENTS)
         else:
@@ -115,6 +109,57 @@ class Gate:
             isinstance(path, str) and "\0" not in path and Path(path).resolve().is_relative_to(self._uploads)
             for path in paths
         )
+
+
+class LocalGate:
+    """ASGI middleware that refuses requests of other pages and under other host names.
+
+    Args:
+        app: The application that allowed requests are passed to.
+        hosts: Host names that the page may be addressed by; empty for any.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str]) -> None:
+        self._app = app
+        self._hosts = frozenset(hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer why it is refused."""
+        if scope["type"] == "http":
+            headers = Headers(scope=scope)
+            refusal = _refuse_foreign(headers, self._hosts)
+            if not refusal and scope["method"] not in ("GET", "HEAD") and "origin" not in headers:
+                refusal = _refuse("Changes are made on the page itself.", 403)
+            if refusal:
+                await refusal(scope, receive, send)
+                return
+            send = _with_policy(send, _STRICT_POLICY)
+        await self._app(scope, receive, send)
+
+
+def _refuse_foreign(headers: Headers, hosts: Collection[str]) -> PlainTextResponse | None:
+    """The answer to a request under another host name or from another page; None for all others."""
+    host = headers.get("host", "")
+    if hosts and (urlsplit(f"//{host}").hostname or "") not in hosts:
+        return _refuse("This page is not served under this host name.", 421)
+    origin = headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != host:
+        return _refuse("Requests from other pages are refused.", 403)
+    return None
+
+
+def _with_policy(send: Send, policy: str) -> Send:
+    """A `send` function that adds the headers of the content security policy."""
+
+    async def with_policy(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers["Content-Security-Policy"] = policy
+            headers["X-Content-Type-Options"] = "nosniff"
+            headers["Referrer-Policy"] = "no-referrer"
+        await send(message)
+
+    return with_policy
 
 
 def _refuse(text: str, status: int) -> PlainTextResponse:

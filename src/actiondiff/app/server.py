@@ -6,7 +6,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,11 +20,12 @@ from actiondiff.inference.model import ActionDiff
 if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
-__all__ = ["OpenPage", "open_page", "serve"]
+__all__ = ["ANY_HOST", "OpenPage", "listen", "make_server", "open_page", "run_page", "serve"]
 
 _HERE = Path(__file__).parent
-_ANY = ("0.0.0.0", "::")
+ANY_HOST = ("0.0.0.0", "::")
 _QUIET = ("ANALYTICS_ENABLED", "SHARE", "MCP_SERVER", "SSR_MODE", "RUN_HISTORY")
 _PATIENCE_SECONDS = 2  # time that open connections have to close when the page ends
 
@@ -71,8 +72,13 @@ def serve(
         MissingExtraError: If gradio is not installed.
         UsageError: If the address or the port cannot be used.
     """
+    run_page(open_page(model, name=name, card=card, verdict=verdict, options=options))
+
+
+def run_page(page: AbstractContextManager[OpenPage]) -> None:
+    """Open a page and serve it until it is interrupted."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that temporary files are removed
-    with open_page(model, name=name, card=card, verdict=verdict, options=options) as opened:
+    with page as opened:
         print(f"The page is at {opened.address} (Ctrl-C ends it).", flush=True)
         with suppress(KeyboardInterrupt):
             opened.run()
@@ -91,22 +97,31 @@ def open_page(
     if find_spec("gradio") is None:
         raise MissingExtraError("actiondiff app", "app")
     options = options or PageOptions()
-    with _listen(options) as listening, tempfile.TemporaryDirectory(prefix="actiondiff-page-") as folder:
+    with listen(options) as listening, tempfile.TemporaryDirectory(prefix="actiondiff-page-") as folder:
         os.environ |= {f"GRADIO_{variable}": "False" for variable in _QUIET}
         os.environ["GRADIO_TEMP_DIR"] = str(Path(folder, "uploads"))
-        import uvicorn
-
         app = _build(model, name, card, verdict, options, Path(folder))
-        config = uvicorn.Config(
-            app, log_level="warning", server_header=False, timeout_graceful_shutdown=_PATIENCE_SECONDS
-        )
-        host = f"[{options.host}]" if ":" in options.host else options.host
-        port = listening.getsockname()[1]
-        yield OpenPage(uvicorn.Server(config), listening, f"http://{host}:{port}/", Path(folder))
+        yield make_server(app, listening, options, Path(folder))
 
 
-def _listen(options: PageOptions) -> socket.socket:
-    """A socket that listens on the address of the options."""
+def make_server(app: "ASGIApp", listening: socket.socket, options: PageOptions, folder: Path) -> OpenPage:
+    """A server of an application on a socket that listens."""
+    import uvicorn
+
+    config = uvicorn.Config(
+        app, log_level="warning", server_header=False, timeout_graceful_shutdown=_PATIENCE_SECONDS
+    )
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    port = listening.getsockname()[1]
+    return OpenPage(uvicorn.Server(config), listening, f"http://{host}:{port}/", folder)
+
+
+def listen(options: PageOptions) -> socket.socket:
+    """A socket that listens on the address of the options.
+
+    Raises:
+        UsageError: If the address or the port cannot be used.
+    """
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
         return socket.create_server((options.host, options.port), family=family)
@@ -146,7 +161,7 @@ def _build(
         response.headers["Cache-Control"] = "no-store"
         return response
 
-    hosts = () if options.host in _ANY else {*LOCAL, options.host}
+    hosts = () if options.host in ANY_HOST else {*LOCAL, options.host}
     gate = Middleware(
         Gate, hosts=hosts, uploads=folder / "uploads", max_upload_bytes=options.max_upload_bytes
     )

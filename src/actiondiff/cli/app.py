@@ -7,6 +7,7 @@ import typer
 
 from actiondiff.app.options import PageOptions
 from actiondiff.cli.options import EVERYDAY, with_options
+from actiondiff.errors import MissingExtraError, UsageError
 from actiondiff.inference.options import LoadingOptions
 
 __all__ = ["serve"]
@@ -16,21 +17,57 @@ __all__ = ["serve"]
 @with_options(PageOptions, panel=EVERYDAY)
 def serve(
     run: Annotated[str, typer.Argument(help="Folder of the run, or a hub id.")],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of videos whose bouts are to be corrected.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for corrections, features and models that are trained on, if a folder of videos is "
+            "opened.  [default: actiondiff-labels in the folder]",
+            file_okay=False,
+            show_default=False,
+        ),
+    ] = None,
     *,
     options: PageOptions,
     loading: LoadingOptions,
 ) -> None:
     """Serve a page on this machine for trying a model on videos.
 
-    Drop a video to see what it shows, when and where, and download the results.
+    Drop a video to see what it shows, when and where, and download the results. With a folder of videos, the
+    page lists them, asks about the stretches of which the model is least certain, and lets you correct bouts.
     """
     from actiondiff.app.server import serve as serve_page
     from actiondiff.evaluation.verdict import verdict_of_run
     from actiondiff.inference.folders import CARD, find_model_folder
     from actiondiff.inference.model import ActionDiff
 
-    folder = find_model_folder(run)
-    model = ActionDiff.from_pretrained(folder, **loading.model_dump())
-    card = (folder / CARD).read_text("utf-8") if (folder / CARD).is_file() else ""
-    verdict = verdict_of_run(folder)
-    serve_page(model, name=Path(run).resolve().name, card=card, verdict=verdict, options=options)
+    model_folder, name = find_model_folder(run), Path(run).resolve().name
+    if folder is not None:
+        _serve_folder(model_folder, folder, out, name=name, options=options, loading=loading)
+        return
+    if out is not None:
+        raise UsageError(f"--out is used with a folder of videos only; got {out}. Name the folder, too.")
+    model = ActionDiff.from_pretrained(model_folder, **loading.model_dump())
+    card = (model_folder / CARD).read_text("utf-8") if (model_folder / CARD).is_file() else ""
+    serve_page(model, name=name, card=card, verdict=verdict_of_run(model_folder), options=options)
+
+
+def _serve_folder(
+    run: Path, folder: Path, out: Path | None, *, name: str, options: PageOptions, loading: LoadingOptions
+) -> None:
+    from importlib.util import find_spec
+
+    if find_spec("uvicorn") is None or find_spec("starlette") is None:
+        raise MissingExtraError("actiondiff app", "app")
+    from actiondiff.app.folder_server import open_folder_page
+    from actiondiff.app.server import run_page
+    from actiondiff.inference.model import ActionDiff
+
+    model = ActionDiff.from_pretrained(run, **loading.model_dump())
+    out = out or folder / "actiondiff-labels"
+    run_page(open_folder_page(model, folder, out, run=run, name=name, options=options))

@@ -122,6 +122,10 @@ class ActionDiff:
             self._backbone = self._load()
         return self._backbone
 
+    def with_head(self, head: Head, config: ModelConfig) -> Self:
+        """The same backbone with another head, which was trained on the same features."""
+        return type(self)(self._backbone, head, config, self._card, self._resized, self._load)
+
     @property
     def labels(self) -> list[str]:
         """The classes, in the order of the head's outputs."""

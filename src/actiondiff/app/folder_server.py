@@ -1,0 +1,174 @@
+"""The page of an opened folder: its HTML, its videos, and the requests that read and change corrections."""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from actiondiff.app.corrections import BoutEdit, Correction, EditConflictError
+from actiondiff.app.opened_folder import OpenedFolder, choose_keys
+from actiondiff.app.options import LOCAL, PageOptions
+from actiondiff.app.retraining import Retraining
+from actiondiff.app.server import ANY_HOST, OpenPage, listen, make_server
+from actiondiff.errors import ActionDiffError, UsageError, explain_validation
+from actiondiff.evaluation.verdict import verdict_of_run
+from actiondiff.inference.model import ActionDiff
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+__all__ = ["build_folder_app", "open_folder_page"]
+
+_FILES = Path(__file__).parent / "folder_page"
+_LARGEST_EDIT = 20_000_000  # bytes
+
+
+@contextmanager
+def open_folder_page(
+    model: ActionDiff, folder: Path, out: Path, *, run: Path, name: str, options: PageOptions
+) -> Iterator[OpenPage]:
+    """Open the page of a folder; what it wrote stays, but for copies of videos that browsers do not play.
+
+    Args:
+        model: The trained model.
+        folder: Folder with the videos.
+        out: Folder for corrections, features and models that are trained on.
+        run: Folder of the model.
+        name: Name of the model on the page.
+        options: Options of the page.
+
+    Raises:
+        UsageError: If the folder holds no video, or the address or the port cannot be used.
+    """
+    with listen(options) as listening, tempfile.TemporaryDirectory(prefix="actiondiff-page-") as scratch:
+        opened = OpenedFolder(model, folder, out, Path(scratch))
+        app = build_folder_app(opened, Retraining(opened, run, name), options)
+        opened.start()
+        try:
+            yield make_server(app, listening, options, Path(scratch))
+        finally:
+            opened.stop()
+
+
+def build_folder_app(opened: OpenedFolder, retraining: Retraining, options: PageOptions) -> "Starlette":
+    """The application behind the page of a folder."""
+    from jinja2 import Environment, FileSystemLoader
+    from starlette.applications import Starlette
+    from starlette.middleware import Middleware
+    from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse
+    from starlette.routing import Route
+
+    from actiondiff.app.gate import LocalGate
+
+    template = Environment(loader=FileSystemLoader(_FILES), autoescape=True).get_template("index.html")
+
+    verdict = verdict_of_run(retraining.run)
+
+    def page(_: "Request") -> "Response":
+        setup = {
+            "folder": str(opened.folder.resolve()),
+            "labels": opened.labels,
+            "keys": choose_keys(opened.labels),
+            "exclusive": opened.model.config.activation == "softmax",
+        }
+        return HTMLResponse(
+            template.render(
+                folder=opened.folder.resolve().name,
+                name=retraining.name,
+                out=opened.corrections.folder,
+                setup=setup,
+                verdict=verdict,
+            )
+        )
+
+    def static(request: "Request") -> "Response":
+        path = _FILES / request.path_params["name"]
+        return FileResponse(path) if path.name in ("page.css", "page.js") else PlainTextResponse("", 404)
+
+    def media(request: "Request") -> "Response":
+        return FileResponse(opened.playable(_number(request)))
+
+    def state(_: "Request") -> Any:
+        return {**opened.state(), "training": retraining.state()}
+
+    def details(request: "Request") -> Any:
+        return opened.details(_number(request))
+
+    def save(request: "Request", body: bytes) -> Any:
+        edit = _read_edit(opened.videos[_number(request)].name, body)
+        return {"version": opened.corrections.save(edit, opened.timelines).version}
+
+    def train(_: "Request") -> Any:
+        retraining.start()
+        return retraining.state()
+
+    def use(request: "Request") -> Any:
+        retraining.use(request.path_params["which"])
+        return retraining.state()
+
+    def _number(request: "Request") -> int:
+        number: int = request.path_params["number"]
+        if number >= len(opened.videos):
+            raise UsageError("there is no such video; load the page again.")
+        return number
+
+    def answer(act: Callable[..., Any], *, has_body: bool = False) -> Callable[["Request"], Any]:
+        """Run a function in a thread, and answer with its value as JSON, or with the message of its error."""
+        from starlette.concurrency import run_in_threadpool
+
+        async def endpoint(request: "Request") -> "Response":
+            body = [await _read(request)] if has_body else []
+            try:
+                return JSONResponse(await run_in_threadpool(act, request, *body))
+            except EditConflictError as error:
+                return JSONResponse({"message": str(error)}, 409)
+            except ActionDiffError as error:
+                return JSONResponse({"message": str(error)}, 400)
+            except OSError as error:
+                return JSONResponse({"message": f"the file cannot be written: {error.strerror}"}, 507)
+
+        return endpoint
+
+    routes = [
+        Route("/", page),
+        Route("/static/{name}", static),
+        Route("/media/{number:int}", media),
+        Route("/api/state", answer(state)),
+        Route("/api/videos/{number:int}", answer(details), methods=["GET"]),
+        Route("/api/videos/{number:int}", answer(save, has_body=True), methods=["PUT"]),
+        Route("/api/train", answer(train), methods=["POST"]),
+        Route("/api/use/{which}", answer(use), methods=["POST"]),
+    ]
+    hosts = () if options.host in ANY_HOST else {*LOCAL, options.host}
+    return Starlette(routes=routes, middleware=[Middleware(LocalGate, hosts=hosts)])
+
+
+async def _read(request: "Request") -> bytes:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _LARGEST_EDIT:
+            return b""
+    return body
+
+
+def _read_edit(video: str, body: bytes) -> Correction:
+    """The edit that the page sent.
+
+    Raises:
+        UsageError: If it is not valid.
+    """
+    try:
+        values = json.loads(body)
+        bouts = tuple(BoutEdit.model_validate(bout) for bout in values.pop("bouts"))
+        return Correction.model_validate({**values, "bouts": bouts, "video": video})
+    except ValidationError as error:
+        raise UsageError(f"{explain_validation(error)}.") from None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise UsageError("the request is not valid; load the page again.") from None

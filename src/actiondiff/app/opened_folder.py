@@ -1,0 +1,224 @@
+"""A folder of videos that is opened on the page: a thread reads one video after the other."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from actiondiff.app.analysis import playable_copy
+from actiondiff.app.corrections import Corrections
+from actiondiff.errors import ActionDiffError, UsageError
+from actiondiff.exports.queue import stretch_queue
+from actiondiff.inference.feature_cache import FeatureCache
+from actiondiff.inference.model import ActionDiff
+from actiondiff.inference.timeline import Timeline, make_timeline
+from actiondiff.types import JSON
+from actiondiff.video.opening import share_done
+from actiondiff.video.search import find_videos
+
+__all__ = ["FolderVideo", "OpenedFolder", "choose_keys"]
+
+_log = logging.getLogger(__name__)
+_MOST_STRETCHES = 200  # in the queue
+
+
+@dataclass
+class FolderVideo:
+    """One video and how far the work on it is.
+
+    Attributes:
+        name: Path relative to the folder.
+        path: The file.
+        status: How far the work is.
+        share: Share of the file that is read, in [0, 1].
+        reason: Why it failed.
+        timeline: What the model predicts.
+        playable: File of the same video that browsers play.
+    """
+
+    name: str
+    path: Path
+    status: Literal["waiting", "reading", "ready", "failed"] = "waiting"
+    share: float = 0.0
+    reason: str = ""
+    timeline: Timeline | None = None
+    playable: Path | None = None
+
+
+class OpenedFolder:
+    """The videos of a folder, what the model predicts for them, and the corrections.
+
+    Args:
+        model: The trained model.
+        folder: Folder that is searched for videos.
+        out: Folder for corrections and features.
+        scratch: Folder for copies that browsers play.
+
+    Raises:
+        UsageError: If the folder holds no video.
+    """
+
+    def __init__(self, model: ActionDiff, folder: Path, out: Path, scratch: Path) -> None:
+        if not folder.is_dir():
+            raise UsageError(f"{folder} is not a folder; give the folder that holds the videos.")
+        paths = [path for path in find_videos([folder]) if not path.resolve().is_relative_to(out.resolve())]
+        if not paths:
+            raise UsageError(f"no videos in {folder}; give a folder that holds some.")
+        self.model = model
+        self.folder = folder
+        self.videos = [FolderVideo(path.relative_to(folder).as_posix(), path) for path in paths]
+        self.labels = [name for name in model.labels if name != "background"]
+        self.corrections = Corrections(out, folder, [v.name for v in self.videos], self.labels)
+        self.cache = FeatureCache.open(out / "features", model.backbone_settings, model.config, paths)
+        self.work_lock = threading.Lock()  # of the backbone and of training
+        self._scratch = scratch
+        self._copying = threading.Lock()
+        self._over = threading.Event()
+        self._reader = threading.Thread(target=self._read_all, name="actiondiff-read", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read the videos."""
+        self._reader.start()
+
+    def stop(self) -> None:
+        """End the reading after the present frames; what is read completely is kept."""
+        self._over.set()
+        if self._reader.is_alive():
+            self._reader.join()
+
+    @property
+    def timelines(self) -> dict[str, Timeline]:
+        """Name of a video -> its timeline, of the videos that are read."""
+        return {video.name: video.timeline for video in self.videos if video.timeline}
+
+    def state(self) -> dict[str, JSON]:
+        """All that the list and the queue on the page show."""
+        rows: list[JSON] = []
+        for video in self.videos:
+            correction = self.corrections.of(video.name)
+            bouts = correction.bouts if correction else video.timeline.bouts if video.timeline else ()
+            rows.append(
+                {
+                    "name": video.name,
+                    "status": video.status,
+                    "share": round(video.share, 3),
+                    "reason": video.reason,
+                    "num_bouts": len(bouts),
+                    "version": correction.version if correction else 0,
+                    "done": bool(correction and correction.done),
+                }
+            )
+        return {"videos": rows, "queue": self.queue()}
+
+    def queue(self) -> list[JSON]:
+        """The stretches about which the model is least certain, without those that were judged."""
+        positions = {video.name: n for n, video in enumerate(self.videos)}
+        rows: list[JSON] = []
+        for row in stretch_queue(list(self.timelines.values()), most=10 * _MOST_STRETCHES):
+            start, end = float(row["start_seconds"]), float(row["end_seconds"])
+            correction = self.corrections.of(row["video"])
+            middle = (start + end) / 2
+            is_judged = correction and (
+                correction.done or any(a <= middle < b for a, b in correction.checked)
+            )
+            if not is_judged and len(rows) < _MOST_STRETCHES:
+                rows.append(
+                    {
+                        "video": positions[row["video"]],
+                        "start": start,
+                        "end": end,
+                        "suggestion": row["suggestion"],
+                        "probability": float(row["probability"]),
+                    }
+                )
+        return rows
+
+    def details(self, number: int) -> dict[str, JSON]:
+        """The bouts of one video."""
+        video = self.videos[number]
+        correction = self.corrections.of(video.name)
+        predicted = video.timeline.bouts if video.timeline else ()
+        present = correction.bouts if correction else predicted
+        bouts: list[JSON] = [[b.label, round(b.start_seconds, 3), round(b.end_seconds, 3)] for b in present]
+        return {
+            "name": video.name,
+            "end": video.timeline.end_seconds if video.timeline else 0.0,
+            "bouts": bouts,
+            "predicted": [[b.label, round(b.start_seconds, 3), round(b.end_seconds, 3)] for b in predicted],
+            "checked": [list(part) for part in correction.checked] if correction else [],
+            "version": correction.version if correction else 0,
+            "done": bool(correction and correction.done),
+        }
+
+    def playable(self, number: int) -> Path:
+        """The video, or a copy of it that browsers play."""
+        video = self.videos[number]
+        with self._copying:
+            if video.playable is None:
+                video.playable = playable_copy(video.path, self._scratch / str(number) / "copy.mp4")
+        return video.playable
+
+    def use(self, model: ActionDiff) -> None:
+        """Predict with another model of the same backbone, from the stored features."""
+        self.model = model
+        for video in self.videos:
+            if video.timeline:
+                video.timeline = self.predict(model, video)
+        self.corrections.export(self.timelines)
+
+    def predict(self, model: ActionDiff, video: FolderVideo) -> Timeline:
+        """The timeline of a video whose features are stored.
+
+        Raises:
+            UsageError: If its features are no longer stored.
+        """
+        features = self.cache.load(video.path)
+        if features is None:
+            raise UsageError(f"the features of {video.name} are gone; start the page again.")
+        return make_timeline(model.head, model.config, features, video.name)
+
+    def _read_all(self) -> None:
+        for video in self.videos:
+            if self._over.is_set():
+                return
+            self._read(video)
+        self.corrections.export(self.timelines)
+
+    def _read(self, video: FolderVideo) -> None:
+        def note(done: int, total: int, _: str, /) -> None:
+            video.share = share_done(done, total)
+            if self._over.is_set():
+                raise _EndedError
+
+        video.status = "reading"
+        try:
+            with self.work_lock:
+                ((_, result),) = self.model.timeline_many([video.path], cache=self.cache, progress=note)
+        except _EndedError:
+            video.status = "waiting"
+        except (ActionDiffError, OSError) as error:
+            video.status, video.reason = "failed", str(error)
+        except Exception:
+            _log.exception("the page met an unexpected error")
+            video.status, video.reason = "failed", "an unexpected error, which is in the program's log"
+        else:
+            if isinstance(result, Timeline):
+                video.timeline, video.status = _renamed(result, video.name), "ready"
+            else:
+                video.status, video.reason = "failed", result.reason
+
+
+class _EndedError(Exception):
+    """The page has ended."""
+
+
+def _renamed(timeline: Timeline, name: str) -> Timeline:
+    return replace(timeline, video=name)
+
+
+def choose_keys(labels: Sequence[str]) -> list[str]:
+    """A key for each behaviour: digits, then letters that no command of the page has."""
+    keys = [*"1234567890", *"qwertyuiopdfghjklxcv"]
+    return [keys[n] if n < len(keys) else "" for n in range(len(labels))]
