@@ -81,7 +81,7 @@ def test_spans_and_add(folder, capsys):
 
 def test_what_cannot_be_done_is_said(folder, capsys):
     for arguments, said in (
-        (["import", "elan", folder / "events.csv", "-o", folder / "t.csv"], "Known: boris, deepethogram"),
+        (["import", "borris", folder / "events.csv", "-o", folder / "t.csv"], "Known: boris, deepethogram"),
         (["import", "boris", folder / "gone.csv", "-o", folder / "t.csv"], "there is no file"),
         (["spans", folder / "gone.csv", "-o", folder / "t.csv"], "there is no table"),
         (["import", "boris", folder / "events.csv", "-o", folder / "t.csv", "--videos", folder / "s"], "s"),

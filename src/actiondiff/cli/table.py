@@ -7,20 +7,20 @@ from typing import Annotated
 import typer
 
 from actiondiff.cli.options import JsonOption, OverwriteOption
-from actiondiff.errors import UnknownNameError
 
 __all__ = ["add", "import_labels", "spans"]
 
-_PROGRAMS = ("boris", "deepethogram")
 _Out = Annotated[Path, typer.Option("--out", "-o", help="The table to write, .csv.")]
 
 
 def import_labels(
-    program: Annotated[str, typer.Argument(help="Program that the labels come from: boris or deepethogram.")],
-    source: Annotated[
-        Path,
-        typer.Argument(help="A .boris project or exported events; *_labels.csv or their folder."),
+    program: Annotated[
+        str,
+        typer.Argument(
+            help="Program or format of the labels: boris, deepethogram, camtrap-dp, zamba, via or elan."
+        ),
     ],
+    source: Annotated[Path, typer.Argument(help="The file or folder that holds the labels.")],
     out: _Out,
     videos: Annotated[
         Path | None,
@@ -39,6 +39,17 @@ def import_labels(
         float | None,
         typer.Option(help="Duration to give to point events.  [default: they are left out]"),
     ] = None,
+    label_from: Annotated[
+        str | None,
+        typer.Option(
+            help="What the label is. For camtrap-dp: behavior or scientificName; for elan: value or tier; "
+            "for via: the name of an attribute.  [default: behavior; value; the only attribute]"
+        ),
+    ] = None,
+    tier: Annotated[
+        list[str] | None,
+        typer.Option(help="For elan: tier to read; can be repeated.  [default: all tiers]"),
+    ] = None,
     fps: Annotated[
         float | None,
         typer.Option(help="For deepethogram: frames per second.  [default: the times in the video]"),
@@ -46,18 +57,19 @@ def import_labels(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a table of labels from BORIS or DeepEthogram."""
-    from actiondiff import outputs
-    from actiondiff.datasets.boris import read_boris
-    from actiondiff.datasets.bouts import tabulate, write_rows
-    from actiondiff.datasets.deepethogram import read_deepethogram
-    from actiondiff.datasets.files import MediaFinder
+    """Make a table of labels from those of another program.
 
-    if program not in _PROGRAMS:
-        raise UnknownNameError("program", program, _PROGRAMS)
-    bouts = read_boris(source) if program == "boris" else read_deepethogram(source, fps=fps)
+    Whatever is left out is counted; a row that cannot be read is an error.
+    """
+    from actiondiff import outputs
+    from actiondiff.datasets.bouts import tabulate, write_rows
+    from actiondiff.datasets.files import MediaFinder
+    from actiondiff.datasets.importing import read_labels
+
+    bouts = read_labels(program, source, fps=fps, label_from=label_from, tiers=tier or ())
+    folder = source if source.is_dir() else source.parent
     labels = tabulate(
-        bouts, MediaFinder(source.parent, videos), out=out, source=source, point_seconds=point_seconds,
+        bouts, MediaFinder(folder, videos), out=out, source=source, point_seconds=point_seconds,
         observations=observation or (),
     )  # fmt: skip
     with outputs.claim_file(out, "table import", overwrite=overwrite):

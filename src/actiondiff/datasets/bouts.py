@@ -30,6 +30,7 @@ class CodedBout:
         subject: The individual; empty if none is named.
         columns: Further values of the observation.
         split: `train`, `val`, `test`, or empty if the program does not divide its labels.
+        coder: Who made the label, if that is not what `group` says.
     """
 
     media: str
@@ -40,6 +41,12 @@ class CodedBout:
     subject: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     split: str = ""
+    coder: str = ""
+
+    @property
+    def observation(self) -> str:
+        """What a video has several of if several observers coded it."""
+        return self.coder or self.group
 
     @property
     def is_point(self) -> bool:
@@ -132,11 +139,11 @@ def tabulate(
     """
     if point_seconds is not None and not 0 < point_seconds < float("inf"):
         raise UsageError(f"--point-seconds must be a number of seconds above 0; got {point_seconds:g}.")
-    groups = dict.fromkeys(bout.group for bout in bouts)
+    groups = dict.fromkeys(bout.observation for bout in bouts)
     for name in observations:
         if name not in groups:
             raise UnknownNameError("observation", name, groups)
-    bouts = [bout for bout in bouts if not observations or bout.group in observations]
+    bouts = [bout for bout in bouts if not observations or bout.observation in observations]
     # All videos that cannot be found are listed at once.
     names, absent, problems = _video_names(bouts, files, Path(out).resolve().parent)
     problems += _wrong_labels(bouts)
@@ -191,7 +198,7 @@ def _several_observations(bouts: Sequence[CodedBout], names: Mapping[str, str]) 
     groups: dict[str, dict[str, None]] = {}
     for bout in bouts:
         if bout.media in names:
-            groups.setdefault(names[bout.media], {})[bout.group] = None
+            groups.setdefault(names[bout.media], {})[bout.observation] = None
     return [
         f"{video} was coded in {len(several)} observations: {', '.join(map(repr, several))}; choose one of "
         "them with --observation, or name each one whose labels are to be put together"

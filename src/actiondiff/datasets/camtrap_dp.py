@@ -1,0 +1,163 @@
+"""Behaviours from the observations of a Camtrap DP package.
+
+An observation of a media file has absolute times in whole seconds; those of the file are counted from its
+`timestamp`. Where `observationTags` holds exact times (`startSeconds:0.400 | endSeconds:1.200`, as our own
+export writes them), these count.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from actiondiff.datasets.boris_events import number as finite_number
+from actiondiff.datasets.bouts import CodedBout
+from actiondiff.datasets.sheets import read_sheet, read_text
+from actiondiff.errors import TableError, UsageError, warn_once
+from actiondiff.video.search import SUFFIXES
+
+__all__ = ["CamtrapLabel", "read_camtrap_dp"]
+
+CamtrapLabel = Literal["behavior", "scientificName"]
+_MISSING = ("", "NA", "NaN", "nan")
+_NEEDED = {
+    "observations": ("mediaID", "eventStart", "eventEnd"),
+    "media": ("mediaID", "timestamp", "filePath"),
+}
+_TAG = re.compile(r"(startSeconds|endSeconds):([0-9.]+)")
+_Row = Mapping[str, str]
+
+
+def read_camtrap_dp(path: str | Path, *, label: CamtrapLabel = "behavior") -> list[CodedBout]:
+    """Read the observations of video files; those of pictures and of events are left out with a warning.
+
+    Args:
+        path: Folder of a package, its `datapackage.json`, or its `observations.csv`.
+        label: Column that is the label. A behaviour may have several parts, separated by `|`.
+
+    Raises:
+        UsageError: If there is no package.
+        TableError: If a table lacks a column, or a row cannot be right; the error lists all problems.
+    """
+    path = Path(path)
+    folder = path if path.is_dir() else path.parent
+    if not path.exists():
+        raise UsageError(f"there is no package at {path}; give a folder with datapackage.json.")
+    observations, media = (_table(folder, name) for name in ("observations", "media"))
+    problems = []
+    files: dict[str, _Row] = {}
+    for number, row in media:
+        if row["mediaID"] in files:
+            problems.append(f"media.csv, row {number}: the mediaID {row['mediaID']} occurs twice")
+        files[row["mediaID"]] = row
+    if observations and label not in observations[0][1]:
+        problems.append(f"observations.csv has no column {label}")
+    if problems:
+        raise TableError(folder, problems)
+    bouts: list[CodedBout] = []
+    num_events = num_pictures = num_blank = 0
+    for number, row in observations:
+        if row["mediaID"] in _MISSING:
+            num_events += 1
+        elif row["mediaID"] not in files:
+            problems.append(f"observations.csv, row {number}: there is no media {row['mediaID']}")
+        elif not _is_video(files[row["mediaID"]]):
+            num_pictures += 1
+        elif row[label] in _MISSING:
+            num_blank += 1
+        else:
+            bouts += _bouts(
+                row, files[row["mediaID"]], row[label], f"observations.csv, row {number}", problems
+            )
+    if problems:
+        raise TableError(folder, problems)
+    _warn(folder, {"of events": num_events, "of pictures": num_pictures, f"without a {label}": num_blank})
+    if not bouts:
+        other = "scientificName" if label == "behavior" else "behavior"
+        raise TableError(
+            folder, [f"no observation of a video has a {label}; --label-from {other} may be meant"]
+        )
+    return bouts
+
+
+def _bouts(row: _Row, medium: _Row, text: str, position: str, problems: list[str]) -> list[CodedBout]:
+    labels = [part.strip() for part in text.split("|") if part.strip()]
+    times = [_time(value) for value in (row["eventStart"], row["eventEnd"], medium["timestamp"])]
+    exact = {name: finite_number(value) for name, value in _TAG.findall(row.get("observationTags", ""))}
+    start, end = exact.get("startSeconds"), exact.get("endSeconds")
+    if start is None or end is None:
+        begun, over, origin = times
+        if begun is None or over is None or origin is None:
+            problems.append(
+                f"{position}: eventStart {row['eventStart']!r}, eventEnd {row['eventEnd']!r} and the media's "
+                f"timestamp {medium['timestamp']!r} must be times with their zone"
+            )
+            return []
+        start, end = (begun - origin).total_seconds(), (over - origin).total_seconds()
+        if start == end == 0:
+            start = end = None  # an observation of the file as such
+    if start is not None and end is not None and not 0 <= start <= end:
+        problems.append(
+            f"{position}: {start:g} to {end:g} s after the media's timestamp is no span of the file"
+        )
+        return []
+    who = row.get("individualID", "")
+    columns = {"scientificName": row.get("scientificName", "")} if "scientificName" in row else {}
+    coder = row.get("classifiedBy", "") or row.get("classificationMethod", "")
+    return [
+        CodedBout(
+            medium["filePath"], name, start, end, row.get("deploymentID", ""), "" if who in _MISSING else who,
+            columns, coder="" if coder in _MISSING else coder,
+        )
+        for name in labels
+    ]  # fmt: skip
+
+
+def _table(folder: Path, name: str) -> list[tuple[int, dict[str, str]]]:
+    path = folder / _resource(folder, name)
+    if not path.is_file():
+        raise UsageError(f"{path} does not exist; a package needs observations.csv and media.csv.")
+    sheet = read_sheet(path)
+    absent = [column for column in _NEEDED[name] if column not in sheet.header]
+    if absent:
+        raise TableError(path, [f"the column {column} is missing" for column in absent])
+    if not sheet.rows:
+        raise TableError(path, ["the file has a header and no rows"])
+    return sheet.records()
+
+
+def _resource(folder: Path, name: str) -> str:
+    """Path of a table in the package, as `datapackage.json` says; never one outside the folder."""
+    descriptor = folder / "datapackage.json"
+    if not descriptor.is_file():
+        return f"{name}.csv"
+    try:
+        resources = json.loads(read_text(descriptor))["resources"]
+        text = next((str(item["path"]) for item in resources if item["name"] == name), f"{name}.csv")
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        raise TableError(descriptor, [f"not the description of a package ({type(error).__name__})"]) from None
+    if PurePosixPath(text).is_absolute() or ".." in PurePosixPath(text).parts or ":" in text or "\\" in text:
+        raise TableError(descriptor, [f"the table {name} is at {text!r}; it must lie in the package"])
+    return text
+
+
+def _is_video(medium: _Row) -> bool:
+    kind = medium.get("fileMediatype", "")
+    return kind.startswith("video/") if kind else medium["filePath"].lower().endswith(SUFFIXES)
+
+
+def _time(text: str) -> datetime | None:
+    """The time that a text names; None if it names none, or lacks the zone."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time if time.tzinfo else None
+
+
+def _warn(folder: Path, left_out: Mapping[str, int]) -> None:
+    parts = [f"{count} {what}" for what, count in left_out.items() if count]
+    if parts:
+        warn_once(f"{folder}: observations that were left out: {', '.join(parts)}.")
