@@ -19,11 +19,19 @@ from typing import Any, TypeVar
 
 from actiondiff.errors import ActionDiffError, UsageError
 
-__all__ = ["ScriptlessContext", "ScriptlessProcess", "end_with_parent", "map_in_processes", "num_cores"]
+__all__ = [
+    "ScriptlessContext",
+    "ScriptlessProcess",
+    "available_memory",
+    "end_with_parent",
+    "map_in_processes",
+    "num_cores",
+]
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container, on Linux
+_MEMORY = Path("/proc/meminfo")
 
 
 def num_cores() -> int:
@@ -36,6 +44,16 @@ def num_cores() -> int:
     except (OSError, ValueError):  # there is no quota
         pass
     return max(1, cores)
+
+
+def available_memory() -> int | None:
+    """Bytes of memory that this machine has left; None where it is not known (not on Linux)."""
+    try:
+        lines = _MEMORY.read_text("ascii").splitlines()
+    except OSError:
+        return None
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    return 1024 * int(fields["MemAvailable"].split()[0]) if "MemAvailable" in fields else None
 
 
 def map_in_processes(

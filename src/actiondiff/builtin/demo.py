@@ -4,6 +4,7 @@ import json
 import os
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from actiondiff import outputs
 from actiondiff.backbones.base import load_backbone
+from actiondiff.backbones.engine.precision import cpu_threads
 from actiondiff.builtin.dataset import write_menagerie
 from actiondiff.builtin.demo_page import DemoClip, DemoReport, write_demo_page
 from actiondiff.builtin.world.protocols import PROTOCOLS
@@ -23,6 +25,7 @@ from actiondiff.experiments import study
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.experiments.run import Run
 from actiondiff.extraction.api import extract_features
+from actiondiff.processes import map_in_processes, num_cores
 from actiondiff.provenance import check_own_folder, environment, write_text
 from actiondiff.report.tables import Score
 from actiondiff.types import Example, Progress
@@ -37,6 +40,7 @@ LATENTS = "middle"
 """Every frame is conditioned on the latent of its window's middle frame (see the model card)."""
 CONTROLS = ("pixels", "motion")
 """Features that do not come from a network."""
+_FILES = ("settings.json", "demo.json", "report.html")
 _CLIPS_PER_PROTOCOL = 3  # clips on the page
 
 
@@ -105,6 +109,11 @@ class _Feature(NamedTuple):
             self.backbone if self.backbone in CONTROLS else f"{self.backbone} t{self.timestep} {self.layer}"
         )
 
+    @property
+    def run(self) -> str:
+        """Folder of its run, relative to the demo's."""
+        return f"runs/{self.backbone}-t{self.timestep}-{self.layer}"
+
 
 _FEATURES = (
     *(_Feature("tiny", timestep, layer) for timestep in TIMESTEPS for layer in LAYERS),
@@ -133,6 +142,7 @@ def run_demo(
     test: int = 64,
     seed: int = 0,
     overwrite: bool = False,
+    workers: int | None = None,
     progress: Progress = lambda done, total, what: None,
 ) -> DemoResult:
     """Render clips, extract features, train a head on each feature, and test it in domain and under shifts.
@@ -145,6 +155,7 @@ def run_demo(
         test: Number of test clips of each of the four protocols.
         seed: Seed of clips and training.
         overwrite: Whether files of others in the folder may be replaced.
+        workers: Number of processes that draw, extract and train; None for one per core. Changes no number.
         progress: Called at each step with a line for people to read.
 
     Raises:
@@ -152,12 +163,18 @@ def run_demo(
     """
     folder = Path(folder)
     settings = _Settings(train, test, seed)
-    with outputs.claim(folder, "demo", ("settings.json", "demo.json", "report.html"), overwrite=overwrite):
+    with outputs.claim(folder, "demo", _FILES, overwrite=overwrite) as held:
         _claim(folder, settings)
-        return _run_demo(folder, settings, progress)
+        return _run_demo(folder, held, settings, workers, progress)
 
 
-def _run_demo(folder: Path, settings: _Settings, progress: Progress) -> DemoResult:
+def _run_demo(
+    folder: Path,
+    held: outputs.OutputClaim,
+    settings: _Settings,
+    workers: int | None,
+    progress: Progress,
+) -> DemoResult:
     """Run the demo in a folder that is claimed; see `run_demo`."""
     train, test, seed = settings.train, settings.test, settings.seed
     stopwatch = _Stopwatch()
@@ -166,21 +183,21 @@ def _run_demo(folder: Path, settings: _Settings, progress: Progress) -> DemoResu
     progress(0, num_clips, f"drawing {num_clips} clips of creatures that act")
     table_path = folder / "clips" / "table.csv"
     if not table_path.exists():
-        write_menagerie(folder / "clips", train=train, val=train // 4, test=test, seed=seed)
+        write_menagerie(folder / "clips", train=train, val=train // 4, test=test, seed=seed, workers=workers)
     stopwatch.lap("draw")
 
     for number, backbone in enumerate(("tiny", *CONTROLS)):
         progress(number, 1 + len(CONTROLS), f"extracting features of {backbone}")
-        _extract(table_path, folder / "features" / backbone, backbone)
+        _extract(table_path, folder / "features" / backbone, backbone, workers=workers or num_cores())
     stopwatch.lap("extract")
 
     table = read_table(table_path)
     rows = []
-    for number, feature in enumerate(_FEATURES, start=1):
-        progress(number - 1, len(_FEATURES), f"training head {number} of {len(_FEATURES)}, and testing it")
-        name = f"runs/{feature.backbone}-t{feature.timestep}-{feature.layer}"
-        run = _train(folder / "features" / feature.backbone, table, feature, out=folder / name, seed=seed)
-        rows.append(_row(feature.name, run, name))
+    progress(0, len(_FEATURES), f"training and testing {len(_FEATURES)} heads")
+    trained = map_in_processes(partial(_train, held, table, seed), _FEATURES, workers=workers)
+    for number, (feature, run) in enumerate(zip(_FEATURES, trained, strict=True), start=1):
+        progress(number, len(_FEATURES), f"{number} of {len(_FEATURES)} heads are trained and tested")
+        rows.append(_row(feature, run))
     stopwatch.lap("train")
 
     # The last run stands for all where they agree: in the number of clips, and in what guessing scores.
@@ -199,18 +216,18 @@ def _run_demo(folder: Path, settings: _Settings, progress: Progress) -> DemoResu
     return result
 
 
-def _extract(table: Path, store: Path, backbone: str) -> None:
-    """Fill a store; the network runs in two processes where there are two cores."""
+def _extract(table: Path, store: Path, backbone: str, *, workers: int) -> None:
+    """Fill a store; the network runs in several processes."""
     if backbone in CONTROLS:
         extract_features(table, store, backbone=backbone)
         return
     network = load_backbone(backbone, latents=LATENTS)
-    devices = ["cpu"] * min(2, os.cpu_count() or 1)
-    extract_features(table, store, backbone=network, timesteps=TIMESTEPS, layers=LAYERS, devices=devices)
+    extract_features(table, store, backbone=network, timesteps=TIMESTEPS, layers=LAYERS, workers=workers)
 
 
-def _train(store: Path, table: Table, feature: _Feature, *, out: Path, seed: int) -> Run:
+def _train(held: outputs.OutputClaim, table: Table, seed: int, feature: _Feature) -> Run:
     """Train a head on one feature of the source clips, and test it on every protocol."""
+    store, out = held.folder / "features" / feature.backbone, held.folder / feature.run
     values = {
         "features.timestep": feature.timestep,
         "features.layer": feature.layer,
@@ -218,18 +235,19 @@ def _train(store: Path, table: Table, feature: _Feature, *, out: Path, seed: int
         "protocol.source": ["source"],
         "seed": seed,
     }
-    return study.train(store, table, out=out, recipe=load_recipe("demo", values=values))
+    with outputs.join(held), cpu_threads(1):  # the number of threads changes rounding
+        return study.train(store, table, out=out, recipe=load_recipe("demo", values=values))
 
 
-def _row(features: str, run: Run, folder: str) -> DemoRow:
+def _row(feature: _Feature, run: Run) -> DemoRow:
     sides = _by_protocol(run)
     validation = run.metrics.validation if isinstance(run.metrics, TrainingMetrics) else None
     return DemoRow(
-        features=features,
+        features=feature.name,
         validation=(validation and validation.scores.accuracy) or 0.0,
         accuracy={name: sides[name].scores.accuracy or 0.0 for name in PROTOCOLS},
         interval={name: sides[name].intervals["accuracy"] for name in PROTOCOLS},
-        run=folder,
+        run=feature.run,
     )
 
 

@@ -23,6 +23,10 @@ def demo(
     test: Annotated[int, typer.Option(min=8, help="Number of clips of each test.")] = 64,
     seed: Annotated[int, typer.Option(help="Seed of the clips and of the training.")] = 0,
     overwrite: OverwriteOption = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of processes; changes no number.  [default: one per core]"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run every step on the built-in backbone and drawn clips.
@@ -32,7 +36,7 @@ def demo(
     from actiondiff.builtin.demo import run_demo
 
     result = run_demo(
-        out, train=train, test=test, seed=seed, overwrite=overwrite,
+        out, train=train, test=test, seed=seed, overwrite=overwrite, workers=workers,
         progress=lambda done, total, line: typer.echo(f"... {line}", err=True),
     )  # fmt: skip
     if as_json:

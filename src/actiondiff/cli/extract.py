@@ -106,7 +106,8 @@ def extract(
     workers: Annotated[
         int | None,
         typer.Option(
-            help="Number of workers on Ray.  [default: as many as there is room for]",
+            help="Largest number of worker processes.  [default: one per core for a backbone of one CPU "
+            "thread; on Ray, as many as there is room for]",
             rich_help_panel=_MACHINES,
         ),
     ] = None,
@@ -148,7 +149,8 @@ def extract(
     from actiondiff.backbones.base import load_backbone
     from actiondiff.cli.output.extraction import print_price, print_summary, show_progress
     from actiondiff.extraction.api import as_recorded, plan_extraction
-    from actiondiff.extraction.runners import choose_runner, on_first_device
+    from actiondiff.extraction.devices import on_devices
+    from actiondiff.extraction.runners import choose_runner, num_default_workers, on_first_device
     from actiondiff.types import DEFAULT_STRIDE
 
     if stride is not None and fps is not None:
@@ -179,8 +181,12 @@ def extract(
         keep_latents=keep_latents,
         decode_threads=decode_threads,
     )
+    num_processes = len(device_names) if device_names else workers or 1
+    if runner is None:
+        num_processes = num_default_workers(extraction, weights=weights, limit=workers)
+        if num_processes > 1:
+            runner = on_devices(["cpu"] * num_processes, weights=weights)
     if dry_run:
-        num_processes = len(device_names) if device_names else workers or 1
         print_price(extraction, timed=time, workers=num_processes, as_json=as_json)
         return
     with (

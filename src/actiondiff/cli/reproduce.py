@@ -42,7 +42,10 @@ def reproduce(
         bool,
         typer.Option("--stand-in", help="Use drawn clips and the built-in backbone; takes minutes."),
     ] = False,
-    jobs: Annotated[int, typer.Option(help="Number of training runs at the same time.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Number of training runs at the same time.  [default: one per core]"),
+    ] = None,
     device: Annotated[str, typer.Option(help="Device that runs the backbones.")] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what it takes, and do nothing.")] = False,
     overwrite: OverwriteOption = False,

@@ -26,7 +26,10 @@ def sweep(
         Path, typer.Option("--out", "-o", help="Folder of the sweep; one that exists is continued.")
     ],
     overrides: OverridesOption = None,
-    jobs: Annotated[int, typer.Option(help="Number of training runs at the same time.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(help="Number of training runs at the same time.  [default: one per core]"),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the studies, and train nothing.")] = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,

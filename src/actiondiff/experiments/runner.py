@@ -23,10 +23,13 @@ from actiondiff.experiments.run import SeedRun
 from actiondiff.experiments.study import Study
 from actiondiff.extraction.api import extract_features
 from actiondiff.features.store import FeatureStore
-from actiondiff.processes import ScriptlessContext, end_with_parent
+from actiondiff.processes import ScriptlessContext, end_with_parent, num_cores
 from actiondiff.types import FeatureKey, Progress, Sampling
 
 __all__ = ["StudyRunner", "twin"]
+
+
+_WORTH_A_PROCESS = 3  # training runs; fewer take hardly longer than a process takes to start
 
 
 class SeedTask(NamedTuple):
@@ -73,7 +76,7 @@ class StudyRunner:
         store: Feature store to read from.
         table: Clips and their labels.
         root: Folder that the table's paths are relative to.
-        jobs: Number of training runs side by side.
+        jobs: Number of training runs side by side; None for one per core.
         threads: Number of CPU threads of each.
         backbone: Extracts features that the store lacks; None makes their absence an error.
         progress: Called with each step and a line about it.
@@ -85,7 +88,7 @@ class StudyRunner:
         table: Table,
         root: Path,
         *,
-        jobs: int,
+        jobs: int | None,
         threads: int,
         backbone: Backbone | None,
         progress: Progress,
@@ -217,14 +220,15 @@ def twin(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
 
 
 def run_tasks(
-    inputs: SharedInputs, tasks: Sequence[SeedTask], *, jobs: int, progress: Progress
+    inputs: SharedInputs, tasks: Sequence[SeedTask], *, jobs: int | None, progress: Progress
 ) -> dict[SeedTask, SeedRun | str]:
     """Train and test; runs that are finished are not repeated.
 
     Args:
         inputs: What the runs share.
         tasks: The runs.
-        jobs: Number of processes; with 1, everything happens in this process.
+        jobs: Number of processes; with 1, everything happens in this process. None for one per core, if each
+            has several runs to do.
         progress: Called after each run.
 
     Returns:
@@ -234,6 +238,8 @@ def run_tasks(
         RunError: If a process dies.
     """
     outcomes: dict[SeedTask, SeedRun | str] = {}
+    if jobs is None:
+        jobs = max(1, min(num_cores() // inputs.threads, len(tasks) // _WORTH_A_PROCESS))
     if jobs == 1 or len(tasks) < 2:
         threads = torch.get_num_threads()
         torch.set_num_threads(inputs.threads)

@@ -113,7 +113,7 @@ def sweep(
     *,
     out: str | os.PathLike[str],
     root: str | os.PathLike[str] | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     threads: int = 1,
     budget: float | None = None,
     touch_target_once: bool = False,
@@ -124,8 +124,7 @@ def sweep(
     """Train and test every study of a recipe with lists.
 
     If a sweep was stopped, a call with the same arguments continues it; values may be added to the recipe's
-    lists. Results do not depend on `jobs`. With more than one job, a script needs
-    `if __name__ == "__main__":` around the call, because each process starts by importing the script.
+    lists. Results do not depend on `jobs`.
 
     Args:
         recipe: Name or file of a recipe, or a grid.
@@ -133,7 +132,8 @@ def sweep(
         table: Clips and their labels: a CSV, a folder per class, or a `Table`.
         out: Folder of the sweep; created if it does not exist.
         root: Folder that the table's paths are relative to, if not the table's own.
-        jobs: Number of training runs side by side, each in a process.
+        jobs: Number of training runs side by side, each in a process; None for one per core, if each has
+            several runs to do.
         threads: Number of CPU threads of a training run; rounding depends on it.
         budget: Share, below 1, of the full cost that may be spent to find the best study by successive
             halving. All studies are tried on few clips of the source, the better half on twice as many, and
@@ -154,7 +154,7 @@ def sweep(
     store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
     table = table if isinstance(table, Table) else read_table(table)
     grid = recipe if isinstance(recipe, Grid) else load_grid(recipe, table=table)
-    if jobs < 1 or threads < 1:
+    if (jobs is not None and jobs < 1) or threads < 1:
         raise UsageError(f"jobs and threads must be 1 or more; got {jobs} and {threads}.")
     folder = Path(out)
     check_own_folder(folder, "sweep", ["sweep.json", "runs", "rungs"], error=RunError, option="-o")

@@ -9,9 +9,10 @@ from actiondiff.backbones.engine.encoding import TwoStage
 from actiondiff.backbones.engine.run import feature_keys
 from actiondiff.backbones.options import BackboneOptions
 from actiondiff.errors import UsageError
+from actiondiff.extraction.devices import on_devices
 from actiondiff.extraction.plan import StrPath, VideoInputs, make_plan, name_videos, videos_with_latents_only
 from actiondiff.extraction.planned import Extraction, ExtractionSummary, open_if_present
-from actiondiff.extraction.runners import choose_runner, on_first_device
+from actiondiff.extraction.runners import choose_runner, num_default_workers, on_first_device
 from actiondiff.features.store import FORMAT, StoreDtype
 from actiondiff.types import DEFAULT_STRIDE, JSON, Progress, Sampling
 
@@ -48,9 +49,6 @@ def extract_features(
     tried again only if its content changes or `retry_failed` is set. An interrupted extraction continues
     where it stopped, and no interruption changes a byte of the finished features.
 
-    With `devices`, a script needs `if __name__ == "__main__":` around the call, since the worker processes
-    start by reading the script.
-
     Args:
         videos: Files, folders (which are searched for videos), the path of a table, or examples.
         store: Folder of the store; created if it does not exist.
@@ -62,7 +60,9 @@ def extract_features(
         devices: With `local`: devices with one worker process each, for example ["0", "1"] (GPUs) or
             ["cpu", "cpu"]; None to work in this process.
         ray_address: With `ray`: address of the cluster, for example `auto`; None starts one on this machine.
-        workers: With `ray`: number of workers; None for as many as the cluster has room for.
+        workers: Largest number of worker processes. None takes, with `ray`, as many as the cluster has room
+            for; with `local`, one per core for a backbone that is given by name and runs on the CPU with one
+            thread, if there is enough to do. Changes no bit of the features.
         root: Folder that the videos' names are relative to. By default the store's; for a new store the
             table's folder, or the folder that all paths are in. Give it if the videos were moved.
         stride: Every stride-th frame is sampled.
@@ -90,6 +90,7 @@ def extract_features(
         MissingExtraError: If the engine is not installed.
     """
     runner = choose_runner(engine, weights=weights, devices=devices, ray_address=ray_address, workers=workers)
+    is_named, weights_of_workers = isinstance(backbone, str), weights
     # Settings depend on the device, so the backbone here is loaded for the device of the workers.
     if devices and isinstance(backbone, str):
         options = on_first_device(as_recorded(store), devices)
@@ -110,6 +111,11 @@ def extract_features(
         keep_latents=keep_latents,
         decode_threads=decode_threads,
     )
+    # A backbone that was loaded elsewhere may not be the one that workers would load by its name.
+    if runner is None and (is_named or workers is not None):
+        num_workers = num_default_workers(extraction, weights=weights_of_workers, limit=workers)
+        if num_workers > 1:
+            runner = on_devices(["cpu"] * num_workers, weights=weights_of_workers)
     return extraction.run(progress, runner=runner)
 
 

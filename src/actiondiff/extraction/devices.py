@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,10 @@ def on_devices(devices: Sequence[str], *, weights: str | None = None) -> Runner:
         loaded_for = extraction.backbone.options.device
         if loaded_for.partition(":")[0] != names[0].partition(":")[0]:
             raise UsageError(f"this backbone was loaded for {loaded_for}; the workers are on {names[0]}.")
-        pool = DevicePool(WorkerJob.of(extraction, weights), names)
+        job = WorkerJob.of(extraction, weights)
+        if job.decode_threads is None and names[0] == "cpu" and len(names) > 1:
+            job = replace(job, decode_threads=1)  # the other cores have their own workers
+        pool = DevicePool(job, names)
         schedule(pool, extraction.plan.todo, store, progress=progress)
 
     return runner

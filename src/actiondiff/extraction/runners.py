@@ -1,14 +1,20 @@
 """The runners of an extraction: this process, processes on this machine, or workers on a Ray cluster."""
 
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from actiondiff.backbones.options import BackboneOptions
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.extraction.devices import device_names, on_devices
 from actiondiff.extraction.on_ray import on_ray
-from actiondiff.extraction.planned import Runner
+from actiondiff.extraction.planned import Extraction, Runner
+from actiondiff.extraction.scheduler import WorkerJob
+from actiondiff.processes import available_memory, num_cores
 
-__all__ = ["choose_runner", "on_first_device"]
+__all__ = ["choose_runner", "num_default_workers", "on_first_device"]
+
+_WORTH_A_WORKER = 32  # windows; fewer take less time than a worker process takes to start
 
 
 def choose_runner(
@@ -34,9 +40,55 @@ def choose_runner(
                 f"devices go with engine local, Ray places its workers; got {','.join(devices)}."
             )
         return on_ray(ray_address, workers=workers, weights=weights)
-    if ray_address is not None or workers is not None:
-        raise UsageError("an address of Ray and a number of workers go with engine ray.")
+    if ray_address is not None:
+        raise UsageError(f"an address of Ray goes with engine ray; got {ray_address} with engine local.")
+    if workers is not None and workers < 1:
+        raise UsageError(f"there must be at least one worker; got {workers}.")
+    if devices is not None and workers is not None:
+        raise UsageError(
+            f"give either devices, with one worker for each, or a number of workers; got {','.join(devices)} "
+            f"and {workers}."
+        )
     return None if devices is None else on_devices(devices, weights=weights)
+
+
+def num_default_workers(
+    extraction: Extraction, *, weights: str | None = None, limit: int | None = None
+) -> int:
+    """Number of worker processes that are worth starting where no devices are named; 1 for none.
+
+    A backbone that runs on the CPU with one thread gets one worker per core, if there is enough to do and
+    enough memory. Every other backbone uses a GPU or all cores by itself.
+
+    Args:
+        extraction: The planned extraction.
+        weights: Checkpoint of the backbone.
+        limit: Largest number of workers.
+    """
+    options, plan = extraction.backbone.options, extraction.plan
+    most = min(num_cores(), len(plan.todo), num_cores() if limit is None else limit)
+    if most < 2 or options.threads != 1 or not options.device.startswith("cpu"):
+        return 1
+    try:
+        WorkerJob.of(extraction, weights)
+    except UsageError:  # workers cannot load this backbone
+        return 1
+    # Headers of many videos are slow to read, and every video has at least one window.
+    few = replace(extraction, plan=replace(plan, todo=plan.todo[: most * _WORTH_A_WORKER]))
+    workload = few.workload()
+    most = min(most, (workload.num_windows + workload.num_unknown) // _WORTH_A_WORKER)
+    memory = available_memory()
+    if memory is not None:
+        most = min(most, memory // (2 * _own_memory()))  # a worker holds the network, as this process does
+    return max(1, most)
+
+
+def _own_memory() -> int:
+    """Bytes of memory that this process took at most."""
+    import resource  # not on Windows, where the memory is not known either
+
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return largest if sys.platform == "darwin" else 1024 * largest
 
 
 def on_first_device(options: BackboneOptions, devices: Sequence[str]) -> BackboneOptions:

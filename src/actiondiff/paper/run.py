@@ -104,7 +104,7 @@ def reproduce(
     *,
     out: str | os.PathLike[str],
     weights: Mapping[str, str] | None = None,
-    jobs: int = 1,
+    jobs: int | None = None,
     device: str = "auto",
     overwrite: bool = False,
     progress: Progress = lambda done, total, what: None,
@@ -115,7 +115,7 @@ def reproduce(
         plan: The plan, from `plan_reproduction`.
         out: Folder of the reproduction; gets `reproduction.json`, `rows.csv` and `report.html`.
         weights: Backbone -> checkpoint; by default those in this machine's weights folder.
-        jobs: Number of training runs at the same time.
+        jobs: Number of training runs at the same time; None for one per core.
         device: Device that the backbones run on.
         overwrite: Whether tables and pages of others in the folder may be replaced.
         progress: Called before each step with its name, and the numbers of finished and of all steps.
@@ -136,7 +136,7 @@ def _reproduce(
     plan: ReproductionPlan,
     folder: Path,
     weights: Mapping[str, str],
-    jobs: int,
+    jobs: int | None,
     device: str,
     progress: Progress,
 ) -> Reproduction:
@@ -218,7 +218,7 @@ def _extract(work: StoreWork, folder: Path, weights: str | None, device: str) ->
 
 
 def _sweep(
-    plan: ReproductionPlan, planned: PlannedSweep, folder: Path, jobs: int, progress: Progress
+    plan: ReproductionPlan, planned: PlannedSweep, folder: Path, jobs: int | None, progress: Progress
 ) -> SweepResult:
     """Train the studies of one sweep."""
     tree = {"recipe": plan.grid.name, "studies": [cell.name for cell in planned.cells]}

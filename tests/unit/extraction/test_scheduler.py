@@ -18,10 +18,11 @@ from actiondiff import FeatureStore, extract_features, load_backbone
 from actiondiff.backbones.options import BackboneOptions
 from actiondiff.cli.main import run
 from actiondiff.errors import ActionDiffError, StoreError, UnknownNameError, UsageError
-from actiondiff.extraction import devices
+from actiondiff.extraction import devices, runners
+from actiondiff.extraction.api import plan_extraction
 from actiondiff.extraction.devices import device_names
 from actiondiff.extraction.plan import Item
-from actiondiff.extraction.runners import choose_runner, on_first_device
+from actiondiff.extraction.runners import choose_runner, num_default_workers, on_first_device
 from actiondiff.extraction.scheduler import WorkerDiedError, WorkerJob, do_part, schedule
 from actiondiff.types import FeatureKey, Sampling
 
@@ -137,11 +138,56 @@ def test_devices_and_engines_that_do_not_go_together():
         choose_runner("rai")
     with pytest.raises(UsageError, match="devices go with engine local"):
         choose_runner("ray", devices=["cpu"])
-    with pytest.raises(UsageError, match="go with engine ray"):
-        choose_runner("local", workers=2)
+    with pytest.raises(UsageError, match="goes with engine ray"):
+        choose_runner("local", ray_address="auto")
+    with pytest.raises(UsageError, match="at least one worker; got 0"):
+        choose_runner("local", workers=0)
+    with pytest.raises(UsageError, match="either devices, with one worker for each, or a number of workers"):
+        choose_runner("local", devices=["cpu"], workers=2)
     assert on_first_device(BackboneOptions(threads=1), ["1"]).device == "cuda:1"
     with pytest.raises(UsageError, match="either device or devices; got cpu and 0"):
         on_first_device(BackboneOptions(device="cpu"), ["0"])
+
+
+@pytest.fixture
+def many_cores(monkeypatch):
+    monkeypatch.setattr(runners, "num_cores", lambda: 4)
+    monkeypatch.setattr(runners, "available_memory", lambda: None)
+
+
+def test_every_core_gets_a_worker_if_there_is_enough_to_do(
+    clips, tmp_path, many_cores, monkeypatch, backbone
+):
+    def count(network=None, *, limit=None, windows_a_worker=1):
+        monkeypatch.setattr(runners, "_WORTH_A_WORKER", windows_a_worker)
+        network = network or load_backbone("tiny", **TINY)
+        return num_default_workers(plan_extraction(clips, tmp_path / "s", backbone=network), limit=limit)
+
+    assert count() == 4
+    assert count(limit=3) == 3
+    assert count(limit=1) == 1
+    assert count(windows_a_worker=32) == 1  # the five clips have 11 windows
+    assert count(windows_a_worker=4) == 2
+    assert count(load_backbone("tiny", **TINY | {"threads": 2})) == 1  # it uses several cores by itself
+    assert count(backbone) == 1  # workers cannot load it
+    monkeypatch.setattr(runners, "available_memory", lambda: 5 * runners._own_memory())
+    assert count() == 2
+    (tmp_path / "one").mkdir()
+    (clips / "a.mp4").rename(tmp_path / "one/a.mp4")
+    one = plan_extraction(tmp_path / "one", tmp_path / "s", backbone=load_backbone("tiny", **TINY))
+    assert num_default_workers(one) == 1
+
+
+def test_a_named_backbone_runs_on_every_core_with_the_same_bits(clips, tmp_path, many_cores, monkeypatch):
+    extract_features(clips, tmp_path / "whole", workers=1)
+    monkeypatch.setattr(runners, "_WORTH_A_WORKER", 2)
+    monkeypatch.setattr(runners, "num_cores", lambda: 2)
+    pools = []
+    monkeypatch.setattr(devices, "DevicePool", lambda *given: pools.append(RealPool(*given)) or pools[-1])
+    extract_features(clips, tmp_path / "store")
+    assert [len(pool.workers) for pool in pools] == [2]
+    assert {worker.job.decode_threads for worker in pools[0].workers} == {1}
+    assert store_contents(tmp_path / "store") == store_contents(tmp_path / "whole")
 
 
 def test_a_backbone_that_workers_cannot_load_is_refused(clips, tmp_path, backbone):
