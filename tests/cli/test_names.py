@@ -78,3 +78,22 @@ def test_the_road_from_a_table_to_a_model(folder, quick):
     assert run(arguments) == 0
     assert run(["evaluate", str(folder / "run"), str(folder / "fs"), str(folder / "t.csv")]) == 0
     assert run(["videos", "check", str(folder / "new")]) == 0
+
+
+def test_spans_sums_and_pictures(folder, trained):
+    name = "caf\udce9;=.mp4"
+    (folder / "new/caf\udce9.mp4").rename(folder / "new" / name)
+    (folder / "t.csv").write_text("video,label,start_seconds,end_seconds\nnew/caf%E9;=.mp4,a,0,0.5\n")
+    assert (
+        run(["table", "spans", str(folder / "t.csv"), "-o", str(folder / "s.csv"), "--seconds", "0.4"]) == 0
+    )
+    assert (
+        run(["table", "add", str(folder / "s.csv"), "-o", str(folder / "sum.csv"), str(folder / "s.csv")])
+        == 0
+    )
+    assert videos_in(folder / "sum.csv") == {(folder / "new" / name).resolve()}
+    localize = ["localize", str(trained), str(folder / "new" / name), "--action", "dark"]
+    assert run([*localize, "-o", str(folder / "heat.mp4")]) == 0
+    predict = ["predict", str(trained), str(folder / "new"), "-o", str(folder / "out"), "--heatmaps", "1"]
+    assert run(predict) == 0
+    assert run(["report", str(folder / "out")]) == 0

@@ -64,6 +64,18 @@ def test_import_deepethogram(folder, capsys):
     ]  # fmt: skip
 
 
+def test_our_own_export_to_deepethogram_is_read_where_it_lies(folder):
+    """The videos lie elsewhere: --videos finds them, and their own frames give the times."""
+    rows = [f"{i},{int(i < 20)},{int(i >= 20)}" for i in range(40)]
+    path = folder / "out/deepethogram/a/a_labels.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join([",background,run", *rows]) + "\n")
+    command = ["import", "deepethogram", folder / "out/deepethogram", "-o", folder / "t.csv"]
+    assert table(*command) == 1
+    assert table(*command, "--videos", folder / "videos") == 0
+    assert [e.video for e in read_table(folder / "t.csv", check_files=True).examples] == ["videos/a.mp4"] * 2
+
+
 def test_spans_and_add(folder, capsys):
     (folder / "t.csv").write_text("video,label,start_seconds,end_seconds\nvideos/a.mp4,walk,0,2\n")
     assert table("spans", folder / "t.csv", "-o", folder / "s/spans.csv", "--seconds", 1) == 0

@@ -66,7 +66,7 @@ def import_labels(
     from actiondiff.datasets.files import MediaFinder
     from actiondiff.datasets.importing import read_labels
 
-    bouts = read_labels(program, source, fps=fps, label_from=label_from, tiers=tier or ())
+    bouts = read_labels(program, source, fps=fps, label_from=label_from, tiers=tier or (), videos=videos)
     folder = source if source.is_dir() else source.parent
     labels = tabulate(
         bouts, MediaFinder(folder, videos), out=out, source=source, point_seconds=point_seconds,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actiondiff.datasets.bouts import CodedBout
+from actiondiff.datasets.files import VideoIndex
 from actiondiff.datasets.sheets import Sheet, find_files, read_sheet
 from actiondiff.errors import TableError, UsageError
 from actiondiff.video.decode import iter_video
@@ -27,7 +28,9 @@ _MOST_PROBLEMS = 5
 _Bounds = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
-def read_deepethogram(path: str | Path, *, fps: float | None = None) -> list[CodedBout]:
+def read_deepethogram(
+    path: str | Path, *, fps: float | None = None, videos: Path | None = None
+) -> list[CodedBout]:
     """Read the bouts of a label file or a folder; runs of `background` are bouts as well.
 
     If a file has no column `background`, frames without any behaviour are background, as in DeepEthogram
@@ -36,6 +39,7 @@ def read_deepethogram(path: str | Path, *, fps: float | None = None) -> list[Cod
     Args:
         path: A label file, or a folder that is searched for `*_labels.csv`.
         fps: Frames per second; None for the times of the frames of the video beside each label file.
+        videos: Folder that is searched for a video of the same name where none is beside a label file.
 
     Raises:
         UsageError: If there is no label file, or no video to take times from.
@@ -48,20 +52,24 @@ def read_deepethogram(path: str | Path, *, fps: float | None = None) -> list[Cod
         raise UsageError(
             f"there are no labels at {path}; give a *{_ENDING}.csv, or a folder that holds some."
         )
-    return [bout for file in files for bout in _bouts(file, fps)]
+    index = VideoIndex(videos) if videos is not None else None
+    return [bout for file in files for bout in _bouts(file, fps, index)]
 
 
-def _bouts(file: Path, fps: float | None) -> list[CodedBout]:
+def _bouts(file: Path, fps: float | None, index: VideoIndex | None) -> list[CodedBout]:
     labels = _matrix(file, read_sheet(file))
     count = len(next(iter(labels.values())))
     name = file.stem.removesuffix(_ENDING)
     videos = [p for p in sorted(file.parent.iterdir()) if _is_video(p, name)]
+    if not videos and index is not None and (elsewhere := index.find(name)):
+        videos = [index.root / elsewhere]
     if len(videos) > 1:
         listed = ", ".join(video.name for video in videos)
         raise TableError(file, [f"several videos beside it have its name ({listed}); leave the right one"])
     if not videos and fps is None:
         raise UsageError(
-            f"there is no video {name} beside {file} to take times from; give the frames per second (--fps)."
+            f"there is no video {name} beside {file} to take times from; name the folder that holds it "
+            "(--videos), or give the frames per second (--fps)."
         )
     media = str((videos[0] if videos else file.with_name(name)).resolve())
     edges = np.arange(count + 1) / fps if fps is not None else _edges(videos[0], count, file)

@@ -35,6 +35,7 @@ def read_labels(
     fps: float | None = None,
     label_from: str | None = None,
     tiers: Sequence[str] = (),
+    videos: Path | None = None,
 ) -> list[CodedBout]:
     """Read the labels of a program.
 
@@ -45,6 +46,7 @@ def read_labels(
         label_from: For camtrap-dp: `behavior` (the default) or `scientificName`; for elan: `value` (the
             default) or `tier`; for via: name of an attribute.
         tiers: For elan: the tiers to read; all if empty.
+        videos: For deepethogram: folder that is searched for videos that are not beside their labels.
 
     Raises:
         UnknownNameError: If there is no program, column, tier or attribute of a name.
@@ -59,7 +61,7 @@ def read_labels(
             raise UsageError(f"{option} has no effect on {program}; it is for {', '.join(_OPTIONS[name])}.")
     readers: dict[str, Callable[[], list[CodedBout]]] = {
         "boris": lambda: read_boris(source),
-        "deepethogram": lambda: read_deepethogram(source, fps=fps),
+        "deepethogram": lambda: read_deepethogram(source, fps=fps, videos=videos),
         "camtrap-dp": lambda: read_camtrap_dp(source, label=_choice(label_from, get_args(CamtrapLabel))),
         "zamba": lambda: read_zamba(source),
         "via": lambda: read_via(source, attribute=label_from),

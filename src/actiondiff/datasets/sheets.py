@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,7 +100,8 @@ def _decode_legacy(path: Path, data: bytes) -> str:
         text = ""
     if not text or "\0" in text:
         raise TableError(path, ["not a text file in UTF-8 or Windows-1252; save it as CSV UTF-8"])
-    sample = next(word for word in text.split() if not word.isascii())
+    words = re.findall(r"\w+", text) + text.split()
+    sample = next(word for word in words if not word.isascii())
     warn_once(
         f"{path}: not in UTF-8; it was read as Windows-1252 ({sample[:40]!r} is one of its words). Save it "
         "as UTF-8 if this is wrong."
