@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt docs browser bench build clean
+.PHONY: help setup demo test check fmt docs browser gpu bench build clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -42,6 +42,9 @@ docs: setup  ## build the site into site/, and test the commands and examples of
 
 browser: setup  ## the tests of the page of actiondiff app, in Chromium
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m browser tests/browser
+
+gpu: setup  ## the tests that need a CUDA device; skipped where there is none
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m gpu tests/gpu
 
 bench: setup  ## run the benchmarks (minutes)
 	$(BIN)/python benchmarks/full_size.py

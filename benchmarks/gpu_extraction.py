@@ -16,7 +16,7 @@ different runs can be compared.
     profile-...           time of one pass by kind of operation
 
 The released path runs U-Net and CLIP under float16 autocast and the VAE in float32, as the released code
-does. Targets on an H200: at least 8 times as fast as released-default for one timestep and 15 times for the
+does. Targets on an H200: at least 9 times as fast as released-default for one timestep and 20 times for the
 grid, at least 45 % of the ceiling in U-Net and VAE, and less than 8 GB of memory.
 """
 

@@ -34,14 +34,14 @@ VARIANTS = {
 
 def relative_error(ours: torch.Tensor | np.ndarray, theirs: torch.Tensor) -> float:
     """L2 norm of the difference over that of the reference."""
-    ours = torch.as_tensor(ours).float()
+    ours, theirs = (torch.as_tensor(values).cpu().double() for values in (ours, theirs))
     assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
-    return float((ours - theirs.float()).norm() / theirs.float().norm())
+    return float((ours - theirs).norm() / theirs.norm())
 
 
 def load(weights: Path, **options: object) -> SVD:
     """The small network of the golden files."""
-    backbone = load_backbone("svd-xt", weights=str(weights), device="cpu", **{**OPTIONS, **options})
+    backbone = load_backbone("svd-xt", weights=str(weights), **{"device": "cpu", **OPTIONS, **options})
     assert isinstance(backbone, SVD)
     return backbone
 
@@ -66,7 +66,7 @@ def maps_with_stored_noise(
             posterior_noise=stored[f"w{number}.posterior_noise"][None],
         )
         outputs.append(backbone.maps_from(encoded, keys))
-    return {key: torch.cat([maps[key] for maps in outputs]) for key in keys}
+    return {key: torch.cat([maps[key].cpu() for maps in outputs]) for key in keys}
 
 
 @torch.inference_mode()
@@ -76,6 +76,7 @@ def errors(
     *,
     dtype: str = "float32",
     vae_dtype: str = "float32",
+    device: str = "cpu",
 ) -> dict[str, dict[str, float]]:
     """Relative errors: `variant/means` or `variant/maps` -> key (`t20.layer9`) -> error.
 
@@ -84,6 +85,7 @@ def errors(
         weights: The same weights in another form (a converted folder); None for the original file.
         dtype: Data type of U-Net and image encoder.
         vae_dtype: Data type of the VAE.
+        device: Device to compute on.
     """
     torch.set_num_threads(
         2
@@ -92,7 +94,7 @@ def errors(
     figures: dict[str, dict[str, float]] = {}
     for variant, (options, timesteps) in VARIANTS.items():
         source = weights or goldens / "sgm_tiny_unet.safetensors"
-        backbone = load(source, dtype=dtype, vae_dtype=vae_dtype, **options)
+        backbone = load(source, dtype=dtype, vae_dtype=vae_dtype, device=device, **options)
         keys = [FeatureKey.of(t, layer) for t in timesteps for layer in LAYERS]
         prefix = "" if variant == "noisy" else f"{variant}."
         if variant == "nonoise":

@@ -347,16 +347,17 @@ def backbone_from_settings(
     Raises:
         SettingsMismatchError: If the weights or anything else differ from what was recorded.
     """
-    fields = options_class(find_spec(settings["name"]).kind).model_fields
-    options = {name: value for name, value in settings.items() if name in fields}
+    family = options_class(find_spec(settings["name"]).kind)
+    fields = family.model_fields
+    options = {name: value for name, value in {**family.arithmetic, **settings}.items() if name in fields}
     if text_weights is not None or "text_weights" in fields:
         options["text_weights"] = text_weights
-    if dtype:
-        options["dtype"] = dtype
+    if dtype:  # and with it what else depends on it
+        options |= {**dict.fromkeys(family.arithmetic), "dtype": dtype}
     backbone = load_backbone(settings["name"], weights=weights, device=device, **options)
     mismatches = differences(backbone.settings, settings)
-    if dtype:
-        mismatches.pop("dtype", None)
+    for name in ("dtype", *family.arithmetic) if dtype else ():
+        mismatches.pop(name, None)
     if mismatches:
         lost = [name for name in ("weights", "text_weights") if name in mismatches]
         flags = " and ".join(f"--{name.replace('_', '-')}" for name in lost)

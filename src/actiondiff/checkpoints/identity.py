@@ -37,7 +37,7 @@ class Digest:
 
     def add(self, name: str, tensor: Tensor) -> None:
         """Add one tensor of the component."""
-        values = tensor.detach().to(torch.float32).contiguous().numpy().astype("<f4", copy=False)
+        values = tensor.detach().to("cpu", torch.float32).contiguous().numpy().astype("<f4", copy=False)
         self._lines.append(f"{name} {tuple(tensor.shape)} {hashlib.sha256(values.data).hexdigest()}\n")
 
     def hexdigest(self) -> str:

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from actiondiff.backbones.base import Backbone, load_backbone
+import torch
+
+from actiondiff.backbones.base import Backbone, find_spec, load_backbone, shipped_specs
 from actiondiff.backbones.engine.encoding import TwoStage
 from actiondiff.backbones.engine.run import feature_keys
-from actiondiff.backbones.options import BackboneOptions
+from actiondiff.backbones.options import BackboneOptions, every_option, options_class
 from actiondiff.errors import UsageError
 from actiondiff.extraction.devices import on_devices
 from actiondiff.extraction.plan import StrPath, VideoInputs, make_plan, name_videos, videos_with_latents_only
@@ -189,13 +191,20 @@ def plan_extraction(
 
 
 def as_recorded(store: StrPath, options: BackboneOptions | None = None) -> BackboneOptions:
-    """Options with the batch and threads that an existing store records, unless the options set them.
+    """Options with batch, threads and arithmetic as an existing store records them, where none are set.
 
-    Both change rounding and are part of a store's settings, but their defaults depend on the machine. A store
+    They change rounding and are part of a store's settings, but their defaults depend on the machine. A store
     that was begun on one machine is thus continued with the same bits on another.
     """
     options = options or BackboneOptions()
     existing = open_if_present(Path(store))
     settings: Any = existing.settings["backbone"] if existing else {}
     recorded = {name: settings[name] for name in ("batch", "threads") if name in settings}
-    return type(options)(**{**recorded, **options.model_dump(exclude_unset=True)})
+    chosen = type(options)
+    # Arithmetic whose default has become faster since, on devices that have a choice.
+    on_cuda = options.device.startswith("cuda") or (options.device == "auto" and torch.cuda.is_available())
+    if on_cuda and settings.get("name") in shipped_specs():
+        family = options_class(find_spec(settings["name"]).kind)
+        recorded |= {name: settings.get(name, value) for name, value in family.arithmetic.items()}
+        chosen = every_option() if chosen is BackboneOptions else chosen
+    return chosen(**{**recorded, **options.model_dump(exclude_unset=True)})

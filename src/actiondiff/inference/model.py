@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from actiondiff.backbones.base import Backbone, backbone_from_settings, check_device
+from actiondiff.backbones.base import Backbone, backbone_from_settings, check_device, find_spec
 from actiondiff.backbones.engine.run import extract_in_order
-from actiondiff.backbones.options import Dtype
+from actiondiff.backbones.options import Dtype, options_class
 from actiondiff.datasets.packing import pack_arrays
 from actiondiff.errors import RunError, UsageError, VideoError
 from actiondiff.heads.bundle import CONFIG, ModelConfig, load_bundle, save_bundle
@@ -111,7 +111,10 @@ class ActionDiff:
 
         model = cls(None if lazy else load(), head, config, text, resize, load)
         if dtype:
-            model.backbone_settings = {**model.backbone_settings, "dtype": dtype}
+            # What else depends on it takes its default, which is known once the backbone is loaded.
+            arithmetic = options_class(find_spec(config.backbone["name"]).kind).arithmetic
+            changed = dict.fromkeys(arithmetic.keys() & config.backbone.keys()) | {"dtype": dtype}
+            model.backbone_settings = {**model.backbone_settings, **changed}
         return model
 
     @property

@@ -25,6 +25,7 @@ from actiondiff.backbones.engine.encoding import EncodedWindows, spatial_mean
 from actiondiff.backbones.engine.precision import float32_mode
 from actiondiff.backbones.engine.run import extract
 from actiondiff.backbones.svd.compiling import check_compiler
+from actiondiff.backbones.svd.fused import kernel_problem
 from actiondiff.backbones.svd.inputs import (
     FREE_TAPS,
     LATENT_SCALE,
@@ -42,7 +43,7 @@ from actiondiff.backbones.svd.taps import NUM_LAYERS, Encoder, UNetContext
 from actiondiff.backbones.svd.text import ActionTexts, action_names
 from actiondiff.checkpoints.locate import VARIABLE, find_weights
 from actiondiff.checkpoints.reader import open_checkpoint
-from actiondiff.errors import UsageError, WeightsError
+from actiondiff.errors import UsageError, WeightsError, warn_once
 from actiondiff.types import JSON, FeatureKey, Features, Frames
 
 __all__ = ["ADDED", "LATENT_SCALE", "SVD", "Encoded", "clip_input", "load"]
@@ -112,6 +113,8 @@ class SVD:
         chosen: dict[str, JSON] = self.options.model_dump(exclude=ignored, exclude_none=True)
         if self._texts:
             chosen |= {"actions": list[JSON](self._texts.names), "text_weights": self._texts.identity}
+        if not self.options.fused:  # what settings of stores mean that were written before this option
+            chosen.pop("fused", None)
         return {"name": self.spec.name, "weights": self._checkpoint.identity, **chosen}
 
     @property
@@ -129,7 +132,8 @@ class SVD:
 
         one_token = self._texts is None or len(self._texts.names) == 1
         config = self._checkpoint.unet_config
-        return Encoder(config, read, one_token=one_token, compiled=self.options.compile)
+        fused = bool(self.options.fused)
+        return Encoder(config, read, one_token=one_token, compiled=self.options.compile, fused=fused)
 
     def preprocess(self, pixels: Tensor) -> Tensor:
         """(L, H, W, 3) uint8 -> (L, 3, H', W') float32 in [-1, 1], on the device."""
@@ -310,10 +314,32 @@ def _settled(spec: BackboneSpec, options: SVDOptions) -> SVDOptions:
     vae_dtype = options.vae_dtype or ("auto-float16" if half_on_cuda else "float32")
     if vae_dtype in ("tf32", "auto-float16") and not options.device.startswith("cuda"):
         raise UsageError(
-            f"vae_dtype {vae_dtype} is for CUDA devices; got device {options.device}. Use float32."
+            f"vae_dtype {vae_dtype} is for CUDA devices; got device {options.device}. Use vae_dtype float32; "
+            "a model that was trained on a GPU computes here with dtype float32 (--dtype float32)."
         )
     chunk = options.vae_chunk or default_vae_chunk(int(options.height or 1), int(options.width or 1))
-    return options.model_copy(update={"vae_dtype": vae_dtype, "vae_chunk": chunk})
+    options = options.model_copy(update={"vae_dtype": vae_dtype, "vae_chunk": chunk})
+    return options.model_copy(update={"fused": _runs_fused(options)})
+
+
+def _runs_fused(options: SVDOptions) -> bool | None:
+    """Whether half precision on CUDA runs fused; None where there is no such choice."""
+    half = any(name and name.endswith("float16") for name in (options.dtype, options.vae_dtype))
+    if not (options.device.startswith("cuda") and half and not options.compile):
+        if options.fused:
+            raise UsageError(
+                "fused is for float16 and bfloat16 on CUDA, without compile; got device "
+                f"{options.device}, dtype {options.dtype}. Leave it out (--no-fused)."
+            )
+        return None
+    problem = None if options.fused is False else kernel_problem(options.device)
+    if problem and options.fused:
+        raise UsageError(
+            f"fused does not work here ({problem}). Use --no-fused; results then differ by about 1e-3."
+        )
+    if problem:
+        warn_once(f"fused kernels do not work here ({problem}); extraction takes about 2.5 times as long")
+    return options.fused is not False and problem is None
 
 
 def _texts(options: SVDOptions, checkpoint: SVDWeights) -> ActionTexts | None:

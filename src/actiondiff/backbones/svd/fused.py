@@ -6,6 +6,7 @@ transformer and sequences of frames are views. Convolutions run without bias: bi
 residuals are added where values are read or written anyway. See `kernels.py` for these operations.
 """
 
+import functools
 import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,17 +22,60 @@ from torch import Tensor, nn
 
 from actiondiff.backbones.svd import eager
 
-__all__ = ["Activation", "FusedVae", "apply_stage", "fits", "operations"]
+__all__ = ["Activation", "FusedVae", "apply_stage", "fits", "kernel_problem", "operations"]
 
 _FLASH_WIDTH = 256  # widest head of the fused attention kernels
 _CONV_IN_CHANNELS = 8  # images get as many channels, since tensor cores read 16 bytes at a time
+_LARGEST_ERROR = 5e-3  # of a kernel in half precision against its eager form
 _CHOSEN: list[ModuleType] = []
 
 
 def fits(device: torch.device, dtype: torch.dtype) -> bool:
     """Whether the fused forms are meant for this device and data type."""
-    half = dtype in (torch.float16, torch.bfloat16)
-    return device.type == "cuda" and half and importlib.util.find_spec("triton") is not None
+    return device.type == "cuda" and dtype in (torch.float16, torch.bfloat16)
+
+
+@functools.cache
+def kernel_problem(device: str) -> str | None:
+    """Why the kernels do not work on a device, in a few words; None if they do.
+
+    Triton may be missing, or lack a C compiler, or not support the device: each kernel runs once, on a few
+    numbers, and is compared with its eager form.
+    """
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
+    try:
+        from actiondiff.backbones.svd import kernels
+
+        return _difference(kernels, device)
+    except Exception as error:  # from Triton, the compilers that it calls, or the driver
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return lines[0] if lines else type(error).__name__
+
+
+@torch.inference_mode()
+def _difference(kernels: ModuleType, device: str) -> str | None:
+    """The first operation whose result differs from its eager form, with the error; None if none does."""
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 3, 5, 96, generator=random).to(device, torch.float16)
+    norm = nn.GroupNorm(32, 96).to(device, torch.float16)
+    results = [
+        (
+            ops.normalise(x, norm, bias=x[:1, 0, 0], frames=2),
+            ops.normalise(x, norm, partial=ops.add(x, None, x, statistics=True)[1]),
+            ops.add(x, x[:, 0, 0], x, scale=0.5, statistics=True)[0],
+            ops.geglu(x, x[0, 0, 0]),
+            ops.attend_frames(x.view(1, 2, 15, 96), 2),
+        )
+        for ops in (kernels, eager)
+    ]
+    for name, ours, theirs in zip(
+        ("normalise", "statistics", "add", "geglu", "attend_frames"), *results, strict=True
+    ):
+        error = float((ours.float() - theirs.float()).norm() / theirs.float().norm())
+        if not error < _LARGEST_ERROR:
+            return f"kernel {name} is off by {error:.1e}"
+    return None
 
 
 @contextmanager

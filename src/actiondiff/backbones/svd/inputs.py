@@ -32,7 +32,7 @@ from actiondiff.backbones.svd.modules import VaeEncoder, build_image_encoder, bu
 from actiondiff.backbones.svd.options import SVDOptions
 from actiondiff.backbones.svd.text import ActionTexts
 from actiondiff.checkpoints.architecture import LATENT_SCALE, Config
-from actiondiff.errors import UsageError
+from actiondiff.errors import UsageError, warn_once
 from actiondiff.types import FeatureKey
 from actiondiff.video.transforms import blur_and_resize, scale_and_resize
 
@@ -131,7 +131,7 @@ class InputEncoder:
         model.load_state_dict(moved, assign=True)
         model.to(self._device).requires_grad_(False).eval()
         if isinstance(model, VaeEncoder):
-            model.fused = fits(self._device, dtype) and not self._options.compile
+            model.fused = bool(self._options.fused) and fits(self._device, dtype)
         # Only the VAE is compiled: CLIP is a tenth of the work.
         if self._options.compile and isinstance(model, VaeEncoder):
             model.compile(dynamic=False)
@@ -202,7 +202,7 @@ class InputEncoder:
         # Latents are the posterior's mean, or a draw from it.
         latents = mean = None
         if run_unet or (taps and "vae" in taps):
-            mean, log_variance = self._posterior(self.latent_vae, pixels)
+            mean, log_variance = self._posterior(self.latent_vae, windows, pixels)
             if self._options.stochastic and posterior_noise is None:
                 posterior_noise = self._draw(windows, "posterior", mean.shape[1:])
             latents = mean
@@ -226,7 +226,7 @@ class InputEncoder:
         """Whether every frame passes the image encoder."""
         return taps is None or "clip" in taps or (run_unet and self._options.embedding == "own")
 
-    def _posterior(self, vae: VaeEncoder, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def _posterior(self, vae: VaeEncoder, windows: WindowBatch, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """(B, L, 3, H, W) -> mean and log-variance, each (B, L, 4, h, w) float32.
 
         Raises:
@@ -238,7 +238,7 @@ class InputEncoder:
         automatic = self._options.vae_dtype == "auto-float16"
         if self._vae_dtype != torch.float32 and not bool(means.isfinite().all()):
             if automatic:
-                return self._repeated(vae, pixels, means, log_variances)
+                return self._repeated(vae, windows, pixels, means, log_variances)
             raise UsageError(
                 f"the VAE's latents are not finite in {self._options.vae_dtype}. Use vae_dtype float32 "
                 "(--vae-dtype float32) with these weights; `actiondiff weights check` compares them."
@@ -254,7 +254,7 @@ class InputEncoder:
         return means, log_variances
 
     def _repeated(
-        self, vae: VaeEncoder, pixels: Tensor, means: Tensor, log_variances: Tensor
+        self, vae: VaeEncoder, windows: WindowBatch, pixels: Tensor, means: Tensor, log_variances: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Encode those windows again, in TF32, that are not finite in float16."""
         means, log_variances = (part.unflatten(0, pixels.shape[:2]) for part in (means, log_variances))
@@ -262,6 +262,10 @@ class InputEncoder:
             if not finite:
                 again = self._moments(self._in_float32(vae), pixels[window : window + 1], torch.float32)
                 means[window], log_variances[window] = again
+                warn_once(
+                    f"1 window was encoded again in tf32, because it is not finite in float16: it begins at "
+                    f"frame {windows.first_frames[window]} of the video {windows.identities[window][:12]}"
+                )
         return means, log_variances
 
     def _condition(self, windows: WindowBatch, pixels: Tensor, noise: Tensor | None, mean: Tensor) -> Tensor:
@@ -278,7 +282,7 @@ class InputEncoder:
             seen = pixels if noise is None else pixels + PIXEL_NOISE * noise.to(pixels)
             if self._options.latents == "middle":
                 seen = _middle(seen, windows.num_real)
-            chosen = self._posterior(self.vae, seen)[0]
+            chosen = self._posterior(self.vae, windows, seen)[0]
         return chosen.expand_as(mean)
 
     def _embed(self, pixels: Tensor) -> Tensor:

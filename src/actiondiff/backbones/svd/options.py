@@ -1,11 +1,13 @@
 """Options of Stable Video Diffusion."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
 from actiondiff.backbones.options import BackboneOptions
+from actiondiff.types import JSON
 
 __all__ = ["SVDOptions"]
 
@@ -17,6 +19,7 @@ class SVDOptions(BackboneOptions):
     """
 
     without_effect = frozenset()
+    arithmetic: ClassVar[Mapping[str, JSON]] = {"vae_dtype": "float32", "fused": False}
     memory_advice: ClassVar[str] = (
         "smaller frames (--height, --width), a smaller --vae-chunk or half precision (--dtype)"
     )
@@ -58,6 +61,11 @@ class SVDOptions(BackboneOptions):
         "precision on CUDA, repeats in tf32 what is not finite in float16; else the default is float32.",
     )
     vae_chunk: int | None = Field(None, ge=1, description="Number of frames that pass the VAE together.")
+    fused: bool | None = Field(
+        None,
+        description="Fused kernels for half precision on CUDA, part of the fingerprint.  [default: where "
+        "Triton works]",
+    )
     compile: bool = Field(
         False, description="Compile the networks first: takes minutes, and pays for itself over hours."
     )
@@ -69,6 +77,6 @@ class SVDOptions(BackboneOptions):
 
     def on_meta(self) -> Self:
         """See `BackboneOptions.on_meta`; counting needs neither text weights nor a compiler."""
-        update = {"vae_dtype": None, "compile": False, "text_weights": None, "actions": None}
+        update = {"vae_dtype": None, "fused": None, "compile": False, "text_weights": None, "actions": None}
         embedding = {"embedding": "none"} if self.embedding == "text" else {}
         return super().on_meta().model_copy(update={**update, **embedding})

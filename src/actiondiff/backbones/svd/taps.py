@@ -22,6 +22,7 @@ from actiondiff.backbones.svd.modules import build_unet
 __all__ = ["GROUP_NORM_EPS", "NUM_LAYERS", "Encoder", "UNetContext", "apply_module", "stages_of"]
 
 NUM_LAYERS = 13
+_MOST_SEQUENCES = 2**15  # kernels count sequences in 16 bits; cuDNN's backward pass fails beyond
 GROUP_NORM_EPS = 1e-5  # of the original code; diffusers builds the cross-attention blocks' resnets with 1e-6
 
 
@@ -52,6 +53,7 @@ class Encoder(nn.Module):
         one_token: Whether cross-attention always sees a single token. Its query, key and norm weights then
             have no influence and are neither read nor kept.
         compiled: Whether each stage is compiled when it first runs.
+        fused: Whether `fused.py` computes the stages where it is meant for device and dtype.
 
     Attributes:
         fused: Whether `fused.py` computes the stages.
@@ -64,6 +66,7 @@ class Encoder(nn.Module):
         *,
         one_token: bool = True,
         compiled: bool = False,
+        fused: bool = False,
     ) -> None:
         super().__init__()
         unet = build_unet(config)
@@ -76,7 +79,7 @@ class Encoder(nn.Module):
         self._pending = stages_of(unet)
         self.stages = nn.ModuleList()
         weight: Tensor = next(self.time_embedding.parameters())
-        self.fused = fits(weight.device, weight.dtype) and not compiled
+        self.fused = fused and fits(weight.device, weight.dtype)
 
     def _load(self, module: nn.Module, name: str) -> nn.Module:
         """Give a module on the meta device its weights; `name` is its name in diffusers' U-Net."""
@@ -246,10 +249,17 @@ def _temporal(
     B, _, P, C = sequences.shape
     x = sequences.transpose(1, 2).reshape(B * P, L, C)
     x = x + block.ff_in(block.norm_in(x))
-    x = x + block.attn1(block.norm1(x))
+    x = x + _attend_frames(block.attn1, block.norm1(x))
     x = x + _cross_attention(block, x, context.temporal)
     x = x + block.ff(block.norm3(x))
     return x.reshape(B, P, L, C).transpose(1, 2).reshape(B * L, P, C)
+
+
+def _attend_frames(attention: Any, x: Tensor) -> Tensor:
+    """Self-attention of (N, L, C) tokens, on CUDA in parts of as many sequences as every kernel takes."""
+    parts = x.split(_MOST_SEQUENCES) if x.is_cuda else (x,)
+    attended: list[Tensor] = [attention(part) for part in parts]
+    return attended[0] if len(attended) == 1 else torch.cat(attended)
 
 
 def _cross_attention(block: Any, tokens: Tensor, context: Tensor) -> Tensor:

@@ -1,0 +1,105 @@
+"""Windows that end in black frames: the released code's numbers and ours, on CPU and CUDA, against float64.
+
+    python benchmarks/padded_windows.py GOLDENS [--json FILE]
+
+GOLDENS is a folder with the golden files, see `parity.py`. The last window of their video ends in two black
+frames, whose groups hardly vary in the VAE's normalisation: their variance is rounding and `eps`. Figures are
+relative L2 differences from our network in float64, per layer, with the golden files' own noise draws.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import torch
+from parity import LAYERS, load, maps_with_stored_noise, relative_error
+from safetensors.torch import load_file
+
+from actiondiff import FeatureKey
+from actiondiff.backbones.svd.inputs import InputEncoder
+
+TIMESTEP = 20
+
+
+@contextmanager
+def in_float64() -> Iterator[None]:
+    """Let the network compute in float64 where it says float32."""
+    with (
+        mock.patch.object(torch.Tensor, "float", torch.Tensor.double),
+        mock.patch.object(InputEncoder, "_vae_dtype", property(lambda self: torch.float64)),
+    ):
+        yield
+
+
+def means(goldens: Path, stored: dict[str, torch.Tensor], *, exact: bool = False, **options: object) -> list:
+    """Spatial means of both windows by layer, (2, 5, C)."""
+    backbone = load(goldens / "sgm_tiny_unet.safetensors", **options)
+    keys = [FeatureKey.of(TIMESTEP, layer) for layer in LAYERS]
+    if exact:
+        backbone._dtype = backbone.inputs._dtype = torch.float64
+    maps = maps_with_stored_noise(backbone, stored, keys)
+    return [maps[key].double().mean((-2, -1)) for key in keys]
+
+
+@torch.inference_mode()
+def compare(goldens: Path) -> dict[str, dict[str, list[float]]]:
+    """Column -> `whole window` and `padded window` -> difference from float64 by layer."""
+    stored = load_file(goldens / "features.safetensors") | load_file(goldens / "inputs.safetensors")
+    with in_float64():
+        exact = means(goldens, stored, exact=True)
+    columns = {
+        "released, CPU": [
+            torch.stack(
+                [
+                    stored[f"t{TIMESTEP}.layer{layer}.mean"][:5],
+                    stored[f"w1padded.t{TIMESTEP}.layer{layer}.mean"],
+                ]
+            )
+            for layer in LAYERS
+        ]
+    }
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        name = "ours, CPU" if threads == 2 else "ours, CPU, 1 thread"
+        columns[name] = means(goldens, stored, threads=threads)
+    if torch.cuda.is_available():
+        columns["ours, CUDA float32"] = means(goldens, stored, device="cuda", dtype="float32")
+        half = {"dtype": "float16", "vae_dtype": "auto-float16"}
+        columns["ours, CUDA default"] = means(goldens, stored, device="cuda", **half)
+    return {
+        name: {
+            window: [relative_error(ours[row], truth[row]) for ours, truth in zip(values, exact, strict=True)]
+            for row, window in enumerate(("whole window", "padded window"))
+        }
+        for name, values in columns.items()
+    }
+
+
+def table(columns: dict[str, dict[str, list[float]]]) -> str:
+    """Rows are layers, with each column's whole and padded window."""
+    heads = [f"{name}, {window}" for name, column in columns.items() for window in column]
+    lines = ["| layer | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    for number, layer in enumerate(LAYERS):
+        cells = [f"{errors[number]:.1e}" for column in columns.values() for errors in column.values()]
+        lines.append(f"| {layer} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("goldens", type=Path)
+    parser.add_argument("--json", type=Path, help="file to which every figure is also written")
+    arguments = parser.parse_args()
+    columns = compare(arguments.goldens)
+    print(table(columns))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(columns, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
