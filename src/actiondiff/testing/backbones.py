@@ -1,14 +1,4 @@
-"""Checks that every backbone and every head must pass, for authors of plug-ins.
-
-    import pytest
-    from actiondiff.testing import BACKBONE_CHECKS
-
-    @pytest.mark.parametrize("check", BACKBONE_CHECKS)
-    def test_my_backbone(check):
-        check(my_backbone)
-
-The backbone should be small, as each check runs a few windows. `check_head` checks the class of a head.
-"""
+"""Checks that every backbone must pass."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,16 +10,14 @@ from actiondiff.backbones.base import Backbone, WindowBatch
 from actiondiff.backbones.engine.run import extract_in_order, feature_keys
 from actiondiff.backbones.engine.windows import FrameSequence
 from actiondiff.errors import ActionDiffError, UnknownNameError, UsageError
-from actiondiff.heads.inputs import Head
-from actiondiff.heads.options import HeadOptions
 from actiondiff.provenance import canonical_json
+from actiondiff.testing.expecting import expect
 from actiondiff.types import FeatureKey, Features, Frames
 
 __all__ = [
     "BACKBONE_CHECKS",
     "check_backbone",
     "check_description",
-    "check_head",
     "check_inputs_matter",
     "check_maps",
     "check_names",
@@ -63,45 +51,41 @@ def check_backbone(backbone: Backbone) -> None:
 
 def check_description(backbone: Backbone) -> None:
     """Check that the backbone's attributes are consistent, and that its settings can be stored."""
-    _expect(
+    expect(
         backbone.spec.layer in backbone.taps, f"its own layer {backbone.spec.layer} is not one of its taps"
     )
-    _expect(
-        len(set(backbone.taps)) == len(backbone.taps), f"several taps have the same name: {backbone.taps}"
-    )
-    _expect(
+    expect(len(set(backbone.taps)) == len(backbone.taps), f"several taps have the same name: {backbone.taps}")
+    expect(
         0 <= backbone.spec.timestep < backbone.num_timesteps,
         f"its own timestep {backbone.spec.timestep} is not below {backbone.num_timesteps}",
     )
     for key in feature_keys(backbone, None, backbone.taps):
-        _expect(FeatureKey.parse(str(key)) == key, f"{key} cannot be stored under its name")
+        expect(FeatureKey.parse(str(key)) == key, f"{key} cannot be stored under its name")
     settings = backbone.settings
     stored = canonical_json(settings)
-    _expect(stored == canonical_json(backbone.settings), "its settings change from one reading to the next")
-    _expect(settings.get("name") == backbone.spec.name, "its settings lack its name")
+    expect(stored == canonical_json(backbone.settings), "its settings change from one reading to the next")
+    expect(settings.get("name") == backbone.spec.name, "its settings lack its name")
     for name in ("window", "padding", "batch", "threads", "dtype"):
-        _expect(name in settings, f"its settings lack {name}, on which features depend")
-    _expect("device" not in settings, "its settings name the device, which may change")
+        expect(name in settings, f"its settings lack {name}, on which features depend")
+    expect("device" not in settings, "its settings name the device, which may change")
 
 
 def check_shapes(backbone: Backbone) -> None:
     """Check that `preprocess` and `maps` return B windows of L / tubelet steps each."""
     length = _length(backbone)
-    _expect(length % backbone.tubelet == 0, f"its window of {length} is no multiple of {backbone.tubelet}")
+    expect(length % backbone.tubelet == 0, f"its window of {length} is no multiple of {backbone.tubelet}")
     video = sample_video(length)
     pixels = backbone.preprocess(torch.from_numpy(video.pixels))
-    _expect(
+    expect(
         pixels.dtype == torch.float32 and pixels.shape[:2] == (length, 3) and pixels.ndim == 4,
         f"preprocess returns {tuple(pixels.shape)} {pixels.dtype}",
     )
     windows = WindowBatch(torch.stack([pixels, pixels]), (length, 1), (video.identity,) * 2, (0, 0))
     keys = feature_keys(backbone, None, backbone.taps)
     outputs = backbone.maps(windows, keys)
-    _expect(
-        set(outputs) == set(keys), f"maps returns {sorted(map(str, outputs))} where {keys} were requested"
-    )
+    expect(set(outputs) == set(keys), f"maps returns {sorted(map(str, outputs))} where {keys} were requested")
     for key, values in outputs.items():
-        _expect(
+        expect(
             values.ndim == 5 and values.shape[:2] == (2, length // backbone.tubelet),
             f"{key} is {tuple(values.shape)} for 2 windows of {length} frames, {backbone.tubelet} per step",
         )
@@ -116,19 +100,19 @@ def check_times(backbone: Backbone) -> None:
         features = backbone.extract(video)
         expected = [p for p in range(count) if p % length % tubelet == 0]
         what = f"of {count} frames (window {length}, tubelet {tubelet})"
-        _expect(
+        expect(
             features.frame_index.tolist() == [p * _RAW_STRIDE for p in expected],
             f"frame_index {what} is {features.frame_index.tolist()}, not {_RAW_STRIDE} times {expected}",
         )
-        _expect(
+        expect(
             features.seconds is not None and np.array_equal(features.seconds, np.array(expected) / _RATE),
             f"seconds {what} are {features.seconds}",
         )
         tokens = _own(backbone, features)
-        _expect(tokens.ndim == 2 and len(tokens) == len(expected), f"tokens {what} are {tokens.shape}")
-        _expect(tokens.dtype == np.float32, f"tokens {what} are {tokens.dtype}")
+        expect(tokens.ndim == 2 and len(tokens) == len(expected), f"tokens {what} are {tokens.shape}")
+        expect(tokens.dtype == np.float32, f"tokens {what} are {tokens.dtype}")
         widths.add(tokens.shape[1])
-    _expect(len(widths) == 1, f"the tokens' width depends on the number of frames: {widths}")
+    expect(len(widths) == 1, f"the tokens' width depends on the number of frames: {widths}")
 
 
 def check_maps(backbone: Backbone) -> None:
@@ -137,12 +121,12 @@ def check_maps(backbone: Backbone) -> None:
     features = backbone.extract(video, layers=backbone.taps, maps=True)
     for key, tokens in features.tokens.items():
         maps = features.maps[key]
-        _expect(maps.ndim == 4 and maps.shape[:2] == tokens.shape, f"maps of {key} are {maps.shape}")
-        _expect(bool(np.isfinite(tokens).all()), f"{key} is not finite")
+        expect(maps.ndim == 4 and maps.shape[:2] == tokens.shape, f"maps of {key} are {maps.shape}")
+        expect(bool(np.isfinite(tokens).all()), f"{key} is not finite")
         error = float(np.abs(maps.mean((-2, -1)) - tokens).max() / max(float(np.abs(tokens).max()), 1e-6))
-        _expect(error < _TOLERANCE, f"the mean of {key}'s maps differs from its tokens by {error:.1e}")
+        expect(error < _TOLERANCE, f"the mean of {key}'s maps differs from its tokens by {error:.1e}")
     alone = _own(backbone, backbone.extract(video))
-    _expect(np.array_equal(alone, _own(backbone, features)), "tokens change if other taps are requested too")
+    expect(np.array_equal(alone, _own(backbone, features)), "tokens change if other taps are requested too")
 
 
 def check_same_bits(backbone: Backbone) -> None:
@@ -157,18 +141,18 @@ def check_same_bits(backbone: Backbone) -> None:
         for video, (_, features) in zip(order, extract_in_order(backbone, readers, keys), strict=True):
             tokens = None if features is None else _own(backbone, features)
             same = tokens is not None and np.array_equal(tokens, alone[video.identity])
-            _expect(same, f"the tokens of a video of {len(video)} frames depend on its neighbours")
+            expect(same, f"the tokens of a video of {len(video)} frames depend on its neighbours")
 
 
 def check_inputs_matter(backbone: Backbone) -> None:
     """Check that videos differ, that tokens of black frames are finite, and that no frames are an error."""
     count = _length(backbone)
     one, other = (_own(backbone, backbone.extract(sample_video(count, seed=seed))) for seed in (1, 2))
-    _expect(not np.array_equal(one, other), "two videos have the same tokens")
+    expect(not np.array_equal(one, other), "two videos have the same tokens")
     black = Frames(np.zeros((count, 40, 40, 3), np.uint8))
     features = backbone.extract(black)
-    _expect(bool(np.isfinite(_own(backbone, features)).all()), "tokens of black frames are not finite")
-    _expect(features.seconds is None, "features have times although the video has none")
+    expect(bool(np.isfinite(_own(backbone, features)).all()), "tokens of black frames are not finite")
+    expect(features.seconds is None, "features have times although the video has none")
     _refuses(UsageError, lambda: backbone.extract(black[0:0]), "a video without frames")
 
 
@@ -193,36 +177,6 @@ BACKBONE_CHECKS: tuple[Callable[[Backbone], None], ...] = (
 """All checks of a backbone."""
 
 
-def check_head(make: Callable[[HeadOptions, int, int], Head]) -> None:
-    """Check that a head gives one logit per class, ignores padding, trains all weights and can be restored.
-
-    Args:
-        make: The head's class, or a function (options, token_width, num_classes) that builds a head.
-
-    Raises:
-        AssertionError: If a check fails; the message says how.
-    """
-    B, T, D, K = 3, 5, 16, 4
-    options = HeadOptions(layers=2, heads=4, max_tokens=12)
-    tokens = torch.randn(B, T, D, generator=torch.Generator().manual_seed(0))
-    mask = torch.arange(T) < torch.tensor([[T], [T - 2], [1]])
-    tokens = tokens * mask[..., None]
-    head = make(options, D, K).eval()
-    logits = head(tokens, mask)
-    _expect(logits.shape == (B, K), f"logits are {tuple(logits.shape)}, not {(B, K)}")
-    _expect(bool(logits.isfinite().all()), "logits are not finite")
-    more = torch.zeros(B, 3, D)
-    longer = head(torch.cat([tokens, more], 1), torch.cat([mask, more[..., 0].bool()], 1))
-    _expect(torch.allclose(longer, logits, atol=1e-5), "more padding changes the logits")
-    _expect(not torch.allclose(head(tokens.flip(-1), mask), logits), "tokens do not matter")
-    again = make(options, D, K).eval()
-    again.load_state_dict(head.state_dict())
-    _expect(torch.equal(again(tokens, mask), logits), "a head with the same state gives other logits")
-    head.train()(tokens, mask).square().sum().backward()
-    untrained = [name for name, weight in head.named_parameters() if weight.grad is None]
-    _expect(not untrained, f"these weights get no gradient: {', '.join(untrained)}")
-
-
 def _length(backbone: Backbone) -> int:
     return int(backbone.options.window or 1)
 
@@ -238,8 +192,3 @@ def _refuses(error: type[ActionDiffError], call: Callable[[], object], what: str
     except error:
         return
     raise AssertionError(f"{what} is not refused with {error.__name__}")
-
-
-def _expect(condition: bool, message: str) -> None:
-    if not condition:
-        raise AssertionError(message)
