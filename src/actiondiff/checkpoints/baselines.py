@@ -5,6 +5,7 @@ Names with another prefix (decoders, optimisers, the other encoder) are ignored.
 """
 
 import pickle
+import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
@@ -28,6 +29,7 @@ from actiondiff.errors import WeightsError
 
 __all__ = ["BaselineCheckpoint", "open_baseline"]
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PICKLE_SUFFIXES = {".pth", ".pt", ".tar", ".bin", ".ckpt"}
 
 
@@ -43,11 +45,7 @@ class _Pickle(TensorFile):
         try:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
         except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-            raise WeightsError(
-                f"{path} cannot be loaded as tensors alone ({str(error).splitlines()[0]}); pickles that "
-                "could run code are never loaded. If it is complete, save its state dictionary "
-                "as .safetensors."
-            ) from None
+            raise WeightsError(_explain_pickle(path, error)) from None
         self._values = dict(_tensors_of(content))
         self.tensors = {
             name: TensorInfo(tensor.dtype, tuple(tensor.shape), 0) for name, tensor in self._values.items()
@@ -55,6 +53,24 @@ class _Pickle(TensorFile):
 
     def read(self, name: str) -> Tensor:
         return self._values[name]
+
+
+def _explain_pickle(path: Path, error: Exception) -> str:
+    """Why a pickle is refused, and what to do; without the text of torch, which is long and coloured."""
+    try:
+        classes = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, OSError):
+        classes = []
+    if not classes:
+        first = _COLOUR.sub("", str(error)).splitlines()[0] if str(error) else type(error).__name__
+        return f"{path} cannot be loaded as tensors alone ({first}). It may be cut short: download it again."
+    return (
+        f"{path} holds {', '.join(sorted(classes))} beside its tensors, and pickles that could run code are "
+        "never loaded. If you trust the file, save its weights without the rest by two lines of Python: "
+        f"`import torch; x = torch.load({path.name!r}, map_location='cpu', weights_only=False)` and "
+        "`torch.save({k: v for k, v in x.items() if isinstance(v, (dict, torch.Tensor))}, "
+        f"'{path.stem}-tensors.pth')`; then give {path.stem}-tensors.pth."
+    )
 
 
 def _tensors_of(content: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -128,11 +144,29 @@ def open_baseline(
     """
     layout = _layout(kind)
     source = _alone(locate(path, parts=layout.parts or ("",), advice=layout.advice), layout)
+    kind, layout = _form(source, kind)
     files, config = _files(source, layout)
     _compare(source, layout, config, architecture)
     mapped = _mapped(source, files, layout, KeyMap(kind))
     _check(source, layout, mapped, expected)
     return BaselineCheckpoint(source, mapped, architecture)
+
+
+def _form(source: Path, kind: str) -> tuple[str, "_Layout"]:
+    """The key map whose names a file has, and its layout: that of the kind, or one of its alternatives."""
+    own = _layout(kind)
+    if source.is_dir() or not own.alternatives:
+        return kind, own
+    names = _open(source).tensors
+    for candidate in (kind, *own.alternatives):
+        layout = _layout(candidate)
+        if not layout.parts and any(prefix + layout.anchor in names for prefix in layout.prefixes):
+            return candidate, layout
+    return kind, own
+
+
+def _open(path: Path) -> TensorFile:
+    return _Pickle(path) if path.suffix in _PICKLE_SUFFIXES else TensorFile(path)
 
 
 class _Layout(BaseModel):
@@ -145,11 +179,13 @@ class _Layout(BaseModel):
         anchor: A name without prefix that identifies the right prefix.
         refused: First parts of names that only files of another model have -> the reason.
         config: Fields of config.json -> fields of the architecture that they must equal.
+        alternatives: Further key maps, for single files with other names of the same network.
         advice: What to give instead of a file that does not fit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    alternatives: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     prefixes: tuple[str, ...]
     anchor: str
@@ -182,8 +218,7 @@ def _files(source: Path, layout: _Layout) -> tuple[list[tuple[str, TensorFile]],
     """Each file with the prefix of its names, and the content of config.json, by parts if there are parts."""
     if not layout.parts:
         if not source.is_dir():
-            pickled = source.suffix in _PICKLE_SUFFIXES
-            return [("", _Pickle(source) if pickled else TensorFile(source))], {}
+            return [("", _open(source))], {}
         return [("", TensorFile(file)) for file in weight_files(source)], read_json(source / "config.json")
     files: list[tuple[str, TensorFile]] = []
     config: Config = {}

@@ -20,8 +20,8 @@ class Target:
     Attributes:
         component: `unet`, `image_encoder`, `vae` or `latent_encoder`.
         name: Its name in diffusers or transformers.
-        how: Change of the values: `same`, `transpose`, `squeeze` (a 1x1 kernel becomes a matrix) or `split`
-            (one of equal parts along the first axis).
+        how: Change of the values: `same`, `transpose`, `squeeze` (a 1x1 kernel becomes a matrix), `row` (of
+            shape (1, 1, D)) or `split` (one of equal parts along the first axis).
         part: Index of the part, for `split`.
         parts: Number of parts, for `split`.
     """
@@ -39,6 +39,8 @@ class Target:
                 return tensor.transpose(0, 1)
             case "squeeze":
                 return tensor.flatten(1)
+            case "row":
+                return tensor.reshape(1, 1, -1)
             case "split":
                 return tensor.unflatten(0, (self.parts, -1))[self.part]
         return tensor
@@ -50,7 +52,7 @@ class _Rule:
     pattern: re.Pattern[str]
     component: str
     how: str
-    targets: tuple[str, ...]
+    targets: tuple[str | None, ...]  # None for a part that is not needed
 
     def apply(self, key: str) -> tuple[Target, ...] | None:
         match = self.pattern.fullmatch(key) if key.startswith(self.start) else None
@@ -60,6 +62,7 @@ class _Rule:
         return tuple(
             Target(self.component, name.format(**match.groupdict()) + rest, self.how, part, len(self.targets))
             for part, name in enumerate(self.targets)
+            if name is not None
         )
 
 
@@ -87,7 +90,7 @@ class KeyMap:
         """Tensors that an original tensor becomes; empty if it is not needed, None if it is unknown."""
         if _begins(key, self._not_needed):
             return ()
-        return next((targets for rule in self._rules if (targets := rule.apply(key))), None)
+        return next((targets for rule in self._rules if (targets := rule.apply(key)) is not None), None)
 
     def is_used(self, key: str) -> bool:
         """Whether a name belongs to a network that features depend on, known or not."""
