@@ -14,6 +14,7 @@ from tests.browser.conftest import write_day
 from tests.conftest import read_rows
 
 from actiondiff.app.options import PageOptions
+from actiondiff.errors import UsageError
 
 END = 8.0
 
@@ -280,6 +281,15 @@ def test_training_on(tab, videos):
     assert (folder / "config.json").is_file()
     tab.click("button:has-text('Use the model before')")
     tab.wait_for_selector("#model:text-is('dark or bright')")
+
+
+def test_a_table_of_ones_own_is_not_replaced(model, trained, videos):
+    out = videos / "actiondiff-labels"
+    out.mkdir()
+    (out / "labels.csv").write_text("video,label\na.mp4,mine\n")
+    with pytest.raises(UsageError, match=r"labels\.csv would be replaced"), serving(model, trained, videos):
+        pass
+    assert "mine" in (out / "labels.csv").read_text()
 
 
 def test_a_killed_page_loses_nothing(chromium, trained, videos):

@@ -21,9 +21,9 @@ from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import write_csv, write_text
 from actiondiff.types import Bout
 
-__all__ = ["LABELS", "BoutEdit", "Correction", "Corrections", "EditConflictError"]
+__all__ = ["CORRECTIONS", "LABELS", "PROJECT", "BoutEdit", "Correction", "Corrections", "EditConflictError"]
 
-LABELS = "labels.csv"
+LABELS, PROJECT, CORRECTIONS = "labels.csv", "project.boris", "corrections"
 _COLUMNS = ("video", "label", "start_seconds", "end_seconds")
 _LATE_SECONDS = 1.0  # a bout may end this long after the last sampled frame
 
@@ -80,7 +80,7 @@ class Corrections:
         self._root = root
         self._labels = tuple(labels)
         self._lock = threading.RLock()
-        self._paths = {video: folder / "corrections" / _file_name(video) for video in videos}
+        self._paths = {video: folder / CORRECTIONS / _file_name(video) for video in videos}
         self._saved = {video: _read(path, video) for video, path in self._paths.items() if path.is_file()}
 
     def of(self, video: str) -> Correction | None:
@@ -142,7 +142,7 @@ class Corrections:
             ]
             if len(corrected) == len(self._saved):
                 named = with_paths_from(self.folder, corrected, root=self._root)
-                path = self.folder / "project.boris"
+                path = self.folder / PROJECT
                 write_project(path, named, model="a model, and corrected by hand", made=datetime.now(UTC))
 
     def _check(self, edit: Correction, timeline: Timeline | None) -> None:

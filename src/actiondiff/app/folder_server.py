@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from actiondiff.app.corrections import BoutEdit, Correction, EditConflictError
-from actiondiff.app.opened_folder import OpenedFolder, choose_keys
+from actiondiff import outputs
+from actiondiff.app.corrections import CORRECTIONS, LABELS, PROJECT, BoutEdit, Correction, EditConflictError
+from actiondiff.app.opened_folder import OpenedFolder, check_opened, choose_keys
 from actiondiff.app.options import LOCAL, PageOptions
 from actiondiff.app.retraining import Retraining
 from actiondiff.app.server import ANY_HOST, OpenPage, listen, make_server
@@ -31,7 +32,14 @@ _LARGEST_EDIT = 20_000_000  # bytes
 
 @contextmanager
 def open_folder_page(
-    model: ActionDiff, folder: Path, out: Path, *, run: Path, name: str, options: PageOptions
+    model: ActionDiff,
+    folder: Path,
+    out: Path,
+    *,
+    run: Path,
+    name: str,
+    options: PageOptions,
+    overwrite: bool = False,
 ) -> Iterator[OpenPage]:
     """Open the page of a folder; what it wrote stays, but for copies of videos that browsers do not play.
 
@@ -42,11 +50,18 @@ def open_folder_page(
         run: Folder of the model.
         name: Name of the model on the page.
         options: Options of the page.
+        overwrite: Whether a table or project that the page did not write may be replaced.
 
     Raises:
-        UsageError: If the folder holds no video, or the address or the port cannot be used.
+        UsageError: If the folder holds no video, the address or the port cannot be used, another page has the
+            folder open, or `out` holds a table or project of another origin.
     """
-    with listen(options) as listening, tempfile.TemporaryDirectory(prefix="actiondiff-page-") as scratch:
+    check_opened(folder)
+    with (
+        listen(options) as listening,
+        tempfile.TemporaryDirectory(prefix="actiondiff-page-") as scratch,
+        outputs.claim(out, "app", [LABELS, PROJECT, f"{CORRECTIONS}/"], overwrite=overwrite),
+    ):
         opened = OpenedFolder(model, folder, out, Path(scratch))
         app = build_folder_app(opened, Retraining(opened, run, name), options)
         opened.start()

@@ -9,16 +9,16 @@ from typing import Literal
 
 from actiondiff.app.analysis import playable_copy
 from actiondiff.app.corrections import Corrections
-from actiondiff.errors import ActionDiffError, UsageError
+from actiondiff.errors import ActionDiffError, UsageError, warn_once
 from actiondiff.exports.queue import stretch_queue
 from actiondiff.inference.feature_cache import FeatureCache
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.timeline import Timeline, make_timeline
 from actiondiff.types import JSON
 from actiondiff.video.opening import share_done
-from actiondiff.video.search import find_videos
+from actiondiff.video.search import VideoSearch, search_videos
 
-__all__ = ["FolderVideo", "OpenedFolder", "choose_keys"]
+__all__ = ["FolderVideo", "OpenedFolder", "check_opened", "choose_keys"]
 
 _log = logging.getLogger(__name__)
 _MOST_STRETCHES = 200  # in the queue
@@ -61,9 +61,8 @@ class OpenedFolder:
     """
 
     def __init__(self, model: ActionDiff, folder: Path, out: Path, scratch: Path) -> None:
-        if not folder.is_dir():
-            raise UsageError(f"{folder} is not a folder; give the folder that holds the videos.")
-        paths = [path for path in find_videos([folder]) if not path.resolve().is_relative_to(out.resolve())]
+        check_opened(folder)
+        paths = _videos_beside(folder, out)
         if not paths:
             raise UsageError(f"no videos in {folder}; give a folder that holds some.")
         self.model = model
@@ -210,12 +209,36 @@ class OpenedFolder:
                 video.status, video.reason = "failed", result.reason
 
 
+def check_opened(folder: Path) -> None:
+    """Make sure that a folder can be opened.
+
+    Raises:
+        UsageError: If it is not a folder.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is not a folder; give the folder that holds the videos.")
+
+
 class _EndedError(Exception):
     """The page has ended."""
 
 
 def _renamed(timeline: Timeline, name: str) -> Timeline:
     return replace(timeline, video=name)
+
+
+def _videos_beside(folder: Path, out: Path) -> list[Path]:
+    """The videos of a folder; what the page itself writes is none of them."""
+    base = out.resolve()
+    search = search_videos([folder])
+    others = {
+        reason: tuple(path for path in paths if not path.resolve().is_relative_to(base))
+        for reason, paths in search.left_out.items()
+    }
+    left_out = VideoSearch((), {reason: paths for reason, paths in others.items() if paths}).describe()
+    if left_out:
+        warn_once(f"{folder}: left out {left_out}.")
+    return [path for path in search.videos if not path.resolve().is_relative_to(base)]
 
 
 def choose_keys(labels: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from actiondiff.app.options import PageOptions
-from actiondiff.cli.options import EVERYDAY, with_options
+from actiondiff.cli.options import EVERYDAY, OverwriteOption, with_options
 from actiondiff.errors import MissingExtraError, UsageError
 from actiondiff.inference.options import LoadingOptions
 
@@ -32,6 +32,7 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    overwrite: OverwriteOption = False,
     *,
     options: PageOptions,
     loading: LoadingOptions,
@@ -48,7 +49,9 @@ def serve(
 
     model_folder, name = find_model_folder(run), Path(run).resolve().name
     if folder is not None:
-        _serve_folder(model_folder, folder, out, name=name, options=options, loading=loading)
+        _serve_folder(
+            model_folder, folder, out, name=name, options=options, loading=loading, overwrite=overwrite
+        )
         return
     if out is not None:
         raise UsageError(f"--out is used with a folder of videos only; got {out}. Name the folder, too.")
@@ -58,7 +61,14 @@ def serve(
 
 
 def _serve_folder(
-    run: Path, folder: Path, out: Path | None, *, name: str, options: PageOptions, loading: LoadingOptions
+    run: Path,
+    folder: Path,
+    out: Path | None,
+    *,
+    name: str,
+    options: PageOptions,
+    loading: LoadingOptions,
+    overwrite: bool,
 ) -> None:
     from importlib.util import find_spec
 
@@ -70,4 +80,5 @@ def _serve_folder(
 
     model = ActionDiff.from_pretrained(run, **loading.model_dump())
     out = out or folder / "actiondiff-labels"
-    run_page(open_folder_page(model, folder, out, run=run, name=name, options=options))
+    page = open_folder_page(model, folder, out, run=run, name=name, options=options, overwrite=overwrite)
+    run_page(page)

@@ -1,12 +1,15 @@
 """Groups of commands that import a command when it is called, and help texts in sections."""
 
 import importlib
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from actiondiff.cli.arguments import check_arguments
 from actiondiff.cli.listing import ALIASES, SECTIONS, CommandEntry, GroupEntry, entries
 
 __all__ = ["EXPERT", "CommandGroup", "MainGroup", "SectionedCommand"]
@@ -14,9 +17,16 @@ __all__ = ["EXPERT", "CommandGroup", "MainGroup", "SectionedCommand"]
 EXPERT = "Expert options"
 """Panel of the help for options that are rarely needed."""
 
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
 
 class SectionedCommand(TyperCommand):
     """A command whose help lists its options by panel: everyday options first, expert options last."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Check the paths among the arguments, before the command imports what it needs."""
+        check_arguments(self.name or "", ctx.params)
+        return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments and options (the types are click's, of which typer has its own copy)."""
@@ -92,7 +102,41 @@ def _make(entry: CommandEntry | GroupEntry, *, hidden: bool) -> Any:
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
     command = getattr(importlib.import_module(f"actiondiff.cli.{module}"), function)
     app.command(entry.name, cls=SectionedCommand, hidden=hidden)(command)
-    return typer.main.get_command(app)
+    made = typer.main.get_command(app)
+    if all(parameter.name != "threads" for parameter in made.params):
+        made.params.append(_threads_option())
+    return made
+
+
+def _threads_option() -> Any:
+    """`--threads` for commands that have no such option of their own."""
+    app = typer.Typer(add_completion=False)
+    app.command(cls=SectionedCommand)(_take_threads)
+    return next(p for p in typer.main.get_command(app).params if p.name == "threads")
+
+
+def _limit_threads(number: int | None) -> None:
+    if number is None:
+        return
+    # The libraries read these when they are loaded, which no command has done yet.
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(number)))
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(number)
+
+
+def _take_threads(
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            callback=_limit_threads,
+            expose_value=False,
+            rich_help_panel=EXPERT,
+            help="Number of CPU threads.  [default: one per core]",
+        ),
+    ] = None,
+) -> None:
+    """The signature that the option is made from."""
 
 
 def _write_section(

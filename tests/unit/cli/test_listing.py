@@ -12,7 +12,7 @@ from actiondiff.cli.main import app, run
 
 HEAVY = ("torch", "numpy", "pandas", "yaml", "av", "lightning", "transformers", "matplotlib", "rich")
 """Typer itself imports pydantic to make any command, so it is our own modules that are counted instead."""
-ALWAYS = {"cli", "cli.main", "cli.groups", "cli.listing", "errors"}
+ALWAYS = {"cli", "cli.main", "cli.groups", "cli.arguments", "cli.listing", "errors"}
 SHOWN = {
     "extract": {"backbones.options", "backbones.svd.options", "registry"},
     "predict": {"inference.options"},
