@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from actiondiff.backbones.options import BackboneOptions, every_option
-from actiondiff.cli.options import EVERYDAY, JsonOption, parse_list, parse_timesteps, with_options
+from actiondiff.cli.options import (
+    EVERYDAY,
+    JsonOption,
+    MaxMegapixelsOption,
+    MaxPauseOption,
+    StreamOption,
+    parse_list,
+    parse_timesteps,
+    with_options,
+)
 from actiondiff.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,6 +65,9 @@ def extract(
     fps: Annotated[
         float | None, typer.Option(help="Take frames at this rate instead, in frames per second.")
     ] = None,
+    stream: StreamOption = None,
+    max_megapixels: MaxMegapixelsOption = None,
+    max_pause: MaxPauseOption = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Show what it would take and what would take less; write nothing."),
@@ -175,6 +187,7 @@ def extract(
         root=root,
         stride=DEFAULT_STRIDE if stride is None else stride,
         fps=fps,
+        stream=stream,
         store_dtype=store_dtype,
         shard=_parse_shard(shard),
         retry_failed=retry_failed,

@@ -21,9 +21,12 @@ __all__ = [
     "EVERYDAY",
     "EXPERT",
     "JsonOption",
+    "MaxMegapixelsOption",
+    "MaxPauseOption",
     "OverridesOption",
     "OverwriteOption",
     "RootOption",
+    "StreamOption",
     "parse_list",
     "parse_timesteps",
     "with_options",
@@ -52,6 +55,46 @@ RootOption = Annotated[
     typer.Option(
         help="Folder that the paths in the table start at.  [default: the table's own folder]",
         rich_help_panel=EXPERT,
+    ),
+]
+
+
+def _limit_pixels(value: float | None) -> float | None:
+    from actiondiff.video.limits import set_limits
+
+    set_limits(max_megapixels=value)
+    return value
+
+
+def _limit_pauses(value: float | None) -> float | None:
+    from actiondiff.video.limits import set_limits
+
+    set_limits(max_pause_seconds=value)
+    return value
+
+
+LIMITS = "Limits on videos"
+MaxMegapixelsOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Largest picture of a video, in millions of pixels; larger ones fail.  [default: 64]",
+        callback=_limit_pixels,
+        rich_help_panel=LIMITS,
+    ),
+]
+MaxPauseOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Longest time without a picture, in seconds; videos with a longer one fail.  [default: 3600]",
+        callback=_limit_pauses,
+        rich_help_panel=LIMITS,
+    ),
+]
+StreamOption = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Number of the video stream in each file, as `videos check` shows it.  [default: the main one]",
     ),
 ]
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from actiondiff.cli.options import EVERYDAY, EXPERT, JsonOption, OverwriteOption, parse_list, with_options
+from actiondiff.cli.options import (
+    EVERYDAY,
+    EXPERT,
+    JsonOption,
+    MaxMegapixelsOption,
+    MaxPauseOption,
+    OverwriteOption,
+    parse_list,
+    with_options,
+)
 from actiondiff.errors import UsageError
 from actiondiff.inference.options import LoadingOptions, TimelineOptions
 
@@ -67,6 +76,8 @@ def predict(
     project: Annotated[
         Path | None, typer.Option(help="YAML file about the project.", rich_help_panel=_CAMTRAP)
     ] = None,
+    max_megapixels: MaxMegapixelsOption = None,
+    max_pause: MaxPauseOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     *,

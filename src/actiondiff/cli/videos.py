@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from actiondiff.cli.options import JsonOption
+from actiondiff.cli.options import JsonOption, MaxMegapixelsOption, MaxPauseOption, StreamOption
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,6 +20,9 @@ __all__ = ["check"]
 
 def check(
     paths: Annotated[list[Path], typer.Argument(help="Video files, or folders that are searched for them.")],
+    stream: StreamOption = None,
+    max_megapixels: MaxMegapixelsOption = None,
+    max_pause: MaxPauseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Decode videos and report what is broken, cut short or odd.
@@ -32,7 +35,11 @@ def check(
     from actiondiff.video.probe import check_videos
 
     console = Console(stderr=True)
-    checks = list(track(check_videos(paths), "Decoding", console=console, transient=True, disable=as_json))
+    checks = list(
+        track(
+            check_videos(paths, stream=stream), "Decoding", console=console, transient=True, disable=as_json
+        )
+    )
     counts = Counter(item.report.status for item in checks)
     if as_json:
         values = [{**asdict(item), "path": item.path.as_posix()} for item in checks]
@@ -63,7 +70,7 @@ def _table(checks: "list[VideoCheck]") -> "Table":
             f"{info.width_px}x{info.height_px}" if info else "",
             f"{info.average_rate:.4g}" if info and info.average_rate else "",
             f"{report.num_frames_decoded}{promised}",
-            f"{info.duration_seconds:.2f}" if info and info.duration_seconds else "",
+            f"{item.seconds:.2f}" if item.seconds else "",
             "; ".join(filter(None, (report.reason, *item.notes))),
         )
         table.add_row(*map(Text, cells))  # as Text, because names of files may look like markup

@@ -1,6 +1,7 @@
 """Bulk extraction: videos to a filled feature store."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,13 +10,13 @@ import torch
 from actiondiff.backbones.base import Backbone, find_spec, load_backbone, shipped_specs
 from actiondiff.backbones.engine.encoding import TwoStage
 from actiondiff.backbones.engine.run import feature_keys
-from actiondiff.backbones.options import BackboneOptions, every_option, options_class
+from actiondiff.backbones.options import BackboneOptions, FitOptions, every_option, options_class
 from actiondiff.errors import UsageError
 from actiondiff.extraction.devices import on_devices
 from actiondiff.extraction.plan import StrPath, VideoInputs, make_plan, name_videos, videos_with_latents_only
 from actiondiff.extraction.planned import Extraction, ExtractionSummary, open_if_present
 from actiondiff.extraction.runners import choose_runner, num_default_workers, on_first_device
-from actiondiff.features.store import FORMAT, StoreDtype
+from actiondiff.features.store import FORMAT, FeatureStore, StoreDtype
 from actiondiff.types import DEFAULT_STRIDE, JSON, Progress, Sampling
 
 __all__ = ["as_recorded", "extract_features", "plan_extraction"]
@@ -36,6 +37,7 @@ def extract_features(
     root: StrPath | None = None,
     stride: int | None = DEFAULT_STRIDE,
     fps: float | None = None,
+    stream: int | None = None,
     store_dtype: StoreDtype = "float32",
     shard: tuple[int, int] | None = None,
     retry_failed: bool = False,
@@ -69,6 +71,8 @@ def extract_features(
             table's folder, or the folder that all paths are in. Give it if the videos were moved.
         stride: Every stride-th frame is sampled.
         fps: Frames are sampled at this rate instead; the stride is then ignored.
+        stream: Number of the stream of each file to read; None for the one that the store records, or else
+            the main one.
         store_dtype: Type of the stored numbers.
         shard: (i, n): extract only the i-th of n parts, counted from 1. Each part may run on another machine,
             all into the same store.
@@ -107,6 +111,7 @@ def extract_features(
         root=root,
         stride=stride,
         fps=fps,
+        stream=stream,
         store_dtype=store_dtype,
         shard=shard,
         retry_failed=retry_failed,
@@ -132,6 +137,7 @@ def plan_extraction(
     root: StrPath | None = None,
     stride: int | None = DEFAULT_STRIDE,
     fps: float | None = None,
+    stream: int | None = None,
     store_dtype: StoreDtype = "float32",
     shard: tuple[int, int] | None = None,
     retry_failed: bool = False,
@@ -158,7 +164,9 @@ def plan_extraction(
         raise UsageError(f"{network.spec.name} has no latents to keep; leave out keep_latents.")
     if decode_threads is not None and decode_threads < 0:
         raise UsageError(f"decode_threads cannot be negative; got {decode_threads}.")
-    sampling = Sampling.of(stride, fps)
+    folder = Path(store)
+    existing = open_if_present(folder)
+    sampling = _sampling(network, existing, Sampling.of(stride, fps), stream)
     settings: dict[str, JSON] = {
         "format": FORMAT,
         "backbone": network.settings,
@@ -166,8 +174,6 @@ def plan_extraction(
         "store_dtype": store_dtype,
     }
     # A store with other settings is refused before any video is read.
-    folder = Path(store)
-    existing = open_if_present(folder)
     if existing:
         existing.check(settings)
     base, names = name_videos(
@@ -188,6 +194,22 @@ def plan_extraction(
     return Extraction(
         folder, base, settings, network, sampling, plan, decode_threads, keep_latents=keep_latents
     )
+
+
+def _sampling(
+    backbone: Backbone, store: FeatureStore | None, sampling: Sampling, stream: int | None
+) -> Sampling:
+    """How videos are read: with square pixels where the backbone keeps the shape of pictures.
+
+    A store keeps the choice that it was made with: stores of earlier versions have pictures as stored.
+    """
+    options = backbone.options
+    square = isinstance(options, FitOptions) and options.fit == "crop"
+    if store:
+        settings: Any = store.settings["sampling"]
+        recorded = Sampling.from_settings(settings)
+        square, stream = recorded.square, recorded.stream if stream is None else stream
+    return replace(sampling, stream=stream, square=square)
 
 
 def as_recorded(store: StrPath, options: BackboneOptions | None = None) -> BackboneOptions:

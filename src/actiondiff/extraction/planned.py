@@ -1,14 +1,14 @@
 """A planned extraction, which can be run, and the summary of one that ran."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
 from actiondiff.backbones.base import Backbone
 from actiondiff.errors import StoreError
-from actiondiff.extraction.plan import ExtractionPlan, Workload, estimate_workload
+from actiondiff.extraction.plan import ExtractionPlan, Item, Workload, estimate_workload
 from actiondiff.extraction.worker import WindowProgress, work
 from actiondiff.features.store import FeatureStore
 from actiondiff.types import JSON, Progress, Sampling
@@ -30,6 +30,8 @@ class ExtractionSummary:
         num_skipped: Number of videos with nothing left to do, because they are stored or known to fail.
         failed: Video -> why it lacks features, whether this was found now or before.
         partial: Video -> which part of it is missing, whether this was found now or before.
+        mended: Video whose features were made -> which times were mended, and why; also frames that the
+            decoder flags as corrupt.
     """
 
     store: Path
@@ -38,6 +40,7 @@ class ExtractionSummary:
     num_skipped: int
     failed: Mapping[str, str]
     partial: Mapping[str, str]
+    mended: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -142,7 +145,24 @@ class Extraction:
             num_skipped=len(skipped),
             failed=failed,
             partial=partial,
+            mended={
+                video: note for item in plan.todo if (note := _note(store, item)) for video in item.videos
+            },
         )
+
+
+def _note(store: FeatureStore, item: Item) -> str:
+    """What was mended in a content, in words; empty if nothing was."""
+    header = store.header(item.identity)
+    report = header.report if header else None
+    if report is None:
+        return ""
+    notes = []
+    if report.times_repaired:
+        notes.append(f"times of {report.num_times_mended} frames are mended: {report.times_note}")
+    if report.num_frames_corrupt:
+        notes.append(f"the decoder flags {report.num_frames_corrupt} frames as corrupt")
+    return "; ".join(notes)
 
 
 def open_if_present(folder: Path) -> FeatureStore | None:

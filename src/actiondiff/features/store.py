@@ -153,14 +153,14 @@ class FeatureStore:
         """The features that all videos except failed ones have, sorted. Reads the header of every file."""
         common: set[FeatureKey] | None = None
         for identity in sorted({row.identity for row in self._manifest.rows.values() if row.file}):
-            header = self._header(identity)
+            header = self.header(identity)
             keys = set(header.keys) if header else set()
             common = keys if common is None else common & keys
         return sorted(common or ())
 
     def has(self, identity: str, keys: Iterable[FeatureKey]) -> bool:
         """Whether a content's file exists, is complete, and holds all of these features."""
-        header = self._header(identity)
+        header = self.header(identity)
         return header is not None and set(keys) <= set(header.keys)
 
     def missing(self, identity: str, keys: Iterable[FeatureKey]) -> list[FeatureKey]:
@@ -277,7 +277,7 @@ class FeatureStore:
                     f"stored ({len(existing['frame_index'])}): extract into a new folder."
                 )
             names |= self._manifest.names(features.identity)
-            old = self._header(features.identity)
+            old = self.header(features.identity)
             batches = [count for count in (features.batch, existing and old and old.batch) if count]
             header = Header(
                 identity=features.identity,
@@ -369,7 +369,7 @@ class FeatureStore:
             raise UsageError(f"an identity is a hash in hexadecimal digits; got {identity!r}.")
         return self.folder / file_name(identity)
 
-    def _header(self, identity: str) -> Header | None:
+    def header(self, identity: str) -> Header | None:
         """Header of a content's file; None if the file is missing, damaged or of another store."""
         try:
             header = read_header(self._path(identity))
@@ -379,7 +379,7 @@ class FeatureStore:
 
     def _sound(self, identity: str) -> dict[str, NDArray[Any]]:
         """Tensors of a content that fit their checksums; none if frame indices or times do not fit."""
-        header = self._header(identity)
+        header = self.header(identity)
         return sound_tensors(self._path(identity), header) if header else {}
 
     def _record(self, entries: Sequence[Entry]) -> None:
@@ -387,6 +387,6 @@ class FeatureStore:
         for name, row, _ in entries:
             before = self.row(name)
             has_new_content = before and before.file and row and row.identity != before.identity
-            if before and has_new_content and self._header(before.identity):
+            if before and has_new_content and self.header(before.identity):
                 rename(self._path(before.identity), drop=[name])
         self._manifest.record(entry for entry in entries if entry != self._manifest.entry(entry.video))

@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
@@ -88,7 +89,10 @@ FORMATS = (
 _PLAY_LISTS = (b"ffconcat", b"#EXTM3U", b"<MPD", b"<?xml", b"[playlist]", b"v=0", b"RTSP")
 _NO_TIMESTAMPS, _DISCONTINUOUS = 0x0080, 0x0200  # AVFMT_NOTIMESTAMPS, AVFMT_TS_DISCONT
 _STILL_CODECS = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
+_DROPPING_CODECS = {"hevc", "vvc"}
+"""Decoders that drop, without an error, every frame that refers to a lost one; others give it with a flag."""
 _PASSED_OVER = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_PREVIEW_SHARE = 0.1  # of the pixels x frames of the largest stream
 _MOST_FAILURES = 1000  # damaged places in a row without a packet after which the rest of a file is given up
 _ASPECTS = (Fraction(1, 5), Fraction(5))  # of a pixel; others are damage
 _NO_ASPECT = Fraction(1)
@@ -123,6 +127,8 @@ def open_video(path: Path, number: int | None = None) -> Iterator[tuple[InputCon
         limits.check_picture(context.width, context.height)
         context.thread_count = 1
         context.options = {"max_pixels": str(limits.max_pixels)}
+        if context.name in _DROPPING_CODECS:
+            context.flags |= Flags.output_corrupt
         yield container, stream
 
 
@@ -142,7 +148,8 @@ def _why_closed(path: Path, error: av.error.FFmpegError) -> str:
 def main_stream(container: InputContainer) -> VideoStream:
     """The stream that holds the film: of those flagged as default, the one with the most pixels x frames.
 
-    Covers, thumbnails and still pictures are passed over; where no stream is flagged, all others compete.
+    Covers, thumbnails, still pictures and previews (less than a tenth of the largest stream) are passed over;
+    where no stream is flagged, all others compete.
 
     Raises:
         VideoError: If there is no video stream.
@@ -151,8 +158,10 @@ def main_stream(container: InputContainer) -> VideoStream:
     if not streams:
         raise VideoError("the file has no video stream")
     films = [stream for stream in streams if stream.codec_context and not _is_still(stream)] or streams
+    extents = {stream.index: _extent(container, stream) for stream in films}
+    films = [stream for stream in films if extents[stream.index] >= _PREVIEW_SHARE * max(extents.values())]
     flagged = [stream for stream in films if stream.disposition & Disposition.default] or films
-    return max(flagged, key=lambda stream: (_extent(container, stream), -stream.index))
+    return max(flagged, key=lambda stream: (extents[stream.index], -stream.index))
 
 
 def other_streams(container: InputContainer, chosen: VideoStream) -> tuple[str, ...]:

@@ -192,11 +192,18 @@ class VideoReader(Iterator[Frames]):
             mended = partial(schedule, self.path, findings, number)
             with open_video(self.path, number) as (container, stream):
                 doubt = findings.times_in_doubt
-                state.clock = clock = Clock(stream, mended, in_doubt=doubt, limits=limits)
+                state.clock = clock = Clock(
+                    stream,
+                    mended,
+                    in_doubt=doubt,
+                    limits=limits,
+                    first_ticks=findings.first_ticks if findings.ticks is not None else None,
+                )
                 self._sampler.set_resolution(
                     float(stream.time_base or 0), clock.step_seconds or findings.step_seconds
                 )
                 state.decoding = decoding = Decoding(container, stream)
+                state.ranking, state.first_ticks = findings.ticks, findings.first_ticks
                 convert = _Converter(stream, square=self._sampling.square)
                 for frame in decoding:
                     limits.check_count(clock.num_frames, num_bytes)
@@ -205,7 +212,7 @@ class VideoReader(Iterator[Frames]):
                         state.ended_early = True
                         break
                     index = state.index_of(frame)
-                    if self._sampler.keeps(seconds):
+                    if self._sampler.keeps(index, seconds):
                         yield index, seconds, convert(frame)
                         state.num_kept += 1
                 state.promise = promise(container, stream, findings, clock.num_frames, clock.end_seconds)

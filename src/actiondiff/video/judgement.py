@@ -3,7 +3,9 @@
 from bisect import bisect_left, insort
 from dataclasses import dataclass, field
 
+import numpy as np
 from av.video.frame import VideoFrame
+from numpy.typing import NDArray
 
 from actiondiff.types import DecodeReport, Status
 from actiondiff.video.container import Decoding
@@ -27,6 +29,8 @@ class DecodingState:
         error: Why nothing further was decoded; empty if the end was reached.
         ended_early: Whether the end of the span was reached before that of the file.
         promise: The number of frames that the file should hold.
+        ranking: `Survey.ticks`.
+        first_ticks: `Survey.first_ticks`.
     """
 
     clock: Clock | None = None
@@ -35,6 +39,10 @@ class DecodingState:
     error: str = ""
     ended_early: bool = False
     promise: Promise | None = None
+    ranking: NDArray[np.int64] | None = None
+    first_ticks: int | None = None
+    _first_rank: int = 0
+    _next_rank: int | None = None
     _lost: list[int] = field(default_factory=list)  # times of packets that gave no frame, sorted
     _num_seen: int = 0  # losses that were looked at
     _num_lost_untimed: int = 0
@@ -51,17 +59,35 @@ class DecodingState:
 
     def index_of(self, frame: VideoFrame) -> int:
         """Number of the latest frame among the raw frames of the file, with those that are lost."""
+        assert self.clock is not None
+        if self.clock.schedule is not None and self.clock.schedule.is_mended:
+            self.ranking = None  # the order of times is not that of frames
         self._note_losses()
         position = self.num_decoded - 1
         if frame.pts is None:
             return position + self.num_lost
+        if self.ranking is not None:
+            return self._ranked(frame.pts)
         at = bisect_left(self._lost, frame.pts)
         if at < len(self._lost) and self._lost[at] == frame.pts:
             del self._lost[at]  # the decoder made a frame of it after all
         return position + at + self._num_lost_untimed
 
+    def _ranked(self, ticks: int) -> int:
+        """Number of a frame by its time among the times of all packets; notes the packets passed over."""
+        assert self.ranking is not None
+        rank = int(np.searchsorted(self.ranking, ticks))
+        if self._next_rank is None:
+            first = rank if self.first_ticks is None else int(np.searchsorted(self.ranking, self.first_ticks))
+            self._first_rank = self._next_rank = min(first, rank)
+        self._lost.extend(self.ranking[self._next_rank : rank].tolist())
+        self._next_rank = max(self._next_rank, rank + 1)
+        return rank - self._first_rank
+
     def _note_losses(self) -> None:
         assert self.decoding is not None
+        if self.ranking is not None:
+            return
         for loss in self.decoding.losses[self._num_seen :]:
             if loss.ticks is None:
                 self._num_lost_untimed += 1
@@ -69,12 +95,18 @@ class DecodingState:
                 insort(self._lost, loss.ticks)
         self._num_seen = len(self.decoding.losses)
 
+    def _note_end(self) -> None:
+        """Note the packets after the last frame, which yielded none."""
+        if self.ranking is not None and not self.ended_early and self._next_rank is not None:
+            self._lost.extend(self.ranking[self._next_rank :].tolist())
+
     def report(self, sampler: Sampler) -> DecodeReport:
         """The final report."""
         if self.decoding:
             self._note_losses()
+            self._note_end()
         status, reason = self._judge(sampler)
-        expected = self.promise.num_frames if self.promise else None
+        expected = self._expected
         mended = self.clock.schedule if self.clock else None
         is_mended = mended is not None and mended.is_mended
         return DecodeReport(
@@ -91,7 +123,7 @@ class DecodingState:
     def _judge(self, sampler: Sampler) -> tuple[Status, str]:
         if self.clock is None or self.decoding is None or not self.num_decoded:
             return "failed", self.error or self._first_reason or "no frame can be decoded"
-        decoded, expected = self.num_decoded, self.promise.num_frames if self.promise else None
+        decoded, expected = self.num_decoded, self._expected
         if self.error:
             return "failed", self.error
         if not self.num_kept:
@@ -99,7 +131,8 @@ class DecodingState:
             damage = f"; {self._first_reason}" if self._first_reason else ""
             return "failed", f"no frame is shown from {sampler.span}: the last is at {last:.2f} s{damage}"
         missing = max(0, expected - decoded) if expected and not self.ended_early else 0
-        lost = self.num_lost if expected is None or self.ended_early else min(self.num_lost, missing)
+        is_sure = expected is None or self.ended_early or self.ranking is not None
+        lost = self.num_lost if is_sure else min(self.num_lost, missing)
         is_short = missing > max(_TOLERATED_FRAMES, _TOLERATED_SHARE * (expected or 0))
         if lost or (missing and self.decoding.read_error):
             number = max(lost, missing)
@@ -113,11 +146,20 @@ class DecodingState:
         return "ok", ""
 
     @property
+    def _expected(self) -> int | None:
+        """Number of frames that the file should hold; never fewer than its packets show."""
+        expected = self.promise.num_frames if self.promise else None
+        if self.ranking is None or expected is None:
+            return expected
+        return max(expected, self.num_decoded + self.num_lost)
+
+    @property
     def _first_reason(self) -> str:
         """What the decoder says of the first damage."""
         if self.decoding and self.decoding.losses:
             return self.decoding.losses[0].reason
-        return self.decoding.read_error if self.decoding else ""
+        unsaid = "the decoder makes no frame of it" if self._lost else ""
+        return (self.decoding.read_error if self.decoding else "") or unsaid
 
     @property
     def _gap(self) -> str:

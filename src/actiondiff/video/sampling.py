@@ -30,6 +30,7 @@ class Clock:
             were in order.
         in_doubt: Whether times are in doubt.
         limits: Limits on pauses.
+        first_ticks: Time of the first packet, if it is a key frame: the origin, even if it does not decode.
 
     Attributes:
         num_frames: Number of frames so far.
@@ -39,7 +40,13 @@ class Clock:
     """
 
     def __init__(
-        self, stream: VideoStream, schedule: Callable[[], Schedule], *, in_doubt: bool, limits: Limits
+        self,
+        stream: VideoStream,
+        schedule: Callable[[], Schedule],
+        *,
+        in_doubt: bool,
+        limits: Limits,
+        first_ticks: int | None = None,
     ) -> None:
         self.num_frames = 0
         self.last_seconds: float | None = None
@@ -51,6 +58,7 @@ class Clock:
         self._origin: float | None = None  # of the times that are right, on the container's clock
         self._limits = limits
         self._first_pts: int | None = None
+        self._first_ticks = first_ticks
 
     def seconds(self, frame: VideoFrame) -> float | None:
         """Time of the next frame in seconds; None if the file has neither times nor a rate.
@@ -117,7 +125,8 @@ class Clock:
         """The time of a frame in the file, in seconds from the first frame that has a time."""
         if frame.pts is None or self._time_base is None:
             return None
-        self._first_pts = frame.pts if self._first_pts is None else self._first_pts
+        if self._first_pts is None:
+            self._first_pts = frame.pts if self._first_ticks is None else min(frame.pts, self._first_ticks)
         return float((frame.pts - self._first_pts) * self._time_base)
 
 
@@ -143,7 +152,7 @@ class Sampler:
         self._stride, self._fps, self._start, self._end = sampling.stride, sampling.fps, start, end
         self._needs_times = sampling.fps is not None or start > 0 or end < math.inf
         self._tolerance, self._grid_tolerance = _MICROSECOND, _GRID_TOLERANCE
-        self._num_in_span = 0
+        self._first: int | None = None  # index of the span's first frame
         self._origin: float | None = None  # time of the span's first frame
         self._next_tick = 0
 
@@ -172,8 +181,15 @@ class Sampler:
         """Whether a frame, and thus every later one, lies after the span."""
         return seconds is not None and seconds >= self._end - self._tolerance
 
-    def keeps(self, seconds: float | None) -> bool:
+    def keeps(self, index: int, seconds: float | None) -> bool:
         """Whether to keep the next frame. Must be called once for each frame, in order.
+
+        The stride counts from the first frame of the span by index, so that a frame that is lost to damage
+        does not change which of the others are kept.
+
+        Args:
+            index: Number of the frame among the raw frames of the file.
+            seconds: Its time.
 
         Raises:
             VideoError: If the choice depends on times and the frame has none.
@@ -184,10 +200,10 @@ class Sampler:
             seconds = 0.0
         if seconds < self._start - self._tolerance:
             return False
-        self._num_in_span += 1
+        self._first = index if self._first is None else self._first
         if self._fps is None:
             assert self._stride is not None
-            return (self._num_in_span - 1) % self._stride == 0
+            return (index - self._first) % self._stride == 0
         self._origin = seconds if self._origin is None else self._origin
         elapsed = seconds - self._origin + self._grid_tolerance
         if elapsed < self._next_tick / self._fps:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from array import array
 from collections import deque
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -11,6 +12,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from actiondiff.video.clock import Schedule, counted, mend
 from actiondiff.video.container import (
@@ -30,6 +32,12 @@ _STATES_DURATION = {"matroska,webm", "asf", "flv"}
 """Containers whose header has a duration but no count of frames. For other containers without a count, libav
 derives the duration from the data that exist or from the bit rate, so that it does not show what is
 missing."""
+_ONE_FRAME_A_PACKET = {
+    *("h264", "hevc", "mpeg1video", "mpeg2video", "mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "dvvideo"),
+    *("png", "rawvideo", "utvideo"),
+}
+"""Codecs in which every packet is shown. VP8, VP9 and AV1 have packets that are not, MPEG-4 empty ones."""
+_REORDER_HORIZON = 20  # packets
 _REPEAT_HORIZON = 64  # packets; no codec reorders further than 16 frames
 _JUMP_SECONDS = 10.0  # in a broadcast stream, a longer step may be another origin (FFmpeg's own threshold)
 _WRAP_SECONDS = 26 * 3600  # about the 33 bits of an MPEG clock: what libav makes of a clock that starts again
@@ -50,6 +58,9 @@ class Survey:
         end_seconds: Latest end of a packet of any stream, on the container's clock.
         breaks: Steps forward that are another origin of the clock.
         step_seconds: The usual step from one frame to the next; 0 if unknown.
+        ticks: (N,) int64, sorted times of all packets, where each packet is one frame; else None. A packet
+            that yields no frame is then known to be lost even if the decoder reports no error.
+        first_ticks: Time of the first packet, if it is a key frame; None if it is not.
     """
 
     times_in_doubt: bool
@@ -57,6 +68,8 @@ class Survey:
     end_seconds: float
     breaks: tuple[Break, ...] = ()
     step_seconds: float = 0.0
+    ticks: NDArray[np.int64] | None = None
+    first_ticks: int | None = None
 
 
 def survey(path: Path, number: int | None = None) -> Survey:
@@ -81,8 +94,11 @@ def survey(path: Path, number: int | None = None) -> Survey:
         doubt = (is_avi and not stream.codec_context.codec.intra_only) or not has_times(container)
         leap = _JUMP_SECONDS / base if is_broadcast(container) and base else math.inf
         seen: deque[int] = deque(maxlen=_REPEAT_HORIZON)
+        heights: deque[int] = deque(maxlen=_REORDER_HORIZON)  # latest time so far, at each packet
         damaged: deque[bool] = deque(maxlen=_NEAR_PACKETS)
-        steps, breaks = _Steps(), list[Break]()
+        steps, breaks, ticks = _Steps(), list[Break](), array("q")
+        first_ticks: int | None = None
+        timed = True
         reordered, previous, highest, gaps, end, position = False, None, None, 0, 0.0, 0
         for packet in packets(container):
             pts, dts = packet.pts, packet.dts
@@ -91,7 +107,11 @@ def survey(path: Path, number: int | None = None) -> Survey:
             if packet.stream is not stream:
                 continue
             doubt |= pts is None or pts in seen
+            timed &= pts is not None
             damaged.append(packet.is_corrupt)
+            if pts is not None and not packet.is_discard:
+                first_ticks = pts if not ticks and packet.is_keyframe else first_ticks
+                ticks.append(pts)
             if dts is not None:
                 doubt |= previous is not None and dts < previous
                 gaps += max(0, dts - previous - 1) if is_avi and previous is not None else 0
@@ -106,9 +126,15 @@ def survey(path: Path, number: int | None = None) -> Survey:
             if pts is not None:
                 reordered |= highest is not None and pts < highest
                 highest = pts if highest is None else max(highest, pts)
+                doubt |= len(heights) == heights.maxlen and pts < heights[0]  # out of any codec's reach
+                heights.append(highest)
                 seen.append(pts)
         doubt |= reordered != bool(stream.codec_context.has_b_frames)
-    return Survey(bool(doubt), gaps, end, tuple(breaks), steps.median * base)
+        is_ranked = timed and has_times(container) and stream.codec_context.name in _ONE_FRAME_A_PACKET
+    ranked = np.sort(np.array(ticks, dtype=np.int64)) if is_ranked else None
+    if ranked is not None and (np.diff(ranked) == 0).any():
+        ranked = None
+    return Survey(bool(doubt), gaps, end, tuple(breaks), steps.median * base, ranked, first_ticks)
 
 
 @dataclass

@@ -81,6 +81,11 @@ def print_summary(summary: "ExtractionSummary", *, as_json: bool) -> None:
         return
     bad = [("failed", *item) for item in summary.failed.items()]
     bad += [("partial", *item) for item in summary.partial.items()]
+    notes = list(summary.mended.items())
+    for video, note in notes[:_MAX_FAILURES]:
+        typer.echo(f"note: {video}: {note}")
+    if len(notes) > _MAX_FAILURES:
+        typer.echo(f"... and {len(notes) - _MAX_FAILURES} more notes; `actiondiff videos check` gives each")
     for status, video, reason in bad[:_MAX_FAILURES]:
         typer.echo(f"{status}: {video}: {reason}")
     if len(bad) > _MAX_FAILURES:

@@ -1,0 +1,4 @@
+#EXTM3U
+#EXTINF:2,
+pause.ts
+#EXT-X-ENDLIST
