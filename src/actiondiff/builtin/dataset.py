@@ -53,7 +53,7 @@ LONG_COLUMNS = (
 )
 BOX_COLUMNS = ("video", "frame_index", "x0", "y0", "x1", "y1")
 
-_WORTH_A_PROCESS = 32  # videos, which take longer to draw than a process to start
+_WORTH_A_PROCESS = 128  # videos, which take longer to draw than a process to start
 _TABLES = ("table.csv", "boxes.csv", "long.csv", "world.json")
 _NAMES_WRITTEN = (*_TABLES, "clips/", "long/")
 _SIZE = 64  # pixels, height and width

@@ -19,7 +19,7 @@ from actiondiff.builtin.world.protocols import PROTOCOLS
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import UsageError
-from actiondiff.evaluation.results import TrainingMetrics
+from actiondiff.evaluation.results import METRICS_FILE, TrainingMetrics
 from actiondiff.evaluation.scores import SideScores
 from actiondiff.experiments import study
 from actiondiff.experiments.recipe import load_recipe
@@ -194,7 +194,10 @@ def _run_demo(
     table = read_table(table_path)
     rows = []
     progress(0, len(_FEATURES), f"training and testing {len(_FEATURES)} heads")
-    trained = map_in_processes(partial(_train, held, table, seed), _FEATURES, workers=workers)
+    is_done = all((folder / feature.run / METRICS_FILE).is_file() for feature in _FEATURES)
+    trained = map_in_processes(
+        partial(_train, held, table, seed), _FEATURES, workers=1 if is_done else workers
+    )
     for number, (feature, run) in enumerate(zip(_FEATURES, trained, strict=True), start=1):
         progress(number, len(_FEATURES), f"{number} of {len(_FEATURES)} heads are trained and tested")
         rows.append(_row(feature, run))

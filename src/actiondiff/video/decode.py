@@ -31,6 +31,7 @@ __all__ = ["VideoReader", "iter_video", "read_video"]
 
 _UNTAGGED = 2  # AVCOL_SPC_UNSPECIFIED
 _KeptFrame: TypeAlias = tuple[int, float | None, NDArray[np.uint8]]  # raw index, seconds, (H, W, 3) RGB
+_FIRST_ROOM = 32  # frames that a chunk has room for at first; larger chunks grow
 
 
 def iter_video(
@@ -116,7 +117,7 @@ def read_video(
         raise VideoError(f"{path}: {reader.report.reason}.")
     seconds = [chunk.seconds for chunk in chunks if chunk.seconds is not None]
     return Frames(
-        pixels=np.concatenate([chunk.pixels for chunk in chunks]),
+        pixels=np.concatenate([chunk.pixels for chunk in chunks]) if len(chunks) > 1 else chunks[0].pixels,
         seconds=np.concatenate(seconds) if len(seconds) == len(chunks) else None,
         frame_index=np.concatenate([chunk.frame_index for chunk in chunks]),
         identity=reader.identity,
@@ -160,19 +161,19 @@ class VideoReader(Iterator[Frames]):
 
     def _decode(self) -> Iterator[Frames]:
         state = DecodingState()
-        pending: list[_KeptFrame] = []
-        for frame in self._kept_frames(state):
-            pending.append(frame)
+        pending = _PendingChunk(self._chunk_frames)
+        for index, seconds, picture in self._kept_frames(state):
+            pending.add(index, seconds, picture)
             if len(pending) == self._chunk_frames:
                 self.report = DecodeReport("partial", "decoding has not finished", state.num_decoded)
-                yield self._chunk(pending)
-                pending = []
+                yield pending.frames(self.identity)
+                pending = _PendingChunk(self._chunk_frames)
         if self._was_replaced():
             state.error = "the file was replaced or written to while it was read; read it again"
             self.outside_cause = state.error
         self.report = state.report(self._sampler)
-        if pending:
-            yield self._chunk(pending)
+        if len(pending):
+            yield pending.frames(self.identity)
 
     def _was_replaced(self) -> bool:
         """Whether the file is another one than when its sha256 was taken."""
@@ -182,7 +183,10 @@ class VideoReader(Iterator[Frames]):
             return True
 
     def _kept_frames(self, state: DecodingState) -> Iterator[_KeptFrame]:
-        """Sampled frames up to the end of the span or the file; the state shows what is missing."""
+        """Sampled frames up to the end of the span or the file; the state shows what is missing.
+
+        A picture may be overwritten when the next frame is taken.
+        """
         number, limits = self._sampling.stream, limits_in_force()
         try:
             num_bytes = self.path.stat().st_size
@@ -223,13 +227,42 @@ class VideoReader(Iterator[Frames]):
         except MemoryError:
             state.error = self.outside_cause = "memory does not suffice for its pictures"
 
-    def _chunk(self, frames: list[_KeptFrame]) -> Frames:
-        index, seconds, pixels = zip(*frames, strict=True)
+
+class _PendingChunk:
+    """A chunk that is being filled. Every picture is copied once, into its place.
+
+    Args:
+        size: Largest number of frames.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._room = min(size, _FIRST_ROOM)
+        self._index: list[int] = []
+        self._seconds: list[float | None] = []
+        self._pixels = np.empty((0, 0, 0, 3), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def add(self, index: int, seconds: float | None, picture: NDArray[np.uint8]) -> None:
+        """Add a frame."""
+        count = len(self)
+        if not count:
+            self._pixels = np.empty((self._room, *picture.shape), np.uint8)
+        elif count == len(self._pixels):
+            self._pixels = np.concatenate([self._pixels, np.empty_like(self._pixels)])
+        self._pixels[count] = picture
+        self._index.append(index)
+        self._seconds.append(seconds)
+
+    def frames(self, identity: str) -> Frames:
+        """The frames of the chunk."""
+        seconds = [value for value in self._seconds if value is not None]
         return Frames(
-            pixels=np.stack(pixels),
-            seconds=None if None in seconds else np.array(seconds, dtype=np.float64),
-            frame_index=np.array(index, dtype=np.int64),
-            identity=self.identity,
+            pixels=self._pixels[: len(self)],
+            seconds=np.array(seconds, dtype=np.float64) if len(seconds) == len(self) else None,
+            frame_index=np.array(self._index, dtype=np.int64),
+            identity=identity,
         )
 
 
@@ -250,7 +283,7 @@ class _Converter:
         self._turns, self._mirrored = 0, False
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8."""
+        """(H, W, 3) uint8, as long as no other frame is decoded."""
         if self._size is None:
             aspect = pixel_aspect(self._stream) if self._square else 1
             self._size = max(1, round(frame.width * aspect)), frame.height
@@ -266,4 +299,9 @@ class _Converter:
 
     def _rgb(self, frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
         rgb = self._reformatter.reformat(frame, width, height, format="rgb24", threads=1)
-        return rgb.to_ndarray().astype(np.uint8, copy=False)
+        plane = rgb.planes[0]
+        if plane.line_size < 3 * width:  # lines from the bottom to the top
+            return rgb.to_ndarray().astype(np.uint8, copy=False)
+        pixels = np.frombuffer(plane, np.uint8, plane.line_size * height)  # type: ignore[call-overload]  # a buffer
+        lines = pixels.reshape(height, plane.line_size)
+        return lines[:, : 3 * width].reshape(height, width, 3)

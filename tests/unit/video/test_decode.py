@@ -16,6 +16,7 @@ from actiondiff.types import Frames
 from actiondiff.video import decode
 from actiondiff.video.decode import iter_video, read_video
 from actiondiff.video.survey import Survey
+from actiondiff.video.write import write_video
 
 TRAILS = [
     index * 33 if index < 20 else 660 + 250 * (index - 19) for index in range(30)
@@ -562,3 +563,13 @@ def test_whatever_happened_to_a_file_nothing_is_raised_and_nothing_made_up(studi
         assert (reader.report.status == "failed") == (count == 0)
         if count:
             assert (np.diff(np.concatenate([chunk.seconds for chunk in chunks])) > 0).all()
+
+
+def test_chunks_of_any_size_hold_the_same_frames_and_stay_as_they_are(tmp_path):
+    film = np.random.default_rng(0).integers(0, 256, (75, 16, 24, 3), dtype=np.uint8)
+    write_video(tmp_path / "a.mp4", film, fps=25)
+    whole = read_video(tmp_path / "a.mp4", stride=1)
+    for size in (1, 7, 32, 70, 1000):
+        chunks = list(iter_video(tmp_path / "a.mp4", stride=1, chunk_frames=size))
+        assert [len(chunk.pixels) for chunk in chunks[:-1]] == [size] * (len(chunks) - 1)
+        np.testing.assert_array_equal(np.concatenate([chunk.pixels for chunk in chunks]), whole.pixels)
