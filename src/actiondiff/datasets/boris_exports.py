@@ -41,10 +41,10 @@ def read_export(path: Path, problems: list[str]) -> list[CodedBout]:
     first = next(line for line in text.splitlines() if line.strip())
     delimiter = max("\t,;", key=first.count)
     lines = [(n, [*map(text_of_cell, cells)]) for n, cells in parse_lines(path, text, delimiter)]
-    header = lines[0][1]
+    header = lines[0][1] if lines else []
     is_table = "Observation id" in header and ("Start (s)" in header or "Time" in header)
     where = next((i for i, (_, line) in enumerate(lines) if line[0] in ("Time", "Time (s)")), None)
-    if not is_table and (where is None or header[0] != "Observation id"):
+    if not is_table and (where is None or header[:1] != ["Observation id"]):
         problems.append(
             "neither tabular nor aggregated events of BORIS: the file has no header with Observation id and "
             "Time or Start (s). Export events as CSV or TSV, or give the .boris project"

@@ -27,6 +27,7 @@ _NEEDED = {
     "media": ("mediaID", "timestamp", "filePath"),
 }
 _TAG = re.compile(r"(startSeconds|endSeconds):([0-9.]+)")
+_WHOLE_SECOND = 1.001  # and a thousandth, as tags have three decimals
 _Row = Mapping[str, str]
 
 
@@ -86,18 +87,27 @@ def _bouts(row: _Row, medium: _Row, text: str, position: str, problems: list[str
     labels = [part.strip() for part in text.split("|") if part.strip()]
     times = [_time(value) for value in (row["eventStart"], row["eventEnd"], medium["timestamp"])]
     exact = {name: finite_number(value) for name, value in _TAG.findall(row.get("observationTags", ""))}
-    start, end = exact.get("startSeconds"), exact.get("endSeconds")
-    if start is None or end is None:
-        begun, over, origin = times
-        if begun is None or over is None or origin is None:
+    begun, over, origin = times
+    if begun is None or over is None or origin is None:
+        problems.append(
+            f"{position}: eventStart {row['eventStart']!r}, eventEnd {row['eventEnd']!r} and the media's "
+            f"timestamp {medium['timestamp']!r} must be times with their zone"
+        )
+        return []
+    start: float | None = (begun - origin).total_seconds()
+    end: float | None = (over - origin).total_seconds()
+    first, last = exact.get("startSeconds"), exact.get("endSeconds")
+    if first is not None and last is not None and start is not None and end is not None:
+        # Whole seconds are at most one second before a start and after an end.
+        if abs(first - start) > _WHOLE_SECOND or abs(last - end) > _WHOLE_SECOND:
             problems.append(
-                f"{position}: eventStart {row['eventStart']!r}, eventEnd {row['eventEnd']!r} and the media's "
-                f"timestamp {medium['timestamp']!r} must be times with their zone"
+                f"{position}: observationTags say {first:g} to {last:g} s, but eventStart and eventEnd are "
+                f"{start:g} and {end:g} s after the media's timestamp; remove what is wrong"
             )
             return []
-        start, end = (begun - origin).total_seconds(), (over - origin).total_seconds()
-        if start == end == 0:
-            start = end = None  # an observation of the file as such
+        start, end = first, last
+    elif start == end == 0:
+        start = end = None  # an observation of the file as such
     if start is not None and end is not None and not 0 <= start <= end:
         problems.append(
             f"{position}: {start:g} to {end:g} s after the media's timestamp is no span of the file"

@@ -101,10 +101,9 @@ def _decode_legacy(path: Path, data: bytes) -> str:
     if not text or "\0" in text:
         raise TableError(path, ["not a text file in UTF-8 or Windows-1252; save it as CSV UTF-8"])
     words = re.findall(r"\w+", text) + text.split()
-    sample = next(word for word in words if not word.isascii())
+    sample = next((f" ({word[:40]!r} is one of its words)" for word in words if not word.isascii()), "")
     warn_once(
-        f"{path}: not in UTF-8; it was read as Windows-1252 ({sample[:40]!r} is one of its words). Save it "
-        "as UTF-8 if this is wrong."
+        f"{path}: not in UTF-8; it was read as Windows-1252{sample}. Save it as UTF-8 if this is wrong."
     )
     return text
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -50,10 +51,11 @@ def read_via(path: str | Path, *, attribute: str | None = None) -> list[CodedBou
     chosen = attribute if attribute is not None else next(iter(names), "")
     for position, media, times, values in segments:
         labels = values.get(chosen, [])
-        if not labels and chosen in names and not values:
+        if not values:
             problems.append(f"{position}: the segment has no label; fill it in, or delete it")
-        if len(times) == 2 and not 0 <= times[0] <= times[1]:
-            problems.append(f"{position}: {times[0]:g} to {times[1]:g} s is no span of the video")
+        if len(times) > 2 or (times and not 0 <= times[0] <= times[-1] < math.inf):
+            listed = " to ".join(f"{time:g}" for time in times)
+            problems.append(f"{position}: {listed} s is no span of the video")
             continue
         start, end = (times[0], times[-1]) if times else (None, None)
         bouts += [CodedBout(media, label, start, end) for label in labels]

@@ -2,10 +2,13 @@
 
 import csv
 import json
+from random import Random
 
 import pytest
 
 from actiondiff.cli.main import run
+from actiondiff.datasets.bouts import tabulate
+from actiondiff.datasets.files import MediaFinder
 from actiondiff.datasets.importing import PROGRAMS, read_labels
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import ActionDiffError, TableError, UnknownNameError, UsageError
@@ -131,6 +134,10 @@ def test_two_classifiers_of_a_medium_are_a_choice(tmp_path, capsys):
             "1,d,m1,2026-04-12T05:31:09,2026-04-12T05:31:14Z,media,animal,V,walk,,,",
             "must be times with their zone",
         ),
+        (
+            f"1,d,m1,{DAY}T05:31:09Z,{DAY}T05:31:14Z,media,animal,V,walk,,,startSeconds:4.1 | endSeconds:6.9",
+            "row 2: observationTags say 4.1 to 6.9 s, but eventStart and eventEnd are 2 and 7 s after",
+        ),
         ("1,d,m1,soon,,media,animal,V,walk,,,", "row 2: eventStart 'soon', eventEnd ''"),
         (
             "1,d,m1,2026-04-12T05:31:09Z,2026-04-12T05:31:14Z,media,animal,V,,,,",
@@ -246,6 +253,9 @@ def test_an_export_of_via(tmp_path):
             json.dumps(via({"z": [1, 2], "av": {}}, {"z": [1, 2], "av": {"1": "x"}})),
             "segment 1_0: the segment has no label",
         ),
+        (json.dumps(via({"z": [1, 2, 3], "av": {"1": "x"}})), "1 to 2 to 3 s is no span"),
+        (json.dumps(via({"z": [float("nan")], "av": {"1": "x"}})), "nan s is no span"),
+        (json.dumps(via({"z": [1, 2], "av": {}})), "the segment has no label"),
         (json.dumps(via({"z": ["a", 2], "av": {"1": "x"}})), "not a project of VIA 3"),
     ],
 )
@@ -414,3 +424,73 @@ def test_our_own_names_come_back(tmp_path):
     with open(tmp_path / "t.csv", encoding="utf-8", newline="") as file:
         assert [row["label"] for row in csv.DictReader(file)] == ["'=1+1"]
     assert read_table(tmp_path / "t.csv").label_names == ("=1+1",)
+
+
+CODED = {
+    "type": "MEDIA",
+    "file": {"1": ["a.mp4"]},
+    "time offset": 0.0,
+    "media_info": {"length": {"a.mp4": 9.0}},
+    "events": [[1, "", "walk", ""], [2, "", "walk", ""]],
+}
+CODED_PROJECT = {
+    "behaviors_conf": {"0": {"code": "walk", "type": "State event"}},
+    "observations": {"o": CODED},
+}
+SOUND = {
+    "boris": ("x.boris", json.dumps(CODED_PROJECT)),
+    "deepethogram": ("x_labels.csv", ",background,walk\n0,1,0\n1,0,1\n2,-1,-1\n"),
+    "zamba": ("z.csv", "filepath,label,split,site,x\na.mp4,fox,train,A,1\nb.mp4,blank,holdout,B,\n"),
+    "via": ("p.json", json.dumps(via({"z": [1.5, 2.25], "av": {"1": "walk"}}, {"z": [], "av": {"1": "in"}}))),
+    "elan": ("x.eaf", eaf(BODY + reference("kind", ("r1", "fox0", "slow")))),
+    "camtrap-dp": (
+        "observations.csv",
+        OBSERVATIONS + f"1,d,m1,{DAY}T05:31:09Z,{DAY}T05:31:14Z,,,V,walk|s,,,\n",
+    ),
+}
+INSERTED = (
+    '"',
+    ",",
+    ";",
+    "\t",
+    "\n",
+    "\r",
+    "\0",
+    "é",
+    "1e999",
+    "NaN",
+    "[",
+    "]",
+    "{",
+    "null",
+    "-1",
+    "<",
+    "&",
+    "\ufeff",
+)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_damaged_files_are_read_or_refused_in_one_line(tmp_path, program):
+    random = Random(program)
+    name, text = SOUND[program]
+    options = {"fps": 5.0} if program == "deepethogram" else {}
+    put(tmp_path / "media.csv", MEDIA)
+    for _ in range(60):
+        data = bytearray(text.encode())
+        for _ in range(random.randint(1, 3)):
+            at = random.randrange(len(data) + 1)
+            data[at : at + random.choice((0, 0, 1, 8))] = random.choice(INSERTED).encode()
+        if random.random() < 0.2:
+            del data[random.randrange(len(data)) :]
+        path = put(tmp_path / name, bytes(data))
+        message = ""
+        try:
+            bouts = read_labels(program, path, **options)
+            files = MediaFinder(tmp_path)
+            rows = tabulate(bouts, files, out=tmp_path / "t.csv", source=path, point_seconds=1.0).rows
+        except ActionDiffError as error:
+            message = str(error)
+            rows = ()
+        assert "\n" not in message
+        assert all(row["label"].strip() for row in rows)
