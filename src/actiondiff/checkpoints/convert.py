@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -203,8 +204,11 @@ def _check_space(folder: Path, entries: Mapping[str, Mapping[str, StoredTensor]]
 @contextmanager
 def _whole_or_not(folder: Path) -> Iterator[Path]:
     """A temporary folder next to the final one, renamed to it when the block ends without an error."""
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    aside.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
+    umask = os.umask(0)
+    os.umask(umask)
+    aside.chmod(0o777 & ~umask)  # mkdtemp's 0700 would lock others out
     try:
         yield aside
         if folder.exists():

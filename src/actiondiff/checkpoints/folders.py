@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from actiondiff.errors import WeightsError
+from actiondiff.outputs import inside
 
 __all__ = ["VARIANTS", "has_weights", "patterns", "read_json", "weight_files"]
 
@@ -26,7 +27,12 @@ def weight_files(part: Path) -> list[Path]:
                 return [single]
             index = part / f"{stem}.safetensors.index{variant}.json"
             if index.exists():
-                shards = sorted({part / name for name in read_json(index)["weight_map"].values()})
+                names = read_json(index).get("weight_map")
+                if not isinstance(names, dict):
+                    raise WeightsError(f"{index} has no weight_map. Download it again.")
+                shards = sorted(
+                    {inside(part, name, error=WeightsError, origin=index) for name in names.values()}
+                )
                 missing = [shard.name for shard in shards if not shard.exists()]
                 if missing:
                     raise WeightsError(f"{part} lacks {', '.join(missing)}. Download it again.")
@@ -47,9 +53,11 @@ def read_json(path: Path) -> dict[str, Any]:
         fields = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise WeightsError(f"{path.parent} lacks {path.name}. Download or convert it again.") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise WeightsError(f"{path} is not valid JSON. Download or convert it again.") from None
-    return dict(fields)
+    if not isinstance(fields, dict):
+        raise WeightsError(f"{path} holds no JSON object. Download or convert it again.")
+    return fields
 
 
 def patterns(parts: Iterable[str], variant: str) -> list[str]:

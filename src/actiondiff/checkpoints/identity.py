@@ -1,8 +1,8 @@
 """Identity of weights: one hash of their values, whatever file, folder or dtype they are stored in.
 
 Values are hashed as float32, which holds float16, bfloat16 and float8 exactly: a float32 file with values
-that float16 holds exactly has the same identity as its float16 conversion. Hashing a full model takes
-seconds, so that hashes are stored: in the files that this package writes, else in the user's cache.
+that float16 holds exactly has the same identity as its float16 conversion. Digests are stored in the user's
+cache under the sha256 of the files, which takes less time to compute than they do.
 """
 
 import hashlib
@@ -17,16 +17,16 @@ from platformdirs import user_cache_path
 from torch import Tensor
 
 from actiondiff.checkpoints.architecture import attention_heads
-from actiondiff.provenance import canonical_json, write_text
+from actiondiff.provenance import canonical_json, sha256_of_file, write_text
 from actiondiff.types import JSON
 
 __all__ = ["DIGEST_FIELD", "Digest", "cache_folder", "combined", "recall", "remember"]
 
 DIGEST_FIELD = "actiondiff.digest"
-"""Metadata field of a written file that holds the digest of its component. Other tools that rewrite the file
-drop the field; the digest is then computed again."""
+"""Metadata field of a written file that holds the digest of its component, for people. It is not believed:
+other tools may change the tensors and keep the field."""
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class Digest:
@@ -73,9 +73,8 @@ def cache_folder() -> Path:
 
 
 def _cache_file(files: Iterable[Path]) -> Path:
-    """Cache file for the hash of these files; it depends on their sizes and times of modification."""
-    states = [(path.resolve().as_posix(), path.stat()) for path in sorted(files)]
-    key = canonical_json([_FORMAT, [[name, state.st_size, state.st_mtime_ns] for name, state in states]])
+    """Cache file for the digests of these files; it depends on all their bytes and their order."""
+    key = canonical_json([_FORMAT, [sha256_of_file(path) for path in sorted(files)]])
     return cache_folder() / "digests" / hashlib.sha256(key.encode()).hexdigest()
 
 

@@ -17,7 +17,7 @@ from actiondiff.checkpoints.contents import (
 )
 from actiondiff.checkpoints.encoders import are_one
 from actiondiff.checkpoints.hub import locate
-from actiondiff.checkpoints.identity import DIGEST_FIELD, Digest, combined, recall, remember
+from actiondiff.checkpoints.identity import Digest, combined, recall, remember
 from actiondiff.errors import UnknownNameError, WeightsError
 
 __all__ = ["Checkpoint", "open_checkpoint"]
@@ -72,21 +72,14 @@ class Checkpoint:
         """sha256 (hex) of names, shapes, values as float32 and attention heads that layers 1 .. 13 need.
 
         It is the same for a single file, a converted folder and a diffusers folder with the same values. It
-        is read from the metadata of the files or from the user's cache if it was computed before.
+        is computed from what is read, or taken from the user's cache if these bytes were hashed before; what
+        the files say of themselves is not believed.
         """
-        digests = {component: self._stored_digest(component) for component in self.components}
-        if not all(digests.values()):
-            digests = recall(self.contents.files)
+        digests = recall(self.contents.files)
         if digests.keys() != set(self.components):
             digests = {component: self._digest(component) for component in self.components}
             remember(self.contents.files, digests)
         return combined(digests, self.contents.configs)
-
-    def _stored_digest(self, component: str) -> str:
-        """Digest in the metadata of the component's file, if this package wrote it; else empty."""
-        files = {entry.file.path: entry.file for entry in self._entries(component).values()}
-        digests = [file.metadata.get(DIGEST_FIELD, "") for file in files.values()]
-        return digests[0] if len(digests) == 1 else ""
 
     def _digest(self, component: str) -> str:
         digest = Digest()

@@ -116,9 +116,12 @@ def _read_table(path: Path, file: BinaryIO, size: int) -> tuple[dict[str, Any], 
         )
     file.seek(8)
     try:
-        return json.loads(file.read(length)), 8 + length
-    except ValueError:
+        table = json.loads(file.read(length))
+    except (ValueError, RecursionError):
         _fail_format(path)
+    if not isinstance(table, dict):
+        _fail_format(path)
+    return table, 8 + length
 
 
 def _fail_format(path: Path) -> NoReturn:
@@ -134,7 +137,7 @@ def _info(path: Path, name: str, fields: Any, start: int) -> TensorInfo:
         dtype = fields["dtype"]
         shape = tuple(int(side) for side in fields["shape"])
         begin, end = (int(offset) for offset in fields["data_offsets"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         _fail_format(path)
     if dtype not in _DTYPES:
         raise WeightsError(f"{path}: {name} is stored as {dtype}; allowed: {', '.join(_DTYPES)}.")

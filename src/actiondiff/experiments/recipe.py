@@ -19,6 +19,7 @@ from actiondiff.errors import UnknownNameError, UsageError, explain_validation
 from actiondiff.evaluation.options import ProtocolOptions
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.options import HeadOptions
+from actiondiff.outputs import parse_yaml
 from actiondiff.registry import Registry
 from actiondiff.training.options import TrainingOptions
 from actiondiff.types import FeatureKey
@@ -332,7 +333,7 @@ def _listed(tree: Mapping[str, Any], prefix: str = "") -> list[str]:
 def _parse(text: str, source: str) -> Any:
     """Parse YAML; `source` is named in errors."""
     try:
-        return yaml.safe_load(text)
+        return parse_yaml(text)
     except yaml.YAMLError as error:
         raise UsageError(f"{source} is not valid YAML: {' '.join(str(error).split())}.") from None
 

@@ -47,6 +47,7 @@ from actiondiff.heads.bundle import ModelConfig, load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation
 from actiondiff.inference.folders import CARD, find_model_folder
+from actiondiff.outputs import parse_yaml
 from actiondiff.provenance import (
     environment,
     fingerprint,
@@ -338,7 +339,7 @@ def _options(recipe_text: str) -> tuple[Recipe, JSON]:
 
     Options that did not exist when the file was written have their defaults.
     """
-    tree = yaml.safe_load(recipe_text)
+    tree = parse_yaml(recipe_text)
     start: JSON = tree.pop("start", None)
     return checked_recipe({**tree, "description": ""}, RECIPE), start
 

@@ -21,6 +21,7 @@ from actiondiff.datasets.table import read_rows
 from actiondiff.errors import TableError, UsageError, explain_validation
 from actiondiff.exports.boris import observation_names
 from actiondiff.inference.timeline import Timeline
+from actiondiff.outputs import parse_yaml
 from actiondiff.provenance import write_csv, write_text
 from actiondiff.video.names import locate
 
@@ -144,7 +145,7 @@ def _project(path: Path) -> CamtrapProject:
     if not path.is_file():
         raise UsageError(f"{path} does not exist; Camtrap DP needs a YAML file about the project.")
     try:
-        return CamtrapProject.model_validate(yaml.safe_load(read_text(path)))
+        return CamtrapProject.model_validate(parse_yaml(read_text(path)))
     except TableError as error:
         raise UsageError(str(error)) from None
     except (yaml.YAMLError, ValidationError, RecursionError, ValueError) as error:

@@ -8,6 +8,7 @@ from pathlib import Path
 from actiondiff.errors import StoreError
 from actiondiff.features.feature_file import Header, damages, read_header, read_tensors
 from actiondiff.features.manifest import Entry, Failure, Manifest, Row, locked
+from actiondiff.outputs import checked_identity
 
 __all__ = ["entry_of", "file_name", "scan", "verify"]
 
@@ -17,7 +18,12 @@ _LATENTS = "latents"
 
 
 def file_name(identity: str) -> str:
-    """Path of a content's feature file: posix, relative to the store."""
+    """Path of a content's feature file: posix, relative to the store.
+
+    Raises:
+        UsageError: If the identity is not a hash.
+    """
+    checked_identity(identity)
     return f"{_FOLDER}/{identity[:2]}/{identity}.safetensors"
 
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from actiondiff.errors import ActionDiffError, StoreError
+from actiondiff.errors import ActionDiffError, StoreError, UsageError
+from actiondiff.outputs import checked_identity
 from actiondiff.provenance import atomic_path, canonical_json
 from actiondiff.types import DecodeReport, FeatureKey
 
@@ -133,12 +134,13 @@ def read_header(path: Path) -> Header:
     """
     entry = read_entry(path)
     try:
+        checked_identity(entry["identity"])
         if "frame_index" not in entry["sums"]:
             raise StoreError(f"{path}: the header names no frames.")
         del entry["padding_share"]
         report = entry["report"] and DecodeReport(**entry["report"])
         return Header(**{**entry, "videos": tuple(entry["videos"]), "report": report})
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, UsageError) as error:
         raise StoreError(f"{path} is damaged: {error}.") from None
 
 
@@ -158,7 +160,15 @@ def read_entry(path: Path) -> dict[str, Any]:
             raise StoreError(f"{path}: the header does not fit its checksum.")
     except FileNotFoundError:
         raise StoreError(f"{path} does not exist.") from None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        SafetensorError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
         if isinstance(error, ActionDiffError):
             raise
         raise StoreError(f"{path} is cut short or damaged: {error}.") from None

@@ -1,6 +1,7 @@
 """Import of features that other programs extracted."""
 
 import hashlib
+import math
 import os
 from collections import defaultdict
 from dataclasses import dataclass
@@ -120,6 +121,7 @@ def _find(source: Path) -> dict[str, dict[int, Path]]:
 
 def _read(path: Path) -> Array:
     """(T, C) float32 numbers of a file. Pickled content is refused."""
+    _check_header(path)
     values = np.load(path, allow_pickle=False)
     if values.ndim != 2 or not len(values) or values.dtype.kind != "f":
         raise UsageError(
@@ -129,6 +131,24 @@ def _read(path: Path) -> Array:
         raise UsageError(f"{path} has values that are not finite.")
     result: Array = values.astype(np.float32)
     return result
+
+
+def _check_header(path: Path) -> None:
+    """Compare the shape that an array's header promises with the file's size, before memory is taken for it.
+
+    Raises:
+        UsageError: If the header is damaged, or the array would have more bytes than the file.
+    """
+    with open(path, "rb") as file:
+        try:
+            is_first = np.lib.format.read_magic(file) == (1, 0)
+            read = np.lib.format.read_array_header_1_0 if is_first else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+        except (ValueError, OverflowError, MemoryError, SyntaxError, RecursionError) as error:
+            raise UsageError(f"{path} is no array (.npy), or damaged: {str(error)[:120]}") from None
+        size = path.stat().st_size - file.tell()
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > size:
+        raise UsageError(f"{path} is cut short: its header promises {shape} {dtype}, it has {size} bytes.")
 
 
 def _features(

@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
+from actiondiff.errors import UsageError
+from actiondiff.outputs import checked_identity, inside
 from actiondiff.provenance import PART_PREFIX, atomic_path, cell_text, fault_point, text_of_cell
 from actiondiff.types import Status
 
@@ -98,7 +100,7 @@ class Manifest:
         self._names.clear()
         try:
             rows = [
-                Row(video, identity, file, int(tokens), float(coverage), _status(status))
+                _checked(Row(video, identity, file, int(tokens), float(coverage), _status(status)))
                 for video, identity, file, tokens, coverage, status in self._read("index.csv", Row._fields)
             ]
             failures = {
@@ -200,9 +202,21 @@ def _read_journal(path: Path) -> Iterator[Entry]:
     for line in path.read_bytes().splitlines():
         try:
             video, row, failure = json.loads(line)
-            yield Entry(video, row and Row(*row), failure and Failure(*failure))
-        except (ValueError, TypeError):
+            yield Entry(video, row and _checked(Row(*row)), failure and Failure(*failure))
+        except (ValueError, TypeError, RecursionError):
             continue
+
+
+def _checked(row: Row) -> Row:
+    """The row, after making sure that neither its identity nor its file leads out of the store.
+
+    Raises:
+        ValueError: If one does.
+    """
+    checked_identity(row.identity)
+    if row.file:
+        inside("store", row.file, error=UsageError, origin="index.csv")
+    return row
 
 
 def _status(text: str) -> Status:

@@ -12,7 +12,6 @@ store.json depends on the machine. A content with two names is stored once and i
 """
 
 import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -21,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from actiondiff.errors import StoreError, UnknownNameError, UsageError
+from actiondiff.errors import StoreError, UnknownNameError
 from actiondiff.features.audit import entry_of, file_name, scan, verify
 from actiondiff.features.description import (
     FORMAT,
@@ -38,6 +37,7 @@ from actiondiff.features.feature_file import (
     read_tensors,
     rename,
     sound_tensors,
+    tensor_sum,
     write_file,
 )
 from actiondiff.features.manifest import Entry, Failure, Manifest, Row, locked
@@ -154,7 +154,9 @@ class FeatureStore:
         common: set[FeatureKey] | None = None
         for identity in sorted({row.identity for row in self._manifest.rows.values() if row.file}):
             header = self.header(identity)
-            keys = set(header.keys) if header else set()
+            if header is None:  # whoever reads it gets an error that names the file
+                continue
+            keys = set(header.keys)
             common = keys if common is None else common & keys
         return sorted(common or ())
 
@@ -233,6 +235,14 @@ class FeatureStore:
                 raise UnknownNameError("feature", key, header.keys, "Extract it first: actiondiff extract")
         places = {"seconds", "frame_index"} & set(header.sums)
         tensors = read_tensors(path, [*places, *map(str, chosen)])
+        damaged = sorted(name for name in tensors if tensor_sum(tensors[name]) != header.sums[name])
+        if header.identity != identity or header.fingerprint != self.fingerprint:
+            damaged = ["it holds the features of another video, or of other settings"]
+        if damaged:
+            problem = damaged[0] if " " in damaged[0] else f"{damaged[0]} does not fit its checksum"
+            raise StoreError(
+                f"{path}: {problem}. Run: actiondiff features verify {self.folder}; then extract."
+            )
         return Features(
             tokens={key: tensors[str(key)].astype(np.float32) for key in chosen},
             seconds=tensors.get("seconds"),
@@ -365,8 +375,6 @@ class FeatureStore:
         return tensors
 
     def _path(self, identity: str) -> Path:
-        if not re.fullmatch(r"[0-9A-Za-z_-]{2,200}", identity):
-            raise UsageError(f"an identity is a hash in hexadecimal digits; got {identity!r}.")
         return self.folder / file_name(identity)
 
     def header(self, identity: str) -> Header | None:

@@ -71,7 +71,7 @@ class ModelConfig(BaseModel):
     )
     format: Literal[1] = Field(description="Version of this file's format.")
     head: HeadOptions = Field(description="Name and size of the head.")
-    token_width: int = Field(ge=1, description="D, the width of one token.")
+    token_width: int = Field(ge=1, le=1_000_000, description="D, the width of one token.")
     temperature: float = Field(1.0, gt=0, description="Prediction divides the logits by this number.")
 
     @classmethod
@@ -200,7 +200,7 @@ def read_config(folder: str | os.PathLike[str]) -> ModelConfig:
         ) from None
     except FileNotFoundError:
         raise RunError(f"{path} is missing. Give the folder that `actiondiff train` wrote.") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise RunError(f"{folder} is damaged: {error}. Restore it, or train again.") from None
 
 
@@ -215,5 +215,15 @@ def _fill(head: Head, tensors: Mapping[str, torch.Tensor], folder: Path) -> None
             f"{folder / WEIGHTS} does not fit {CONFIG} in {len(wrong)} tensors: {name} is "
             f"{shapes.get(name, 'absent')}, expected {expected.get(name, 'absent')}. Both files must come "
             "from the same training run."
+        )
+    unusable = sorted(
+        name
+        for name, tensor in tensors.items()
+        if not tensor.is_floating_point() or not tensor.isfinite().all()
+    )
+    if unusable:
+        raise RunError(
+            f"{folder / WEIGHTS} is damaged: {unusable[0]} and {len(unusable) - 1} others are not finite "
+            "floating-point numbers. Restore it, or train again."
         )
     head.load_state_dict(dict(tensors))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from actiondiff.errors import RunError
 from actiondiff.heads.bundle import CONFIG
+from actiondiff.outputs import inside
 
 __all__ = ["BEST", "CARD", "find_model_folder", "upload_folder"]
 
@@ -29,9 +30,10 @@ def find_model_folder(path: str | os.PathLike[str]) -> Path:
     # A run with several seeds has one folder per seed, and a file that names the best one.
     best = folder / BEST
     if best.is_file() and not (folder / CONFIG).exists():
-        name = best.read_text("utf-8").strip()
+        name = best.read_text("utf-8", "replace").strip()
+        chosen = inside(folder, name, error=RunError, origin=best)
         _log.info("%s holds several training runs; %s is used, the best by its metrics.json.", folder, name)
-        return folder / name
+        return chosen
     return folder
 
 

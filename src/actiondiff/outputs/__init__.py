@@ -1,6 +1,7 @@
-"""What may be written, and where: claims on output folders, and paths that come from other people's files."""
+"""What may be written, and where: claims on folders, and names and documents that come from other people."""
 
 from actiondiff.outputs.claims import OutputClaim, claim, claim_file, join, permit
+from actiondiff.outputs.documents import parse_yaml
 from actiondiff.outputs.paths import checked_identity, inside
 
-__all__ = ["OutputClaim", "checked_identity", "claim", "claim_file", "inside", "join", "permit"]
+__all__ = ["OutputClaim", "checked_identity", "claim", "claim_file", "inside", "join", "parse_yaml", "permit"]

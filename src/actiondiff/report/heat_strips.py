@@ -74,7 +74,12 @@ def heat_section(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> li
     rows = facts.get("heatmaps") or []
     if not rows:
         return []
-    available = [row for row in rows if (Path(folder) / row["picture"]).is_file()]
+    inside_folder = re.compile(rf"{FOLDER}/[^/\\]+")
+    available = [
+        row
+        for row in rows
+        if inside_folder.fullmatch(row["picture"]) and (Path(folder) / row["picture"]).is_file()
+    ]
     strips = tuple(_picture(Path(folder) / row["picture"], row) for row in available)
     explanation = (
         "Each strip shows frames of an example above, and below the same frames coloured by the model's "

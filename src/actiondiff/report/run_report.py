@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from actiondiff.errors import RunError
 from actiondiff.evaluation.judge import METRICS
@@ -24,6 +23,7 @@ from actiondiff.evaluation.results import (
 from actiondiff.evaluation.scores import SideScores
 from actiondiff.evaluation.verdict import chance_verdict
 from actiondiff.heads.bundle import ModelConfig, read_config
+from actiondiff.outputs import parse_yaml
 from actiondiff.provenance import plain_cells
 from actiondiff.report.card import percent
 from actiondiff.report.clips import Mistake, VideoRoots, label_mistakes, pictures, worst_confusions
@@ -130,7 +130,7 @@ def evaluation_page(folder: str | os.PathLike[str], *, roots: VideoRoots = ()) -
 
 def _recipe(folder: Path) -> Mapping[str, Any]:
     path = folder / "recipe.yaml"
-    return yaml.safe_load(path.read_text("utf-8")) if path.is_file() else {}
+    return parse_yaml(path.read_text("utf-8")) if path.is_file() else {}
 
 
 def _primary(side: SideScores) -> Metric:
