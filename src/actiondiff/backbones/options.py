@@ -67,16 +67,23 @@ class BackboneOptions(BaseModel):
     )
     device: str = Field("auto", description="cpu, cuda, cuda:1 ...; auto takes CUDA where there is one.")
     dtype: Dtype = Field("auto", description="Arithmetic; auto: float16 on CUDA, float32 on CPU.")
-    height: int | None = Field(None, ge=8, le=8192, description="Height in pixels that frames are resized to.")
+    height: int | None = Field(
+        None, ge=8, le=8192, description="Height in pixels that frames are resized to."
+    )
     width: int | None = Field(None, ge=8, le=8192, description="Width in pixels that frames are resized to.")
-    window: int | None = Field(None, ge=1, le=4096, description="Number of frames that pass the backbone together.")
+    window: int | None = Field(
+        None, ge=1, le=4096, description="Number of frames that pass the backbone together."
+    )
     padding: Literal["black", "repeat", "shift"] | None = Field(
         None,
         description="How the last window is filled: with black frames, with its last frame, or by starting "
         "earlier.",
     )
     batch: int | None = Field(
-        None, ge=1, le=4096, description="Windows per batch; part of the fingerprint, because it changes rounding."
+        None,
+        ge=1,
+        le=4096,
+        description="Windows per batch; part of the fingerprint, because it changes rounding.",
     )
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads; part of the fingerprint, because they change rounding."

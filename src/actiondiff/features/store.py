@@ -175,7 +175,7 @@ class FeatureStore:
     def known_failure(self, identity: str) -> str | None:
         """The recorded reason why a content does not decode; None if there is none."""
         failures = self._manifest.failures
-        names = sorted(self._manifest.names(identity) & set(failures))
+        names = sorted(name for name in self._manifest.names(identity) if name in failures)
         return next((failures[name].reason for name in names if not self._manifest.rows[name].file), None)
 
     def find(self, video: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> str:

@@ -27,22 +27,26 @@ class HeadOptions(BaseModel):
     project: int | None = Field(
         None,
         ge=1,
+        le=65_536,
         description="Width to which a first linear layer projects the tokens; no such layer if not given.",
     )
     fusion: int = Field(
         1,
         ge=1,
+        le=1024,
         description="Number of features of equal width in each token, which learned weights mix.",
     )
-    layers: int = Field(6, ge=1, description="Number of encoder layers (transformer).")
+    layers: int = Field(6, ge=1, le=256, description="Number of encoder layers (transformer).")
     heads: int = Field(
         8,
         ge=1,
+        le=1024,
         description="Number of attention heads; must divide the token width (transformer, attentive).",
     )
     ff_mult: int = Field(
         3,
         ge=1,
+        le=64,
         description="Hidden width of feed-forward layers, in token widths (transformer, attentive).",
     )
     dropout: float = Field(
@@ -54,6 +58,7 @@ class HeadOptions(BaseModel):
     max_tokens: int = Field(
         150,
         ge=1,
+        le=1_000_000,
         description="Most tokens per clip. Longer clips are cut in training, and predicted in spans.",
     )
 

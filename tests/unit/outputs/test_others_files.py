@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from tests.conftest import identity_of, table_of
 from tests.unit.features.conftest import KEYS, create, features, fill
 
+from actiondiff.backbones.base import backbone_from_settings, load_backbone
 from actiondiff.checkpoints import convert
 from actiondiff.checkpoints.folders import weight_files
 from actiondiff.checkpoints.tensorfile import TensorFile
@@ -130,6 +131,32 @@ def test_a_head_without_finite_weights_does_not_predict(tmp_path, damage):
     save_file(tensors, tmp_path / "model.safetensors")
     with pytest.raises(RunError, match=f"{name}.*not finite floating-point") as caught:
         load_bundle(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{"layers": 10**9}, {"project": 10**12}, {"max_tokens": 10**15}])
+def test_sizes_in_a_downloaded_model_are_bounded(tmp_path, change):
+    head = build_head(HeadOptions(name="mean-linear"), 8, 2)
+    config = ModelConfig.for_head(
+        head, labels=["a", "b"], activation="softmax", keys=["t20.layer9"], backbone={"name": "tiny"},
+        feature_fingerprint="0" * 64,
+    )  # fmt: skip
+    save_bundle(tmp_path, head, config)
+    fields = json.loads((tmp_path / "config.json").read_text())
+    fields["head"] |= change
+    (tmp_path / "config.json").write_text(json.dumps(fields))
+    with pytest.raises(RunError, match="less than or equal to") as caught:
+        load_bundle(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change", [{"threads": 10**9}, {"batch": 10**9}, {"height": 10**6}, {"window": 10**9}]
+)
+def test_sizes_of_a_downloaded_backbone_are_bounded(change):
+    settings = {**load_backbone("pixels", device="cpu").settings, **change}
+    with pytest.raises(UsageError, match="less than or equal to") as caught:
+        backbone_from_settings(settings, device="cpu")
     assert "\n" not in str(caught.value)
 
 
