@@ -55,7 +55,16 @@ CONTROLS: dict[str, dict[str, Any]] = {
 }
 """One thing changed at a time. Source: the recipe `timestep-controls`."""
 RESAMPLES = 2000
-AGAINST = ("random weights", "temporal off", "VAE latents", "pixels", "motion", "3-D CNN", "single frame")
+AGAINST = (
+    "random weights",
+    "temporal off",
+    "VAE latents",
+    "lite0",
+    "pixels",
+    "motion",
+    "3-D CNN",
+    "single frame",
+)
 
 
 def chosen(study: Study, condition: Condition) -> tuple[list[list[Scored]], list[str], dict[str, Any]]:
@@ -242,6 +251,7 @@ def main() -> None:
     parser.add_argument("--test", type=int, default=512, help="number of test clips of each protocol")
     parser.add_argument("--head-seeds", type=int, default=3)
     parser.add_argument("--grid", action="store_true", help="evaluate layers x timesteps instead")
+    parser.add_argument("--only", help="features to compare with the trained network, with commas")
     parser.add_argument("--no-cnn", action="store_true", help="skip the network trained from scratch")
     parser.add_argument("--timestep", type=int, default=TIMESTEP, help="timestep of the networks' features")
     parser.add_argument("--layers", default=",".join(LAYERS), help="layers of the networks to choose from")
@@ -267,6 +277,9 @@ def main() -> None:
         result = grid(study, pretrained[0], options)
     else:
         compared = conditions(pretrained, arguments.timestep, tuple(arguments.layers.split(",")), options)
+        if arguments.only:
+            chosen_names = {"trained", *arguments.only.split(",")}
+            compared = [condition for condition in compared if condition.name in chosen_names]
         result = evaluate(study, compared, with_cnn=not arguments.no_cnn)
     if arguments.log:
         result["training"] = training_table(arguments.log)

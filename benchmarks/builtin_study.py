@@ -77,6 +77,7 @@ def conditions(
         ),
         network("VAE latents", layers=("vae",), options=own),
         network("image embeddings", layers=("clip",), options=own),
+        Condition("lite0", "lite0", ("layer17",), timestep=0),
         Condition("pixels", "pixels", ("layer1",), timestep=0),
         Condition("motion", "motion", ("layer1",), timestep=0),
         network(

@@ -81,6 +81,21 @@ SMALL: dict[str, dict[str, Any]] = {  # kind -> what makes its backbones small
         "architecture": {"encoder": {**VIT, "intermediate_size": 96, "num_register_tokens": 2}},
         "layer": "layer2",
     },
+    "videoprism": {
+        "architecture": {
+            "encoder": {
+                "hidden_size": 48,
+                "num_attention_heads": 4,
+                "intermediate_size": 96,
+                "num_spatial_layers": 1,
+                "num_temporal_layers": 1,
+                "image_size": 32,
+                "num_frames": 4,
+                "tubelet_size": [1, 8, 8],
+            }
+        },
+        "layer": "layer2",
+    },
     "efficientnet": {"defaults": {"height": 64, "width": 64, "window": 3, "batch": 2}},
     "pixels": {},
     "motion": {},

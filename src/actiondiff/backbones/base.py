@@ -48,6 +48,7 @@ KINDS = Registry(
         "vjepa": "actiondiff.backbones.vjepa:load_vjepa",
         "vjepa2": "actiondiff.backbones.vjepa:load_vjepa2",
         "videomae": "actiondiff.backbones.videomae:load",
+        "videoprism": "actiondiff.backbones.videoprism:load",
         "dinov3": "actiondiff.backbones.image:load",
         "efficientnet": "actiondiff.backbones.efficientnet:load",
         "pixels": "actiondiff.backbones.pixels:load_pixels",

@@ -34,6 +34,7 @@ OPTIONS = Registry(
         "vjepa2": "actiondiff.backbones.options:VideoTransformerOptions",
         "videomae": "actiondiff.backbones.options:VideoMAEOptions",
         "dinov3": "actiondiff.backbones.options:FitOptions",
+        "videoprism": "actiondiff.backbones.options:FitOptions",
         "efficientnet": "actiondiff.backbones.options:FitOptions",
         "svd": "actiondiff.backbones.svd.options:SVDOptions",
         "sd": "actiondiff.backbones.options:StableDiffusionOptions",

@@ -4,6 +4,7 @@ The original names are written here from the libraries' names, by code that shar
 """
 
 import argparse
+import json
 import re
 
 import numpy as np
@@ -21,6 +22,8 @@ from transformers import (
     CLIPTextModel,
     DINOv3ViTConfig,
     DINOv3ViTModel,
+    VideoPrismVisionConfig,
+    VideoPrismVisionModel,
     VJEPA2Config,
     VJEPA2Model,
 )
@@ -36,6 +39,9 @@ DINOV3 = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2, "
 VIDEOMAE = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96,
             "patch_size": 8, "image_size": 24, "num_frames": 4, "tubelet_size": 2,
             "layer_norm_eps": 1e-6}  # fmt: skip
+VIDEOPRISM = {"hidden_size": 48, "num_attention_heads": 4, "intermediate_size": 96, "num_spatial_layers": 2,
+              "num_temporal_layers": 2, "image_size": 24, "num_frames": 4, "tubelet_size": [1, 8, 8],
+              "layer_norm_eps": 1e-6, "hidden_act": "gelu_python"}  # fmt: skip
 SD = {
     "unet": {"in_channels": 4, "out_channels": 4, "block_out_channels": [32, 32, 64, 64],
              "layers_per_block": 2, "cross_attention_dim": 32, "attention_head_dim": [2, 2, 4, 4],
@@ -51,6 +57,7 @@ SMALL = {
     "dinov3-l": ({"encoder": DINOV3}, {"height": 24, "width": 40, "window": 4}),
     "vjepa-l": ({"encoder": VIDEOMAE}, {"height": 24, "width": 24, "window": 4}),
     "videomaev2-g": ({"encoder": VIDEOMAE}, {"height": 24, "width": 24, "window": 4}),
+    "videoprism-b": ({"encoder": VIDEOPRISM}, {"height": 24, "width": 24, "window": 4}),
     "sd21": (SD, {"height": 16, "width": 32, "window": 2}),
 }
 
@@ -58,7 +65,7 @@ SMALL = {
 def load(name, weights):
     architecture, defaults = SMALL[name]
     spec = find_spec(name)
-    layer = spec.layer if name == "sd21" else "layer2"
+    layer = {"sd21": spec.layer, "videoprism-b": "layer4"}.get(name, "layer2")
     change = {"architecture": architecture, "layer": layer, "defaults": {**spec.defaults, **defaults}}
     spec = spec.model_copy(update=change)
     return build_backbone(spec, make_options(spec, device="cpu", threads=1), weights)
@@ -310,3 +317,22 @@ def videomae_state():
     names = {n: s for n, s in load_names().items() if n != "pos_embed" and not n.endswith("qkv.bias")}
     names |= {f"blocks.{i}.attn.{part}_bias": (48,) for i in range(2) for part in "qv"}
     return {name: torch.ones(shape) for name, shape in names.items()}
+
+
+@torch.no_grad()
+def test_videoprism_equals_the_library(tmp_path):
+    config = VideoPrismVisionConfig(**VIDEOPRISM)
+    config._attn_implementation = "eager"
+    model = jitter(VideoPrismVisionModel(config))
+    model.save_pretrained(tmp_path)
+    backbone = load("videoprism-b", tmp_path)
+    pixels, outputs = maps_of(backbone)
+    stock = model((pixels + 1) / 2)
+    expected = stock.last_hidden_state.reshape(1, 4, 3, 3, 48)
+    assert error(outputs[FeatureKey.of(0, 4)].permute(0, 1, 3, 4, 2), expected) < 1e-5
+    within = stock.last_spatial_hidden_state.reshape(1, 4, 3, 3, 48)
+    assert error(outputs[FeatureKey.of(0, 2)].permute(0, 1, 3, 4, 2), within) < 1e-5
+    fields = json.loads((tmp_path / "config.json").read_text("utf-8")) | {"num_frames": 8}
+    (tmp_path / "config.json").write_text(json.dumps(fields), "utf-8")
+    with pytest.raises(WeightsError, match=r"another model: its config\.json has num_frames 8"):
+        load("videoprism-b", tmp_path)
