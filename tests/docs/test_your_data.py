@@ -80,10 +80,14 @@ def test_every_command_of_the_page(folder, capsys):
         words = shlex.split(line)[1:]
         if words[0] == "train":
             words += ["--set", "training.epochs=8"]  # enough for a grey film; the page's default is 40
+        if words[0] == "start":
+            words += ["--backbone", "pixels", "--set", "training.epochs=8"]  # the film is grey
         assert run(words) == 0, line
     said = capsys.readouterr().out
     assert "segment mAP at IoU 0.3" in said
+    assert "VERDICT: works with simple colours alone." in said
     for name in (
+        "first/verdict.json", "first/model/report.html",
         "scored/report.html", "out/bouts.csv", "out/scores.csv", "out/boris/project.boris",
         "out/boris/aggregated.csv", "out/queue.csv", "out/failures.csv", "out/report.html", "heat.mp4",
         "heat.png", "heat.npz", "heat.csv", "out-camtrap/camtrap-dp/observations.csv",

@@ -110,6 +110,7 @@ _MENAGERIE = GroupEntry(
 
 SECTIONS: Mapping[str, "tuple[CommandEntry | GroupEntry, ...]"] = {
     "Start here": (
+        CommandEntry("start", "start:start", "Go from videos and labels to a model and a verdict."),
         CommandEntry("demo", "demo:demo", "Run every step on the built-in backbone and drawn clips."),
         CommandEntry("doctor", "doctor:doctor", "Show what this machine has: devices, decoders, weights."),
     ),

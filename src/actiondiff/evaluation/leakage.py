@@ -10,7 +10,7 @@ from actiondiff.evaluation.protocols import Split, group_of
 from actiondiff.evaluation.results import Leak
 from actiondiff.types import Example
 
-__all__ = ["audit", "near_duplicates"]
+__all__ = ["alike_pairs", "audit", "near_duplicates"]
 
 _PAIRS = (
     ("train", "validation"),
@@ -69,11 +69,8 @@ def near_duplicates(sides: Mapping[str, PackedFeatures | None]) -> list[Leak]:
         ours, theirs = sides.get(first), sides.get(second)
         if ours is None or theirs is None or ours.token_width < _MIN_WIDTH or len(ours) < 2:
             continue
-        means = _means(ours)
-        deviation, centre = torch.std_mean(means, dim=0, correction=0)
-        # A constant channel says nothing about a clip, so it is scaled to 0.
-        scale = torch.where(deviation > 1e-6 * centre.abs(), deviation, torch.inf)
-        own = torch.nn.functional.normalize((means - centre) / scale, dim=1)
+        centre, scale = _centre_and_scale(_means(ours))
+        own = torch.nn.functional.normalize((_means(ours) - centre) / scale, dim=1)
         others = torch.nn.functional.normalize((_means(theirs) - centre) / scale, dim=1)
         alike = [(block @ own.T).amax(1) > _ALIKE for block in others.split(_BLOCK)]
         positions = torch.cat(alike).nonzero().flatten().tolist()
@@ -82,6 +79,27 @@ def near_duplicates(sides: Mapping[str, PackedFeatures | None]) -> list[Leak]:
             for i in positions
         ]
     return leaks
+
+
+def alike_pairs(clips: PackedFeatures) -> list[tuple[int, int]]:
+    """List the pairs of clips (first, second) that are near duplicates; see `near_duplicates`."""
+    if clips.token_width < _MIN_WIDTH or len(clips) < 2:
+        return []
+    means = _means(clips)
+    centre, scale = _centre_and_scale(means)
+    own = torch.nn.functional.normalize((means - centre) / scale, dim=1)
+    pairs = []
+    for start in range(0, len(own), _BLOCK):
+        alike = (own[start : start + _BLOCK] @ own.T > _ALIKE).nonzero() + torch.tensor([start, 0])
+        pairs += [(first, second) for first, second in alike.tolist() if first < second]
+    return pairs
+
+
+def _centre_and_scale(means: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(D,) each: centre and scale of the channels of mean tokens."""
+    deviation, centre = torch.std_mean(means, dim=0, correction=0)
+    # A constant channel says nothing about a clip, so it is scaled to 0.
+    return centre, torch.where(deviation > 1e-6 * centre.abs(), deviation, torch.inf)
 
 
 def _means(clips: PackedFeatures) -> torch.Tensor:

@@ -13,8 +13,6 @@ from actiondiff.training.options import TrainingOptions
 
 __all__ = ["held_out_heads"]
 
-_FOLDS = 3
-
 
 def held_out_heads(
     build: Callable[[], Head],
@@ -41,11 +39,12 @@ def held_out_heads(
     """
     train = by_identity(train)
     rarest = min(groups_per_class(train.examples).values(), default=0)
-    if len(train) < options.min_validation_clips or rarest < _FOLDS:
+    count = options.calibration_folds
+    if count < 2 or len(train) < options.min_validation_clips or rarest < count:
         return []
-    folds = group_folds(train.examples, _FOLDS, salt=f"{seed}/calibration")
+    folds = group_folds(train.examples, count, salt=f"{seed}/calibration")
     parts = []
-    for fold in range(_FOLDS):
+    for fold in range(count):
         others = train.subset([i for i, number in enumerate(folds) if number != fold])
         held = train.subset([i for i, number in enumerate(folds) if number == fold])
         head = build()

@@ -30,6 +30,7 @@ __all__ = ["FitResult", "fit"]
 
 _RESUME = ".resume"
 _STATE = "last"
+_MOST_SAVED = 50  # states of a training run
 _log = logging.getLogger(__name__)
 
 
@@ -140,10 +141,13 @@ def _run_trainer(training: Training, folder: Path, device: torch.device) -> None
     """Run Lightning's trainer to the end, from the state in the folder if there is one."""
     resume = folder.resolve() / _RESUME
     state = _resumable(resume / f"{_STATE}.ckpt", training.settings)
+    # Where few clips make hundreds of short epochs, the state is not saved after each of them.
+    every = max(1, training.options.epochs // _MOST_SAVED)
+    saving = ModelCheckpoint(resume, filename=_STATE, enable_version_counter=False, every_n_epochs=every)
     with open_trainer(
         device,
         folder,
-        callbacks=[ModelCheckpoint(resume, filename=_STATE, enable_version_counter=False)],
+        callbacks=[saving],
         bfloat16=training.options.precision == "bfloat16",
         max_epochs=training.options.epochs,
         logger=CSVLogger(folder, name="logs", version="", flush_logs_every_n_steps=1),
@@ -155,7 +159,7 @@ def _run_trainer(training: Training, folder: Path, device: torch.device) -> None
             ckpt_path=state,
             weights_only=True,
         )
-    shutil.rmtree(resume)
+    shutil.rmtree(resume, ignore_errors=True)
 
 
 def _resumable(state: Path, settings: dict[str, Any]) -> Path | None:

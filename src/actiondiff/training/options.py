@@ -9,7 +9,7 @@ __all__ = ["FIRST_RESOLVED", "LossName", "Precision", "SelectionMetric", "Traini
 
 LossName = Literal["sigmoid-focal", "softmax-focal", "cross-entropy", "bce", "mse"]
 Precision = Literal["float32", "bfloat16"]
-FIRST_RESOLVED = {"min_steps", "min_validation_clips"}
+FIRST_RESOLVED = {"min_steps", "min_validation_clips", "calibration_folds"}
 """Options that `TrainingOptions.for_clips` resolves before training."""
 SelectionMetric = Literal["auto", "accuracy", "balanced_accuracy", "micro_map", "macro_map", "last"]
 
@@ -72,6 +72,12 @@ class TrainingOptions(BaseModel):
         "thresholds by. With fewer, those that were drawn are trained on, the last epoch is used, and the "
         "temperature and the thresholds are fitted by cross-validation over the training groups, or keep "
         "their defaults.",
+    )
+    calibration_folds: int = Field(
+        3,
+        ge=0,
+        description="Number of folds of that cross-validation, each of which trains another head; 0 keeps "
+        "the defaults of temperature and thresholds.",
     )
     precision: Precision = Field(
         "float32",

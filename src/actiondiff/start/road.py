@@ -1,0 +1,262 @@
+"""The road from a folder of videos to a verdict. Each step is a command, which is printed before it runs."""
+
+import json
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from actiondiff.datasets.base import Table
+from actiondiff.datasets.export import write_table
+from actiondiff.datasets.packing import pack
+from actiondiff.datasets.table import read_table
+from actiondiff.errors import RunError, UnknownNameError, UsageError
+from actiondiff.evaluation.folds import group_folds, groups_per_class
+from actiondiff.evaluation.protocols import regroup
+from actiondiff.experiments.recipe import FeatureChoice
+from actiondiff.features.store import FeatureStore
+from actiondiff.provenance import check_own_folder, write_text
+from actiondiff.start.backbones import CONTROLS, choose_backbone
+from actiondiff.start.comparison import StartVerdict, compare_candidates, pool_folds, too_few
+from actiondiff.start.groups import GroupProposal, join_alike, propose_groups
+from actiondiff.start.labels import LabelSource, find_labels, span_seconds
+from actiondiff.types import Example
+from actiondiff.video.search import search_videos
+
+__all__ = ["GROUPINGS", "StartOptions", "start"]
+
+GROUPINGS = ("folders", "names", "videos")
+"""Ways to group videos, beside the columns of the table."""
+_SETTINGS, _LABELS, _VERDICT = "start.json", "labels.csv", "verdict.json"
+_MOST_FOLDS = 4
+_INCOMPLETE = 3  # exit code of commands that finished although some videos failed
+
+
+@dataclass(frozen=True)
+class StartOptions:
+    """What to start from.
+
+    Attributes:
+        folder: Folder of the videos.
+        labels: File or folder of the labels; None to look for them in the folder of the videos.
+        out: Folder to write to.
+        groups: Column of the table whose values are the groups, or one of `GROUPINGS`; None to propose them.
+        backbone: Name of the backbone; None for the one that suits this machine.
+        weights: Checkpoint of the backbone.
+        seed: Seed of the folds and of training.
+        overrides: Options of the recipe `own-videos` that are changed, such as `training.epochs=30`.
+    """
+
+    folder: Path
+    labels: Path | None
+    out: Path
+    groups: str | None = None
+    backbone: str | None = None
+    weights: str | None = None
+    seed: int = 0
+    overrides: tuple[str, ...] = ()
+
+
+def start(
+    options: StartOptions,
+    *,
+    run_command: Callable[[Sequence[str]], tuple[int, str]],
+    echo: Callable[[str], None],
+    confirm: Callable[[GroupProposal], bool],
+) -> StartVerdict:
+    """Go the whole road; what an earlier call with the same options finished is not repeated.
+
+    Args:
+        options: What to start from.
+        run_command: Runs a command of `actiondiff` and returns its exit code and what it printed.
+        echo: Prints a line.
+        confirm: Asks whether the proposed groups are right.
+
+    Raises:
+        UsageError: If the labels are not there, or the groups are refused.
+        TableError: If the labels have problems.
+        RunError: If the folder to write to holds something else, or a command fails.
+    """
+    source = find_labels(options.folder, options.labels)
+    if options.backbone is not None:
+        choose_backbone(options.backbone)  # a wrong name is an error before any work
+    _own_folder(options)
+    road = _Road(options, run_command, echo)
+
+    # The videos and their labels.
+    road.run("videos", "check", str(options.folder), show="last line")
+    echo(f"labels: {source.describe()}")
+    table, is_timed = road.read_labels(source)
+
+    # The groups: proposed by names, then joined where the colours of two clips are nearly the same.
+    labelled = options.out / "labelled.csv"
+    write_table(table, labelled)
+    road.extract(labelled, "pixels")
+    proposal = road.propose(table, source)
+    echo(
+        f"groups: {proposal.num_groups}, from {proposal.reason}. Clips of one group are never on both sides."
+    )
+    if options.groups is None and not confirm(proposal):
+        raise UsageError(
+            "the groups were refused; give the column of the table that has them with --groups, or one of "
+            f"{', '.join(GROUPINGS)}."
+        )
+    examples = proposal.apply(table.examples)
+    counts = groups_per_class(examples)
+    rare = [label for label, count in counts.items() if count < 2]
+    for label in rare:
+        echo(f"{label} is left out: it occurs in one group only, so it cannot be tested.")
+    examples = tuple(e for e in examples if e.labels and not set(e.labels) & set(rare))
+    usable = groups_per_class(examples)
+    if len(usable) < 2 or min(usable.values()) < 2:
+        return road.finish(too_few(counts), None, (), is_timed=is_timed)
+
+    # The comparison: each feature's heads are tested on every fold of the groups in turn.
+    num_folds = min(_MOST_FOLDS, *usable.values())
+    folds = group_folds(examples, num_folds, salt=str(options.seed))
+    examples = tuple(
+        replace(example, columns={**example.columns, "fold": str(fold + 1)})
+        for example, fold in zip(examples, folds, strict=True)
+    )
+    table = replace(table, examples=examples)
+    write_table(table, options.out / _LABELS)
+    choice = choose_backbone(options.backbone)
+    echo(f"backbone: {choice.reason}")
+    names = [*CONTROLS, *([choice.name] if choice.name and choice.name not in CONTROLS else [])]
+    candidates = []
+    for name in names:
+        if name != "pixels":
+            road.extract(labelled, name)
+        runs = [road.train_fold(name, fold, num_folds) for fold in range(1, num_folds + 1)]
+        candidates.append(pool_folds(name, runs))
+    verdict = compare_candidates(candidates, multi_label=table.multi_label)
+    return road.finish(verdict, verdict.recommended, _unlabelled(options.folder, table), is_timed=is_timed)
+
+
+@dataclass(frozen=True)
+class _Road:
+    """The steps, with what they share; see `start`."""
+
+    options: StartOptions
+    run_command: Callable[[Sequence[str]], tuple[int, str]]
+    echo: Callable[[str], None]
+
+    def run(self, *words: str, show: str = "nothing") -> None:
+        """Print a command, run it, and stop if it fails."""
+        self.echo(f"$ actiondiff {shlex.join(words)}")
+        code, printed = self.run_command(words)
+        if code not in (0, _INCOMPLETE):
+            raise RunError(
+                f"actiondiff {words[0]} did not succeed (exit code {code}); the lines above say why. What is "
+                "finished is kept, and the same command goes on from there."
+            )
+        if code == _INCOMPLETE:
+            self.echo(printed.rstrip())
+        elif show == "last line" and printed.strip():
+            self.echo(printed.strip().splitlines()[-1])
+
+    def read_labels(self, source: LabelSource) -> tuple[Table, bool]:
+        """Read the labels, cut into spans where they have times; returns whether they have."""
+        out = self.options.out
+        path = source.path
+        if source.kind in ("boris", "deepethogram"):
+            path = out / "imported.csv"
+            folder = ("--videos", str(self.options.folder))
+            self.run("table", "import", source.kind, str(source.path), "-o", str(path), *folder)
+        table = read_table(path)
+        seconds = span_seconds(table)
+        if seconds is None:
+            return table, False
+        if not path.is_file():
+            raise UsageError(f"{path} has times but is not a table.")
+        spans = out / "spans.csv"
+        self.run("table", "spans", str(path), "-o", str(spans), "--seconds", f"{seconds:g}", show="last line")
+        return read_table(spans), True
+
+    def propose(self, table: Table, source: LabelSource) -> GroupProposal:
+        """Propose groups, or take those that were asked for."""
+        asked = self.options.groups
+        labels_are_folders = source.kind == "folders"
+        if asked is not None and asked not in GROUPINGS:
+            if asked not in table.columns and asked != "group":
+                raise UnknownNameError("grouping", asked, (*GROUPINGS, *table.columns))
+            named = regroup(table, asked).examples
+            return GroupProposal({e.video: e.group or e.video for e in named}, f"the column {asked}")
+        examples = table.examples
+        if asked is not None:
+            examples = tuple(replace(example, group="") for example in examples)
+        proposal = propose_groups(examples, labels_are_folders=labels_are_folders, only=asked)
+        store = FeatureStore.open(self.options.out / "features" / "pixels")
+        whole = tuple(Example(video, ("clip",)) for video in dict.fromkeys(e.video for e in examples))
+        packed = pack(store, whole, FeatureChoice().key(store), ("clip",), root=table.root)
+        return join_alike(proposal, packed)
+
+    def extract(self, table: Path, name: str) -> None:
+        """Extract the features of a backbone."""
+        weights = () if name in CONTROLS or not self.options.weights else ("--weights", self.options.weights)
+        store = str(self.options.out / "features" / name)
+        self.run("extract", str(table), "-o", store, "--backbone", name, *weights)
+
+    def train_fold(self, name: str, fold: int, num_folds: int) -> Path:
+        """Train on all folds but one, and test on that one."""
+        out = self.options.out
+        run = out / "runs" / name / f"fold-{fold}"
+        others = ",".join(str(number) for number in range(1, num_folds + 1) if number != fold)
+        self.run(
+            "train", str(out / "features" / name), str(out / _LABELS), "-o", str(run),
+            "--domain", "fold", "--source", others, "--target", str(fold),
+            "--set", "training.calibration_folds=0", *self._recipe_options(),
+        )  # fmt: skip
+        return run
+
+    def finish(
+        self, verdict: StartVerdict, name: str | None, new: Sequence[Path], *, is_timed: bool
+    ) -> StartVerdict:
+        """Write the recommended model, its predictions of unlabelled videos, reports and the verdict."""
+        out = self.options.out
+        if name is not None:
+            model, ethogram = str(out / "model"), str(out / "ethogram")
+            store = str(out / "features" / name)
+            self.run(
+                "train", store, str(out / _LABELS), "-o", model, *self._recipe_options(), show="last line"
+            )
+            self.run("report", model)
+            if new:
+                weights = () if name in CONTROLS or not self.options.weights else self._weights()
+                mode = ("--timeline",) if is_timed else ()
+                self.run("predict", model, *map(str, new), "-o", ethogram, *mode, *weights)
+                self.run("report", ethogram)
+                self.echo(f"predictions of {len(new)} videos without labels: {ethogram}/report.html")
+            self.echo(f"model: {model}, with its own test in {model}/report.html")
+        else:
+            self.echo("No model was written, because none can be recommended.")
+        write_text(out / _VERDICT, json.dumps(asdict(verdict), indent=2) + "\n")
+        self.echo(verdict.sentence)
+        return verdict
+
+    def _recipe_options(self) -> list[str]:
+        seed = (f"seed={self.options.seed}",) if self.options.seed else ()
+        return [word for text in (*seed, *self.options.overrides) for word in ("--set", text)]
+
+    def _weights(self) -> tuple[str, ...]:
+        return ("--weights", str(self.options.weights))
+
+
+def _own_folder(options: StartOptions) -> None:
+    """Make sure that the folder is new, or of an earlier call with the same options."""
+    names = check_own_folder(options.out, "start", [_SETTINGS], error=RunError, option="-o")
+    settings = {
+        name: None if value is None else str(value)
+        for name, value in asdict(options).items()
+        if name != "out"
+    }
+    path = options.out / _SETTINGS
+    if _SETTINGS in names and json.loads(path.read_text("utf-8")) != settings:
+        raise RunError(f"{options.out} was started with other videos or options; give another folder (-o).")
+    write_text(path, json.dumps(settings, indent=2) + "\n")
+
+
+def _unlabelled(folder: Path, table: Table) -> tuple[Path, ...]:
+    """The videos of a folder that have no label."""
+    labelled = {(table.root / example.video).resolve() for example in table.examples if example.labels}
+    return tuple(path for path in search_videos([folder]).videos if path.resolve() not in labelled)

@@ -1,0 +1,60 @@
+"""Groups and labels that `actiondiff start` proposes from what people's folders look like."""
+
+import numpy as np
+import pytest
+
+from actiondiff.datasets.packing import pack_arrays
+from actiondiff.errors import UsageError
+from actiondiff.start.groups import GroupProposal, join_alike, propose_groups
+from actiondiff.start.labels import find_labels
+from actiondiff.types import Example
+
+
+def clips(*names, labels=("eat", "run")):
+    return [Example(name, (labels[i % len(labels)],)) for i, name in enumerate(names)]
+
+
+def test_names_up_to_their_first_number():
+    examples = clips(*(f"cam{camera}_{take:04d}.mp4" for camera in range(4) for take in range(4)))
+    proposal = propose_groups(examples)
+    assert proposal.num_groups == 4
+    assert proposal.names["cam3_0002.mp4"] == "cam3"
+    assert "first number" in proposal.reason
+
+
+def test_folders_come_before_names_but_not_the_folders_of_labels():
+    examples = clips(*(f"site{site}/{take}.mp4" for site in "abc" for take in range(4)))
+    assert propose_groups(examples).names["siteb/1.mp4"] == "siteb"
+    by_class = [Example(f"{label}/{n}.mp4", (label,)) for label in ("eat", "run") for n in range(4)]
+    assert propose_groups(by_class, labels_are_folders=True).num_groups in (4, 8)  # never the two labels
+
+
+def test_a_grouping_that_leaves_a_class_in_one_group_is_not_taken():
+    examples = [Example(f"cam{n // 4}_{n}.mp4", (("eat", "run")[n // 8],)) for n in range(16)]
+    assert propose_groups(examples).num_groups == 16  # two cameras a class would leave one to learn from
+
+
+def test_copies_of_a_recording_are_joined():
+    random = np.random.default_rng(0)
+    arrays = [random.normal(size=(3, 20)).astype(np.float32) for _ in range(8)]
+    arrays[5] = arrays[2]
+    examples = clips(*(f"{n}.mp4" for n in range(8)))
+    each = GroupProposal({e.video: e.video for e in examples}, "each video on its own")
+    joined = join_alike(each, pack_arrays(arrays, examples, ("eat", "run")))
+    assert joined.num_groups == 7
+    assert joined.names["5.mp4"] == joined.names["2.mp4"] == "2.mp4"
+    assert "look the same" in joined.reason
+
+
+def test_labels_are_looked_for_in_the_folder(tmp_path):
+    with pytest.raises(UsageError, match="none"):
+        find_labels(tmp_path, None)
+    (tmp_path / "labels.csv").write_text("video,label\na.mp4,eat\nb.mp4,run\n")
+    assert find_labels(tmp_path, None).kind == "table"
+    (tmp_path / "notes.csv").write_text("camera,weather\n1,rain\n")
+    assert find_labels(tmp_path, None).path.name == "labels.csv"
+    (tmp_path / "more.csv").write_text("video,label\na.mp4,eat\n")
+    with pytest.raises(UsageError, match=r"labels\.csv.*more\.csv"):
+        find_labels(tmp_path, None)
+    with pytest.raises(UsageError, match="no labels at"):
+        find_labels(tmp_path, tmp_path / "gone.csv")
