@@ -14,7 +14,7 @@ from actiondiff.processes import available_memory, num_cores
 
 __all__ = ["choose_runner", "num_default_workers", "on_first_device"]
 
-_WORTH_A_WORKER = 64  # windows; fewer take less time than a worker process takes to start
+_WORTH_A_WORKER = 256  # windows of tiny; fewer take less time than a worker process takes to start
 
 
 def choose_runner(
