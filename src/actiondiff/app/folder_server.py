@@ -1,7 +1,6 @@
 """The page of an opened folder: its HTML, its videos, and the requests that read and change corrections."""
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ from actiondiff.app.corrections import CORRECTIONS, LABELS, PROJECT, BoutEdit, C
 from actiondiff.app.opened_folder import OpenedFolder, check_opened, choose_keys
 from actiondiff.app.options import LOCAL, PageOptions
 from actiondiff.app.retraining import Retraining
-from actiondiff.app.server import ANY_HOST, OpenPage, listen, make_server
+from actiondiff.app.server import ANY_HOST, OpenPage, listen, make_server, page_folder
 from actiondiff.errors import ActionDiffError, UsageError, explain_validation
 from actiondiff.evaluation.verdict import verdict_of_run
 from actiondiff.inference.model import ActionDiff
@@ -59,14 +58,14 @@ def open_folder_page(
     check_opened(folder)
     with (
         listen(options) as listening,
-        tempfile.TemporaryDirectory(prefix="actiondiff-page-") as scratch,
+        page_folder() as scratch,
         outputs.claim(out, "app", [LABELS, PROJECT, f"{CORRECTIONS}/"], overwrite=overwrite),
     ):
-        opened = OpenedFolder(model, folder, out, Path(scratch))
+        opened = OpenedFolder(model, folder, out, scratch)
         app = build_folder_app(opened, Retraining(opened, run, name), options)
         opened.start()
         try:
-            yield make_server(app, listening, options, Path(scratch))
+            yield make_server(app, listening, options, scratch)
         finally:
             opened.stop()
 

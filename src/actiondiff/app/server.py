@@ -1,6 +1,7 @@
 """Serve the page, by default to this machine only, from a temporary folder that is removed at the end."""
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -16,15 +17,29 @@ from actiondiff.app.options import LOCAL, PageOptions
 from actiondiff.errors import MissingExtraError, UsageError
 from actiondiff.evaluation.verdict import ChanceVerdict
 from actiondiff.inference.model import ActionDiff
+from actiondiff.outputs import try_lock
 
 if TYPE_CHECKING:
     import uvicorn
     from fastapi import FastAPI
     from starlette.types import ASGIApp
 
-__all__ = ["ANY_HOST", "OpenPage", "listen", "make_server", "open_page", "run_page", "serve"]
+__all__ = [
+    "ANY_HOST",
+    "OpenPage",
+    "hold",
+    "listen",
+    "make_server",
+    "open_page",
+    "page_folder",
+    "remove_leftovers",
+    "run_page",
+    "serve",
+]
 
 _HERE = Path(__file__).parent
+_PREFIX = "actiondiff-page-"
+_LOCK = "page.lock"
 ANY_HOST = ("0.0.0.0", "::")
 _QUIET = ("ANALYTICS_ENABLED", "SHARE", "MCP_SERVER", "SSR_MODE", "RUN_HISTORY")
 _PATIENCE_SECONDS = 2  # time that open connections have to close when the page ends
@@ -97,11 +112,44 @@ def open_page(
     if find_spec("gradio") is None:
         raise MissingExtraError("actiondiff app", "app")
     options = options or PageOptions()
-    with listen(options) as listening, tempfile.TemporaryDirectory(prefix="actiondiff-page-") as folder:
+    with listen(options) as listening, page_folder() as folder:
         os.environ |= {f"GRADIO_{variable}": "False" for variable in _QUIET}
-        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder, "uploads"))
-        app = _build(model, name, card, verdict, options, Path(folder))
-        yield make_server(app, listening, options, Path(folder))
+        os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
+        app = _build(model, name, card, verdict, options, folder)
+        yield make_server(app, listening, options, folder)
+
+
+@contextmanager
+def page_folder() -> Iterator[Path]:
+    """A temporary folder for a page, which is removed at the end; those of killed pages are removed now."""
+    temporary = Path(tempfile.gettempdir())
+    remove_leftovers(temporary)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as name, hold(Path(name)):
+        yield Path(name)
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Hold the lock that says that a page uses a folder; it ends with the process, also if that is killed."""
+    lock = try_lock(folder / _LOCK)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def remove_leftovers(temporary: Path) -> None:
+    """Remove the folders of pages that were killed: this user's, with a lock that no process holds."""
+    for folder in temporary.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            is_ours = os.name != "posix" or folder.lstat().st_uid == os.getuid()
+            if folder.is_symlink() or not is_ours or not (folder / _LOCK).is_file():
+                continue
+            lock = try_lock(folder / _LOCK)
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                lock.release()
 
 
 def make_server(app: "ASGIApp", listening: socket.socket, options: PageOptions, folder: Path) -> OpenPage:

@@ -57,7 +57,7 @@ class Visit:
         self.findings, self.files = None, {}
         self.token = secrets.token_urlsafe(18)
         self.remove()
-        self.folder.mkdir(parents=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         return self.folder
 
     def remove(self) -> None:

@@ -1,7 +1,17 @@
 """What may be written, and where: claims on folders, and names and documents that come from other people."""
 
-from actiondiff.outputs.claims import OutputClaim, claim, claim_file, join, permit
+from actiondiff.outputs.claims import OutputClaim, claim, claim_file, join, permit, try_lock
 from actiondiff.outputs.documents import parse_yaml
 from actiondiff.outputs.paths import checked_identity, inside
 
-__all__ = ["OutputClaim", "checked_identity", "claim", "claim_file", "inside", "join", "parse_yaml", "permit"]
+__all__ = [
+    "OutputClaim",
+    "checked_identity",
+    "claim",
+    "claim_file",
+    "inside",
+    "join",
+    "parse_yaml",
+    "permit",
+    "try_lock",
+]
