@@ -269,7 +269,7 @@ class Trials:
         frames: Counter[str] = Counter()
         for name, kind in kinds.items():
             row, failure = filled.row(name), filled.failures.get(name)
-            status = row.status if row else "lost"
+            status = row.status if row else failure.status if failure else "lost"
             outcomes[f"{kind}: {status}"] += 1
             header = filled.header(row.identity) if row and row.identity else None
             decoded = header.report.num_frames_decoded if header and header.report else 0
@@ -277,7 +277,7 @@ class Trials:
             frames["ours"] += decoded
             frames["PyAV before its first error"] += least + 1
             is_refused = failure is not None and failure.reason.startswith(REFUSED)
-            if row is None or (decoded < least and not is_refused):
+            if (row is None or decoded < least) and not is_refused:
                 self.violations.append(f"mutants: of {name} {decoded} frames decode, PyAV {least + 1}")
             if status != "ok" and not (failure and failure.reason):
                 self.violations.append(f"mutants: {name} is {status} without a reason")

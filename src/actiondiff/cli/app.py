@@ -6,7 +6,13 @@ from typing import Annotated
 import typer
 
 from actiondiff.app.options import PageOptions
-from actiondiff.cli.options import EVERYDAY, OverwriteOption, with_options
+from actiondiff.cli.options import (
+    EVERYDAY,
+    MaxMegapixelsOption,
+    MaxPauseOption,
+    OverwriteOption,
+    with_options,
+)
 from actiondiff.errors import MissingExtraError, UsageError
 from actiondiff.inference.options import LoadingOptions
 
@@ -33,6 +39,8 @@ def serve(
         ),
     ] = None,
     overwrite: OverwriteOption = False,
+    max_megapixels: MaxMegapixelsOption = None,
+    max_pause: MaxPauseOption = None,
     *,
     options: PageOptions,
     loading: LoadingOptions,

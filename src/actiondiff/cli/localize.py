@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from actiondiff.cli.options import EVERYDAY, EXPERT, JsonOption, OverwriteOption, with_options
+from actiondiff.cli.options import (
+    EVERYDAY,
+    EXPERT,
+    JsonOption,
+    MaxMegapixelsOption,
+    MaxPauseOption,
+    OverwriteOption,
+    with_options,
+)
 from actiondiff.errors import UsageError
 from actiondiff.inference.options import LoadingOptions, LocalizationOptions
 
@@ -36,6 +44,8 @@ def localize(
             rich_help_panel=EXPERT,
         ),
     ] = None,
+    max_megapixels: MaxMegapixelsOption = None,
+    max_pause: MaxPauseOption = None,
     *,
     options: LocalizationOptions,
     loading: LoadingOptions,

@@ -159,7 +159,8 @@ def _note(store: FeatureStore, item: Item) -> str:
         return ""
     notes = []
     if report.times_repaired:
-        notes.append(f"times of {report.num_times_mended} frames are mended: {report.times_note}")
+        number = f" of {report.num_times_mended} frame(s)" if report.num_times_mended else ""
+        notes.append(f"times{number} are mended: {report.times_note}")
     if report.num_frames_corrupt:
         notes.append(f"the decoder flags {report.num_frames_corrupt} frames as corrupt")
     return "; ".join(notes)

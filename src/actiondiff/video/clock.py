@@ -111,7 +111,7 @@ def mend(
     if len(anchors) < len(places):
         dropped = np.setdiff1d(np.arange(len(places)), anchors)
         moved[np.round(places[dropped]).astype(np.int64)] = True
-        reasons.append(f"{len(dropped)} times that are repeated, go back or are out of line")
+        reasons.append(f"times that are repeated, go back or are out of line: {len(dropped)}")
     if seams:
         joins = [math.ceil(places[seam]) for seam in seams]
         reasons.append(f"the clock starts again at frame {', '.join(map(str, joins[:5]))}")

@@ -221,7 +221,8 @@ class _Statistics:
 
 def _notes(report: DecodeReport, info: VideoInfo, statistics: _Statistics) -> Iterator[str]:
     if report.times_repaired:
-        yield f"times of {report.num_times_mended} frames are mended: {report.times_note}"
+        number = f" of {report.num_times_mended} frame(s)" if report.num_times_mended else ""
+        yield f"times{number} are mended: {report.times_note}"
     elif statistics.seconds:
         steps = np.diff(np.concatenate(statistics.seconds))
         if len(steps) and (abs(steps - np.median(steps)) > _UNEVEN * np.median(steps)).any():

@@ -71,7 +71,7 @@ def test_extract_says_what_was_mended(tmp_path):
         VIDEOS / "repeated_time.mkv", tmp_path / "store", backbone=load_backbone("pixels")
     )
     assert summary.ok
-    assert summary.mended["repeated_time.mkv"].startswith("times of 1 frames are mended")
+    assert summary.mended["repeated_time.mkv"].startswith("times of 1 frame(s) are mended")
     report = FeatureStore.open(tmp_path / "store").read("repeated_time.mkv").report
     assert report.times_repaired
     assert report.num_times_mended == 1

@@ -106,7 +106,7 @@ def test_check_names_what_is_odd(studio):
     dark = studio.encode("b.mp4", draw=lambda index, width, height: np.full((height, width, 3), 3, np.uint8))
     assert check_video(dark).notes[0].startswith("very dark: mean brightness")
     raw = check_video(studio.encode("a.h264"))
-    assert raw.notes[0].startswith("times of 30 frames are mended: the stream has no times")
+    assert raw.notes[0].startswith("times of 30 frame(s) are mended: the stream has no times")
 
 
 def test_check_reports_damage_instead_of_raising(studio, tmp_path):
