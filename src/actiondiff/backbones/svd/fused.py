@@ -59,16 +59,19 @@ def _difference(kernels: ModuleType, device: str) -> str | None:
     random = torch.Generator().manual_seed(0)
     x = torch.randn(2, 3, 5, 96, generator=random).to(device, torch.float16)
     norm = nn.GroupNorm(32, 96).to(device, torch.float16)
-    results = [
-        (
-            ops.normalise(x, norm, bias=x[:1, 0, 0], frames=2),
-            ops.normalise(x, norm, partial=ops.add(x, None, x, statistics=True)[1]),
-            ops.add(x, x[:, 0, 0], x, scale=0.5, statistics=True)[0],
-            ops.geglu(x, x[0, 0, 0]),
-            ops.attend_frames(x.view(1, 2, 15, 96), 2),
+    bias = x[:, 0, 0].contiguous()
+    results = []
+    for ops in (kernels, eager):
+        total, partial = ops.add(x, bias, x, scale=0.5, statistics=True)
+        results.append(
+            (
+                ops.normalise(x, norm, bias=bias[:1], frames=2),
+                ops.normalise(total, norm, partial=partial),
+                total,
+                ops.geglu(x, bias[0]),
+                ops.attend_frames(x.view(1, 2, 15, 96), 2),
+            )
         )
-        for ops in (kernels, eager)
-    ]
     for name, ours, theirs in zip(
         ("normalise", "statistics", "add", "geglu", "attend_frames"), *results, strict=True
     ):
