@@ -95,7 +95,7 @@ def test_every_command_of_the_page(folder, capsys):
     ):  # fmt: skip
         assert Path(name).is_file(), name
     page = Path("scored/report.html").read_text("utf-8")
-    for heading in ("Scores", "Ethogram", "Time budget", "Transitions", "Examples", "Confidence"):
+    for heading in ("Scores", "Ethogram", "Time budget", "Examples", "Confidence"):
         assert heading in page
     assert "labelled by a person" in page
     assert "have not been checked by a person" in Path("out/report.html").read_text("utf-8")

@@ -266,10 +266,20 @@ def _observations(
     begun = _time(row["timestamp"])
     assert begun is not None  # the table was checked
     species = row.get("scientificName") or ""
+    part = begun.microsecond / 1e6
+    # Where one behaviour holds at a time, neighbours that share a second do not overlap in whole seconds: the
+    # later one begins where the earlier one ends. The tags have the times as they are.
+    over = {
+        b.end_seconds: math.ceil(b.end_seconds + part)
+        for b in timeline.bouts
+        if timeline.activation == "softmax"
+    }
     entries = []
     for number, bout in enumerate(timeline.bouts, start=1):
-        start = math.floor(bout.start_seconds + begun.microsecond / 1e6)
-        end = math.ceil(bout.end_seconds + begun.microsecond / 1e6)
+        end = math.ceil(bout.end_seconds + part)
+        start = math.floor(bout.start_seconds + part)
+        earlier = [whole for before, whole in over.items() if before <= bout.start_seconds + 1e-6]
+        start = min(end, max([start, *earlier]))
         whole = begun.replace(microsecond=0)
         entry = {
             "observationID": f"{name}-{number}",

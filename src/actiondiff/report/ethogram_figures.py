@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MultipleLocator
 from numpy.typing import NDArray
 
 from actiondiff.errors import UsageError
@@ -20,6 +21,7 @@ from actiondiff.types import Bout
 
 __all__ = [
     "budget_table",
+    "clock",
     "ethogram",
     "score_lines",
     "time_budget",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 BoutsByVideo = Mapping[str, Sequence[Bout]]
+_TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
 _ROWS = 30  # maximum number of videos drawn; the data has all of them
 
 
@@ -79,7 +82,9 @@ def ethogram(
     axes.set_yticks(range(len(drawn)), [label_of(_short(video)) for video in drawn])
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, max(durations[video] for video in drawn))
-    axes.set_xlabel("seconds")
+    axes.set_xlabel("time (min:s)")
+    axes.xaxis.set_major_locator(MultipleLocator(_time_step(max(durations[video] for video in drawn))))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
     axes.grid(axis="x")
     handles: list[Any] = [Patch(color=SERIES[i % len(SERIES)]) for i in range(len(labels))]
     handles += [Patch(color=INK)] if truth else []
@@ -134,7 +139,7 @@ def budget_table(budget: pd.DataFrame, *, caption: str = "Time budget") -> Repor
         (
             str(row["behaviour"]),
             str(row["bouts"]),
-            f"{row['seconds']:.1f}",
+            clock(row["seconds"], tenths=True),
             percent(row["share"]),
             _seconds(row["mean_seconds"]),
             _seconds(row["median_seconds"]),
@@ -143,7 +148,7 @@ def budget_table(budget: pd.DataFrame, *, caption: str = "Time budget") -> Repor
         for row in budget.to_dict("records")
     ]
     lengths = ("mean bout (s)", "median bout (s)")
-    titles = ("behaviour", "bouts", "seconds", "share of time", *lengths, "bouts per minute")
+    titles = ("behaviour", "bouts", "time (min:s)", "share of time", *lengths, "bouts per minute")
     return ReportTable(
         titles, tuple(rows), caption, "Where behaviours overlap, the shares may add up to more than 100 %."
     )
@@ -154,6 +159,9 @@ def time_budgets(
     shares: Mapping[str, Mapping[str, float]], *, title: str = "Time budget", name: str = "time-budget"
 ) -> Figure:
     """Draw the share of time of each behaviour: one group of bars per behaviour, one bar per source.
+
+    The bars of the first source have the colours of the behaviours, as in the ethogram. Those of a second one
+    have the colour of what a person labelled; of more than two sources, each has a colour of its own.
 
     Args:
         shares: Source (for example `predicted` and `labelled`, or individuals) -> behaviour -> share in [0,
@@ -168,7 +176,9 @@ def time_budgets(
     for i, (who, row) in enumerate(shares.items()):
         positions = np.arange(len(labels)) - 0.41 + step * (i + 0.5)
         values = [100 * row.get(label, np.nan) for label in labels]
-        axes.barh(positions, values, step * 0.9, color=SERIES[i % len(SERIES)], label=legend_name(who))
+        own = [SERIES[n % len(SERIES)] for n in range(len(labels))] if i == 0 else INK
+        colours = own if len(shares) <= 2 else SERIES[i % len(SERIES)]
+        axes.barh(positions, values, step * 0.9, color=colours, label=legend_name(who))
         for y, value in zip(positions, values, strict=True):
             if np.isfinite(value):
                 axes.annotate(
@@ -194,6 +204,20 @@ def time_budgets(
     return Figure(
         name, drawing, title, f"{title}. {spoken}.", "Share of the observed time of all videos.", data
     )
+
+
+def clock(seconds: float, *, tenths: bool = False) -> str:
+    """A time as minutes and seconds: `75.26` -> `1:15`, with tenths `1:15.3`; hours if any."""
+    units = round(10 * seconds) if tenths else 10 * round(seconds)
+    minutes, rest = divmod(units, 600)
+    hours, minutes = divmod(minutes, 60)
+    head = f"{hours}:{minutes:02}" if hours else f"{minutes}"
+    return f"{head}:{rest // 10:02}" + (f".{rest % 10}" if tenths else "")
+
+
+def _time_step(longest: float) -> float:
+    """A round step in seconds that divides a time into at most eight parts."""
+    return next((step for step in _TIME_STEPS if longest / step <= 8), 7200.0)
 
 
 def transition_counts(videos: BoutsByVideo, labels: Sequence[str]) -> NDArray[np.int64]:

@@ -117,8 +117,9 @@ def _timelines(facts: Facts, predicted: Sequence[Facts]) -> list[Section]:
     sections = [
         Section("Ethogram", (ethogram(videos, lengths, labels=labels, truth=labelled or None),)),
         Section("Time budget", (time_budgets(shares), budget_table(budget))),
-        Section("Transitions", (transition_matrix(videos, labels),)),
     ]
+    if len(labels) > 2:  # two behaviours can only alternate
+        sections.append(Section("Transitions", (transition_matrix(videos, labels),)))
     if facts["scores"]:
         sections.insert(0, Section("Scores", tuple(_scores(facts["scores"]))))
     return sections
@@ -155,8 +156,10 @@ def _clips(facts: Facts, predicted: Sequence[Facts]) -> list[Section]:
     counts = Counter(label for label, p in tops if p >= limit)
     rows = [(label, str(counts[label]), percent(counts[label] / len(tops))) for label in facts["labels"]]
     unsure = len(tops) - counts.total()
-    rows.append(("(uncertain)", str(unsure), percent(unsure / len(tops))))
-    note = f"A clip is uncertain if its highest probability is below {limit:g}."
+    note = ""
+    if limit:
+        rows.append(("(uncertain)", str(unsure), percent(unsure / len(tops))))
+        note = f"A clip is uncertain if its highest probability is below {limit:g}."
     table = ReportTable(("label", "clips", "share"), tuple(rows), "Clips of each label", note)
     return [Section("Labels", (table,))]
 

@@ -4,6 +4,7 @@ import csv
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import frictionless
@@ -284,6 +285,21 @@ def test_camtrap_dp(tmp_path, videos):
     assert first["eventEnd"].isoformat() == "2026-04-12T05:31:09+02:00"  # 7.4 + 1.2 s, up
     assert first["observationTags"] == "startSeconds:0.400 | endSeconds:1.200"
     assert descriptor["taxonomic"] == [{"scientificName": "Vulpes vulpes"}]
+
+
+def test_camtrap_dp_neighbours_do_not_overlap_in_whole_seconds(tmp_path, videos):
+    """With one behaviour at a time, a bout begins at the second at which the one before it ends."""
+    made = timeline(str(videos[0]))
+    bouts = [Bout("eat, drink", 0.0, 1.3, 0.9), Bout("run", 1.3, 1.7, 0.8), Bout("eat, drink", 1.7, 4.2, 0.9)]
+    labels = tuple(dict.fromkeys([*made.labels, *(bout.label for bout in bouts)]))
+    made = replace(made, bouts=tuple(bouts), labels=labels, activation="softmax")
+    out = written(tmp_path, [made], "camtrap-dp", **about(tmp_path, videos)) / "camtrap-dp"
+    rows = read_rows(out / "observations.csv")
+    times = [(datetime.fromisoformat(r["eventStart"]), datetime.fromisoformat(r["eventEnd"])) for r in rows]
+    assert all(start <= end for start, end in times)
+    assert all(later[0] >= earlier[1] for earlier, later in pairwise(times))
+    assert [row["observationTags"] for row in rows][1] == "startSeconds:1.300 | endSeconds:1.700"
+    assert all(row["observationType"] for row in rows)
 
 
 def test_camtrap_dp_says_what_it_lacks(tmp_path, videos):

@@ -5,11 +5,14 @@ import re
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from tests.conftest import figure_texts
 
 from actiondiff.errors import UsageError
+from actiondiff.report.drawing import INK, SERIES
 from actiondiff.report.ethogram_figures import (
     budget_table,
+    clock,
     ethogram,
     score_lines,
     time_budget,
@@ -34,7 +37,7 @@ def test_time_budget():
     assert budget.loc["_sit", "bouts"] == 0
     assert math.isnan(budget.loc["_sit", "median_seconds"])
     grid = budget_table(budget.reset_index())
-    assert grid.rows[0] == ("eat", "3", "5.0", "12.5 %", "1.7", "1.0", "4.50")
+    assert grid.rows[0] == ("eat", "3", "0:05.0", "12.5 %", "1.7", "1.0", "4.50")
     assert grid.rows[2][4:] == ("–", "–", "0.00")
 
 
@@ -112,3 +115,25 @@ def test_what_cannot_be_drawn(videos):
             draw(videos, LABELS)
     with pytest.raises(UsageError, match=r"no video|labels|length"):
         time_budget(videos, {"a.mp4": 0.0}, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text", "with_tenths"),
+    [
+        (0, "0:00", "0:00.0"),
+        (59.96, "1:00", "1:00.0"),
+        (75.26, "1:15", "1:15.3"),
+        (3675, "1:01:15", "1:01:15.0"),
+    ],
+)
+def test_times_are_minutes_and_seconds(seconds, text, with_tenths):
+    assert clock(seconds) == text
+    assert clock(seconds, tenths=True) == with_tenths
+
+
+def test_a_behaviour_has_one_colour():
+    """The bars of the predicted budget have the colours of the ethogram; a person's have their own."""
+    figure = time_budgets({"predicted": {"a": 0.2, "b": 0.3}, "labelled": {"a": 0.1, "b": 0.4}})
+    colours = [patch.get_facecolor()[:3] for patch in figure.drawing.axes[0].patches]
+    assert colours[:2] == [to_rgb(SERIES[0]), to_rgb(SERIES[1])]
+    assert set(colours[2:]) == {to_rgb(INK)}

@@ -39,9 +39,16 @@ def test_background_that_a_person_labelled_is_no_behaviour(tmp_path):
 
 def test_no_bouts_and_one_behaviour(tmp_path):
     text = page(tmp_path, labels=["eat"], videos=[timed([])])
-    assert "0 transitions within videos" in text
+    assert "Transitions" not in text
     assert "Nothing was predicted." in text
     assert "made on 02 January 2026, 03:04 UTC" in text
+
+
+@pytest.mark.parametrize("labels", [("eat", "walk"), ("eat", "walk", "sleep")])
+def test_two_behaviours_only_alternate(tmp_path, labels):
+    bouts = [["eat", 0.0, 2.0, 0.9], ["walk", 2.0, 4.0, 0.9]]
+    text = page(tmp_path, labels=labels, videos=[timed(bouts)])
+    assert ("1 transitions within videos" in text) is (len(labels) > 2)
 
 
 @pytest.mark.parametrize("kind", ["clips", "timelines"])

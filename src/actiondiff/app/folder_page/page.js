@@ -398,8 +398,12 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     return;
   }
-  if ((key === "Enter" || key === " ") && event.target.matches("button:not(.bout)")) return;
-  if (key === "Enter" && event.target.matches(".bout")) return;
+  if ((key === "Enter" || key === " ") && event.target.matches("button")) return;
+  if (key === "Enter" && event.target.matches(".bout") && video.bouts[event.target.dataset.index] !== chosen) {
+    select(video.bouts[event.target.dataset.index]);
+    event.preventDefault();
+    return;
+  }
   const name = key === "Backspace" ? "Delete" : key === "Z" || (event.shiftKey && key === "z") ? "Z" : key.length === 1 ? key.toLowerCase() : key;
   const command = COMMANDS.find(([own]) => own === name);
   const label = setup.labels[setup.keys.indexOf(name)];
@@ -433,14 +437,15 @@ function draw() {
     track.replaceChildren();
     video.bouts.forEach((bout, n) => {
       if (bout.label !== track.dataset.label) return;
-      const bar = element("button", { type: "button", className: "bout" }, element("i"), element("i"));
+      // Not a button: browsers clip those, and the handles reach beyond a short bout.
+      const bar = element("div", { className: "bout", tabIndex: 0 }, element("i"), element("i"));
+      bar.setAttribute("role", "button");
       bar.dataset.index = n;
       bar.setAttribute("aria-label", `${bout.label} from ${clock(bout.start)} to ${clock(bout.end)}`);
       bar.setAttribute("aria-pressed", bout === chosen);
       bar.style.left = `${100 * bout.start / video.end}%`;
       bar.style.width = `${100 * (bout.end - bout.start) / video.end}%`;
       bar.addEventListener("pointerdown", (event) => drag(event, bout, bar));
-      bar.addEventListener("click", (event) => { if (event.detail === 0) select(bout); });
       track.append(bar);
     });
   }
