@@ -71,7 +71,7 @@ def fill_in(path: Path) -> int:
 @pytest.mark.timeout(900)  # some 20 s on a core of its own
 def test_every_command_of_the_page(folder, capsys):
     lines = commands()
-    assert len(lines) == 16
+    assert len(lines) == 17
     for line in lines:
         if line.startswith("actiondiff app "):  # serves until it is stopped; see tests/browser
             continue
