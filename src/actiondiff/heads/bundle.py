@@ -60,6 +60,9 @@ class ModelConfig(BaseModel):
         default_factory=dict, description="Versions and machine of the training run."
     )
     span_tokens: int | None = Field(None, description="Median length of the training clips, in tokens.")
+    frame_seconds: float | None = Field(
+        None, description="Median time from one sampled frame to the next in the training videos."
+    )
     thresholds: Mapping[str, float] = Field(
         default_factory=dict, description="Label -> probability from which its action counts as present."
     )

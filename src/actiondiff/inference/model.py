@@ -21,6 +21,7 @@ from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import predict_probabilities, split_spans
 from actiondiff.inference.feature_cache import FeatureCache
 from actiondiff.inference.folders import CARD, find_model_folder, upload_folder
+from actiondiff.inference.frame_rate import warn_of_rate
 from actiondiff.inference.localization import Heatmap, LocalizationOptions, make_heatmap
 from actiondiff.inference.timeline import Timeline, TimelineOptions, make_timeline
 from actiondiff.provenance import write_text
@@ -173,6 +174,7 @@ class ActionDiff:
             features: What `extract` returned.
             name: The video's name in the prediction.
         """
+        warn_of_rate(self.config, features, name)
         # Tokens are rounded as the feature store rounded those that the head was trained on.
         tokens = self.config.tokens_of(features)  # (T, D)
         # A video longer than the head allows is cut into spans, whose probabilities are averaged.

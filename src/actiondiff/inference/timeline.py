@@ -20,6 +20,7 @@ from actiondiff.errors import UsageError
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation, activate, span_logits
+from actiondiff.inference.frame_rate import warn_of_rate
 from actiondiff.inference.options import TimelineOptions
 from actiondiff.types import Array, Bout, DecodeReport, Features
 
@@ -117,6 +118,7 @@ def make_timeline(
             f"the times of the frames of {video} are unknown, so no timeline can be made; got features "
             "without seconds. Give the video's file, or frames with seconds."
         )
+    warn_of_rate(config, features, video)
     # The model has options of its own, chosen on validation videos; the caller's override them.
     overrides = options.model_dump(exclude_unset=True) if options else {}
     chosen = TimelineOptions(**{**config.timeline, **overrides})

@@ -151,10 +151,7 @@ def compare_candidates(candidates: Sequence[Candidate], *, multi_label: bool) ->
     usable = [item for item in scores if item.beats_guessing]
     control = max((item for item in usable if item.name in CONTROLS), key=_by_score, default=None)
     others = [item for item in usable if item.name not in CONTROLS]
-    if control is None:
-        choice = max(others, key=_by_score)
-        return verdict("works", f"works: {choice.name} is better than guessing.", choice.name)
-    if all(item.name in CONTROLS for item in scores):
+    if control is not None and all(item.name in CONTROLS for item in scores):
         return verdict("works", f"works with simple {_plain(control.name)} alone.", control.name)
     by_name = {item.name: item for item in candidates}
     for choice in sorted(others, key=_by_score, reverse=True):
@@ -165,6 +162,13 @@ def compare_candidates(candidates: Sequence[Candidate], *, multi_label: bool) ->
         if percentiles(difference, 0.95)[0] > 0:
             words = f"works: {choice.name} is better than guessing and than simple {_plain(rival.name)}."
             return verdict("works", words, choice.name)
+    if control is None:
+        choice = max(others, key=_by_score)
+        words = (
+            f"not shown to be better than simple colours or motion: {choice.name} is better than guessing "
+            "and recommended, but its lead over the controls may be chance."
+        )
+        return verdict("not better than controls", words, choice.name)
     words = (
         f"not better than simple {_plain(control.name)}: the control {control.name} does as well as the "
         f"pretrained network, or better, so it is recommended; it is better than guessing."

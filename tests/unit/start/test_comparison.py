@@ -63,6 +63,14 @@ def test_what_motion_does_as_well_is_not_credited_to_the_backbone():
     assert "not better than simple motion" in verdict.sentence
 
 
+def test_a_lead_over_controls_that_may_be_chance_is_not_called_works():
+    outcomes = set()
+    for seed in range(10):
+        verdict = compare_candidates(candidates(seed, signal=(0.15, 0.15, 0.45)), multi_label=False)
+        outcomes.add((verdict.outcome, verdict.recommended))
+    assert ("not better than controls", "lite0") in outcomes
+
+
 def test_a_few_clips_are_too_few_and_the_advice_names_a_class():
     verdict = compare_candidates(candidates(0, clips=16, groups=16, shuffled=True), multi_label=False)
     assert verdict.outcome == "too few"
