@@ -4,10 +4,10 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
-from actiondiff import __version__
 from actiondiff.errors import RunError
 from actiondiff.evaluation.verdict import verdict_of_run
 from actiondiff.heads.bundle import ModelConfig
@@ -96,7 +96,11 @@ class PredictionRecord(TypedDict):
 
 def describe_model(config: ModelConfig) -> str:
     """The model that made predictions, in words, such as `actiondiff 0.1.0 (tiny t20.layer9)`."""
-    return f"actiondiff {__version__} ({config.backbone['name']} {' '.join(config.keys)})"
+    try:
+        release = version("actiondiff")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        release = "(not installed)"
+    return f"actiondiff {release} ({config.backbone['name']} {' '.join(config.keys)})"
 
 
 def write_record(
