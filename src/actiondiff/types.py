@@ -283,6 +283,7 @@ class Features:
         maps: Key -> (T, C, h, w) float32, the output of a layer before pooling, if it was asked for.
         report: How decoding went; None for frames that were not decoded from a file.
         batch: Windows per batch, if memory did not suffice for the backbone's own batch.
+        num_encoded_again: Number of windows that half precision could not encode; they took more precision.
     """
 
     tokens: Mapping[FeatureKey, Array]
@@ -295,6 +296,7 @@ class Features:
     maps: Mapping["FeatureKey", Array] = field(default_factory=dict)
     report: DecodeReport | None = None
     batch: int | None = None
+    num_encoded_again: int = 0
 
     def __len__(self) -> int:
         return len(self.frame_index)
@@ -330,8 +332,7 @@ class Example:
         start_seconds: Start of the span; None for the beginning.
         end_seconds: End of the span; None for the end.
         split: `train`, `val` or `test`; empty if the table has none.
-        group: Name of what must stay on one side of a split (a recording, an individual); empty if the table
-            has none.
+        group: Name of what must stay on one side of a split (a recording, an individual), or empty.
         columns: All further columns of the table; each can be used as a domain.
     """
 

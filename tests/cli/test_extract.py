@@ -78,6 +78,25 @@ def test_verify_exits_with_3_if_anything_was_wrong(clips, tmp_path, capsys):
     assert damaged.read_bytes() == whole
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_arithmetic_on_cuda_is_printed_once(clips, tmp_path, capsys, monkeypatch, fused):
+    """With the options of a GPU, on a machine that may have none: nothing is computed."""
+    network = load_backbone("tiny", device="cpu", height=32, width=32, window=4)
+    on_cuda = {"device": "cuda:0", "dtype": "float16", "vae_dtype": "auto-float16", "fused": fused}
+    options = network.options.model_copy(update=on_cuda)
+    dry_run = ["extract", str(clips), "-o", str(tmp_path / "store"), "--dry-run", "--no-time", "--json"]
+    assert run(dry_run) == 0
+    assert "float" not in capsys.readouterr().err  # on a CPU there is no choice
+    network.options = options
+    monkeypatch.setattr("actiondiff.backbones.base.load_backbone", lambda *_, **__: network)
+    assert run(dry_run) == 0
+    output = capsys.readouterr()
+    line = f"on cuda:0: U-Net float16, VAE auto-float16, {'fused' if fused else 'not fused'}\n"
+    assert output.err.count("on cuda:0") == 1
+    assert line in output.err
+    assert json.loads(output.out)["videos"] == 2
+
+
 def test_dry_run_prices_and_writes_nothing(clips, tmp_path, capsys):
     asked = ["--timesteps", "10,20", "--layers", "3,9", "--keep-latents", "--dry-run"]
     assert extract(clips, tmp_path / "store", *asked, "--no-time", "--json") == 0

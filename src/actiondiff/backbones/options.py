@@ -91,6 +91,10 @@ class BackboneOptions(BaseModel):
     )
     seed: int = Field(0, description="Seed of everything that is random in the backbone.")
 
+    def arithmetic_in_words(self) -> str:
+        """What computes in which precision, in a few words; the options are those of a loaded backbone."""
+        return self.dtype
+
     def on_meta(self) -> Self:
         """These options for a network without values on the meta device, whose operations are counted."""
         return self.model_copy(update={"device": "meta", "dtype": "float32", "preset": None, "batch": 1})

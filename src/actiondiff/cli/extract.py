@@ -176,6 +176,8 @@ def extract(
         options = on_first_device(options, device_names)
     options = as_recorded(out, options)
     network = load_backbone(backbone, weights=weights, options=options)
+    if network.options.device.startswith("cuda"):  # where the default depends on the machine
+        typer.echo(f"on {network.options.device}: {network.options.arithmetic_in_words()}", err=True)
     if batch == "auto" and options.batch is None:
         _choose_batch(network)
     extraction = plan_extraction(

@@ -56,6 +56,8 @@ class Header:
         window_length: Slots per window.
         report: How decoding went; None for frames that were not read from a file.
         batch: Windows per batch, if memory did not suffice for the batch of the store.
+        num_encoded_again: Number of windows that were encoded again in more precision, because half precision
+            could not represent them; not in the file if it is 0.
         sums: Tensor -> sha256 of its dtype, shape and bytes.
     """
 
@@ -68,6 +70,7 @@ class Header:
     window_length: int
     report: DecodeReport | None
     batch: int | None = None
+    num_encoded_again: int = 0
     sums: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -97,8 +100,11 @@ def write_file(path: Path, header: Header, tensors: Tensors) -> Header:
     header = replace(header, videos=tuple(sorted(set(header.videos))), sums=sums)
     report = recorded_report(header.report)
     entry: dict[str, Any] = asdict(header) | {"report": report, "padding_share": header.padding_share}
+    # Fields that older files lack are left out where they say nothing, so that files keep their bytes.
     if header.batch is None:
         del entry["batch"]
+    if not header.num_encoded_again:
+        del entry["num_encoded_again"]
     write_entry(path, entry, tensors)
     return header
 

@@ -69,13 +69,15 @@ class LatentWriter:
         self, items: Sequence[WindowInput], *, last: bool, report: DecodeReport | None
     ) -> Callable[[], None]:
         path = _path(self._folder, self._about["identity"], self._number)
-        about = {
+        about: dict[str, Any] = {
             **self._about,
             "number": self._number,
             "last": last,
             "report": recorded_report(report),
             "batch": min((item.batch for item in items if item.batch), default=None),
         }
+        if again := [n for n, item in enumerate(items) if item.encoded_again]:
+            about["encoded_again"] = again  # positions in this part
         self._number += 1
         return partial(_write, path, about, items)
 
@@ -128,6 +130,7 @@ class KeptLatents:
                     seconds=tensors["seconds"][n] if "seconds" in tensors else None,
                     encoded=encoded_type(**own),
                     batch=entry["batch"],
+                    encoded_again=n in entry.get("encoded_again", ()),
                 )
 
 

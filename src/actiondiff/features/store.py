@@ -253,6 +253,7 @@ class FeatureStore:
             window_length=header.window_length,
             report=header.report,
             batch=header.batch,
+            num_encoded_again=header.num_encoded_again,
         )
 
     def latents(self, identity: str) -> "KeptLatents | None":
@@ -269,13 +270,11 @@ class FeatureStore:
         """Store features of a video. Features of this content that are stored already stay, bit for bit.
 
         Args:
-            video: Name of the video, a posix path relative to the root; several if the content has several
-                names.
+            video: Name of the video, a posix path relative to the root; or all names of the content.
             features: The features; their identity is that of the content.
 
         Raises:
-            StoreError: If values are not finite in the store's dtype, or features of this content that were
-                stored before belong to other frames.
+            StoreError: If values are not finite in the store's dtype, or stored features are of other frames.
         """
         names = {video} if isinstance(video, str) else set(video)
         tensors = self._tensors(features)
@@ -299,6 +298,7 @@ class FeatureStore:
                 window_length=features.window_length,
                 report=features.report,
                 batch=min(batches, default=None),
+                num_encoded_again=max(features.num_encoded_again, old.num_encoded_again if old else 0),
             )
             header = write_file(self._path(features.identity), header, {**tensors, **existing})
             self._record([entry_of(name, header) for name in names])

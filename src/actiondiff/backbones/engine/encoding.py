@@ -10,7 +10,7 @@ from torch import Tensor
 from actiondiff.backbones.base import WindowBatch
 from actiondiff.types import FeatureKey
 
-__all__ = ["EncodedWindows", "PoolsEarly", "TwoStage", "spatial_mean"]
+__all__ = ["EncodedWindows", "EncodesAgain", "PoolsEarly", "TwoStage", "spatial_mean"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,15 @@ class PoolsEarly(TwoStage, Protocol):
 
     def pooled_from(self, encoded: EncodedWindows, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
         """Second stage; returns `spatial_mean` of what `TwoStage.maps_from` returns."""
+        ...
+
+
+@runtime_checkable
+class EncodesAgain(Protocol):
+    """A backbone that encodes a window again, in more precision, if half precision cannot represent it."""
+
+    def is_encoded_again(self, identity: str, first_frame: int) -> bool:
+        """Whether the window of this video that begins at this raw frame was encoded again."""
         ...
 
 

@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 
 from actiondiff.backbones.base import Backbone, WindowBatch
-from actiondiff.backbones.engine.encoding import EncodedWindows, PoolsEarly, TwoStage, spatial_mean
+from actiondiff.backbones.engine.encoding import (
+    EncodedWindows,
+    EncodesAgain,
+    PoolsEarly,
+    TwoStage,
+    spatial_mean,
+)
 from actiondiff.backbones.engine.precision import cpu_threads, float32_mode
 from actiondiff.backbones.engine.windows import WindowInput
 from actiondiff.errors import UsageError
@@ -27,12 +33,14 @@ class Outputs:
         maps: Key -> (B, S, C, h, w) float32, if they are kept.
         encoded: The windows after the first stage, if that is kept.
         batch: Number of windows that passed together, if less than the backbone's own batch.
+        encoded_again: For each window, whether half precision could not encode it.
     """
 
     pooled: _Maps
     maps: _Maps
     encoded: EncodedWindows | None
     batch: int | None
+    encoded_again: Sequence[bool] = ()
 
 
 class Network:
@@ -89,7 +97,15 @@ class Network:
             maps={key: torch.cat([part.maps[key] for part in parts]) for key in parts[0].maps},
             encoded=EncodedWindows.joined(encoded) if encoded else None,
             batch=self._fitting if self._fitting < self.size else None,
+            encoded_again=[self._is_encoded_again(item) for item in items],
         )
+
+    def _is_encoded_again(self, item: WindowInput) -> bool:
+        if item.encoded:  # it passed the first stage in an earlier run
+            return item.encoded_again
+        backbone = self._backbone
+        first = int(item.frame_index[0])
+        return isinstance(backbone, EncodesAgain) and backbone.is_encoded_again(item.identity, first)
 
     def _pass(self, items: Sequence[WindowInput]) -> Outputs:
         """Compute one part of a batch; a short part is filled by repeating its last window, then cut."""

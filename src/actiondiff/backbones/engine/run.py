@@ -236,17 +236,21 @@ class _RunningBatch:
         for row, (position, item) in enumerate(self.rows):
             # Steps that hold padding only are dropped.
             count = len(range(0, item.window.num_real, tubelet))
+            again = self.outputs.encoded_again[row]
             videos[position].add(
                 item,
                 [item.window.slots[step * tubelet] for step in range(count)],
                 {key: value[row, :count] for key, value in pooled.items()},
                 {key: value[row, :count] for key, value in maps.items()},
                 self.outputs.batch,
+                again=again,
             )
             if keep and encoded:
                 rows = slice(row, row + 1)
                 own = encoded.changed(lambda tensor, rows=rows: tensor[rows])  # type: ignore[misc]
-                window = replace(item, pixels=None, encoded=own, batch=self.outputs.batch)
+                window = replace(
+                    item, pixels=None, encoded=own, batch=self.outputs.batch, encoded_again=again
+                )
                 keep(videos[position].reader, window)
         if progress:
             progress(len(self.rows))
@@ -267,6 +271,7 @@ class _VideoInProgress(Generic[Source]):
     num_windows: int = 0
     num_padded: int = 0
     num_done: int = 0
+    num_encoded_again: int = 0
     finished: bool = False
 
     @property
@@ -292,6 +297,8 @@ class _VideoInProgress(Generic[Source]):
         tokens: dict[FeatureKey, Array],
         maps: dict[FeatureKey, Array],
         batch: int | None,
+        *,
+        again: bool,
     ) -> None:
         """Take the results of a window: tokens (S, C) and maps (S, C, h, w) of S sampled positions."""
         self.tokens.append((positions, tokens))
@@ -299,6 +306,7 @@ class _VideoInProgress(Generic[Source]):
             self.maps.append(maps)
         self.batch = min((count for count in (self.batch, item.batch, batch) if count), default=None)
         self.num_done += 1
+        self.num_encoded_again += again
 
     def features(self, keys: Sequence[FeatureKey]) -> Features | None:
         """Features of the whole video; None if it had no window, or reading it failed on the way."""
@@ -324,6 +332,7 @@ class _VideoInProgress(Generic[Source]):
             maps={key: average(self.maps, key) for key in keys} if self.maps else {},
             report=self.reader.report,
             batch=self.batch,
+            num_encoded_again=self.num_encoded_again,
         )
 
 

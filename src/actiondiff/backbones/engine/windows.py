@@ -64,6 +64,7 @@ class WindowInput:
         pixels: (L, 3, H', W') float32 as the backbone takes them, or (L, H, W, 3) uint8 as decoded.
         encoded: The window after a two-stage backbone's first stage, with B = 1.
         batch: Number of windows it was encoded with, if that was less than the backbone's own batch.
+        encoded_again: Whether half precision could not encode it, so that it was encoded in more precision.
     """
 
     window: Window
@@ -73,6 +74,7 @@ class WindowInput:
     pixels: Tensor | None = None
     encoded: EncodedWindows | None = None
     batch: int | None = None
+    encoded_again: bool = False
 
 
 class EncodedVideo(ABC):

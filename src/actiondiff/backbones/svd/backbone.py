@@ -162,6 +162,10 @@ class SVD:
         """
         return self.inputs.encode(windows, keys, pixel_noise=pixel_noise, posterior_noise=posterior_noise)
 
+    def is_encoded_again(self, identity: str, first_frame: int) -> bool:
+        """See `EncodesAgain`."""
+        return (identity, first_frame) in self.inputs.encoded_again
+
     @torch.inference_mode()
     def maps(self, windows: WindowBatch, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
         """Un-pooled layers of a batch of windows; see `Backbone.maps`."""

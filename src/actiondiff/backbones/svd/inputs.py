@@ -115,6 +115,9 @@ class InputEncoder:
         checkpoint: Source of their weights.
         options: Resolved options.
         texts: Names of actions, for `embedding="text"`.
+
+    Attributes:
+        encoded_again: Identity and first raw frame of the windows that float16 could not represent.
     """
 
     def __init__(self, checkpoint: SVDWeights, options: SVDOptions, texts: ActionTexts | None = None) -> None:
@@ -124,6 +127,7 @@ class InputEncoder:
         self._device = torch.device(options.device)
         self._dtype: torch.dtype = getattr(torch, options.dtype)
         self._repeats: dict[bool, VaeEncoder] = {}
+        self.encoded_again: set[tuple[str, int]] = set()
 
     def _load(self, model: nn.Module, component: str, dtype: torch.dtype) -> None:
         tensors = self._checkpoint.tensors(component, list(model.state_dict()), dtype=dtype)
@@ -262,6 +266,7 @@ class InputEncoder:
             if not finite:
                 again = self._moments(self._in_float32(vae), pixels[window : window + 1], torch.float32)
                 means[window], log_variances[window] = again
+                self.encoded_again.add((windows.identities[window], windows.first_frames[window]))
                 warn_once(
                     f"1 window was encoded again in tf32, because it is not finite in float16: it begins at "
                     f"frame {windows.first_frames[window]} of the video {windows.identities[window][:12]}"

@@ -75,6 +75,10 @@ class SVDOptions(BackboneOptions):
     unet_head_dim: int | None = Field(None, ge=1, description="Attention head width of the U-Net.")
     clip_head_dim: int | None = Field(None, ge=1, description="Attention head width of the image encoder.")
 
+    def arithmetic_in_words(self) -> str:
+        """See `BackboneOptions.arithmetic_in_words`."""
+        return f"U-Net {self.dtype}, VAE {self.vae_dtype}, {'fused' if self.fused else 'not fused'}"
+
     def on_meta(self) -> Self:
         """See `BackboneOptions.on_meta`; counting needs neither text weights nor a compiler."""
         update = {"vae_dtype": None, "fused": None, "compile": False, "text_weights": None, "actions": None}

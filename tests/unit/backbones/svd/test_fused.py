@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.conftest import random_frames, store_settings
 
-from actiondiff import load_backbone
+from actiondiff import load_backbone, read_video
 from actiondiff.backbones.base import WindowBatch
 from actiondiff.backbones.check import relative_error
 from actiondiff.backbones.engine.encoding import spatial_mean
@@ -19,9 +19,11 @@ from actiondiff.backbones.svd import backbone as svd
 from actiondiff.backbones.svd import eager, fused
 from actiondiff.backbones.svd.options import SVDOptions
 from actiondiff.errors import UsageError, warn_once
-from actiondiff.extraction.api import as_recorded
+from actiondiff.extraction.api import as_recorded, plan_extraction
+from actiondiff.features.feature_file import read_entry
 from actiondiff.features.store import FeatureStore
 from actiondiff.types import FeatureKey
+from actiondiff.video.write import write_video
 
 KEYS = [FeatureKey.of(20, n) for n in range(1, 14)] + [FeatureKey.of(20, "vae")]
 
@@ -165,11 +167,8 @@ def test_a_store_is_continued_with_its_arithmetic(tmp_path, monkeypatch, recorde
         assert (continued.vae_dtype, continued.fused) == expected
 
 
-def test_windows_beyond_float16_are_encoded_again_in_float32(monkeypatch, caplog):
-    """On a CPU with a stand-in for float16, because the mechanism is the same on every device."""
-    backbone = load_backbone("tiny", device="cpu", threads=1, height=32, width=32, window=2)
-    batch, keys = windows(backbone, 2), [FeatureKey.of(20, "vae")]
-    exact = backbone.maps(batch, keys)[keys[0]]
+def let_overflow(monkeypatch, backbone, frames):
+    """Let the VAE of a backbone compute in a stand-in for float16 which cannot represent these frames."""
     inputs = backbone.inputs
     monkeypatch.setattr(inputs, "_options", inputs._options.model_copy(update={"vae_dtype": "auto-float16"}))
     half = load_backbone("tiny", device="cpu", threads=1, height=32, width=32, window=2, vae_dtype="bfloat16")
@@ -177,14 +176,53 @@ def test_windows_beyond_float16_are_encoded_again_in_float32(monkeypatch, caplog
 
     def overflow(images):
         mean, log_variance = small(images.bfloat16())
-        second = [bool((image == batch.pixels[1].to(image)).flatten(1).all(1).any()) for image in images]
+        second = [bool((image == frames.to(image)).flatten(1).all(1).any()) for image in images]
         mean[torch.tensor(second)] = float("inf")
         return mean, log_variance
 
     monkeypatch.setattr(inputs.latent_vae, "forward", overflow)
     monkeypatch.setattr(type(inputs), "_vae_dtype", property(lambda self: torch.bfloat16))
+
+
+def test_windows_beyond_float16_are_encoded_again_in_float32(monkeypatch, caplog):
+    """On a CPU with a stand-in for float16, because the mechanism is the same on every device."""
+    backbone = load_backbone("tiny", device="cpu", threads=1, height=32, width=32, window=2)
+    batch, keys = windows(backbone, 2), [FeatureKey.of(20, "vae")]
+    exact = backbone.maps(batch, keys)[keys[0]]
+    let_overflow(monkeypatch, backbone, batch.pixels[1])
     repaired = backbone.maps(batch, keys)[keys[0]]
     assert repaired.isfinite().all()
     assert not torch.equal(repaired[0], exact[0])
     assert torch.equal(repaired[1], exact[1])
     assert "1 window" in caplog.text
+
+
+def test_feature_files_say_how_many_windows_were_encoded_again(tmp_path, monkeypatch):
+    """Also if the features are added to later, from the video or from its latents."""
+    videos = {name: random_frames(5, seed, height=32, width=32) for seed, name in enumerate("ab")}
+    for name, frames in videos.items():
+        write_video(tmp_path / "clips" / f"{name}.mp4", frames.pixels, fps=5)
+    options = SVDOptions(device="cpu", threads=1, height=32, width=32, window=2)
+    network = load_backbone("tiny", options=options)
+    first = read_video(tmp_path / "clips" / "a.mp4", stride=1).pixels[2:4]  # its second window of three
+    store = tmp_path / "store"
+
+    def run_extraction(layers):
+        chosen = {"timesteps": [20], "layers": layers, "stride": 1, "keep_latents": True}
+        plan_extraction([tmp_path / "clips"], store, backbone=network, **chosen).run()
+        opened = FeatureStore.open(store)
+        headers = {name: opened.header(opened.read(f"{name}.mp4").identity) for name in videos}
+        assert [opened.read(f"{name}.mp4").num_encoded_again for name in videos] == [1, 0]
+        assert [headers[name].num_encoded_again for name in videos] == [1, 0]
+        entries = {name: read_entry(opened._path(headers[name].identity)) for name in videos}
+        assert "num_encoded_again" not in entries["b"]  # files of sound videos keep their bytes
+
+    let_overflow(monkeypatch, network, network.preprocess(torch.from_numpy(first)))
+    run_extraction(["vae"])
+    monkeypatch.undo()
+    network = load_backbone("tiny", options=options)
+    run_extraction([2])  # from latents, added to the files
+    for file in (store / "features").glob("*/*.safetensors"):
+        file.unlink()
+    FeatureStore.open(store).verify()
+    run_extraction([2])  # from latents alone
