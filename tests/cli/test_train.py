@@ -102,7 +102,7 @@ def test_wrong_options_are_said_in_one_line(train, arguments, what, instead, tmp
 
 
 TABLES = [
-    ("file,label\nclips/0.mp4,dark\n", "the column video is missing"),
+    ("clip_number,label\n0,dark\n", "the column video is missing"),
     ("video,label\n,dark\nclips/1.mp4,a\n", "row 2: video is empty"),
     ("video,label\nclips/0.mp4,dark\nclips/2.mp4,dark\n", "only the class 'dark'"),
     ("video,label\nclips/0.mp4,\nclips/1.mp4,\n", "has no labels"),

@@ -5,12 +5,14 @@ Nothing heavy is imported here, because the command line and recipes need the op
 
 import functools
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from actiondiff.registry import Registry
-from actiondiff.types import JSON
+
+if TYPE_CHECKING:
+    from actiondiff.types import JSON  # loads numpy, which the help of a command does not need
 
 __all__ = [
     "OPTIONS",
@@ -58,7 +60,7 @@ class BackboneOptions(BaseModel):
     without_effect: ClassVar[frozenset[str]] = frozenset({"preset"})
     """Fields that have no effect in this family, and are therefore refused if they are set. A preset has one
     wherever the backbone's spec has presets."""
-    arithmetic: ClassVar[Mapping[str, JSON]] = {}
+    arithmetic: ClassVar["Mapping[str, JSON]"] = {}
     """Further fields whose default depends on device and dtype, with what settings mean that lack them."""
     memory_advice: ClassVar[str] = "smaller frames (--height, --width) or half precision (--dtype)"
     """What needs less memory, for messages."""

@@ -49,7 +49,9 @@ _TABLE = GroupEntry(
     "table",
     "Make and join tables of labels",
     (
-        CommandEntry("import", "table:import_labels", "Make a table of labels from BORIS or DeepEthogram."),
+        CommandEntry(
+            "import", "table:import_labels", "Make a table of labels from those of another program."
+        ),
         CommandEntry("spans", "table:spans", "Cut timed labels into spans of one length."),
         CommandEntry("add", "table:add", "Join tables of labels into one."),
     ),

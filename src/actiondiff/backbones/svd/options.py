@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field
 
 from actiondiff.backbones.options import BackboneOptions
-from actiondiff.types import JSON
+
+if TYPE_CHECKING:
+    from actiondiff.types import JSON  # loads numpy, which the help of a command does not need
 
 __all__ = ["SVDOptions"]
 
@@ -19,7 +21,7 @@ class SVDOptions(BackboneOptions):
     """
 
     without_effect = frozenset()
-    arithmetic: ClassVar[Mapping[str, JSON]] = {"vae_dtype": "float32", "fused": False}
+    arithmetic: ClassVar["Mapping[str, JSON]"] = {"vae_dtype": "float32", "fused": False}
     memory_advice: ClassVar[str] = (
         "smaller frames (--height, --width), a smaller --vae-chunk or half precision (--dtype)"
     )
