@@ -81,9 +81,10 @@ def test_the_readmes_own_videos_section_works(tmp_path, monkeypatch):
     (tmp_path / "table.csv").write_text("\n".join(rows), "utf-8")
     (tmp_path / "new-videos").mkdir()
     (tmp_path / "my-videos/clip_00.mp4").rename(tmp_path / "new-videos/new.mp4")
-    (tmp_path / "table.csv").write_text("\n".join([rows[0], *rows[2:]]), "utf-8")
+    for name in ("table.csv", "labels.csv"):
+        (tmp_path / name).write_text("\n".join([rows[0], *rows[2:]]), "utf-8")
     typed = [line for line in lines if line.startswith("actiondiff ")]
-    assert len(typed) == 11
+    assert len(typed) == 12
     for line in typed:
         if line.startswith("actiondiff app "):  # serves until it is stopped; see tests/browser
             continue
