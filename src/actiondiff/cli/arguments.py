@@ -52,6 +52,8 @@ def check_arguments(command: str, values: Mapping[str, Any]) -> None:
     Raises:
         UsageError: If they are not.
     """
+    if command == "extract" and _kind(Path(values["out"])) == "store":
+        return  # the store may hold latents of videos that were deleted
     all_paths = {name: _first_path(values.get(name)) for name in ROLES.get(command, ())}
     paths = {name: path for name, path in all_paths.items() if path is not None}
     _check_order(command, paths)

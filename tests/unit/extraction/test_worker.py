@@ -134,7 +134,7 @@ def test_every_window_passes_each_network_once(clips, tmp_path, monkeypatch):
 
         monkeypatch.setattr(owner, name, counted)
 
-    count(InputEncoder, "_posterior", "VAE", lambda vae, pixels: pixels.shape[0])
+    count(InputEncoder, "_posterior", "VAE", lambda vae, windows, pixels: pixels.shape[0])
     count(InputEncoder, "_embed", "CLIP", lambda pixels: pixels.shape[0])
     count(Encoder, "forward", "U-Net", lambda sample, embedding, context, layers: len(sample) // 4)
     backbone = load_backbone("tiny", **TINY)
