@@ -136,7 +136,7 @@ def test_every_window_passes_each_network_once(clips, tmp_path, monkeypatch):
 
     count(InputEncoder, "_posterior", "VAE", lambda vae, windows, pixels: pixels.shape[0])
     count(InputEncoder, "_embed", "CLIP", lambda pixels: pixels.shape[0])
-    count(Encoder, "forward", "U-Net", lambda sample, embedding, context, layers: len(sample) // 4)
+    count(Encoder, "forward", "U-Net", lambda sample, *_: len(sample) // 4)
     backbone = load_backbone("tiny", **TINY)
     extract_features(clips, tmp_path / "store", backbone=backbone, timesteps=[0, 10, 20], layers="all")
     windows = 9 + 1  # and one repeated, as the last batch is not full
