@@ -15,7 +15,7 @@ mkdir -p "${1:-gpu}" && folder=$(cd "${1:-gpu}" && pwd) || exit 1
 cd "$(dirname "$0")/.." || exit 1
 end=$((SECONDS + ${SECONDS_IN_ALL:-540}))
 python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
-shared=${ACTIONDIFF_SHARED:-../shared}
+shared=${ACTIONDIFF_SHARED:-}
 smoke=${SMOKE:+--smoke}
 failed=()
 export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}" HF_HUB_OFFLINE=1
