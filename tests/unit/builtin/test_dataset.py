@@ -129,14 +129,14 @@ def nothing_is_drawn(monkeypatch):
 
 @pytest.mark.usefixtures("nothing_is_drawn")
 def test_names_are_unique_however_many_there_are(tmp_path):
-    found = read_rows(write_menagerie(tmp_path, train=2000, test=8, val=0))
+    found = read_rows(write_menagerie(tmp_path, train=2000, test=8, val=0, workers=1))
     assert len({row["video"] for row in found}) == len(found) == 2032
     assert len({row["group"] for row in found}) == 508
 
 
 @pytest.mark.usefixtures("nothing_is_drawn")
 def test_reserved_targets(tmp_path):
-    found = read_rows(write_menagerie(tmp_path, train=0, test=64, val=0, targets="reserved"))
+    found = read_rows(write_menagerie(tmp_path, train=0, test=64, val=0, targets="reserved", workers=1))
     assert {row["species"] for row in found if row["protocol"] == "species"} == set(RESERVED.bodies)
 
 
