@@ -3,6 +3,7 @@
 Run by `make check`. Prints each violation and exits with 1 if there is any:
 
 - at most `MAX_ROOT_MODULES` modules lie beside the folders of the package;
+- the folders and modules form at most `MAX_LAYERS` layers of imports;
 - no file has more than `MAX_LINES` lines;
 - every class name is defined once in the whole package;
 - the annotation `dict[str, Any]` occurs at most `MAX_FREE_FORM` times: it is for truly free-form data;
@@ -11,12 +12,15 @@ Run by `make check`. Prints each violation and exits with 1 if there is any:
 
 import ast
 import sys
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGE = Path(__file__).parents[1] / "src" / "actiondiff"
+PROJECT = Path(__file__).parents[1] / "pyproject.toml"
+PACKAGE = PROJECT.parent / "src" / "actiondiff"
 MAX_ROOT_MODULES = 6  # beside __init__.py
+MAX_LAYERS = 23
 MAX_LINES = 400
 MAX_FREE_FORM = 60
 VAGUE = {"found", "said", "told", "shown", "known", "kept", "given"}
@@ -27,6 +31,9 @@ def violations(package: Path) -> Iterator[str]:
     roots = sorted(path.name for path in package.glob("*.py") if path.name != "__init__.py")
     if len(roots) > MAX_ROOT_MODULES:
         yield f"{len(roots)} modules beside the folders, allowed {MAX_ROOT_MODULES}: {', '.join(roots)}"
+    contracts = tomllib.loads(PROJECT.read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    if (layers := max(len(contract.get("layers", ())) for contract in contracts)) > MAX_LAYERS:
+        yield f"{layers} layers of imports, allowed {MAX_LAYERS}"
     classes: dict[str, list[str]] = defaultdict(list)
     free_form = 0
     for path in sorted(package.rglob("*.py")):
