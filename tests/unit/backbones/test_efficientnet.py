@@ -11,7 +11,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from tests.conftest import random_frames, read_rows, write_rows
 
 from actiondiff import load_backbone, read_video
-from actiondiff.cli.app import run
+from actiondiff.cli.main import run
 from actiondiff.errors import MissingExtraError, UsageError, WeightsError
 from actiondiff.testing import BACKBONE_CHECKS
 from actiondiff.types import FeatureKey
