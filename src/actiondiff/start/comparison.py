@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -21,7 +22,8 @@ __all__ = ["Candidate", "HeldOutScore", "StartVerdict", "compare_candidates", "p
 Outcome: TypeAlias = Literal["works", "not better than guessing", "not better than controls", "too few"]
 _NUM_RESAMPLES = 2000
 _FEW_GROUPS, _FEW_PER_CLASS = 10, 4
-_FAR = 4.0  # with more than so many times the recordings, more labels are no promising advice
+_MORE_GROUPS = 2  # than classes
+_WORTH_HAVING = 1 / 3  # share of the errors of guessing that a useful model avoids, at least
 _TITLES: Mapping[str, str] = {
     "balanced_accuracy": "balanced accuracy",
     "micro_map": "micro mAP",
@@ -117,7 +119,12 @@ def compare_candidates(candidates: Sequence[Candidate], *, multi_label: bool) ->
     The score is the balanced accuracy, so that the most frequent class is worth no more than the others, or
     the micro mAP of multi-label tasks. Its interval comes from resampled groups, widened for few groups as
     Student's t is, and for the number of candidates (Bonferroni). The balanced accuracy must also be unlikely
-    for guesses about as many groups (Clopper and Pearson).
+    for guesses about each class of each group (Clopper and Pearson), since the interval has no width where a
+    head gives all clips one class, or is right about the few that there are.
+
+    Where no feature is better than guessing, it matters what would have shown. A model worth having makes at
+    least a third fewer errors than guessing. If there are so many groups that its score would have been told
+    from guessing, the features are not better than guessing; otherwise there are too few recordings to tell.
 
     Args:
         candidates: The features; controls are known by their names.
@@ -132,7 +139,6 @@ def compare_candidates(candidates: Sequence[Candidate], *, multi_label: bool) ->
     weights = resample(first.groups, _NUM_RESAMPLES, seed=0)
     num_groups = len(set(first.groups))
     scores = [_score(item, metric, weights, num_groups, floor, level) for item in candidates]
-    best = max(scores, key=lambda item: item.score)
     listed = ", ".join(item.describe() for item in scores)
     numbers = (
         f"{_TITLES[metric]} on held-out groups: {listed}; guessing has {100 * floor:.0f} % "
@@ -144,10 +150,14 @@ def compare_candidates(candidates: Sequence[Candidate], *, multi_label: bool) ->
         return StartVerdict(outcome, sentence, recommended, tuple(scores), floor, metric)
 
     if not any(item.beats_guessing for item in scores):
-        advice = _advice(first, best, floor)
-        if advice:
-            return verdict("too few", f"too few recordings to tell: {advice}.", None)
-        return verdict("not better than guessing", "not better than guessing: do not use this model.", None)
+        needed = _groups_needed(first, scores, metric, floor, level)
+        if needed > num_groups:
+            return verdict("too few", f"too few recordings to tell: {_advice(first, needed)}.", None)
+        words = (
+            "not better than guessing: do not use this model. With so many recordings, one that makes a "
+            "third fewer errors than guessing would have shown."
+        )
+        return verdict("not better than guessing", words, None)
     usable = [item for item in scores if item.beats_guessing]
     control = max((item for item in usable if item.name in CONTROLS), key=_by_score, default=None)
     others = [item for item in usable if item.name not in CONTROLS]
@@ -178,8 +188,8 @@ def compare_candidates(candidates: Sequence[Candidate], *, multi_label: bool) ->
 
 def too_few(groups: Mapping[str, int]) -> StartVerdict:
     """The verdict where fewer than two classes have two groups each, so that nothing can be held out."""
-    listed = ", ".join(f"{label} {count}" for label, count in groups.items()) or "none"
-    lacking = [label for label, count in groups.items() if count < _FEW_PER_CLASS]
+    listed = ", ".join(f"{label} {number}" for label, number in groups.items()) or "none"
+    lacking = [label for label, number in groups.items() if number < _FEW_PER_CLASS]
     more = "; ".join(f"{_FEW_PER_CLASS - groups[label]} of {label}" for label in lacking)
     return StartVerdict(
         "too few",
@@ -205,28 +215,64 @@ def _score(
     wider = float(t.ppf(0.975, num_groups - 1)) / normal * math.sqrt(num_groups / (num_groups - 1))
     low, high = score - (score - low) * wider, score + (high - score) * wider
     if metric == "balanced_accuracy":
-        right = score * num_groups
-        low = min(low, float(beta.ppf((1 - level) / 2, right, num_groups - right + 1)) if right else 0.0)
-    enough = num_groups >= len(candidate.labels) + 2
+        low = min(low, _lowest_chance(score, _trials(_groups_per_class(candidate)), level))
+    enough = num_groups >= len(candidate.labels) + _MORE_GROUPS
     return HeldOutScore(candidate.name, score, max(low, 0.0), high, enough and low > floor)
 
 
-def _advice(candidate: Candidate, best: HeldOutScore, floor: float) -> str:
-    """How many recordings to label, if more may show a difference; empty if that is not likely."""
-    per_class = {
+def _groups_needed(
+    candidate: Candidate, scores: Sequence[HeldOutScore], metric: Metric, floor: float, level: float
+) -> int:
+    """Number of groups at which a model worth having is told from guessing.
+
+    The interval narrows with the square root of the number of groups. Besides, there must be so many that
+    guesses are unlikely to score as much.
+    """
+    per_class = _groups_per_class(candidate)
+    num_groups = len(set(candidate.groups))
+    gain = _WORTH_HAVING * (1 - floor)
+    times = max(((item.score - item.low) / max(gain, item.score - floor)) ** 2 for item in scores)
+    if metric == "balanced_accuracy":
+        times = max(times, _trials_needed(floor, floor + gain, level) / _trials(per_class))
+    lacking = max(_FEW_PER_CLASS - min(per_class.values()), 0) * len(per_class)
+    return max(
+        _FEW_GROUPS, len(per_class) + _MORE_GROUPS, num_groups + lacking, math.ceil(num_groups * times)
+    )
+
+
+def _trials(per_class: Mapping[str, int]) -> float:
+    """How many guesses vary as much as a balanced accuracy does, which depends most on the rarest class."""
+    return len(per_class) ** 2 / sum(1 / number for number in per_class.values())
+
+
+def _trials_needed(floor: float, score: float, level: float) -> int:
+    """Smallest number of trials at which a score is unlikely to be guessed."""
+    return next(trials for trials in count(1) if _lowest_chance(score, trials, level) > floor)
+
+
+def _lowest_chance(score: float, trials: float, level: float) -> float:
+    """Lower end of the interval of a share of right guesses (Clopper and Pearson)."""
+    right = score * trials
+    return float(beta.ppf((1 - level) / 2, right, trials - right + 1)) if right else 0.0
+
+
+def _advice(candidate: Candidate, needed: int) -> str:
+    """How many recordings of which class to label, if so many groups are needed."""
+    per_class = _groups_per_class(candidate)
+    rarest = min(per_class, key=lambda label: (per_class[label], label))
+    # A recording may show several classes: as many more of each as the groups grow.
+    growth = needed / len(set(candidate.groups)) - 1
+    average = sum(per_class.values()) / len(per_class)
+    more = max(math.ceil(average * (1 + growth)) - per_class[rarest], 1)
+    others = " and as many of the others" if len(set(per_class.values())) == 1 else ""
+    return f"label about {more} more of {rarest}{others}, from other recordings"
+
+
+def _groups_per_class(candidate: Candidate) -> dict[str, int]:
+    return {
         label: len({g for g, has in zip(candidate.groups, candidate.truth[:, k], strict=True) if has})
         for k, label in enumerate(candidate.labels)
     }
-    rarest = min(per_class, key=lambda label: (per_class[label], label))
-    num_groups = len(set(candidate.groups))
-    lacking = max(_FEW_PER_CLASS - per_class[rarest], math.ceil((_FEW_GROUPS - num_groups) / len(per_class)))
-    times = ((best.score - best.low) / (best.score - floor)) ** 2 if best.score > floor else math.inf
-    if lacking <= 0 and times > _FAR:
-        return ""
-    by_width = math.ceil(num_groups * (min(times, _FAR) - 1) / len(per_class))
-    more = max(lacking, by_width, 1)
-    others = " and as many of the others" if len(set(per_class.values())) == 1 else ""
-    return f"label about {more} more of {rarest}{others}, from other recordings"
 
 
 def _by_score(score: HeldOutScore) -> float:

@@ -40,7 +40,9 @@ class GroupProposal:
 def propose_groups(
     examples: Sequence[Example], *, labels_are_folders: bool = False, only: str | None = None
 ) -> GroupProposal:
-    """Propose groups: the table's own, or else by folder, by file name up to its first number, or by video.
+    """Propose groups: the table's own, or else by folder, by file name, or by video.
+
+    Of a file name, what comes up to its first number counts, or else what is left without its last number.
 
     The first of these is taken that joins any videos and leaves every class three groups.
 
@@ -61,6 +63,10 @@ def propose_groups(
         GroupProposal(
             {video: _up_to_number(path.stem) for video, path in videos.items()},
             "the names of the videos up to their first number",
+        ),
+        GroupProposal(
+            {video: _without_last_number(path.stem) for video, path in videos.items()},
+            "the names of the videos without their last number",
         ),
     ]
     each = GroupProposal({video: video for video in videos}, "each video on its own")
@@ -93,6 +99,11 @@ def join_alike(proposal: GroupProposal, packed: PackedFeatures) -> GroupProposal
     names = {video: top(name) for video, name in proposal.names.items()}
     reason = f"{proposal.reason}, of which {num_joined} were joined because their clips look the same"
     return GroupProposal(names, reason)
+
+
+def _without_last_number(stem: str) -> str:
+    """`bella_meadow_03` -> `bella_meadow`; a name that is a number is taken whole."""
+    return re.sub(r"[\W_]*\d+$", "", stem) or stem
 
 
 def _up_to_number(stem: str) -> str:

@@ -1,5 +1,7 @@
 """The verdict of `actiondiff start` on predictions whose worth is known."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -52,8 +54,33 @@ def test_good_labels_work_and_the_backbone_is_recommended():
 def test_shuffled_labels_pass_at_most_once_in_ten():
     verdicts = [compare_candidates(candidates(seed, shuffled=True), multi_label=False) for seed in range(10)]
     assert sum(verdict.recommended is not None for verdict in verdicts) <= 1
-    assert {verdict.outcome for verdict in verdicts} <= {"not better than guessing", "too few"}
+    assert sum(verdict.outcome == "not better than guessing" for verdict in verdicts) >= 9
     assert "do not use this model" in " ".join(verdict.sentence for verdict in verdicts)
+
+
+def constant(clips, groups, num_classes=4):
+    """A head that names one class for every clip: its score is that of guessing, and never varies."""
+    labels = np.arange(clips) % num_classes
+    probabilities = np.full((clips, num_classes), 0.1, np.float32)
+    probabilities[:, 0] = 0.7
+    truth = np.eye(num_classes, dtype=bool)[labels]
+    names = tuple(f"g{i // (clips // groups)}" for i in range(clips))
+    return Candidate("pixels", probabilities, truth, names, LABELS[:num_classes])
+
+
+def test_a_score_that_never_varies_is_told_only_by_the_number_of_recordings():
+    assert compare_candidates([constant(12, 12)], multi_label=False).outcome == "too few"
+    assert compare_candidates([constant(96, 24)], multi_label=False).outcome == "not better than guessing"
+
+
+def test_what_cannot_be_told_names_how_many_recordings_would_tell():
+    """Two classes are guessed rightly half the time, so that it takes more recordings to tell."""
+    verdict = compare_candidates([constant(24, 24, num_classes=2)], multi_label=False)
+    assert verdict.outcome == "too few"
+    more = int(re.search(r"label about (\d+) more of eat and as many of the others", verdict.sentence)[1])
+    enough = 24 + 2 * more
+    assert compare_candidates([constant(enough, enough, 2)], multi_label=False).outcome != "too few"
+    assert 5 <= more <= 30
 
 
 def test_what_motion_does_as_well_is_not_credited_to_the_backbone():

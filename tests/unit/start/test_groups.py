@@ -22,6 +22,19 @@ def test_names_up_to_their_first_number():
     assert "first number" in proposal.reason
 
 
+def test_names_that_end_with_a_running_number():
+    examples = clips(
+        *(f"{who}_meadow_{take:02d}.mp4" for who in ("bella", "max", "rex") for take in range(4))
+    )
+    proposal = propose_groups(examples)
+    assert set(proposal.names.values()) == {"bella_meadow", "max_meadow", "rex_meadow"}
+    assert "without their last number" in proposal.reason
+    named_after_labels = [Example(f"{label}_{n}.mp4", (label,)) for label in ("eat", "run") for n in range(8)]
+    assert propose_groups(named_after_labels).num_groups == 16
+    of_one_series = [Example(f"clip{n}.mp4", (("eat", "run")[n % 2],)) for n in range(8)]
+    assert propose_groups(of_one_series).num_groups == 8
+
+
 def test_folders_come_before_names_but_not_the_folders_of_labels():
     examples = clips(*(f"site{site}/{take}.mp4" for site in "abc" for take in range(4)))
     assert propose_groups(examples).names["siteb/1.mp4"] == "siteb"
