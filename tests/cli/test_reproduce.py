@@ -92,9 +92,9 @@ def test_mistakes_are_said_in_one_line(arguments, said, tmp_path, monkeypatch, c
 
 
 def test_a_dry_run_of_the_real_thing_prices_it(tmp_path, capsys):
-    from actiondiff.paper.datasets.excerpts import write_excerpt
+    from actiondiff.paper.datasets.samples import write_sample
 
-    write_excerpt("ucf-hmdb", tmp_path / "data")
+    write_sample("ucf-hmdb", tmp_path / "data")
     arguments = ["table3", "--data", str(tmp_path / "data"), "-o", str(tmp_path / "out"), "--no-draws"]
     assert run(["reproduce", *arguments, "--dry-run"]) == 0
     printed = capsys.readouterr().out

@@ -111,7 +111,7 @@ def stand_in(
     protocol: _Protocol = None,
     annotations: Annotated[
         Path | None,
-        typer.Option(help="Annotation files of the dataset.  [default: an excerpt that is built in]"),
+        typer.Option(help="Annotation files of the dataset.  [default: built-in samples, which are made up]"),
     ] = None,
     per_class: Annotated[
         int, typer.Option(help="Number of clips per class and side, where the dataset has as many.")
@@ -120,15 +120,16 @@ def stand_in(
 ) -> None:
     """Draw clips that take the place of a dataset's videos.
 
-    The clips have the names of the dataset's own videos, so that every step can be tried without the dataset.
+    The clips have names like those of the dataset's own videos, so that every step can be tried without the
+    dataset.
     """
     from actiondiff.cli.output.progress import progress_bar
     from actiondiff.datasets.export import write_table
     from actiondiff.datasets.published import read_dataset
     from actiondiff.paper.datasets.drawn_clips import choose_clips, write_stand_in
-    from actiondiff.paper.datasets.excerpts import write_excerpt
+    from actiondiff.paper.datasets.samples import write_sample
 
-    source = write_excerpt(name, folder) if annotations is None else annotations
+    source = write_sample(name, folder) if annotations is None else annotations
     table = read_dataset(name, folder, protocol=protocol, annotations=source)
     with progress_bar("Drawing") as progress:
         chosen = choose_clips(table, per_class=per_class, seed=seed)

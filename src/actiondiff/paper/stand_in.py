@@ -11,7 +11,7 @@ from actiondiff.datasets.published import read_dataset
 from actiondiff.experiments.grid import BackboneChoice, Cell, DataChoice, Grid
 from actiondiff.experiments.recipe import Recipe
 from actiondiff.paper.datasets.drawn_clips import choose_clips, write_stand_in
-from actiondiff.paper.datasets.excerpts import write_excerpt
+from actiondiff.paper.datasets.samples import write_sample
 
 __all__ = ["draw_clips", "stand_in_grid", "stand_in_tables"]
 
@@ -71,14 +71,14 @@ def stand_in_tables(
 
     Args:
         grid: The studies.
-        folder: Folder to write to; gets one folder per dataset, with an excerpt of the annotations.
-        annotations: Folder with the real annotation files, to use instead of the excerpt.
+        folder: Folder to write to; gets one folder per dataset, with sample annotations.
+        annotations: Folder with the real annotation files, to use instead of the samples.
         seed: Seed of the random choice.
     """
     tables = {}
     for choice in dict.fromkeys(cell.data for cell in grid.cells if cell.data is not None):
         dataset_folder = folder / choice.dataset
-        source = annotations or write_excerpt(choice.dataset, dataset_folder)
+        source = annotations or write_sample(choice.dataset, dataset_folder)
         table = read_dataset(choice.dataset, dataset_folder, protocol=choice.protocol, annotations=source)
         if choice.dataset in _WHOLE:
             whole = read_dataset(

@@ -119,10 +119,10 @@ def test_what_cannot_be_planned(tmp_path):
 
 
 def test_prices_say_what_is_missing(tmp_path):
-    """The real annotation files' excerpt, and no video at all."""
-    from actiondiff.paper.datasets.excerpts import write_excerpt
+    """Sample annotations, and no video at all."""
+    from actiondiff.paper.datasets.samples import write_sample
 
-    write_excerpt("ucf-hmdb", tmp_path / "data")
+    write_sample("ucf-hmdb", tmp_path / "data")
     plan = plan_reproduction("table3", out=tmp_path / "out", data=tmp_path / "data", draws=False)
     prices = {price.work.slug: price for price in plan.estimate_stores(tmp_path / "out")}
     official = "ucf-hmdb-videomaev2-g-fit=squash-tokens=segment-normalise=none-stride=1"

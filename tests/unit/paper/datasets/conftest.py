@@ -1,11 +1,11 @@
-"""The excerpts of the published datasets, written once."""
+"""The samples of the published datasets, written once."""
 
 import pytest
 
-from actiondiff.paper.datasets.excerpts import EXCERPTS, write_excerpt
+from actiondiff.paper.datasets.samples import SAMPLES, write_sample
 
 
 @pytest.fixture(scope="session")
-def excerpts(tmp_path_factory):
-    """Dataset's name -> folder with its excerpt."""
-    return {name: write_excerpt(name, tmp_path_factory.mktemp(name)) for name in EXCERPTS}
+def samples(tmp_path_factory):
+    """Dataset's name -> folder with its sample."""
+    return {name: write_sample(name, tmp_path_factory.mktemp(name)) for name in SAMPLES}

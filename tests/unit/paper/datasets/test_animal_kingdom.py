@@ -1,4 +1,4 @@
-"""Animal Kingdom from an excerpt with the quirks of the real spreadsheet, and from ones gone wrong."""
+"""Animal Kingdom from made-up files with the quirks of the real spreadsheet, and from ones gone wrong."""
 
 from collections import Counter
 
@@ -26,16 +26,16 @@ def groups(table, split):
 
 
 @pytest.fixture(scope="module")
-def full(excerpts):
-    return read_animal_kingdom(excerpts["animal-kingdom"])
+def full(samples):
+    return read_animal_kingdom(samples["animal-kingdom"])
 
 
 @pytest.fixture
-def broken(excerpts, tmp_path):
+def broken(samples, tmp_path):
     """A copy of the spreadsheet after a change by `edit(book)`."""
 
     def change(edit):
-        book = openpyxl.load_workbook(next(excerpts["animal-kingdom"].rglob("*.xlsx")))
+        book = openpyxl.load_workbook(next(samples["animal-kingdom"].rglob("*.xlsx")))
         edit(book)
         book.save(tmp_path / "AR_metadata.xlsx")
         return tmp_path
@@ -45,39 +45,40 @@ def broken(excerpts, tmp_path):
 
 def test_labels_are_text_with_commas(full):
     clips = by_id(full)
-    assert clips["AAACXZTV"].labels == ("Attending", "Eating")  # "2,40", never 240 nor 2.4
-    assert clips["AABKMGHE"].labels == ("Moving",)
+    assert clips["TWOLABEL"].labels == ("Attending", "Eating")  # "1,31", never 131 nor 1.31
+    assert clips["ONLYMOVE"].labels == ("Moving",)
     assert full.multi_label
     assert full.labels_are_complete
 
 
 def test_a_label_may_have_become_a_number(broken):
     def edit(book):
-        cells = [row[3] for row in book["AR"].iter_rows(min_row=2) if row[3].value == "78"]
-        cells[0].value = 78
+        cells = [row[3] for row in book["AR"].iter_rows(min_row=2) if row[3].value == "48"]
+        cells[0].value = 48
 
     assert Counter(read_animal_kingdom(broken(edit)).counts())["Moving"] > 1
 
 
 def test_the_action_without_a_label_has_the_one_that_is_left(full):
     assert len(full.label_names) == 140
-    assert full.label_names[139] == "Yawning"
-    assert full.label_names[0] == "Abseiling"
-    assert by_id(full)["AAUUFAMC"].labels == ("Yawning", "Lying on its side")  # labels count, not pairs
-    assert not full.counts()["Pounding"]  # a class without clips is a class
+    assert full.label_names[139] == "Zigzagging"
+    assert full.label_names[0] == "Ambling"
+    assert by_id(full)["LABELSAY"].labels == ("Zigzagging", "Lying on its side")  # labels count, not pairs
+    assert not full.counts()["Clasping paws"]  # a class without clips is a class
 
 
 def test_pairs_in_lists_within_lists(full):
     clips = by_id(full)
-    assert clips["ABKBWVMW"].columns["animal"] == "Russell's Viper"  # AR has "Russell'S Viper"
-    assert clips["ADIGUTHG"].columns["animals"] == "Bay's Duiker"
-    assert clips["BIHKKSMJ"].columns["animal_type"] == "water_birds"
+    assert clips["QUOTEONE"].columns["animal"] == "Keeper's Viper"  # AR has "Keeper'S Viper"
+    assert clips["QUOTETWO"].columns["animals"] == "Baker's Antelope"
+    assert clips["QUOTEDUP"].columns["animals"] == "Miller's Duck"
+    assert clips["QUOTEDUP"].columns["animal_type"] == "water_birds"
 
 
 def test_a_clip_without_animals_keeps_its_labels(full):
-    clip = by_id(full)["KDIANBXG"]
+    clip = by_id(full)["NOANIMAL"]
     assert (clip.columns["animal"], clip.columns["animals"], clip.columns["animal_type"]) == ("", "", "")
-    assert clip.labels == ("Keeping still", "Flying", "Walking")
+    assert clip.labels == ("Keeping still", "Hovering", "Trotting")
 
 
 def test_animals_are_joined_in_any_case_and_by_their_other_names(full):
@@ -91,12 +92,12 @@ def test_animals_are_joined_in_any_case_and_by_their_other_names(full):
 
 def test_groups_are_the_last_four_letters(full):
     clips = by_id(full)
-    assert clips["AAACXZTV"].group == "XZTV"
+    assert clips["TWOLABEL"].group == "ABEL"
     assert groups(full, "train") & groups(full, "test")
 
 
-def test_unseen_species_is_the_rule_of_the_released_code(excerpts):
-    table = read_animal_kingdom(excerpts["animal-kingdom"], protocol="unseen-species")
+def test_unseen_species_is_the_rule_of_the_released_code(samples):
+    table = read_animal_kingdom(samples["animal-kingdom"], protocol="unseen-species")
     assert not table.multi_label
     assert len(table.label_names) == 140
     assert set(table.counts()) == set(UNSEEN_ACTIONS)
@@ -104,11 +105,11 @@ def test_unseen_species_is_the_rule_of_the_released_code(excerpts):
         clips = [clip for clip in table.examples if clip.split == split]
         assert {clip.columns["animal_type"] for clip in clips} == set(types)
         assert {clip.columns["official_split"] for clip in clips} == {"train", "test"}  # pooled
-    assert "AAACXZTV" not in by_id(table)  # two labels
+    assert "TWOLABEL" not in by_id(table)  # two labels
 
 
-def test_the_nine_types_are_domains(excerpts):
-    table = read_animal_kingdom(excerpts["animal-kingdom"], protocol="animal-types")
+def test_the_nine_types_are_domains(samples):
+    table = read_animal_kingdom(samples["animal-kingdom"], protocol="animal-types")
     assert set(table.values("animal_type")) == set(ANIMAL_TYPES)
     assert set(table.values("split")) == {""}
     distances = taxonomic_distances(table)
@@ -119,8 +120,8 @@ def test_the_nine_types_are_domains(excerpts):
     assert distances["fish", "birds"] == 3
 
 
-def test_source_disjoint_variants_share_no_group(excerpts):
-    folder = excerpts["animal-kingdom"]
+def test_source_disjoint_variants_share_no_group(samples):
+    folder = samples["animal-kingdom"]
     official = read_animal_kingdom(folder, protocol="unseen-species")
     ours = read_animal_kingdom(folder, protocol="unseen-species-source-disjoint")
     assert groups(official, "train") & groups(official, "test")
@@ -137,24 +138,24 @@ def test_source_disjoint_variants_share_no_group(excerpts):
     assert whole.examples == read_animal_kingdom(folder, protocol="full-source-disjoint").examples
 
 
-def test_care_has_its_own_clips_each_once(excerpts, full):
-    table = read_animal_kingdom(excerpts["animal-kingdom"], protocol="care")
+def test_care_has_its_own_clips_each_once(samples, full):
+    table = read_animal_kingdom(samples["animal-kingdom"], protocol="care")
     assert dict(table.counts("split")) == {"train": 8, "val": 4, "test": 5}  # 16 training rows
     assert not set(by_id(table)) & set(by_id(full))
     assert all(clip.columns["animal_class"][0] != " " for clip in table.examples)
     assert table.label_names[0] == "CARe action 0"
     assert not table.multi_label
-    assert by_id(table)["RNVGQXGD"].columns["sub_class"] == "Horse"
+    assert by_id(table)["PONYCARE"].columns["sub_class"] == "Pony"
 
 
-def test_the_spreadsheet_may_be_given_itself(excerpts, full):
-    path = next(excerpts["animal-kingdom"].rglob("*.xlsx"))
+def test_the_spreadsheet_may_be_given_itself(samples, full):
+    path = next(samples["animal-kingdom"].rglob("*.xlsx"))
     assert len(read_animal_kingdom(path)) == len(full)
 
 
-def test_unknown_protocols_and_folders(excerpts, tmp_path):
+def test_unknown_protocols_and_folders(samples, tmp_path):
     with pytest.raises(UnknownNameError, match="unseen-species"):
-        read_animal_kingdom(excerpts["animal-kingdom"], protocol="unseen_species")
+        read_animal_kingdom(samples["animal-kingdom"], protocol="unseen_species")
     with pytest.raises(UsageError, match="there is no folder"):
         read_animal_kingdom(tmp_path / "gone")
     with pytest.raises(TableError, match=r"AR_metadata\.xlsx .* is missing.*datasets check"):
@@ -196,10 +197,10 @@ def test_sheets_columns_and_labels_that_are_missing(broken):
     def two_without(book):
         book["Action"]["A2"] = None
 
-    with pytest.raises(TableError, match=r"should have the labels 0 to 139; without one: .*Yawning"):
+    with pytest.raises(TableError, match=r"should have the labels 0 to 139; without one: .*Zigzagging"):
         read_animal_kingdom(broken(two_without))
 
 
-def test_every_protocol_can_be_read(excerpts):
+def test_every_protocol_can_be_read(samples):
     for name in ANIMAL_KINGDOM.protocols:
-        assert len(read_animal_kingdom(excerpts["animal-kingdom"], protocol=name))
+        assert len(read_animal_kingdom(samples["animal-kingdom"], protocol=name))

@@ -1,7 +1,7 @@
-"""Excerpts of each dataset's annotation files: a few rows with the quirks of the whole files.
+"""Sample annotations of each dataset: a few rows in its own file formats, with the quirks of the whole files.
 
-Ids, labels, times and animals are the published ones. Descriptions of actions, and the scripts and
-descriptions of Charades-Ego's videos, are left out; a script is replaced by a number.
+Nothing in them is published data: ids, animals, films, times and most class names are made up by
+`tools/make_samples.py`. Stand-ins are drawn from them, and the readers are tested with them.
 """
 
 import csv
@@ -17,32 +17,32 @@ from actiondiff.datasets import DATASETS
 from actiondiff.errors import UnknownNameError
 from actiondiff.provenance import atomic_path
 
-__all__ = ["EXCERPTS", "write_excerpt"]
+__all__ = ["SAMPLES", "write_sample"]
 
-EXCERPTS = {
+SAMPLES = {
     "animal-kingdom": ("animal_kingdom",),
     "charades-ego": ("charades_ego",),
     "ucf-hmdb": ("ucf101", "hmdb51"),
 }
-"""Dataset -> folders of this package that hold its excerpt."""
+"""Dataset -> folders of this package that hold its sample."""
 _NUMBERS = ("S/N", "Label", "action")  # columns of numbers; the labels of clips are text, even a single one
 _EMPTY_ROWS = 3  # the published sheet of animals ends with a thousand empty rows
 
 
-def write_excerpt(dataset: str, folder: str | os.PathLike[str]) -> Path:
-    """Write the excerpt in the dataset's own file formats, and return the folder.
+def write_sample(dataset: str, folder: str | os.PathLike[str]) -> Path:
+    """Write the sample in the dataset's own file formats, and return the folder.
 
     Args:
         dataset: Name of the dataset.
         folder: Folder to write to; created if it does not exist.
 
     Raises:
-        UnknownNameError: If there is no excerpt of this dataset.
+        UnknownNameError: If there is no sample of this dataset.
     """
-    if dataset not in EXCERPTS:
-        raise UnknownNameError("excerpt", dataset, [name for name in DATASETS if name in EXCERPTS])
+    if dataset not in SAMPLES:
+        raise UnknownNameError("sample", dataset, [name for name in DATASETS if name in SAMPLES])
     folder = Path(folder)
-    for name in EXCERPTS[dataset]:
+    for name in SAMPLES[dataset]:
         files = [item for item in resources.files(__name__).joinpath(name).iterdir() if item.is_file()]
         if dataset == "animal-kingdom":
             _write_workbook(folder / name / "AR_metadata.xlsx", files)
