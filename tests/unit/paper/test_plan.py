@@ -71,13 +71,19 @@ def test_the_releases_figure_5_has_the_settings_of_its_scripts():
         variant_of("table1", "released")
 
 
-def test_videomae_has_its_official_extractors_reading():
-    choices = {cell.case: cell.extraction for cell in load_studies("table3").cells if "VideoMAE" in cell.case}
-    official = choices["VideoMAEv2, UCF to HMDB, official extractor"]
-    assert (official.normalise, official.fit, official.tokens, official.stride) == (
-        "none", "squash", "segment", 1
-    )  # fmt: skip
-    assert choices["VideoMAEv2, UCF to HMDB"].normalise is None
+@pytest.mark.parametrize(
+    ("target", "case"),
+    [("table1", "full"), ("table1", "unseen species"), ("table2", "first to first"),
+     ("table2", "third to first"), ("table3", "UCF to HMDB"), ("table3", "HMDB to UCF")],
+)  # fmt: skip
+def test_videomae_has_its_official_extractors_reading(target, case):
+    cells = {cell.case: cell for cell in load_studies(target).cells if "VideoMAE" in cell.case}
+    ours, official = cells[f"VideoMAEv2, {case}"], cells[f"VideoMAEv2, {case}, official extractor"]
+    choice = official.extraction
+    assert (choice.normalise, choice.fit, choice.tokens, choice.stride) == ("none", "squash", "segment", 1)
+    assert ours.extraction.normalise is None
+    assert ours.recipe == official.recipe
+    assert ours.published == official.published
 
 
 def test_every_published_number_is_in_a_recipe(shared_dir):
