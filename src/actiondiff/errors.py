@@ -116,7 +116,7 @@ class SettingsMismatchError(StoreError):
     def __init__(self, what: str, differences: Mapping[str, tuple[Any, Any]], advice: str) -> None:
         self.differences = dict(differences)
         fields = "; ".join(
-            f"{name}: {ours!r} against {theirs!r}" for name, (ours, theirs) in differences.items()
+            f"{name}: {_short(ours)} against {_short(theirs)}" for name, (ours, theirs) in differences.items()
         )
         super().__init__(f"{what}: {fields}. {advice}")
 
@@ -156,7 +156,13 @@ def explain_validation(error: "ValidationError", *, as_flag: bool = False) -> st
         field = f"--{'-'.join(parts).replace('_', '-')}" if as_flag else ".".join(parts)
         message = f"{field}: {message}"
     value = problem["input"]
-    return message if isinstance(value, dict) else f"{message}; got {value!r}"
+    return message if isinstance(value, dict) else f"{message}; got {_short(value)}"
+
+
+def _short(value: object) -> str:
+    """A value in one line of bounded length, since it may come from somebody else's file."""
+    text = repr(value)
+    return text if len(text) <= 300 else f"{text[:300]} ..."
 
 
 @cache

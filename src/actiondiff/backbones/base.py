@@ -38,6 +38,7 @@ __all__ = [
 
 Options = TypeVar("Options", bound=BackboneOptions)
 
+_MOST_PIXELS = 2**31  # of all frames of a window; more fit into no memory
 RANDOM = "random-"  # before a backbone's name: the same network with random weights
 
 KINDS = Registry(
@@ -231,6 +232,7 @@ def resolve(spec: BackboneSpec, options: Options) -> Options:
 
     Raises:
         UnknownNameError: If the backbone has no such preset.
+        UsageError: If there is no such device, or a window has too many pixels.
     """
     import torch
 
@@ -246,7 +248,15 @@ def resolve(spec: BackboneSpec, options: Options) -> Options:
     if dtype == "auto":
         dtype = "float16" if device.startswith("cuda") else "float32"
     values = {"threads": torch.get_num_threads(), **spec.defaults, **preset, **chosen}
-    return type(options)(**{**values, "device": device, "dtype": dtype, "preset": None})
+    resolved = type(options)(**{**values, "device": device, "dtype": dtype, "preset": None})
+    frames, height, width = (getattr(resolved, name) or 1 for name in ("window", "height", "width"))
+    pixels = frames * height * width
+    if pixels > _MOST_PIXELS:
+        raise UsageError(
+            f"a window of {frames} frames of {height}x{width} px has {pixels:.2g} pixels; at most "
+            f"{_MOST_PIXELS:.2g} are allowed. Use {options.memory_advice} or a shorter window (--window)."
+        )
+    return resolved
 
 
 def check_device(device: str) -> None:
@@ -349,8 +359,10 @@ def backbone_from_settings(
         SettingsMismatchError: If the weights or anything else differ from what was recorded.
     """
     family = options_class(find_spec(settings["name"]).kind)
-    fields = family.model_fields
+    fields = family.model_fields.keys() - {"device"}
     options = {name: value for name, value in {**family.arithmetic, **settings}.items() if name in fields}
+    if isinstance(options.get("actions"), str):  # which would be the path of a file
+        raise UsageError(f"the recorded actions are a list of names; got {options['actions'][:80]!r}.")
     if text_weights is not None or "text_weights" in fields:
         options["text_weights"] = text_weights
     if dtype:  # and with it what else depends on it

@@ -91,7 +91,9 @@ class BackboneOptions(BaseModel):
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads; part of the fingerprint, because they change rounding."
     )
-    seed: int = Field(0, description="Seed of everything that is random in the backbone.")
+    seed: int = Field(
+        0, ge=-(2**63), lt=2**63, description="Seed of everything that is random in the backbone."
+    )
 
     def arithmetic_in_words(self) -> str:
         """What computes in which precision, in a few words; the options are those of a loaded backbone."""

@@ -7,15 +7,15 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from actiondiff.errors import RunError, UsageError, explain_validation
+from actiondiff.errors import ActionDiffError, RunError, UsageError, explain_validation
 from actiondiff.heads import build_head
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.options import HeadOptions
@@ -28,6 +28,8 @@ __all__ = ["CONFIG", "FORMAT", "WEIGHTS", "ModelConfig", "load_bundle", "read_co
 FORMAT = 1
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
+_Name: TypeAlias = Annotated[str, Field(max_length=1000)]
+_Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
 
 
 class ModelConfig(BaseModel):
@@ -37,12 +39,16 @@ class ModelConfig(BaseModel):
     fields are kept as they are.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
-    labels: list[str] = Field(min_length=1, description="The K classes, in the order of the head's outputs.")
+    labels: list[_Name] = Field(
+        min_length=1, max_length=100_000, description="The K classes, in the order of the head's outputs."
+    )
     activation: Activation = Field(description="How logits become probabilities.")
-    keys: list[str] = Field(
-        min_length=1, description="Features that make up one token, such as t20.layer9, side by side."
+    keys: list[_Name] = Field(
+        min_length=1,
+        max_length=1024,
+        description="Features that make up one token, such as t20.layer9, side by side.",
     )
     backbone: Mapping[str, Any] = Field(description="Settings of the backbone that made the features.")
     features: Mapping[str, Any] = Field(
@@ -51,19 +57,24 @@ class ModelConfig(BaseModel):
     )
     feature_fingerprint: str = Field(min_length=1, description="Fingerprint of the feature store's settings.")
     clips_fingerprint: str | None = Field(None, description="Fingerprint of the table of clips.")
-    train_label_counts: list[int] = Field(
+    train_label_counts: list[_Count] = Field(
         default_factory=list, description="Number of training clips of each class, in the order of labels."
     )
-    num_train_clips: int | None = Field(None, description="Number of training clips.")
-    scored_labels: list[str] | None = Field(None, description="Classes that were scored; all if not set.")
+    num_train_clips: _Count | None = Field(None, description="Number of training clips.")
+    scored_labels: list[_Name] | None = Field(None, description="Classes that were scored; all if not set.")
     environment: Mapping[str, Any] = Field(
         default_factory=dict, description="Versions and machine of the training run."
     )
-    span_tokens: int | None = Field(None, description="Median length of the training clips, in tokens.")
-    frame_seconds: float | None = Field(
-        None, description="Median time from one sampled frame to the next in the training videos."
+    span_tokens: int | None = Field(
+        None, ge=1, le=1_000_000, description="Median length of the training clips, in tokens."
     )
-    thresholds: Mapping[str, float] = Field(
+    frame_seconds: float | None = Field(
+        None,
+        gt=0,
+        le=1e9,
+        description="Median time from one sampled frame to the next in the training videos.",
+    )
+    thresholds: Mapping[str, Annotated[float, Field(ge=0, le=1)]] = Field(
         default_factory=dict, description="Label -> probability from which its action counts as present."
     )
     timeline: Mapping[str, Any] = Field(
@@ -75,7 +86,45 @@ class ModelConfig(BaseModel):
     format: Literal[1] = Field(description="Version of this file's format.")
     head: HeadOptions = Field(description="Name and size of the head.")
     token_width: int = Field(ge=1, le=1_000_000, description="D, the width of one token.")
-    temperature: float = Field(1.0, gt=0, description="Prediction divides the logits by this number.")
+    temperature: float = Field(
+        1.0, ge=1e-3, le=1e3, description="Prediction divides the logits by this number."
+    )
+
+    @field_validator("keys")
+    @classmethod
+    def _check_keys(cls, keys: list[str]) -> list[str]:
+        for key in keys:
+            FeatureKey.parse(key)
+        return keys
+
+    @field_validator("backbone")
+    @classmethod
+    def _check_backbone(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not isinstance(settings.get("name"), str):
+            raise ValueError("the backbone's settings need its name")
+        return settings
+
+    @field_validator("features")
+    @classmethod
+    def _check_features(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        if settings.get("store_dtype", "float32") not in ("float32", "float16"):
+            raise ValueError("store_dtype is float32 or float16")
+        sampling = settings.get("sampling", {"stride": 1})
+        try:
+            sampling = Sampling.from_settings(sampling)
+        except (AttributeError, TypeError, OverflowError):
+            raise ValueError("sampling has stride or fps, and perhaps stream, as numbers") from None
+        if not isinstance(sampling.stream, int | None) or max(sampling.stride or 1, sampling.fps or 1) > 1e9:
+            raise ValueError("stream is a whole number, and stride and fps are at most 1e9")
+        return settings
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Self:
+        if len(self.train_label_counts) not in (0, len(self.labels)):
+            raise ValueError(
+                f"train_label_counts has {len(self.train_label_counts)} numbers for {len(self.labels)} labels"
+            )
+        return self
 
     @classmethod
     def for_head(cls, head: Head, **values: Any) -> Self:
@@ -180,10 +229,16 @@ def load_bundle(folder: str | os.PathLike[str]) -> tuple[Head, ModelConfig]:
     config = read_config(folder)
     try:
         tensors = load_file(folder / WEIGHTS)
-    except (ValueError, OSError, SafetensorError) as error:
+        # On the meta device first: no memory is taken for sizes that the weights do not have.
+        with torch.device("meta"):
+            blank = build_head(config.head, config.token_width, len(config.labels))
+        _check(blank, tensors, folder)
+        head = build_head(config.head, config.token_width, len(config.labels))
+    except (ValueError, OSError, OverflowError, MemoryError, SafetensorError) as error:
+        if isinstance(error, ActionDiffError):
+            raise
         raise RunError(f"{folder} is damaged: {error}. Restore it, or train again.") from None
-    head = build_head(config.head, config.token_width, len(config.labels))
-    _fill(head, tensors, folder)
+    head.load_state_dict(dict(tensors))
     head.temperature = config.temperature
     return head.eval(), config
 
@@ -207,8 +262,8 @@ def read_config(folder: str | os.PathLike[str]) -> ModelConfig:
         raise RunError(f"{folder} is damaged: {error}. Restore it, or train again.") from None
 
 
-def _fill(head: Head, tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Load tensors into a head, after a check of every name and shape."""
+def _check(head: Head, tensors: Mapping[str, torch.Tensor], folder: Path) -> None:
+    """Check every name, shape and value of the tensors that a head is to be filled with."""
     expected = {name: tuple(tensor.shape) for name, tensor in head.state_dict().items()}
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     wrong = sorted(name for name in {*expected, *shapes} if expected.get(name) != shapes.get(name))
@@ -229,4 +284,3 @@ def _fill(head: Head, tensors: Mapping[str, torch.Tensor], folder: Path) -> None
             f"{folder / WEIGHTS} is damaged: {unusable[0]} and {len(unusable) - 1} others are not finite "
             "floating-point numbers. Restore it, or train again."
         )
-    head.load_state_dict(dict(tensors))

@@ -3,10 +3,13 @@
 import torch
 from torch import nn
 
+from actiondiff.errors import UsageError
 from actiondiff.heads.inputs import Head, check_divisible
 from actiondiff.heads.options import HeadOptions
 
 __all__ = ["TransformerHead", "sinusoids"]
+
+_MOST_POSITIONS = 2**27  # half a gigabyte
 
 
 class TransformerHead(Head):
@@ -21,6 +24,12 @@ class TransformerHead(Head):
     def __init__(self, options: HeadOptions, token_width: int, num_classes: int) -> None:
         super().__init__(options, token_width, num_classes)
         check_divisible(self.width, options.heads)
+        if options.max_tokens * self.width > _MOST_POSITIONS:
+            raise UsageError(
+                f"max_tokens={options.max_tokens} needs {options.max_tokens * self.width:.2g} numbers for "
+                f"the positions of tokens of width {self.width}; at most {_MOST_POSITIONS:.2g} are allowed. "
+                "Give fewer max_tokens: longer clips are predicted in spans."
+            )
         layer = nn.TransformerEncoderLayer(
             self.width,
             options.heads,

@@ -70,17 +70,20 @@ def worst_confusions(predictions: pd.DataFrame, *, most: int = 5, each: int = 3)
         each: Maximum number of clips per pair.
     """
     wrong = predictions[predictions["label"] != predictions["predicted"]]
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, pair in enumerate(zip(wrong["label"], wrong["predicted"], strict=True)):
+        places.setdefault(pair, []).append(place)
     mistakes = []
-    for (true, predicted), rows in wrong.groupby(["label", "predicted"], sort=True):
-        rows = rows.sort_values(f"p({predicted})", ascending=False, kind="stable").head(each)
+    for true, predicted in sorted(places, key=lambda pair: (-len(places[pair]), pair))[:most]:
+        own = places[true, predicted]
+        rows = wrong.iloc[own].sort_values(f"p({predicted})", ascending=False, kind="stable").head(each)
         clips = tuple(
             _clip(row, f"{row['video']}: p({predicted}) = {row[f'p({predicted})']:.2f}, "
                        f"p({true}) = {row[f'p({true})']:.2f}")
             for _, row in rows.iterrows()
         )  # fmt: skip
-        count = int(((wrong["label"] == true) & (wrong["predicted"] == predicted)).sum())
-        mistakes.append(Mistake(f"{true}, predicted as {predicted}", count, clips))
-    return sorted(mistakes, key=lambda mistake: -mistake.count)[:most]
+        mistakes.append(Mistake(f"{true}, predicted as {predicted}", len(own), clips))
+    return mistakes
 
 
 def label_mistakes(
@@ -95,7 +98,8 @@ def label_mistakes(
         each: Maximum number of clips of either kind, with at most one per label.
     """
     values = predictions[[f"p({label})" for label in labels]].to_numpy()  # (N, K)
-    true = np.array([[label in row.split(";") for label in labels] for row in predictions["label"]])
+    own = [set(row.split(";")) for row in predictions["label"]]
+    true = np.array([[label in names for label in labels] for names in own])
     added, missed = (values >= threshold) & ~true, (values < threshold) & true
     kinds = (
         ("Predicted, but not labelled", added, np.where(added, -values, np.inf)),

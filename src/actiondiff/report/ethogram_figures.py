@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from actiondiff.errors import UsageError
 from actiondiff.report.card import percent
 from actiondiff.report.drawing import INK, SERIES, Figure, canvas, styled
-from actiondiff.report.figures import heatmap, label_of, legend_name, longest_inches
+from actiondiff.report.figures import (
+    MOST_NAMES,
+    busiest,
+    counted_cells,
+    heatmap,
+    label_of,
+    legend_name,
+    longest_inches,
+)
 from actiondiff.report.tables import ReportTable
 from actiondiff.types import Bout
 
@@ -32,7 +40,7 @@ __all__ = [
 
 BoutsByVideo = Mapping[str, Sequence[Bout]]
 _TIME_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
-_ROWS = 30  # maximum number of videos drawn; the data has all of them
+_LANES = 300  # lines of behaviours in an ethogram, of all videos together
 
 
 @styled()
@@ -59,19 +67,20 @@ def ethogram(
         UsageError: If there is no video, or a bout has another label.
     """
     _check(videos, labels)
+    behaviours = _longest(labels, _seconds_of(videos, truth or {}))
     # The drawing grows with the number of videos, behaviours and lines of the legend.
-    drawn = list(videos)[:_ROWS]
-    lane = 1.0 / max(1, len(labels))
-    names = [legend_name(label) for label in labels] + (["labelled by a person"] if truth else [])
+    drawn = list(videos)[: max(1, min(MOST_NAMES, _LANES // max(1, len(behaviours))))]
+    lane = 1.0 / max(1, len(behaviours))
+    names = [legend_name(label) for label in behaviours] + (["labelled by a person"] if truth else [])
     columns = int(np.clip(9.0 / (longest_inches(names) + 0.5), 1, 6))  # of the legend
     legend = 0.19 * -(-len(names) // columns)
-    drawing, axes = canvas(9.6, 0.7 + legend + len(drawn) * max(0.42, 0.13 * len(labels)))
+    drawing, axes = canvas(9.6, 0.7 + legend + len(drawn) * max(0.42, 0.13 * len(behaviours)))
+    colours = [SERIES[n % len(SERIES)] for n, label in enumerate(labels) if label in behaviours]
     # One row per video: a grey band for its length, and the bouts of each behaviour on a line of their own.
     for row, video in enumerate(drawn):
         axes.broken_barh([(0, durations[video])], (row - 0.46, 0.92), facecolor="#8a94a31f")
-        for i, label in enumerate(labels):
+        for i, (label, colour) in enumerate(zip(behaviours, colours, strict=True)):
             top = row - 0.44 + 0.88 * lane * i
-            colour = SERIES[i % len(SERIES)]
             spans = _spans(videos[video], label)
             axes.broken_barh(spans, (top, 0.88 * lane * (0.6 if truth else 0.92)), facecolor=colour)
             if truth:
@@ -86,14 +95,14 @@ def ethogram(
     axes.xaxis.set_major_locator(MultipleLocator(_time_step(max(durations[video] for video in drawn))))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: clock(seconds)))
     axes.grid(axis="x")
-    handles: list[Any] = [Patch(color=SERIES[i % len(SERIES)]) for i in range(len(labels))]
+    handles: list[Any] = [Patch(color=colour) for colour in colours]
     handles += [Patch(color=INK)] if truth else []
     drawing.legend(handles, names, loc="outside upper left", ncols=columns)
     count = sum(len(bouts) for bouts in videos.values())
     caption = f"{count} bouts in {len(videos)} videos. The grey bands show the length of each video."
-    caption += (
-        f" Only the first {_ROWS} videos are drawn; the data has all of them." if len(videos) > _ROWS else ""
-    )
+    if len(videos) > len(drawn):
+        caption += f" Only the first {len(drawn)} videos are drawn; the data has all of them."
+    caption += _not_drawn(behaviours, labels)
     return Figure(name, drawing, title, f"{title}. {caption}", caption, _bout_table(videos, truth))
 
 
@@ -112,12 +121,10 @@ def time_budget(videos: BoutsByVideo, durations: Mapping[str, float], labels: Se
     observed = sum(durations[video] for video in videos)
     if observed <= 0:
         raise UsageError("the videos have a total length of 0 seconds; a time budget needs observed time.")
-    lengths = {
-        label: [
-            b.end_seconds - b.start_seconds for bouts in videos.values() for b in bouts if b.label == label
-        ]
-        for label in labels
-    }
+    lengths: dict[str, list[float]] = {label: [] for label in labels}
+    for bouts in videos.values():
+        for bout in bouts:
+            lengths[bout.label].append(bout.end_seconds - bout.start_seconds)
     rows = [
         {
             "behaviour": label,
@@ -169,14 +176,15 @@ def time_budgets(
         title: Heading.
         name: Stem of the figure's files.
     """
-    labels = list(dict.fromkeys(label for row in shares.values() for label in row))
+    every = list(dict.fromkeys(label for row in shares.values() for label in row))
+    labels = _longest(every, {label: max(row.get(label, 0.0) for row in shares.values()) for label in every})
     drawing, axes = canvas(7.2, 0.9 + len(labels) * (0.16 + 0.17 * len(shares)))
     step = 0.82 / max(1, len(shares))
     # One series of bars per source, with its numbers beside the bars.
     for i, (who, row) in enumerate(shares.items()):
         positions = np.arange(len(labels)) - 0.41 + step * (i + 0.5)
         values = [100 * row.get(label, np.nan) for label in labels]
-        own = [SERIES[n % len(SERIES)] for n in range(len(labels))] if i == 0 else INK
+        own = [SERIES[n % len(SERIES)] for n, k in enumerate(every) if k in labels] if i == 0 else INK
         colours = own if len(shares) <= 2 else SERIES[i % len(SERIES)]
         axes.barh(positions, values, step * 0.9, color=colours, label=legend_name(who))
         for y, value in zip(positions, values, strict=True):
@@ -198,12 +206,13 @@ def time_budgets(
     if len(shares) > 1:
         drawing.legend(*axes.get_legend_handles_labels(), loc="outside upper left", ncols=5)
     rows = [(who, label, value) for who, row in shares.items() for label, value in row.items()]
-    each = {who: ", ".join(f"{k} {percent(v)}" for k, v in row.items()) for who, row in shares.items()}
+    each = {
+        who: ", ".join(f"{k} {percent(row[k])}" for k in labels if k in row) for who, row in shares.items()
+    }
     spoken = "; ".join(f"{who}: {text}" for who, text in each.items())
     data = pd.DataFrame(rows, columns=["who", "behaviour", "share"])
-    return Figure(
-        name, drawing, title, f"{title}. {spoken}.", "Share of the observed time of all videos.", data
-    )
+    caption = f"Share of the observed time of all videos.{_not_drawn(labels, every)}"
+    return Figure(name, drawing, title, f"{title}. {spoken}.", caption, data)
 
 
 def clock(seconds: float, *, tenths: bool = False) -> str:
@@ -259,11 +268,20 @@ def transition_matrix(
         "column is the next to begin after the behaviour of its row. A dash means that nothing follows that "
         "behaviour."
     )
+    drawn = np.arange(len(labels)) if len(labels) <= MOST_NAMES else busiest(counts, MOST_NAMES)
+    names = [labels[at] for at in drawn]
     figure = heatmap(
-        shares, rows=labels, columns=labels, title=title, name=name, row_title="from", column_title="to",
-        caption=caption, limits=(0.0, 1.0),
+        shares[np.ix_(drawn, drawn)], rows=names, columns=names, title=title, name=name, row_title="from",
+        column_title="to", caption=caption, limits=(0.0, 1.0),
     )  # fmt: skip
-    return replace(figure, data=figure.data.assign(transitions=counts.ravel()))
+    if len(drawn) == len(labels):
+        return replace(figure, data=figure.data.assign(transitions=counts.ravel()))
+    data = counted_cells(counts, labels, labels, "from", "to").rename(columns={"value": "transitions"})
+    caption += (
+        f" Only the {len(names)} of {len(labels)} behaviours with the most transitions are drawn; the data "
+        "has all transitions."
+    )
+    return replace(figure, data=data, caption=caption)
 
 
 @styled()
@@ -316,6 +334,31 @@ def score_lines(
     data = pd.DataFrame({"seconds": seconds} | {f"p({k})": probabilities[:, i] for i, k in enumerate(labels)})
     caption = "Probability of each behaviour over the video."
     return Figure(name, drawing, title, f"{title}. {spoken}.", caption, data)
+
+
+def _seconds_of(*sources: BoutsByVideo) -> dict[str, float]:
+    """Seconds of each behaviour, all bouts together."""
+    seconds: dict[str, float] = {}
+    for bouts in (bouts for videos in sources for bouts in videos.values()):
+        for bout in bouts:
+            seconds[bout.label] = seconds.get(bout.label, 0.0) + bout.end_seconds - bout.start_seconds
+    return seconds
+
+
+def _longest(labels: Sequence[str], amounts: Mapping[str, float]) -> list[str]:
+    """The behaviours that are drawn, in their order: all, or of many those with the largest amounts."""
+    if len(labels) <= MOST_NAMES:
+        return list(labels)
+    chosen = set(sorted(labels, key=lambda label: -amounts.get(label, 0.0))[:MOST_NAMES])
+    return [label for label in labels if label in chosen]
+
+
+def _not_drawn(drawn: Sequence[str], labels: Sequence[str]) -> str:
+    if len(drawn) == len(labels):
+        return ""
+    return (
+        f" Only the {len(drawn)} of {len(labels)} behaviours with the most time are drawn; the data has all."
+    )
 
 
 def _check(videos: BoutsByVideo, labels: Sequence[str]) -> None:

@@ -41,11 +41,15 @@ def most_confident(facts: Mapping[str, Any], *, each: int = 1) -> list[Confident
     # What is no better than a guess is not captioned with a probability, which would look like certainty.
     is_guess = "model_test" in facts and not facts["model_test"]["beats_guessing"]
     examples = _clips(facts, is_guess) if facts["kind"] == "clips" else _bouts(facts, is_guess)
-    chosen = []
-    for label in facts["labels"]:
-        own = [example for example in examples if example.label == label]
-        chosen += sorted(own, key=lambda example: -example.probability)[:each]
-    return chosen
+    own: dict[str, list[ConfidentExample]] = {label: [] for label in facts["labels"]}
+    for example in examples:
+        if example.label in own:
+            own[example.label].append(example)
+    return [
+        example
+        for label in facts["labels"]
+        for example in sorted(own[label], key=lambda example: -example.probability)[:each]
+    ]
 
 
 def read_bouts(rows: Sequence[Sequence[Any]]) -> list[Bout]:

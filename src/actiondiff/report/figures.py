@@ -17,8 +17,11 @@ from actiondiff.report.drawing import INK, SERIES, Figure, canvas, shade, styled
 from actiondiff.report.tables import Score
 
 __all__ = [
+    "MOST_NAMES",
     "bars",
     "best_over_rows",
+    "busiest",
+    "counted_cells",
     "draw_cells",
     "heatmap",
     "label_of",
@@ -29,6 +32,8 @@ __all__ = [
 
 Unit = Literal["percent", "count", "number"]
 Matrix = NDArray[np.floating]
+MOST_NAMES = 30
+"""Classes, behaviours or videos in one figure; of more, those that matter most are drawn."""
 _LONG = 28  # characters of a label in a figure; tables and CSV have the whole label
 _MANY = 30  # cells in a row or column; with more, numbers are not written into the cells
 
@@ -274,6 +279,23 @@ def long_table(
     """One row per cell of a matrix: the name of its row, the name of its column, and `value`."""
     cells = [(rows[i], columns[j], value) for (i, j), value in np.ndenumerate(values)]
     return pd.DataFrame(cells, columns=[row, column, "value"])
+
+
+def counted_cells(
+    counts: NDArray[np.integer], rows: Sequence[object], columns: Sequence[object], row: str, column: str
+) -> pd.DataFrame:
+    """`long_table` without the cells that are 0, which is almost all of them where there are many names."""
+    first, second = np.nonzero(counts)
+    cells = zip(first.tolist(), second.tolist(), strict=True)
+    return pd.DataFrame(
+        [(rows[i], columns[j], counts[i, j]) for i, j in cells], columns=[row, column, "value"]
+    )
+
+
+def busiest(counts: NDArray[np.integer], most: int) -> NDArray[np.intp]:
+    """Numbers, rising, of the names that have the largest counts beside the diagonal of a square matrix."""
+    beside = counts.sum(0) + counts.sum(1) - 2 * counts.diagonal()
+    return np.sort(np.argsort(-beside, kind="stable")[:most])
 
 
 def _written(value: float, unit: Unit) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from actiondiff.errors import RunError
 from actiondiff.exports.record import read_record
 from actiondiff.report.card import percent
-from actiondiff.report.clips import CaptionedClip, VideoRoots, pictures
+from actiondiff.report.clips import VideoRoots, pictures
 from actiondiff.report.ethogram_figures import (
     budget_table,
     ethogram,
@@ -20,7 +20,8 @@ from actiondiff.report.ethogram_figures import (
     time_budgets,
     transition_matrix,
 )
-from actiondiff.report.examples import most_confident, read_bouts
+from actiondiff.report.examples import ConfidentExample, most_confident, read_bouts
+from actiondiff.report.figures import MOST_NAMES
 from actiondiff.report.heat_strips import heat_section
 from actiondiff.report.html import Gallery, Item, Notes, Page, Provenance, Section, Text
 from actiondiff.report.tables import ReportTable
@@ -49,7 +50,7 @@ def prediction_page(folder: str | os.PathLike[str], *, roots: VideoRoots = ()) -
     sections = [
         Section("Videos", tuple(_videos(facts, predicted))),
         *(_timelines(facts, predicted) if has_timelines else _clips(facts, predicted)),
-        Section("Examples", tuple(_examples([example.clip for example in most_confident(facts)], roots))),
+        Section("Examples", tuple(_examples(most_confident(facts), roots))),
         *heat_section(folder, facts),
         Section("Confidence", tuple(_confidence(facts))),
         Section("Provenance", tuple(_provenance(facts))),
@@ -164,11 +165,17 @@ def _clips(facts: Facts, predicted: Sequence[Facts]) -> list[Section]:
     return [Section("Labels", (table,))]
 
 
-def _examples(clips: Sequence[CaptionedClip], roots: VideoRoots) -> list[Item]:
-    if not clips:
+def _examples(every: Sequence[ConfidentExample], roots: VideoRoots) -> list[Item]:
+    if not every:
         return [Text("Nothing was predicted.")]
-    strips, absent = pictures(clips, roots)
-    items: list[Item] = [Gallery(strips, "The most confident prediction of each label")] if strips else []
+    # Each example is decoded, so that their number is bounded.
+    surest = sorted(every, key=lambda example: -example.probability)[:MOST_NAMES]
+    examples = [example for example in every if example in surest]
+    strips, absent = pictures([example.clip for example in examples], roots)
+    title = "The most confident prediction of each label"
+    if len(examples) < len(every):
+        title += f", for the {len(examples)} most confident of {len(every)} labels"
+    items: list[Item] = [Gallery(strips, title)] if strips else []
     if absent:
         sentence = (
             f"{len(absent)} videos were not found, for example {absent[0]}; name their folder with --videos."

@@ -8,11 +8,12 @@ from numpy.typing import NDArray
 
 from actiondiff.report.card import percent
 from actiondiff.report.drawing import INK, SERIES, Figure, canvas, styled
-from actiondiff.report.figures import draw_cells, label_of, long_table
+from actiondiff.report.figures import MOST_NAMES, busiest, counted_cells, draw_cells, label_of, long_table
 
 __all__ = ["class_bars", "confusion_matrix", "learning_curve"]
 
 _ENDS = 30  # classes drawn from either end where there are too many for one figure
+_WHOLE = 60  # classes up to which a whole confusion matrix is drawn
 
 
 @styled()
@@ -53,30 +54,48 @@ def confusion_matrix(
 ) -> Figure:
     """Draw the clips by true class (row) and predicted class (column), as shares of each row.
 
+    Of many classes, only those that are confused most often are drawn.
+
     Args:
         counts: (K, K) number of clips.
         labels: Names of the K classes.
         title: Heading.
         name: Stem of the figure's files.
     """
-    totals = counts.sum(1, keepdims=True)
-    share = np.divide(counts, totals, out=np.full(counts.shape, np.nan), where=totals > 0)
-    side = min(9.5, 2.2 + 0.5 * len(labels))
+    drawn = np.arange(len(labels)) if len(labels) <= _WHOLE else busiest(counts, MOST_NAMES - 1)
+    rows = columns = [labels[at] for at in drawn]
+    cells = counts[np.ix_(drawn, drawn)]
+    if len(drawn) < len(labels):
+        columns = [*rows, "(another class)"]
+        cells = np.column_stack([cells, counts[drawn].sum(1) - cells.sum(1)])
+    totals = cells.sum(1, keepdims=True)
+    share = np.divide(cells, totals, out=np.full(cells.shape, np.nan), where=totals > 0)
+    side = min(9.5, 2.2 + 0.5 * len(columns))
     drawing, axes = canvas(side + 0.6, max(2.2, side - 0.8))
     draw_cells(
-        axes, share, rows=labels, columns=labels, row_title="true class", column_title="predicted class",
+        axes, share, rows=rows, columns=columns, row_title="true class", column_title="predicted class",
         limits=(0, 1),
     )  # fmt: skip
     right = int(np.trace(counts))
-    data = long_table(counts, labels, labels, "true", "predicted").rename(columns={"value": "clips"})
+    caption = (
+        "Each row is a true class; each cell is the share (%) of its clips that were predicted as the class "
+        "of the column. A dash means that the class has no test clips."
+    )
+    if len(drawn) < len(labels):
+        caption += (
+            f" Only the {len(drawn)} of {len(labels)} classes that are confused most often are drawn; the "
+            "data has all pairs of classes that have clips."
+        )
+        data = counted_cells(counts, labels, labels, "true", "predicted")
+    else:
+        data = long_table(counts, labels, labels, "true", "predicted")
     return Figure(
         name,
         drawing,
         title,
         f"{title}. {right} of {int(counts.sum())} clips lie on the diagonal.",
-        "Each row is a true class; each cell is the share (%) of its clips that were predicted as the class "
-        "of the column. A dash means that the class has no test clips.",
-        data,
+        caption,
+        data.rename(columns={"value": "clips"}),
     )
 
 
@@ -119,7 +138,7 @@ def class_bars(
     if average is not None:
         axes.axvline(100 * average, color=INK, linestyle="--", linewidth=1, zorder=0)
     # The caption says what is not drawn.
-    left_out = len(values) - len(drawn)
+    left_out = len(values) - len(every)
     caption = "Number of clips in brackets."
     caption += f" The dashed line is the mean, {percent(average)}." if average is not None else ""
     caption += (

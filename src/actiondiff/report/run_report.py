@@ -28,10 +28,17 @@ from actiondiff.provenance import plain_cells
 from actiondiff.report.card import percent
 from actiondiff.report.clips import Mistake, VideoRoots, label_mistakes, pictures, worst_confusions
 from actiondiff.report.confidence_figures import coverage_curve, reliability_diagram
-from actiondiff.report.figures import bars
+from actiondiff.report.figures import MOST_NAMES, bars
 from actiondiff.report.html import Gallery, Item, Notes, Page, Provenance, Section, Text
 from actiondiff.report.run_figures import class_bars, confusion_matrix, learning_curve
-from actiondiff.report.tables import ReportTable, Score, class_table, metric_table, score_table
+from actiondiff.report.tables import (
+    ReportTable,
+    Score,
+    class_table,
+    confusion_table,
+    metric_table,
+    score_table,
+)
 
 __all__ = ["evaluation_page", "run_page", "seeds_page"]
 
@@ -227,7 +234,10 @@ def _test_sections(
         class_table(per_class, counts, caption="Each class on the test clips"),
     ]
     if confusion is not None:
-        classes.insert(0, confusion_matrix(np.array(confusion), labels))
+        matrix = np.array(confusion)
+        # Where the figure is too small for numbers, the largest are listed below it.
+        listed = confusion_table(matrix, labels) if len(labels) > MOST_NAMES else None
+        classes = [confusion_matrix(matrix, labels), *([listed] if listed else []), *classes]
     # The rest needs the predictions, which a copied run may lack.
     path = next((p for n in ("predictions.csv.gz", "predictions.csv") if (p := folder / n).is_file()), None)
     if path is None:

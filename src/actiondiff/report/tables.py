@@ -4,11 +4,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from actiondiff.evaluation.scores import ClassScores, SideScores
 from actiondiff.provenance import csv_text
 from actiondiff.report.card import percent, score_rows
 
-__all__ = ["ReportTable", "Score", "ablation_table", "class_table", "metric_table", "score_table"]
+__all__ = [
+    "ReportTable",
+    "Score",
+    "ablation_table",
+    "class_table",
+    "confusion_table",
+    "metric_table",
+    "score_table",
+]
+
+_MOST_PAIRS = 25  # of confused classes
 
 
 class Score(NamedTuple):
@@ -123,6 +136,33 @@ def class_table(
         "average precision",
     )
     return ReportTable(titles, tuple(rows), caption, "A dash means that the number does not exist.")
+
+
+def confusion_table(counts: NDArray[np.integer], labels: Sequence[str]) -> ReportTable | None:
+    """Make a table of the pairs of classes that are confused most often; None if no clip is.
+
+    Args:
+        counts: (K, K) number of clips by true class (row) and predicted class (column).
+        labels: Names of the K classes.
+    """
+    wrong = counts - np.diag(counts.diagonal())
+    true, predicted = np.nonzero(wrong)
+    if not len(true):
+        return None
+    clips = wrong[true, predicted]
+    order = np.argsort(-clips, kind="stable")[:_MOST_PAIRS]
+    totals = counts.sum(1)
+    rows = [
+        (labels[i], labels[j], str(number), percent(number / int(totals[i])))
+        for i, j, number in zip(*(side[order].tolist() for side in (true, predicted, clips)), strict=True)
+    ]
+    note = "The share is that of the true class's clips."
+    if len(true) > len(rows):
+        note += f" {len(true)} pairs of classes are confused; the {len(rows)} with the most clips are listed."
+    titles = ("true class", "predicted as", "clips", "share")
+    return ReportTable(
+        titles, tuple(rows), "Classes confused most often", note, left=frozenset({"predicted as"})
+    )
 
 
 def ablation_table(

@@ -397,6 +397,36 @@ def test_failures_state_the_present(tmp_path):
     assert store.videos() == ["p.mp4", "x.mp4"]
 
 
+def test_many_failures_neither_rewrite_tables_nor_wait_for_the_disk(tmp_path, monkeypatch):
+    synced = []
+    sync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(file), sync(file)))
+    store = create(tmp_path)
+    store.write("a.mp4", features("a.mp4"))
+    before, sizes = len(synced), []
+    for number in range(20):
+        store.fail(f"{number:02}.mp4", "no video", identity=identity_of(f"{number}.mp4"))
+        sizes.append((tmp_path / "journal.jsonl").stat().st_size)
+    assert len(synced) == before
+    assert len(set(np.diff(sizes))) == 1  # each adds its own line and nothing else
+    assert not (tmp_path / "failures.csv").exists()
+    store.tidy()
+    assert len(synced) > before
+    assert len(FeatureStore.open(tmp_path).failures) == 20
+
+
+def test_a_kill_loses_no_failure_that_was_recorded(tmp_path):
+    store = create(tmp_path)
+    process = os.fork()
+    if not process:
+        os.environ["ACTIONDIFF_FAULT"] = "recorded:3"
+        for number in range(5):
+            store.fail(f"{number}.mp4", "no video", identity=identity_of(f"{number}.mp4"))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -9
+    assert list(FeatureStore.open(tmp_path).failures) == ["0.mp4", "1.mp4", "2.mp4"]
+
+
 def test_a_failed_attempt_leaves_what_is_stored(tmp_path):
     store = fill(tmp_path, VIDEOS)
     store.fail("a.mp4", "t20.layer12 is not finite")

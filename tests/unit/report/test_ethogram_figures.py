@@ -91,6 +91,30 @@ def test_more_videos_than_fit():
     assert len(figure.data) == 120
 
 
+def test_of_a_thousand_behaviours_those_with_the_most_time_are_drawn():
+    labels = [f"b{number}" for number in range(1000)]
+    bouts = [Bout(f"b{number}", number, number + number / 100) for number in range(100)]
+    videos = {f"{number}.mp4": bouts for number in range(20)}
+    lengths = dict.fromkeys(videos, 200.0)
+    budget = time_budget(videos, lengths, labels)
+    shares = {"predicted": dict(zip(budget["behaviour"], budget["share"], strict=True))}
+    strips, bars, arrows = (
+        ethogram(videos, lengths, labels=labels),
+        time_budgets(shares),
+        transition_matrix(videos, labels),
+    )
+    for figure in (strips, bars, arrows):
+        assert figure.drawing.get_size_inches().max() < 60
+        assert "Only the 30 of 1000 behaviours with the most" in figure.caption
+    assert "b99" in figure_texts(strips)
+    assert "b69" not in figure_texts(strips)
+    assert "Only the first 10 videos are drawn" in strips.caption
+    colour = bars.drawing.axes[0].patches[0].get_facecolor()[:3]
+    assert colour == to_rgb(SERIES[70 % len(SERIES)])  # that of the behaviour b70, as in the ethogram
+    assert (len(strips.data), len(bars.data), len(arrows.data)) == (2000, 1000, 99)
+    assert arrows.data["transitions"].sum() == 20 * 99
+
+
 def test_budgets_side_by_side():
     figure = time_budgets({"predicted": {"eat": 0.125}, "labelled": {"eat": 0.25, "run": 0.5}})
     widths = [patch.get_width() for patch in figure.drawing.axes[0].patches]

@@ -14,7 +14,7 @@ from actiondiff.report.drawing import shade
 from actiondiff.report.figures import bars, best_over_rows, heatmap
 from actiondiff.report.run_figures import class_bars, confusion_matrix, learning_curve
 from actiondiff.report.strips import frame_strip, heat_strip
-from actiondiff.report.tables import Score
+from actiondiff.report.tables import Score, confusion_table
 
 
 def test_heatmap_writes_each_number_into_its_cell():
@@ -94,6 +94,35 @@ def test_confusion_is_a_share_of_the_true_class():
     assert written == ["75.0", "25.0", "0.0", "0.0", "50.0", "50.0", "–", "–", "–"]
     assert "5 of 8 clips" in figure.alt
     assert figure.data.set_index(["true", "predicted"])["clips"]["a", "b"] == 1
+
+
+def test_of_many_classes_the_most_confused_are_drawn():
+    """A matrix of a million cells is neither drawn nor listed."""
+    counts = np.diag(np.full(1000, 3))
+    counts[700, 20] = 2  # rows have other sums now, and two pairs of classes are confused
+    counts[5, 900] = 1
+    names = [f"c{number}" for number in range(1000)]
+    figure = confusion_matrix(counts, names)
+    mesh = figure.drawing.axes[0].collections[0]
+    shares = np.ma.getdata(mesh.get_array()).reshape(29, 30)
+    np.testing.assert_allclose(shares.sum(1), 1)
+    drawn = [label.get_text() for label in figure.drawing.axes[0].get_yticklabels()]
+    assert {"c700", "c20", "c5", "c900"} < set(drawn)
+    assert shares[drawn.index("c700"), drawn.index("c20")] == 2 / 5
+    assert "(another class)" in figure_texts(figure)
+    assert "Only the 29 of 1000 classes that are confused most often are drawn" in figure.caption
+    assert len(figure.data) == 1002
+    assert figure.data.set_index(["true", "predicted"])["clips"]["c700", "c20"] == 2
+    table = confusion_table(counts, names)
+    assert table.rows == (("c700", "c20", "2", "40.0 %"), ("c5", "c900", "1", "25.0 %"))
+    assert confusion_table(np.eye(3, dtype=int), ["a", "b", "c"]) is None
+
+
+def test_bars_of_many_classes_say_which_are_left_out():
+    values = {f"c{number}": number / 100 for number in range(100)} | {"none": None}
+    figure = class_bars(values, dict.fromkeys(values, 1), title="t")
+    assert "1 class has no clips here and therefore no bar." in figure.caption
+    assert "Only the best and the worst 30 of 100 classes are drawn" in figure.caption
 
 
 def test_class_bars_in_order_with_support():

@@ -51,6 +51,16 @@ def test_two_behaviours_only_alternate(tmp_path, labels):
     assert ("1 transitions within videos" in text) is (len(labels) > 2)
 
 
+def test_examples_of_many_labels_are_bounded(tmp_path):
+    """Each example is decoded, so that a thousand of them would take minutes."""
+    labels = [f"b{number}" for number in range(100)]
+    videos = [timed([[label, 0.0, 1.0, 0.5]], name=f"{label}.mp4") for label in labels]
+    videos[77]["bouts"][0][3] = 0.9
+    text = page(tmp_path, labels=labels, videos=videos)
+    assert "30 videos were not found, for example b0.mp4" in text
+    assert 'class="scroll long"' in text  # the table of all of them is scrolled
+
+
 @pytest.mark.parametrize("kind", ["clips", "timelines"])
 def test_what_others_wrote_is_not_markup(tmp_path, kind):
     name = f"videos/{HOSTILE}.mp4"

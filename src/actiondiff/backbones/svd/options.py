@@ -27,7 +27,7 @@ class SVDOptions(BackboneOptions):
     )
 
     num_steps: int | None = Field(
-        None, ge=2, description="Length of the noise schedule that timesteps index."
+        None, ge=2, le=10_000, description="Length of the noise schedule that timesteps index."
     )
     embedding: Literal["own", "middle", "first", "none", "text"] | None = Field(
         None,
@@ -55,14 +55,20 @@ class SVDOptions(BackboneOptions):
     noise: Literal["none", "forward"] = Field(
         "none", description="forward adds sigma * noise to the latents, as other diffusion features do."
     )
-    sigma_scale: int | None = Field(None, ge=0, description="Timestep used for the input scaling only.")
-    sigma_embed: int | None = Field(None, ge=0, description="Timestep used for the time embedding only.")
+    sigma_scale: int | None = Field(
+        None, ge=0, le=9_999, description="Timestep used for the input scaling only."
+    )
+    sigma_embed: int | None = Field(
+        None, ge=0, le=9_999, description="Timestep used for the time embedding only."
+    )
     vae_dtype: Literal["float32", "tf32", "float16", "bfloat16", "auto-float16"] | None = Field(
         None,
         description="Arithmetic of the VAE, where most time goes. auto-float16, the default for half "
         "precision on CUDA, repeats in tf32 what is not finite in float16; else the default is float32.",
     )
-    vae_chunk: int | None = Field(None, ge=1, description="Number of frames that pass the VAE together.")
+    vae_chunk: int | None = Field(
+        None, ge=1, le=4096, description="Number of frames that pass the VAE together."
+    )
     fused: bool | None = Field(
         None,
         description="Fused kernels for half precision on CUDA, part of the fingerprint.  [default: where "
@@ -74,8 +80,10 @@ class SVDOptions(BackboneOptions):
     allow_unknown: bool = Field(
         False, description="List tensors of the checkpoint that SVD's networks do not have, and go on."
     )
-    unet_head_dim: int | None = Field(None, ge=1, description="Attention head width of the U-Net.")
-    clip_head_dim: int | None = Field(None, ge=1, description="Attention head width of the image encoder.")
+    unet_head_dim: int | None = Field(None, ge=1, le=65_536, description="Attention head width of the U-Net.")
+    clip_head_dim: int | None = Field(
+        None, ge=1, le=65_536, description="Attention head width of the image encoder."
+    )
 
     def arithmetic_in_words(self) -> str:
         """See `BackboneOptions.arithmetic_in_words`."""
