@@ -3,17 +3,17 @@
     python benchmarks/head_inputs.py WORK --videos FOLDER [--seeds 3] [--json FILE]
 
 Heads of the recipe `own-videos` are trained on each backbone with each input. Real sets (see `real_sets.py`,
-made from the clips of FOLDER) are scored by the balanced accuracy over held-out groups, in four folds; the
+made from the clips of FOLDER) are scored by the balanced accuracy over held-out groups, in two folds; the
 drawn world by the accuracy on its development targets, after training on its source. The last rows are means
 over sets and backbones. Features and runs that an earlier call left in WORK are used again.
 """
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -30,9 +30,11 @@ from actiondiff.experiments.recipe import load_recipe
 from actiondiff.provenance import environment
 from actiondiff.start.comparison import pool_folds
 
-INPUTS = ("plain", "standardised", "centred", "centred-standardised")
+INPUTS = ("standardised", "centred-standardised", "centred", "plain")
 BACKBONES = ("pixels", "motion", "lite0", "tiny")
-FOLDS = 4
+FOLDS = 2
+Scores: TypeAlias = dict[str, dict[str, dict[str, list[float]]]]
+"""Set -> backbone -> input -> the score of each seed."""
 PROTOCOLS = ("in-domain", "species", "context", "view")
 
 
@@ -44,51 +46,40 @@ def main() -> None:
     parser.add_argument("--videos", type=Path, help="folder of real clips with their index.csv")
     parser.add_argument("--backbones", default=",".join(BACKBONES))
     parser.add_argument("--inputs", default=",".join(INPUTS))
+    parser.add_argument("--sets", help="sets to score, separated by commas; all by default")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--train", type=int, default=128, help="clips of the drawn world to learn from")
     parser.add_argument("--test", type=int, default=64, help="clips of each of its tests")
     parser.add_argument("--json", type=Path, help="file to which the figures are also written")
     arguments = parser.parse_args()
-    scores: dict[str, dict[str, dict[str, float]]] = {}
     backbones, inputs = arguments.backbones.split(","), arguments.inputs.split(",")
-    tables = write_real_sets(arguments.videos, arguments.work / "real") if arguments.videos else {}
-    for name, path in tables.items():
-        table = with_folds(read_table(path))
-        for backbone in backbones:
-            store = extract(arguments.work, path.stem, path, backbone)
-            for prepared in inputs:
-                run = arguments.work / "runs" / path.stem / f"{backbone}-{prepared}"
-                each = [real_score(store, table, run, prepared, seed) for seed in range(arguments.seeds)]
-                put(scores, name, backbone, prepared, each)
+    sets = write_real_sets(arguments.videos, arguments.work / "real") if arguments.videos else {}
     world = arguments.work / "world"
-    if not (world / "table.csv").exists():
+    if "drawn" in (arguments.sets or "drawn") and not (world / "table.csv").exists():
         write_menagerie(world, train=arguments.train, val=0, test=arguments.test, seed=200)
-    for backbone in backbones:
-        store = extract(arguments.work, "world", world / "table.csv", backbone)
-        for prepared in inputs:
-            run = arguments.work / "runs" / "world" / f"{backbone}-{prepared}"
-            each = [
-                drawn_scores(store, world / "table.csv", run, prepared, s) for s in range(arguments.seeds)
-            ]
-            for protocol in PROTOCOLS:
-                put(scores, f"drawn: {protocol}", backbone, prepared, [row[protocol] for row in each])
-    print(table_of(scores, backbones, inputs))
-    if arguments.json:
-        result = {"environment": environment(), "seeds": arguments.seeds, "scores": scores}
-        arguments.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
-
-
-def put(
-    scores: dict[str, dict[str, dict[str, float]]],
-    name: str,
-    backbone: str,
-    prepared: str,
-    each: Iterable[float],
-) -> None:
-    """Store the mean over seeds, and print it."""
-    mean = round(float(np.mean(list(each))), 4)
-    scores.setdefault(name, {}).setdefault(backbone, {})[prepared] = mean
-    print(f"{name}: {backbone}, {prepared}: {100 * mean:.1f} %", flush=True)
+    scores: Scores = {}
+    # A seed at a time, so that what was measured so far covers every set.
+    for seed in range(arguments.seeds):
+        for name, path in {**sets, "drawn": world / "table.csv"}.items():
+            if arguments.sets and name not in arguments.sets.split(","):
+                continue
+            for backbone in backbones:
+                store = extract(arguments.work, path.stem, path, backbone)
+                for prepared in inputs:
+                    run = arguments.work / "runs" / path.stem / f"{backbone}-{prepared}-{seed}"
+                    if name == "drawn":
+                        values = drawn_scores(store, path, run, prepared, seed)
+                    else:
+                        values = {name: real_score(store, path, run, prepared, seed)}
+                    for key, value in values.items():
+                        scores.setdefault(key, {}).setdefault(backbone, {}).setdefault(prepared, []).append(
+                            value
+                        )
+                    print(seed, backbone, prepared, values, flush=True)
+        print(table_of(scores, backbones, inputs), flush=True)
+        if arguments.json:
+            result = {"environment": environment(), "seeds": seed + 1, "scores": scores}
+            arguments.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
 
 
 def with_folds(table: Table) -> Table:
@@ -114,9 +105,10 @@ def train(store: Path, table: Table | Path, run: Path, prepared: str, seed: int,
     study.train(store, table, out=run, recipe=load_recipe("own-videos", values=values))
 
 
-def real_score(store: Path, table: Table, run: Path, prepared: str, seed: int) -> float:
+def real_score(store: Path, path: Path, run: Path, prepared: str, seed: int) -> float:
     """Balanced accuracy of all folds' test clips together."""
-    runs = [run / f"seed-{seed}-fold-{fold}" for fold in range(FOLDS)]
+    table = with_folds(read_table(path))
+    runs = [run / f"fold-{fold}" for fold in range(FOLDS)]
     for fold, folder in enumerate(runs):
         others = [str(number) for number in range(FOLDS) if number != fold]
         train(store, table, folder, prepared, seed, domain="fold", source=others, target=[str(fold)])
@@ -127,19 +119,20 @@ def real_score(store: Path, table: Table, run: Path, prepared: str, seed: int) -
 
 def drawn_scores(store: Path, table: Path, run: Path, prepared: str, seed: int) -> dict[str, float]:
     """Accuracy on the test clips of each protocol."""
-    folder = run / f"seed-{seed}"
-    train(store, table, folder, prepared, seed, domain="protocol", source=["source"])
+    train(store, table, run, prepared, seed, domain="protocol", source=["source"])
     protocols = pd.read_csv(table).set_index("video")["protocol"]
-    predictions = pd.read_csv(folder / "predictions.csv.gz").set_index("video")
+    predictions = pd.read_csv(run / "predictions.csv.gz").set_index("video")
     right = predictions["predicted"] == predictions["label"]
     of_clip = protocols.loc[right.index]
-    return {name: float(right[of_clip == name].mean()) for name in PROTOCOLS}
+    return {f"drawn: {name}": float(right[of_clip == name].mean()) for name in PROTOCOLS}
 
 
-def table_of(
-    scores: Mapping[str, Mapping[str, Mapping[str, float]]], backbones: list[str], inputs: list[str]
-) -> str:
-    """The scores as a table in Markdown, with means over sets."""
+def table_of(measured: Scores, backbones: list[str], inputs: list[str]) -> str:
+    """The mean scores over seeds as a table in Markdown, with means over sets."""
+    scores = {
+        name: {b: {i: float(np.mean(rows[b][i])) for i in inputs} for b in backbones}
+        for name, rows in measured.items()
+    }
     lines = ["| set | features | " + " | ".join(inputs) + " |", "| --- | --- |" + " --- |" * len(inputs)]
 
     def add(name: str, backbone: str, row: Mapping[str, float]) -> None:

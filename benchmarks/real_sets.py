@@ -14,7 +14,8 @@ from pathlib import Path
 __all__ = ["write_real_sets"]
 
 _SPANS = 2.0  # seconds
-_MOST_SPANS = 4  # of a clip, so that long clips do not count for more
+_MOST_SPANS = 2  # of a clip, so that long clips do not count for more
+_SLOW = 5.0  # frames per second; slower clips are one span, because spans would have no frame
 _ANIMALS = ("baboon", "eland", "hyena", "chimpanzee group", "camera trap")
 _ARMS = ("wave", "boxing", "handclapping", "arm wrestling", "flipping pancake", "A001 drink water")
 _BODY = ("jump", "walk", "abseiling", "Basketball", "jumping jack", "weightlifting", "fight")
@@ -25,7 +26,7 @@ def write_real_sets(videos: Path, folder: Path) -> dict[str, Path]:
     """Write the tables of the sets, whose videos are named by their place in `videos`.
 
     Args:
-        videos: Folder of the clips and of `index.csv` (columns `file`, `class` and `duration_s`).
+        videos: Folder of the clips and of `index.csv` (columns `file`, `class`, `avg_fps` and `duration_s`).
         folder: Folder to write to.
 
     Returns:
@@ -67,14 +68,14 @@ def _spans(clip: Mapping[str, str], *, in_blocks: bool) -> list[dict[str, str]]:
             }
             for second in range(int(seconds) // 3 * 3)
         ]
-    count = min(max(int(seconds / _SPANS), 1), _MOST_SPANS)
+    length = _SPANS if float(clip["avg_fps"]) > _SLOW else seconds
     return [
         {
-            "start_seconds": f"{number * _SPANS:g}",
-            "end_seconds": f"{min((number + 1) * _SPANS, seconds):g}",
+            "start_seconds": f"{number * length:g}",
+            "end_seconds": f"{min((number + 1) * length, seconds):g}",
             "group": clip["file"],
         }
-        for number in range(count)
+        for number in range(min(max(int(seconds / length), 1), _MOST_SPANS))
     ]
 
 

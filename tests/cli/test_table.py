@@ -34,8 +34,8 @@ def test_import_boris(folder, capsys):
         == 0
     )
     said = capsys.readouterr().out
-    assert "1 rows written to" in said
-    assert "1 point events were left out" in said
+    assert "1 row written to" in said
+    assert "1 point event was left out" in said
     (example,) = read_table(folder / "t.csv", check_files=True).examples
     assert (example.video, example.labels, example.start_seconds, example.end_seconds, example.group) == (
         "videos/a.mp4", ("walk",), 0.5, 2.5, "o",

@@ -91,7 +91,7 @@ def test_every_command_of_the_page(folder, capsys):
         "scored/report.html", "out/bouts.csv", "out/scores.csv", "out/boris/project.boris",
         "out/boris/aggregated.csv", "out/queue.csv", "out/failures.csv", "out/report.html", "heat.mp4",
         "heat.png", "heat.npz", "heat.csv", "out-camtrap/camtrap-dp/observations.csv",
-        "run-2/model.safetensors", "corrected.csv",
+        "second/model.safetensors", "corrected.csv",
     ):  # fmt: skip
         assert Path(name).is_file(), name
     page = Path("scored/report.html").read_text("utf-8")
@@ -101,4 +101,4 @@ def test_every_command_of_the_page(folder, capsys):
     assert "have not been checked by a person" in Path("out/report.html").read_text("utf-8")
     with open("corrected.csv", encoding="utf-8", newline="") as file:
         assert {row["video"] for row in csv.DictReader(file)} <= {"new/new0.mp4", "new/new1.mp4"}
-    assert "start: run" in Path("run-2/recipe.yaml").read_text("utf-8")
+    assert "start: first/model" in Path("second/recipe.yaml").read_text("utf-8")

@@ -20,6 +20,13 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "localize": ("run", "video"),
     "app": ("run", "folder"),
     "extract": ("paths",),
+    "start": ("folder", "labels"),
+    "sweep": ("store", "table"),
+    "compare": ("first", "second"),
+    "check": ("paths",),
+    "spans": ("table",),
+    "add": ("table", "more"),
+    "verify": ("store",),
 }
 """Command -> its arguments, in order; what each accepts is in `_ACCEPTS`."""
 
@@ -30,6 +37,10 @@ _ACCEPTS: Mapping[str, frozenset[Kind]] = {
     "paths": frozenset({"video", "folder", "table"}),
     "video": frozenset({"video"}),
     "folder": frozenset({"folder"}),
+    "labels": frozenset({"table", "folder", "video"}),  # `video` is any file
+    "first": frozenset({"run"}),
+    "second": frozenset({"run"}),
+    "more": frozenset({"table"}),
 }
 _ABSENT = {
     "run": "there is no folder {path}; give the one that actiondiff train wrote, or a hub id.",
@@ -38,6 +49,11 @@ _ABSENT = {
     "paths": "{path} does not exist; give video files or folders that hold them.",
     "video": "{path} does not exist; give a video file.",
     "folder": "{path} is not a folder; give the folder that holds the videos.",
+    "labels": "there are no labels at {path}; give a CSV with video and label, a folder per class, a BORIS "
+    "project, or DeepEthogram's *_labels.csv.",
+    "first": "there is no run at {path}; give the folder that actiondiff train wrote.",
+    "second": "there is no run at {path}; give the folder that actiondiff train wrote.",
+    "more": "there is no table at {path}; give a CSV with the columns video and label.",
 }
 _TABLES = (".csv", ".tsv", ".txt", ".xlsx")
 

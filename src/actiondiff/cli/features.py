@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from actiondiff.cli.options import JsonOption
+from actiondiff.outputs.words import counted
 
 if TYPE_CHECKING:
     from actiondiff.types import JSON
@@ -85,7 +86,9 @@ def import_features(
     )
     for video, reason in summary.failed.items():
         typer.echo(f"failed: {video}: {reason}")
-    typer.echo(f"{summary.num_videos} videos with {', '.join(summary.layers)}; features in {store}")
+    typer.echo(
+        f"{counted(summary.num_videos, 'video')} with {', '.join(summary.layers)}; features in {store}"
+    )
     if summary.failed:
         raise typer.Exit(3)
 
@@ -103,9 +106,11 @@ def verify(store: _Store) -> None:
     for problem in problems:
         typer.echo(problem)
     if problems:
-        typer.echo(f"{len(problems)} problems. To make what is missing: actiondiff extract ... -o {store}")
+        typer.echo(
+            f"{counted(len(problems), 'problem')}. To make what is missing: actiondiff extract ... -o {store}"
+        )
         raise typer.Exit(3)
-    typer.echo(f"{len(opened.videos())} videos: all is well.")
+    typer.echo(f"{counted(len(opened.videos()), 'video')}: all is well.")
 
 
 def merge(
@@ -142,8 +147,9 @@ def merge(
             for video, reason in getattr(summary, status).items():
                 typer.echo(f"{status}: {video}: {reason}")
         typer.echo(
-            f"{summary.num_videos} videos with {', '.join(map(str, summary.keys))}: {len(summary.missing)} "
-            f"missing, {len(summary.failed)} failed, {len(summary.partial)} partial; features in {out}"
+            f"{counted(summary.num_videos, 'video')} with {', '.join(map(str, summary.keys))}: "
+            f"{len(summary.missing)} missing, {len(summary.failed)} failed, {len(summary.partial)} partial; "
+            f"features in {out}"
         )
     if not summary.ok:
         raise typer.Exit(3)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from actiondiff.cli.options import JsonOption, OverwriteOption
+from actiondiff.outputs.words import counted
 
 __all__ = ["add", "import_labels", "spans"]
 
@@ -78,9 +79,10 @@ def import_labels(
         values = {"out": str(out), "rows": len(labels.rows), "points_left_out": labels.num_points}
         typer.echo(json.dumps({**values, "videos_absent": list(labels.absent)}))
         return
-    typer.echo(f"{len(labels.rows)} rows written to {out}")
+    typer.echo(f"{counted(len(labels.rows), 'row')} written to {out}")
     if labels.num_points:
-        typer.echo(f"{labels.num_points} point events were left out; --point-seconds gives them a duration.")
+        points = counted(labels.num_points, "point event was", "point events were")
+        typer.echo(f"{points} left out; --point-seconds gives such events a duration.")
     for video in labels.absent:
         typer.echo(f"{video} is not on disk; use --videos to name a folder to search for it.")
 
@@ -122,7 +124,7 @@ def spans(
     if as_json:
         typer.echo(json.dumps({"out": str(out), "rows": len(examples)}))
     else:
-        typer.echo(f"{len(examples)} spans written to {out}")
+        typer.echo(f"{counted(len(examples), 'span')} written to {out}")
 
 
 def add(
@@ -151,7 +153,7 @@ def add(
         values = {"rows": num_rows, "replaced": num_replaced, "without_label": num_without}
         typer.echo(json.dumps({"out": str(out), **values}))
         return
-    typer.echo(f"{num_rows} rows written to {out}")
+    typer.echo(f"{counted(num_rows, 'row')} written to {out}")
     typer.echo(
         f"{num_replaced} took the place of earlier rows of the same clip, {num_without} without a label were "
         "left out"

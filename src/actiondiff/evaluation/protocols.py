@@ -13,6 +13,7 @@ from typing import TypeAlias
 from actiondiff.datasets.base import Table
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.evaluation.options import ScoreSource
+from actiondiff.outputs.words import counted
 from actiondiff.types import Example
 
 __all__ = ["Split", "group_of", "leave_one_out", "regroup", "split_examples"]
@@ -109,14 +110,15 @@ def split_examples(
         own = [i for i in side if splits[i] == "test"]
         if score_source == "held-out":
             own = own or _hold_out(table, side, test_share, f"{seed}/test")
-            text += f"; {len(own)} clips of the source held out to be scored, too"
+            text += f"; {counted(len(own), 'clip')} of the source held out to be scored, too"
         side = _without(side, own)
     elif any(splits[i] for i in labelled):
         marks = ("train", "val") if "train" in splits else ("", "val")
         side = [i for i in labelled if splits[i] in marks]
         test = [i for i in labelled if splits[i] == "test"]
         unmarked = len(labelled) - len(side) - len(test)
-        text = f"the table's split column{f' ({unmarked} clips have no mark)' if unmarked else ''}"
+        note = f" ({counted(unmarked, 'clip')} without a mark)" if unmarked else ""
+        text = f"the table's split column{note}"
     else:
         test = _hold_out(table, labelled, test_share, f"{seed}/test")
         side = _without(labelled, test)

@@ -9,6 +9,7 @@ from actiondiff.evaluation.options import Metric
 from actiondiff.evaluation.results import METRICS_FILE, EvaluationMetrics, read_metrics
 from actiondiff.evaluation.scores import SideScores
 from actiondiff.inference.folders import find_model_folder
+from actiondiff.outputs.words import counted
 
 __all__ = ["ChanceVerdict", "chance_verdict", "verdict_of_run"]
 
@@ -40,7 +41,7 @@ def chance_verdict(test: SideScores | None) -> ChanceVerdict:
         return ChanceVerdict(False, "NOT TESTED: nothing is known about how good this model is.")
     name: Metric = "accuracy" if test.scores.accuracy is not None else "micro_map"
     score, floor, bounds = test.scores.total(name), test.prior_floor.total(name), test.intervals.get(name)
-    clips = "1 test clip" if test.num_clips == 1 else f"{test.num_clips} test clips"
+    clips = counted(test.num_clips, "test clip")
     if score is None or floor is None:
         return ChanceVerdict(False, f"NOT TESTED: {clips} of no class give no {_TITLES[name]}.")
     span = f"95 % interval {100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %" if bounds else "no interval"

@@ -7,6 +7,7 @@ from actiondiff.evaluation.results import SeedsMetrics, TrainingMetrics
 from actiondiff.evaluation.scores import SideScores
 from actiondiff.evaluation.verdict import chance_verdict
 from actiondiff.heads.bundle import ModelConfig
+from actiondiff.outputs.words import counted
 
 __all__ = ["cautions", "model_card", "percent", "score_rows", "seeds_card"]
 
@@ -52,7 +53,7 @@ def cautions(
     if not num_test:
         sentences.append("No clips were tested: nothing is known of how good it is.")
     elif num_test < _FEW_TEST:
-        clips = "1 clip was" if num_test == 1 else f"{num_test} clips were"
+        clips = counted(num_test, "clip was", "clips were")
         sentences.append(f"Only {clips} tested: the score means little.")
     if released:
         sentences.append("The epoch was chosen on the test clips: the scores are too high to expect again.")
@@ -65,7 +66,9 @@ def cautions(
         )
     if partial:
         video, coverage = min(partial.items(), key=lambda item: item[1])
-        sentences.append(f"{len(partial)} videos decoded in part only, the least {video} ({coverage:.0%}).")
+        sentences.append(
+            f"{counted(len(partial), 'video')} decoded in part only, the least {video} ({coverage:.0%})."
+        )
     return sentences
 
 
@@ -87,11 +90,11 @@ def model_card(config: ModelConfig, metrics: TrainingMetrics) -> str:
         "`actiondiff predict THIS_FOLDER VIDEOS -o OUT`.",
         "",
         "## Data",
-        f"{counts['train']} training clips, {counts['validation']} validation clips and "
-        f"{counts['test']} test clips.",
+        f"{counted(counts['train'], 'training clip')}, "
+        f"{counted(counts['validation'], 'validation clip')} and {counted(counts['test'], 'test clip')}.",
         f"Split: {metrics.split}.",
-        f"Training ran for {fit.num_epochs} epochs; the head has the weights of epoch {fit.best_epoch}, "
-        f"{fit.selection}.",
+        f"Training ran for {counted(fit.num_epochs, 'epoch')}; the head has the weights of epoch "
+        f"{fit.best_epoch}, {fit.selection}.",
         "",
         "## Numbers",
         *_table(metrics),
@@ -103,9 +106,13 @@ def model_card(config: ModelConfig, metrics: TrainingMetrics) -> str:
         *[f"- {sentence}" for sentence in metrics.cautions],
     ]
     if metrics.leaks:
-        lines.append(f"- {len(metrics.leaks)} leaks between the sides of the split; see metrics.json.")
+        lines.append(
+            f"- {counted(len(metrics.leaks), 'leak')} between the sides of the split; see metrics.json."
+        )
     if metrics.missing:
-        lines.append(f"- {len(metrics.missing)} clips have no features and were left out; see metrics.json.")
+        count = counted(len(metrics.missing), "clip has", "clips have")
+        was = "was" if len(metrics.missing) == 1 else "were"
+        lines.append(f"- {count} no features and {was} left out; see metrics.json.")
     lines.append(
         "- It was tested only on clips like those above. Test it again before using it at another site."
     )

@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 from numpy.typing import NDArray
 
 from actiondiff.errors import UsageError
+from actiondiff.outputs.words import counted
 from actiondiff.report.card import percent
 from actiondiff.report.drawing import INK, SERIES, Figure, canvas, styled
 from actiondiff.report.figures import (
@@ -99,7 +100,10 @@ def ethogram(
     handles += [Patch(color=INK)] if truth else []
     drawing.legend(handles, names, loc="outside upper left", ncols=columns)
     count = sum(len(bouts) for bouts in videos.values())
-    caption = f"{count} bouts in {len(videos)} videos. The grey bands show the length of each video."
+    caption = (
+        f"{counted(count, 'bout')} in {counted(len(videos), 'video')}. The grey bands show the length of "
+        "each video."
+    )
     if len(videos) > len(drawn):
         caption += f" Only the first {len(drawn)} videos are drawn; the data has all of them."
     caption += _not_drawn(behaviours, labels)

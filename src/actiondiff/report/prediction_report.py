@@ -11,6 +11,7 @@ import numpy as np
 
 from actiondiff.errors import RunError
 from actiondiff.exports.record import read_record
+from actiondiff.outputs.words import counted
 from actiondiff.report.card import percent
 from actiondiff.report.clips import VideoRoots, pictures
 from actiondiff.report.ethogram_figures import (
@@ -58,7 +59,8 @@ def prediction_page(folder: str | os.PathLike[str], *, roots: VideoRoots = ()) -
     made = datetime.fromisoformat(facts["made"])
     model_test = facts.get("model_test")
     lead = (f"The model's own test: {model_test['sentence']} " if model_test else "") + (
-        f"Predictions of {facts['model']} on {len(predicted)} videos, made on {made:%d %B %Y, %H:%M %Z}. "
+        f"Predictions of {facts['model']} on {counted(len(predicted), 'video')}, made on "
+        f"{made:%d %B %Y, %H:%M %Z}. "
         f"{_headline(facts, predicted)}"
     )
     return Page(f"Predictions {Path(folder).resolve().name}", lead, sections)
@@ -76,7 +78,7 @@ def _headline(facts: Facts, predicted: Sequence[Facts]) -> str:
         if scores
         else " They have not been checked by a person; check the examples and queue.csv."
     )
-    return f"{count} bouts in {minutes:.1f} minutes.{comparison}"
+    return f"{counted(count, 'bout')} in {minutes:.1f} minutes.{comparison}"
 
 
 def _videos(facts: Facts, predicted: Sequence[Facts]) -> list[Item]:
@@ -178,7 +180,8 @@ def _examples(every: Sequence[ConfidentExample], roots: VideoRoots) -> list[Item
     items: list[Item] = [Gallery(strips, title)] if strips else []
     if absent:
         sentence = (
-            f"{len(absent)} videos were not found, for example {absent[0]}; name their folder with --videos."
+            f"{counted(len(absent), 'video was', 'videos were')} not found, for example {absent[0]}; name "
+            "the folder with --videos."
         )
         items.append(Notes((sentence,)))
     return items

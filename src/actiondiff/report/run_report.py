@@ -24,6 +24,7 @@ from actiondiff.evaluation.scores import SideScores
 from actiondiff.evaluation.verdict import chance_verdict
 from actiondiff.heads.bundle import ModelConfig, read_config
 from actiondiff.outputs import parse_yaml
+from actiondiff.outputs.words import counted
 from actiondiff.provenance import plain_cells
 from actiondiff.report.card import percent
 from actiondiff.report.clips import Mistake, VideoRoots, label_mistakes, pictures, worst_confusions
@@ -122,8 +123,8 @@ def evaluation_page(folder: str | os.PathLike[str], *, roots: VideoRoots = ()) -
     about = [
         Text(f"The model {metrics.run} on the labelled clips of {metrics.table}."),
         Text(
-            f"{metrics.num_left_out_as_trained_on} clips were left out because the model was trained or "
-            "selected on them."
+            f"{counted(metrics.num_left_out_as_trained_on, 'clip was', 'clips were')} left out because the "
+            "model was trained or selected on them."
         ),
     ]
     sections = [
@@ -175,9 +176,7 @@ def _numbers(test: SideScores | None, cautions: Sequence[str], missing: Sequence
     if missing:
         listed = ", ".join(f"{clip.video} ({clip.reason})" for clip in missing[:_FEW_MISSING])
         more = " ..." if len(missing) > _FEW_MISSING else ""
-        items.append(
-            Notes((f"{len(missing)} clips have no features and were left out: {listed}{more}",), "warning")
-        )
+        items.append(Notes((f"{counted(len(missing), 'clip')} without features: {listed}{more}",), "warning"))
     if not test:
         return items or [Text("No clips were tested.")]
     items.append(metric_table(test, caption="Scores on the test clips"))
@@ -193,7 +192,7 @@ def _domains(test: SideScores) -> list[Item]:
     scores = {
         domain: {METRICS[name]: _score(side, name) for name in names} for domain, side in domains.items()
     }
-    note = "; ".join(f"{domain}: {side.num_clips} clips" for domain, side in domains.items())
+    note = "; ".join(f"{domain}: {counted(side.num_clips, 'clip')}" for domain, side in domains.items())
     first = _primary(test)
     return [
         score_table(scores, caption="Scores in each domain", corner="domain", note=note),
@@ -307,7 +306,10 @@ def _audit(leaks: Sequence[Leak]) -> list[Item]:
         if len(leaks) > _MANY_LEAKS
         else ""
     )
-    warning = f"{len(leaks)} groups or files are on two sides of the split, so scores may be too high."
+    warning = (
+        f"{counted(len(leaks), 'group or file is', 'groups or files are')} on two sides of the split, so "
+        "scores may be too high."
+    )
     titles = ("name", "kind", "sides", "clips on the second side")
     return [
         Notes((warning,), "warning"),

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actiondiff.evaluation.scores import ClassScores, SideScores
+from actiondiff.outputs.words import counted
 from actiondiff.provenance import csv_text
 from actiondiff.report.card import percent, score_rows
 
@@ -96,8 +97,8 @@ def metric_table(side: SideScores, *, caption: str) -> ReportTable:
         caption: What the table shows.
     """
     note = (
-        f"{side.num_clips} clips. Intervals are 95 % intervals over resampled groups. The prior floor is the "
-        "score of guessing by the class frequencies of the training clips."
+        f"{counted(side.num_clips, 'clip')}. Intervals are 95 % intervals over resampled groups. The prior "
+        "floor is the score of guessing by the class frequencies of the training clips."
     )
     empty = side.scores.num_classes_without_clips
     if empty:

@@ -14,6 +14,7 @@ from scipy.stats import beta, t
 from actiondiff.evaluation.intervals import percentiles, resample, statistic
 from actiondiff.evaluation.options import Metric
 from actiondiff.evaluation.priors import prior_floor
+from actiondiff.outputs.words import counted
 from actiondiff.start.backbones import CONTROLS
 from actiondiff.types import Array, BoolArray, DoubleArray
 
@@ -142,7 +143,7 @@ def compare_candidates(candidates: Sequence[Candidate], *, multi_label: bool) ->
     listed = ", ".join(item.describe() for item in scores)
     numbers = (
         f"{_TITLES[metric]} on held-out groups: {listed}; guessing has {100 * floor:.0f} % "
-        f"({len(first.truth)} clips, {num_groups} groups)."
+        f"({counted(len(first.truth), 'clip')}, {counted(num_groups, 'group')})."
     )
 
     def verdict(outcome: Outcome, words: str, recommended: str | None) -> StartVerdict:

@@ -15,6 +15,7 @@ from actiondiff.evaluation.folds import group_folds, groups_per_class
 from actiondiff.evaluation.protocols import regroup
 from actiondiff.experiments.recipe import FeatureChoice
 from actiondiff.features.store import FeatureStore
+from actiondiff.outputs.words import counted
 from actiondiff.provenance import check_own_folder, write_text
 from actiondiff.start.backbones import CONTROLS, choose_backbone
 from actiondiff.start.comparison import StartVerdict, compare_candidates, pool_folds, too_few
@@ -226,7 +227,9 @@ class _Road:
                 mode = ("--timeline",) if is_timed else ()
                 self.run("predict", model, *map(str, new), "-o", ethogram, *mode, *weights)
                 self.run("report", ethogram)
-                self.echo(f"predictions of {len(new)} videos without labels: {ethogram}/report.html")
+                self.echo(
+                    f"predictions of {counted(len(new), 'video')} without labels: {ethogram}/report.html"
+                )
             self.echo(f"model: {model}, with its own test in {model}/report.html")
         else:
             self.echo("No model was written, because none can be recommended.")

@@ -44,6 +44,13 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
         ("train featurse table.csv -o x", "Did you mean features?"),
         ("train features tabel.csv -o x", "there is no table at tabel.csv"),
         ("extract vidoes -o x", "Did you mean videos?"),
+        ("start table.csv videos -o x", "Run: actiondiff start videos table.csv ..."),
+        ("start vidoes -o x", "Did you mean videos?"),
+        ("start videos tabel.csv -o x", "there are no labels at tabel.csv"),
+        ("sweep sweep featurse table.csv -o x", "Did you mean features?"),
+        ("compare run rnu", "there is no run at rnu"),
+        ("videos check vidoes", "Did you mean videos?"),
+        ("table add table.csv tabel.csv -o x", "Did you mean table.csv?"),
     ],
 )  # fmt: skip
 def test_one_line_says_what_was_meant(work, typed, message, capsys):

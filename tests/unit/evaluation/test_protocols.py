@@ -108,7 +108,7 @@ def test_the_split_column_decides():
     split = split_examples(marked)
     assert (split.train, split.validation, split.test) == ((0, 1, 5), (2,), (3,))
     assert "split column" in split.description
-    assert "1 clips have no mark" in split.description  # it is left out, and told of
+    assert "1 clip without a mark" in split.description  # it is left out, and told of
 
 
 def test_clips_marked_for_testing_never_train():

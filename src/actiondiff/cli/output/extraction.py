@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from actiondiff.outputs.words import counted
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -91,7 +93,7 @@ def print_summary(summary: "ExtractionSummary", *, as_json: bool) -> None:
     if len(bad) > _MAX_FAILURES:
         typer.echo(f"... and {len(bad) - _MAX_FAILURES} more, all in {summary.store / 'failures.csv'}")
     typer.echo(
-        f"{summary.num_videos} videos: {summary.num_done} done, {summary.num_skipped} skipped, "
+        f"{counted(summary.num_videos, 'video')}: {summary.num_done} done, {summary.num_skipped} skipped, "
         f"{len(summary.partial)} partial, {len(summary.failed)} failed; features in {summary.store}"
     )
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from actiondiff.outputs.words import counted
+
 if TYPE_CHECKING:
     from actiondiff.evaluation.results import EvaluationMetrics, LeftOutClip, Metrics
     from actiondiff.evaluation.scores import SideScores
@@ -25,7 +27,8 @@ def print_run(folder: Path, metrics: "Metrics") -> None:
     typer.echo(chance_verdict(test).sentence)
     typer.echo(f"feature {metrics.feature}; split: {metrics.split}")
     typer.echo(
-        f"{counts['train']} training, {counts['validation']} validation and {counts['test']} test clips"
+        f"{counts['train']} training, {counts['validation']} validation and "
+        f"{counted(counts['test'], 'test clip')}"
     )
     if isinstance(metrics, SeedsMetrics):
         for name, mean in metrics.mean.items():
@@ -33,10 +36,12 @@ def print_run(folder: Path, metrics: "Metrics") -> None:
             typer.echo(f"{name}: {100 * mean:.1f} % ({spread})")
         typer.echo(f"{metrics.best} is taken, {metrics.why_best}; its test scores:")
     if test:
-        _print_scores(test, title=f"{test.num_clips} test clips")
+        _print_scores(test, title=counted(test.num_clips, "test clip"))
         _print_domains(test.by_domain or {})
     if leaks:
-        typer.echo(f"{len(leaks)} leaks: the same {leaks[0].kind} is on both sides, e.g. {leaks[0].name}.")
+        typer.echo(
+            f"{counted(len(leaks), 'leak')}: the same {leaks[0].kind} is on both sides, e.g. {leaks[0].name}."
+        )
     _print_lines(_missing_features(metrics.missing), metrics.cautions)
     typer.echo(f"written to {folder}")
 
@@ -48,8 +53,11 @@ def print_evaluation(metrics: "EvaluationMetrics") -> None:
     typer.echo(chance_verdict(metrics).sentence)
     num_left_out = metrics.num_left_out_as_trained_on
     if num_left_out:
-        typer.echo(f"{num_left_out} clips were left out: the model was trained or selected on them.")
-    _print_scores(metrics, title=f"{metrics.num_clips} test clips")
+        typer.echo(
+            f"{counted(num_left_out, 'clip was', 'clips were')} left out: the model was trained or selected "
+            "on them."
+        )
+    _print_scores(metrics, title=counted(metrics.num_clips, "test clip"))
     _print_lines(_missing_features(metrics.missing), metrics.cautions)
 
 
@@ -96,14 +104,14 @@ def _print_domains(domains: "dict[str, SideScores]") -> None:
         typer.echo(f"the scores of each of {len(domains)} domains are in metrics.json")
     elif len(domains) > 1:
         for name, scores in domains.items():
-            _print_scores(scores, title=f"{name}: {scores.num_clips} test clips")
+            _print_scores(scores, title=f"{name}: {counted(scores.num_clips, 'test clip')}")
 
 
 def _missing_features(clips: "Sequence[LeftOutClip]") -> list[str]:
     if not clips:
         return []
     first = clips[0]
-    return [f"{len(clips)} clips have no features and were left out, e.g. {first.video} ({first.reason})."]
+    return [f"{counted(len(clips), 'clip')} without features, e.g. {first.video} ({first.reason})."]
 
 
 def _print_lines(*paragraphs: Iterable[str]) -> None:

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from actiondiff.outputs.words import counted
+
 if TYPE_CHECKING:
     from actiondiff.evaluation.results import TimelineMetrics
 
@@ -40,7 +42,7 @@ def print_timeline_scores(metrics: "TimelineMetrics") -> None:
     by_overlap = ", ".join(f"{iou}: {percent(value)}" for iou, value in segments.map.items())
     typer.echo(f"segment mAP at IoU {by_overlap}; mean {percent(segments.mean_map)}")
     if num_left_out := metrics.num_left_out_as_trained_on:
-        what = "1 video was" if num_left_out == 1 else f"{num_left_out} videos were"
+        what = counted(num_left_out, "video was", "videos were")
         typer.echo(f"{what} left out: the model was trained or selected on them.")
     for video in metrics.missing:
         typer.echo(f"{video} has no features and was left out.")
