@@ -29,7 +29,7 @@ def read_boris(path: str | Path) -> list[CodedBout]:
     """Read the bouts of a BORIS project or export; observations of no video are left out with a warning.
 
     Args:
-        path: A `.boris` or `.boris.gz` project, or events exported as CSV or TSV.
+        path: A `.boris` or `.boris.gz` project, or events exported as CSV, TSV, XLSX or ODS.
 
     Raises:
         UsageError: If there is no such file.
@@ -38,7 +38,7 @@ def read_boris(path: str | Path) -> list[CodedBout]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"there is no file {path}; give a .boris project, or events exported as CSV or TSV.")
+        raise UsageError(f"there is no file {path}; give a .boris project, or exported events.")
     problems: list[str] = []
     if path.name.lower().endswith((".boris", ".boris.gz")):
         observations = _project(path, problems)

@@ -1,4 +1,4 @@
-"""Events that BORIS exported as text: tabular and aggregated, in the layouts of its versions since 7.
+"""Events that BORIS exported: tabular and aggregated, as text or workbooks, of all versions since 7.
 
 Columns are matched by name and every cell is read as text.
 """
@@ -19,7 +19,7 @@ from actiondiff.datasets.boris_events import (
     pair_events,
 )
 from actiondiff.datasets.bouts import CodedBout
-from actiondiff.datasets.sheets import parse_lines, read_text, repeated_columns
+from actiondiff.datasets.sheets import read_lines, repeated_columns
 from actiondiff.errors import warn_once
 from actiondiff.provenance import text_of_cell
 from actiondiff.video.search import SUFFIXES
@@ -37,17 +37,15 @@ _LIVE = re.compile("live|from (pictures|directories)", re.IGNORECASE)
 
 def read_export(path: Path, problems: list[str]) -> list[CodedBout]:
     """Bouts of a text export in any of its layouts; problems are added to the list."""
-    text = read_text(path)
-    first = next(line for line in text.splitlines() if line.strip())
-    delimiter = max("\t,;", key=first.count)
-    lines = [(n, [*map(text_of_cell, cells)]) for n, cells in parse_lines(path, text, delimiter)]
+    parsed, delimiter = read_lines(path)
+    lines = [(n, [*map(text_of_cell, cells)]) for n, cells in parsed]
     header = lines[0][1] if lines else []
     is_table = "Observation id" in header and ("Start (s)" in header or "Time" in header)
     where = next((i for i, (_, line) in enumerate(lines) if line[0] in ("Time", "Time (s)")), None)
     if not is_table and (where is None or header[:1] != ["Observation id"]):
         problems.append(
             "neither tabular nor aggregated events of BORIS: the file has no header with Observation id and "
-            "Time or Start (s). Export events as CSV or TSV, or give the .boris project"
+            "Time or Start (s). Export events as CSV, TSV, XLSX or ODS, or give the .boris project"
         )
         return []
     columns = header if is_table else lines[where or 0][1]
@@ -64,8 +62,8 @@ def read_export(path: Path, problems: list[str]) -> list[CodedBout]:
     if len(lines) == 1:
         problems.append("the file has a header and no events")
     problems += [
-        f"row {line_number}: {len(line)} cells for {len(header)} columns; quote cells that contain "
-        f"{delimiter!r}"
+        f"row {line_number}: {len(line)} cells for {len(header)} columns; "
+        + (f"quote cells that contain {delimiter!r}" if delimiter else "name every column")
         for line_number, line in lines[1:]
         if any(line[len(header) :])
     ]

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from xml.etree.ElementTree import Element
 
 from actiondiff.datasets.bouts import CodedBout
 from actiondiff.datasets.sheets import find_files
+from actiondiff.datasets.xml import parse_xml
 from actiondiff.errors import TableError, UnknownNameError, UsageError, warn_once
 from actiondiff.video.search import SUFFIXES
 
@@ -16,7 +16,6 @@ __all__ = ["ElanLabel", "read_elan"]
 
 ElanLabel = Literal["value", "tier"]
 _LARGEST_BYTES = 256 << 20
-_DEEPEST = 50
 _MOST_PROBLEMS = 5
 _Span = tuple[int, int]
 
@@ -141,38 +140,12 @@ def _path(url: str) -> str:
 
 
 def _parse(file: Path) -> Element:
-    """Parse a file. Definitions of entities are refused: they can grow without bound, or name other files."""
     if file.stat().st_size > _LARGEST_BYTES:
         raise TableError(file, [f"the file is larger than {_LARGEST_BYTES >> 20} MiB"])
-    builder, parser = TreeBuilder(), expat.ParserCreate()
-    depth = 0
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal depth
-        depth += 1
-        if depth > _DEEPEST:
-            raise TableError(file, ["the file is not of ELAN: its elements are nested too deeply"])
-        builder.start(tag, attributes)
-
-    def end(tag: str) -> None:
-        nonlocal depth
-        depth -= 1
-        builder.end(tag)
-
-    def refuse(*_: object) -> None:
-        raise TableError(file, ["the file is not of ELAN: it has a document type definition"])
-
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler = builder.data
-    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refuse
     data = file.read_bytes()
     if not data.strip():
         raise TableError(file, ["the file is empty"])
-    try:
-        parser.Parse(data, True)
-    except (expat.ExpatError, ValueError, LookupError) as error:
-        raise TableError(file, [f"not a file of ELAN ({error})"]) from None
-    root = builder.close()
+    root = parse_xml(data, lambda reason: TableError(file, [f"not a file of ELAN: {reason}"]))
     if root.tag != "ANNOTATION_DOCUMENT":
         raise TableError(file, [f"not a file of ELAN: it begins with {root.tag!r}"])
     return root

@@ -16,7 +16,7 @@ from actiondiff.errors import UnknownNameError, UsageError
 __all__ = ["PROGRAMS", "read_labels"]
 
 PROGRAMS: Mapping[str, str] = {
-    "boris": "a .boris project, or events exported as CSV or TSV",
+    "boris": "a .boris project, or events exported as CSV, TSV, XLSX or ODS",
     "deepethogram": "*_labels.csv, or a folder of them",
     "camtrap-dp": "a package with observations.csv and media.csv",
     "zamba": "a CSV with filepath and label",

@@ -1,4 +1,4 @@
-"""Reading the text files that people and their programs write: encodings, separators, headers, side files."""
+"""Reading the tables that people and their programs write: encodings, separators, headers, side files."""
 
 import codecs
 import csv
@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from actiondiff.datasets.workbooks import read_workbook_lines
 from actiondiff.errors import TableError, warn_once
 from actiondiff.provenance import text_of_cell
 from actiondiff.video.search import is_system_name
 
-__all__ = ["Sheet", "decode_text", "find_files", "parse_lines", "read_sheet", "read_text", "repeated_columns"]
+__all__ = ["Sheet", "decode_text", "find_files", "read_lines", "read_sheet", "read_text", "repeated_columns"]
 
 _DELIMITERS = ",;\t"
 _MARKS = {
@@ -22,19 +23,20 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }  # byte order mark -> encoding; UTF-32's first, as it begins like UTF-16's
-_ARCHIVES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"\x1f\x8b", b"%PDF")
+_ZIP = b"PK\x03\x04"
+_ARCHIVES = (_ZIP, b"\xd0\xcf\x11\xe0", b"\x1f\x8b", b"%PDF")
 _LARGEST_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """The content of a CSV or TSV file.
+    """The content of a CSV or TSV file, or of the only sheet of a workbook.
 
     Attributes:
         header: Names of the columns, stripped.
         rows: Row number in the file (the header's is usually 1) and cells, stripped; as many cells as there
             are columns. Empty rows are left out.
-        delimiter: What separates cells.
+        delimiter: What separates cells; empty in a workbook.
     """
 
     header: tuple[str, ...]
@@ -66,19 +68,22 @@ def read_text(path: Path) -> str:
     Raises:
         TableError: If the file cannot be read, is empty, or is no text.
     """
+    return decode_text(path, _read_bytes(path))
+
+
+def _read_bytes(path: Path) -> bytes:
     try:
         if path.stat().st_size > _LARGEST_BYTES:
             raise TableError(path, [f"the file is larger than {_LARGEST_BYTES >> 20} MiB; split it"])
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise TableError(path, [f"the file cannot be read ({error.strerror})"]) from None
-    return decode_text(path, data)
 
 
 def decode_text(path: Path, data: bytes) -> str:
     """Decode what `read_text` read from a path."""
     if data.startswith(_ARCHIVES):
-        raise TableError(path, ["a workbook or archive, and not a text file; save it as CSV UTF-8"])
+        raise TableError(path, ["an old workbook or an archive, and not a text file; save it as CSV UTF-8"])
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)
@@ -108,22 +113,17 @@ def _decode_legacy(path: Path, data: bytes) -> str:
     return text
 
 
-def read_sheet(path: Path, *, delimiters: str = _DELIMITERS, text: str | None = None) -> Sheet:
-    """Read a CSV or TSV file with a header.
+def read_sheet(path: Path) -> Sheet:
+    """Read a CSV or TSV file, or the only sheet of a workbook (.xlsx, .ods), with a header.
 
     Args:
         path: The file.
-        delimiters: Separators that are possible; the one that the header has most of counts.
-        text: The file's text, if it was read before.
 
     Raises:
         TableError: If it is not a valid CSV file, has columns of the same name, or rows with more cells than
             columns; the error lists all problems.
     """
-    text = read_text(path) if text is None else text
-    first = next(line for line in text.splitlines() if line.strip())
-    delimiter = max(delimiters, key=first.count)
-    lines = parse_lines(path, text, delimiter)
+    lines, delimiter = read_lines(path)
     header = [text_of_cell(name) for name in lines[0][1]] if lines else []
     while header and not header[-1] and not any(len(cells) >= len(header) and cells[len(header) - 1]
                                                 for _, cells in lines):  # fmt: skip
@@ -133,8 +133,8 @@ def read_sheet(path: Path, *, delimiters: str = _DELIMITERS, text: str | None = 
     for number, cells in lines[1:]:
         if any(cells[len(header) :]):
             problems.append(
-                f"row {number}: {len(cells)} cells for {len(header)} columns; quote cells that contain "
-                f"{delimiter!r}"
+                f"row {number}: {len(cells)} cells for {len(header)} columns; "
+                + (f"quote cells that contain {delimiter!r}" if delimiter else "name every column")
             )
         padded = [*cells, *[""] * len(header)][: len(header)]
         rows.append((number, tuple(text_of_cell(cell) for cell in padded)))
@@ -143,12 +143,27 @@ def read_sheet(path: Path, *, delimiters: str = _DELIMITERS, text: str | None = 
     return Sheet(tuple(header), tuple(rows), delimiter)
 
 
-def parse_lines(path: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
-    """Row numbers and stripped cells of all rows that are not empty.
+def read_lines(path: Path) -> tuple[list[tuple[int, list[str]]], str]:
+    """Row numbers and stripped cells of all rows that are not empty; and what separates cells.
+
+    The latter is the separator that the first line has most of, and empty for a workbook.
 
     Raises:
-        TableError: If the text is not valid CSV.
+        TableError: If the file is neither text nor a workbook, is empty, or is not valid CSV.
     """
+    data = _read_bytes(path)
+    if data.startswith(_ZIP):
+        lines = read_workbook_lines(path, data)
+        if not lines:
+            raise TableError(path, ["the workbook is empty"])
+        return lines, ""
+    text = decode_text(path, data)
+    first = next(line for line in text.splitlines() if line.strip())
+    delimiter = max(_DELIMITERS, key=first.count)
+    return _parse_lines(path, text, delimiter), delimiter
+
+
+def _parse_lines(path: Path, text: str, delimiter: str) -> list[tuple[int, list[str]]]:
     reader = csv.reader(
         io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=delimiter != "\t"
     )

@@ -212,7 +212,8 @@ def test_labels_that_differ_in_case_or_blanks_are_one_misspelt(write):
         (b"\xef\xbb\xbf", "the file is empty"),
         ("video,label\na.mp4,eat\n".encode("utf-16")[:-3], "cut short or not utf-16"),
         ("video,label\na.mp4,eat\n".encode("utf-16")[2:], "zero bytes"),
-        (b"PK\x03\x04\x81\x00\x8d", "a workbook or archive"),
+        (b"PK\x03\x04\x81\x00\x8d", "the workbook cannot be read"),
+        (b"\xd0\xcf\x11\xe0\x81\x00", "an old workbook or an archive"),
         (b"video,label\na\x81.mp4,eat\n", "not a text file in UTF-8 or Windows-1252"),
     ],
 )

@@ -132,10 +132,10 @@ def test_names_that_are_no_paths_stay_names(tmp_path, monkeypatch):
         assert "../" not in text
 
 
-def test_a_workbook_is_no_export_that_is_read(tmp_path):
+def test_a_damaged_workbook_is_refused_in_one_line(tmp_path):
     path = tmp_path / "events.xlsx"
     path.write_bytes(b"PK\x03\x04\xc7\x00")
-    with pytest.raises(TableError, match=r"a workbook or archive, and not a text file; save it as CSV UTF-8"):
+    with pytest.raises(TableError, match=r"the workbook cannot be read .*; save the table as CSV UTF-8"):
         read_boris(path)
 
 
