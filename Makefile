@@ -4,20 +4,28 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fmt docs browser gpu bench build clean
+.PHONY: help setup lock demo test check fmt docs browser gpu bench build clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-setup: $(STAMP)  ## create .venv with the pinned versions of constraints.txt
+setup: $(STAMP)  ## create .venv with the versions and hashes of requirements.lock
 
-# torch is installed first and by its exact pin: a CPU build, where pip knows of one, then satisfies
-# every other requirement, and no CUDA packages are pulled in.
-$(STAMP): pyproject.toml constraints.txt
+# Every package but torch is checked against its hash. torch comes last and by its exact pin: each of its
+# builds has other files, and brings its own CUDA packages or, where pip knows of a CPU build, none.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+$(STAMP): pyproject.toml constraints.txt requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(PIP) --no-deps --require-hashes --requirement requirements.lock
+	$(PIP) --constraint constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(PIP) --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip check
 	touch $@
+
+lock:  ## write requirements.lock again, after a change of pyproject.toml or constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) --constraint constraints.txt uv
+	$(BIN)/python tools/lock.py
 
 demo: setup  ## run every step on the built-in world: clips -> features -> heads -> a table
 	HF_HUB_OFFLINE=1 $(BIN)/actiondiff demo --out demo

@@ -9,14 +9,11 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Any, TypeAlias
 from xml.etree.ElementTree import Element
 
 from actiondiff.datasets.xml import parse_xml
 from actiondiff.errors import TableError
-
-if TYPE_CHECKING:
-    from openpyxl.worksheet._read_only import ReadOnlyWorksheet
 
 __all__ = ["read_workbook_lines"]
 
@@ -83,12 +80,15 @@ def _excel_sheets(path: Path, data: bytes, *, with_values: bool) -> tuple[dict[s
 
     has_formulas = False
 
-    def values(sheet: "ReadOnlyWorksheet") -> Iterator[Sequence[object]]:
+    def values(sheet: Any) -> Iterator[Sequence[object]]:
         nonlocal has_formulas
         sheet.reset_dimensions()  # else every row is filled up to the last column that the file claims
         for row in sheet.iter_rows():
             has_formulas = has_formulas or any(cell.data_type == "f" for cell in row)
-            yield [cell.value for cell in row]
+            yield [
+                "=..." if cell.data_type == "f" and not isinstance(cell.value, str) else cell.value
+                for cell in row  # formulas of arrays are objects
+            ]
 
     book = openpyxl.load_workbook(io.BytesIO(data), read_only=True, data_only=with_values)
     sheets = {sheet.title: _lines(path, values(sheet)) for sheet in book.worksheets}

@@ -8,6 +8,7 @@ from xml.sax.saxutils import escape
 
 import openpyxl
 import pytest
+from openpyxl.worksheet.formula import ArrayFormula
 
 from actiondiff.datasets.importing import read_labels
 from actiondiff.datasets.sheets import read_sheet
@@ -172,6 +173,15 @@ def test_formulas_have_the_values_that_were_saved(tmp_path):
                               .replace(b"<f>1+1</f><v />", b"<f>1+1</f><v>2</v>"))  # fmt: skip
     path.write_bytes(data.getvalue())
     assert read_table(path).examples[0].start_seconds == 2
+
+
+def test_a_formula_of_an_array_without_a_value(tmp_path):
+    book = openpyxl.Workbook()
+    book.active.append(["video", "label"])
+    book.active["A2"] = "a.mp4"
+    book.active["B2"] = ArrayFormula("B2:B2", "=1+1")
+    book.save(tmp_path / "t.xlsx")
+    assert "row 2: a cell holds the formula '=...' and no value" in refused(tmp_path / "t.xlsx")
 
 
 def test_time_cells_of_excel(tmp_path):
