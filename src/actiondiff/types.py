@@ -126,7 +126,7 @@ class DecodeReport:
     Attributes:
         status: `ok`, `partial` or `failed`.
         reason: Reason why the status is not `ok`, in words; empty if it is.
-        num_frames_decoded: Number of raw frames that decoded, before sampling.
+        num_frames_decoded: Number of raw frames that decoded, before sampling; with those passed over unread.
         num_frames_expected: Number of raw frames that the header, or else the duration, promises; None if
             unknown.
         times_repaired: Whether any time is not the one that the file states.

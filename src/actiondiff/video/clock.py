@@ -22,7 +22,10 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Schedule", "counted", "mend"]
+__all__ = ["SHUFFLED", "Schedule", "counted", "mend"]
+
+SHUFFLED = "times in the order of storage, which is not that of presentation"
+"""Why the times of an AVI with B-frames are mended."""
 
 _REACH = 12  # frames in a row that may be placed; a longer stretch has an origin of its own
 _JOIN_COST = 6.0  # in frames that are placed: fewer frames than this are never a stretch of their own
@@ -97,7 +100,7 @@ def mend(
     if (is_slotted and (steps <= 0).any()) or _is_shuffled(ticks):
         ordered = np.sort(ticks)
         moved[present] = ordered != ticks
-        reasons.append("times in the order of storage, which is not that of presentation")
+        reasons.append(SHUFFLED)
         ticks, steps = ordered, np.diff(ordered)
     else:
         moved[present] = False

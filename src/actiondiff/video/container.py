@@ -277,14 +277,12 @@ class Decoding:
         container: The open file.
         stream: The stream to decode.
         losses: The packets that cannot be decoded, so far.
-        num_corrupt: Number of frames that the decoder itself flags as corrupt, so far.
         read_error: Why the file cannot be read further; empty if its end was reached.
     """
 
     container: InputContainer
     stream: VideoStream
     losses: list[Loss] = field(default_factory=list)
-    num_corrupt: int = 0
     read_error: str = ""
 
     def __iter__(self) -> Iterator[VideoFrame]:
@@ -307,7 +305,7 @@ class Decoding:
             ticks = packet.pts if packet.pts is not None else packet.dts
             self.losses.append(Loss(ticks, error.strerror or str(error)))
             return
-        yield from self._counted(pictures)
+        yield from pictures
 
     def _drained(self) -> Iterator[VideoFrame]:
         """The frames that the decoder still holds at the end."""
@@ -319,13 +317,8 @@ class Decoding:
             except av.error.FFmpegError as error:
                 self.losses.append(Loss(None, error.strerror or str(error)))
                 continue
-            yield from self._counted(pictures)
+            yield from pictures
             return
-
-    def _counted(self, pictures: list[VideoFrame]) -> Iterator[VideoFrame]:
-        for picture in pictures:
-            self.num_corrupt += picture.is_corrupt
-            yield picture
 
 
 def packets(

@@ -1,13 +1,12 @@
 """Decoding of video files to sampled RGB frames, in one thread and in memory that does not grow with length.
 
-All frames are decoded in order, and only the sampled ones are converted: seeking to each sampled frame would
-be about twenty times slower. A file is read three times: for its sha256, for its packets (which show whether
-its times can be trusted) and for its frames; the first two cost little.
+Frames are decoded in order, and only the sampled ones are converted: seeking to each sampled frame would be
+about twenty times slower. A file is read three times: for its sha256, for its packets (which show whether its
+times can be trusted, and where a span may be entered) and for its frames; the first two cost little.
 """
 
 import os
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,11 +20,13 @@ from numpy.typing import NDArray
 from actiondiff.errors import UsageError, VideoError, VideoLimitError
 from actiondiff.provenance import sha256_of_file
 from actiondiff.types import DEFAULT_STRIDE, DecodeReport, Frames, Sampling
-from actiondiff.video.container import Decoding, open_video, orientation, pixel_aspect
+from actiondiff.video.buffers import empty_pictures
+from actiondiff.video.container import orientation, pixel_aspect
 from actiondiff.video.judgement import DecodingState
 from actiondiff.video.limits import limits_in_force
-from actiondiff.video.sampling import Clock, Sampler
-from actiondiff.video.survey import promise, schedule, survey
+from actiondiff.video.passes import open_pass
+from actiondiff.video.sampling import Sampler
+from actiondiff.video.survey import promise
 
 __all__ = ["VideoReader", "iter_video", "read_video"]
 
@@ -57,7 +58,8 @@ def iter_video(
         stride: Keep every stride-th raw frame, from the first (of the span) on. None if `fps` is given.
         fps: Keep frames by presentation time instead: for k = 0, 1, ... the first frame at or after k / fps
             seconds from the first (of the span). No frame comes twice: a rate above the video's keeps all.
-        start_seconds: Start of the span to read, inclusive; None for the beginning.
+        start_seconds: Start of the span to read, inclusive; None for the beginning. Where a key frame before
+            it gives the same frames, decoding begins there, and the report says nothing of damage before it.
         end_seconds: End of the span, exclusive; None for the end. Decoding stops there.
         chunk_frames: Sampled frames per chunk; the last chunk may have fewer. Changes no value.
         stream: Number of the stream in the file; None for the main one: of those that are flagged as default
@@ -164,6 +166,7 @@ class VideoReader(Iterator[Frames]):
         pending = _PendingChunk(self._chunk_frames)
         for index, seconds, picture in self._kept_frames(state):
             pending.add(index, seconds, picture)
+            del picture  # so that the next one takes its memory, which is in the cache
             if len(pending) == self._chunk_frames:
                 self.report = DecodeReport("partial", "decoding has not finished", state.num_decoded)
                 yield pending.frames(self.identity)
@@ -187,29 +190,16 @@ class VideoReader(Iterator[Frames]):
 
         A picture may be overwritten when the next frame is taken.
         """
-        number, limits = self._sampling.stream, limits_in_force()
+        limits = limits_in_force()
         try:
             num_bytes = self.path.stat().st_size
             if not num_bytes:
                 raise VideoError("the file is empty (0 bytes)")
-            findings = survey(self.path, number)
-            mended = partial(schedule, self.path, findings, number)
-            with open_video(self.path, number) as (container, stream):
-                doubt = findings.times_in_doubt
-                state.clock = clock = Clock(
-                    stream,
-                    mended,
-                    in_doubt=doubt,
-                    limits=limits,
-                    first_ticks=findings.first_ticks if findings.ticks is not None else None,
-                )
-                self._sampler.set_resolution(
-                    float(stream.time_base or 0), clock.step_seconds or findings.step_seconds
-                )
-                state.decoding = decoding = Decoding(container, stream)
-                state.ranking, state.first_ticks = findings.ticks, findings.first_ticks
-                convert = _Converter(stream, square=self._sampling.square)
-                for frame in decoding:
+            with open_pass(self.path, self._sampler, self._sampling.stream, limits) as opened:
+                state.begin(opened)
+                clock, convert = opened.clock, _Converter(opened.stream, square=self._sampling.square)
+                for frame in opened.frames:
+                    state.num_corrupt += frame.is_corrupt
                     limits.check_count(clock.num_frames, num_bytes)
                     seconds = clock.seconds(frame)
                     if self._sampler.is_past(seconds):
@@ -219,7 +209,9 @@ class VideoReader(Iterator[Frames]):
                     if self._sampler.keeps(index, seconds):
                         yield index, seconds, convert(frame)
                         state.num_kept += 1
-                state.promise = promise(container, stream, findings, clock.num_frames, clock.end_seconds)
+                state.promise = promise(
+                    opened.container, opened.stream, opened.findings, clock.num_frames, clock.end_seconds
+                )
         except VideoLimitError as error:
             state.error = self.outside_cause = str(error)
         except VideoError as error:
@@ -248,9 +240,11 @@ class _PendingChunk:
         """Add a frame."""
         count = len(self)
         if not count:
-            self._pixels = np.empty((self._room, *picture.shape), np.uint8)
+            self._pixels = empty_pictures((self._room, *picture.shape))
         elif count == len(self._pixels):
-            self._pixels = np.concatenate([self._pixels, np.empty_like(self._pixels)])
+            pixels = empty_pictures((2 * count, *picture.shape))
+            pixels[:count] = self._pixels
+            self._pixels = pixels
         self._pixels[count] = picture
         self._index.append(index)
         self._seconds.append(seconds)

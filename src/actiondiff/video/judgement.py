@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from actiondiff.types import DecodeReport, Status
 from actiondiff.video.container import Decoding
+from actiondiff.video.passes import Pass
 from actiondiff.video.sampling import Clock, Sampler
 from actiondiff.video.survey import Promise
 
@@ -26,6 +27,7 @@ class DecodingState:
         clock: The clock of its frames; None until the file is open.
         decoding: Its frames, and what cannot be decoded.
         num_kept: Number of frames that were kept so far.
+        num_corrupt: Number of frames so far that the decoder itself flags as corrupt.
         error: Why nothing further was decoded; empty if the end was reached.
         ended_early: Whether the end of the span was reached before that of the file.
         promise: The number of frames that the file should hold.
@@ -36,6 +38,7 @@ class DecodingState:
     clock: Clock | None = None
     decoding: Decoding | None = None
     num_kept: int = 0
+    num_corrupt: int = 0
     error: str = ""
     ended_early: bool = False
     promise: Promise | None = None
@@ -46,6 +49,13 @@ class DecodingState:
     _lost: list[int] = field(default_factory=list)  # times of packets that gave no frame, sorted
     _num_seen: int = 0  # losses that were looked at
     _num_lost_untimed: int = 0
+
+    def begin(self, opened: Pass) -> None:
+        """Take note of a pass, of which no frame has been taken yet."""
+        self.clock, self.decoding = opened.clock, opened.decoding
+        self.ranking, self.first_ticks = opened.findings.ticks, opened.findings.first_ticks
+        if opened.num_skipped:
+            self._first_rank, self._next_rank = 0, opened.num_skipped
 
     @property
     def num_decoded(self) -> int:
@@ -117,7 +127,7 @@ class DecodingState:
             times_repaired=is_mended,
             num_times_mended=int(mended.moved[: self.num_decoded].sum()) if mended and is_mended else 0,
             times_note="; ".join(mended.reasons) if mended else "",
-            num_frames_corrupt=self.decoding.num_corrupt if self.decoding else 0,
+            num_frames_corrupt=self.num_corrupt,
         )
 
     def _judge(self, sampler: Sampler) -> tuple[Status, str]:

@@ -1,17 +1,19 @@
 """Times of frames while a video is decoded, and the choice of frames that are kept."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.types import Sampling
 from actiondiff.video.clock import Schedule
 from actiondiff.video.container import average_rate
 from actiondiff.video.limits import Limits
+from actiondiff.video.slots import SlotTimes
 
 __all__ = ["Clock", "Sampler"]
 
@@ -31,12 +33,12 @@ class Clock:
         in_doubt: Whether times are in doubt.
         limits: Limits on pauses.
         first_ticks: Time of the first packet, if it is a key frame: the origin, even if it does not decode.
+        slots: The times of an AVI, which take the place of a schedule until `distrust_slots` is called.
 
     Attributes:
         num_frames: Number of frames so far.
         last_seconds: Time of the latest frame; None if unknown.
         end_seconds: When the latest frame ends, on the container's clock; None if no frame has a time.
-        schedule: The mended times; None if the file's own times are used.
     """
 
     def __init__(
@@ -47,11 +49,13 @@ class Clock:
         in_doubt: bool,
         limits: Limits,
         first_ticks: int | None = None,
+        slots: SlotTimes | None = None,
     ) -> None:
         self.num_frames = 0
         self.last_seconds: float | None = None
         self.end_seconds: float | None = None
-        self.schedule = schedule() if in_doubt else None
+        self._slots = slots
+        self._schedule = schedule() if in_doubt and slots is None else None
         self._mend = schedule
         self._time_base = stream.time_base
         self._period = 1 / rate if (rate := average_rate(stream)) else 0.0
@@ -72,7 +76,7 @@ class Clock:
             if seconds is None or not (
                 first or (self.last_seconds is not None and seconds > self.last_seconds)
             ):
-                self.schedule = self._mend()
+                self._schedule = self._mend()
         if self.schedule is not None:
             seconds = self._scheduled()
         if seconds is not None and self.last_seconds is not None:
@@ -85,6 +89,30 @@ class Clock:
         self.last_seconds = seconds
         self.num_frames += 1
         return seconds
+
+    @property
+    def schedule(self) -> Schedule | None:
+        """The mended times; None if the file's own times are used."""
+        return self._slots.schedule if self._slots else self._schedule
+
+    def distrust_slots(self) -> None:
+        """Decode all frames for their times, since not every packet of an AVI yields one frame."""
+        self._slots, self._schedule = None, self._mend()
+
+    def confirmed(self, frames: Iterable[VideoFrame]) -> Iterable[VideoFrame]:
+        """The frames, each as soon as its time is certain."""
+        return self._slots.confirmed(frames, self.distrust_slots) if self._slots else frames
+
+    def skip(self, ticks: NDArray[np.int64]) -> None:
+        """Take frames as seen that are not decoded. Must be called before the first frame.
+
+        Args:
+            ticks: (N,) their times, sorted, of which the first is that of the first packet.
+        """
+        assert self._time_base is not None
+        assert not self.num_frames
+        self.num_frames = len(ticks)
+        self.last_seconds = float(int(ticks[-1] - ticks[0]) * self._time_base)
 
     @property
     def step_seconds(self) -> float:
@@ -155,6 +183,16 @@ class Sampler:
         self._first: int | None = None  # index of the span's first frame
         self._origin: float | None = None  # time of the span's first frame
         self._next_tick = 0
+
+    @property
+    def begins_late(self) -> bool:
+        """Whether the span begins after the start of the video."""
+        return self._start > 0
+
+    @property
+    def first_seconds(self) -> float:
+        """Frames before this time are not kept."""
+        return max(0.0, self._start - self._tolerance)
 
     @property
     def span(self) -> str:

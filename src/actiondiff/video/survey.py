@@ -25,8 +25,18 @@ from actiondiff.video.container import (
     stated_rate,
     tagged_duration,
 )
+from actiondiff.video.entries import EntryFinder, PacketMark, mark_of
 
-__all__ = ["Break", "Promise", "Survey", "length_seconds_of", "promise", "schedule", "survey"]
+__all__ = [
+    "Break",
+    "Promise",
+    "Survey",
+    "length_seconds_of",
+    "promise",
+    "schedule",
+    "survey",
+    "survey_packets",
+]
 
 _STATES_DURATION = {"matroska,webm", "asf", "flv"}
 """Containers whose header has a duration but no count of frames. For other containers without a count, libav
@@ -61,6 +71,10 @@ class Survey:
         ticks: (N,) int64, sorted times of all packets, where each packet is one frame; else None. A packet
             that yields no frame is then known to be lost even if the decoder reports no error.
         first_ticks: Time of the first packet, if it is a key frame; None if it is not.
+        entries: (N,) int64, sorted times of the key frames at which decoding may begin (`entries`), if they
+            were asked for.
+        slots: (N,) int64, sorted times of all packets of an AVI, if each has one of its own; else None.
+        first_packet: Mark of the first packet; None if there is none.
     """
 
     times_in_doubt: bool
@@ -70,16 +84,13 @@ class Survey:
     step_seconds: float = 0.0
     ticks: NDArray[np.int64] | None = None
     first_ticks: int | None = None
+    entries: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    slots: NDArray[np.int64] | None = None
+    first_packet: PacketMark | None = None
 
 
 def survey(path: Path, number: int | None = None) -> Survey:
-    """Read all packets of a video.
-
-    Times are in doubt if packets lack them, repeat them, or are not stored in decoding order. They are in
-    doubt if they rise in the order of storage although the codec reorders frames, or do not rise although it
-    does not. They are in doubt for every AVI that has other frames than key frames: AVI stores no
-    presentation times, and those that libav derives are wrong with B-frames. They are in doubt if the clock
-    of a broadcast stream leaps.
+    """Read all packets of a video; see `survey_packets`.
 
     Args:
         path: The file.
@@ -89,52 +100,86 @@ def survey(path: Path, number: int | None = None) -> Survey:
         VideoError: If the file is not a video.
     """
     with open_video(path, number) as (container, stream):
-        is_avi = container.format.name == "avi"
-        base = float(stream.time_base or 0)
-        doubt = (is_avi and not stream.codec_context.codec.intra_only) or not has_times(container)
-        leap = _JUMP_SECONDS / base if is_broadcast(container) and base else math.inf
-        seen: deque[int] = deque(maxlen=_REPEAT_HORIZON)
-        heights: deque[int] = deque(maxlen=_REORDER_HORIZON)  # latest time so far, at each packet
-        damaged: deque[bool] = deque(maxlen=_NEAR_PACKETS)
-        steps, breaks, ticks = _Steps(), list[Break](), array("q")
-        first_ticks: int | None = None
-        timed = True
-        reordered, previous, highest, gaps, end, position = False, None, None, 0, 0.0, 0
-        for packet in packets(container):
-            pts, dts = packet.pts, packet.dts
-            if pts is not None and packet.time_base:
-                end = max(end, float((pts + (packet.duration or 0)) * packet.time_base))
-            if packet.stream is not stream:
-                continue
-            doubt |= pts is None or pts in seen
-            timed &= pts is not None
-            damaged.append(packet.is_corrupt)
-            if pts is not None and not packet.is_discard:
-                first_ticks = pts if not ticks and packet.is_keyframe else first_ticks
-                ticks.append(pts)
-            if dts is not None:
-                doubt |= previous is not None and dts < previous
-                gaps += max(0, dts - previous - 1) if is_avi and previous is not None else 0
-                if previous is not None:
-                    steps.add(dts - previous)
-                    if dts - previous > leap:
-                        doubt = True
-                        is_seam = any(damaged) or (dts - previous) * base > _WRAP_SECONDS
-                        if is_seam or _counters_break(path, position, packet.pos):
-                            breaks.append((previous, dts))
-                previous, position = dts, packet.pos or 0
-            if pts is not None:
-                reordered |= highest is not None and pts < highest
-                highest = pts if highest is None else max(highest, pts)
-                doubt |= len(heights) == heights.maxlen and pts < heights[0]  # out of any codec's reach
-                heights.append(highest)
-                seen.append(pts)
-        doubt |= reordered != bool(stream.codec_context.has_b_frames)
-        is_ranked = timed and has_times(container) and stream.codec_context.name in _ONE_FRAME_A_PACKET
-    ranked = np.sort(np.array(ticks, dtype=np.int64)) if is_ranked else None
-    if ranked is not None and (np.diff(ranked) == 0).any():
-        ranked = None
-    return Survey(bool(doubt), gaps, end, tuple(breaks), steps.median * base, ranked, first_ticks)
+        return survey_packets(path, container, stream)
+
+
+def survey_packets(
+    path: Path, container: InputContainer, stream: VideoStream, *, finds_entries: bool = False
+) -> Survey:
+    """Read all packets of an open video, from its start to its end.
+
+    Times are in doubt if packets lack them, repeat them, or are not stored in decoding order. They are in
+    doubt if they rise in the order of storage although the codec reorders frames, or do not rise although it
+    does not. They are in doubt for every AVI that has other frames than key frames: AVI stores no
+    presentation times, and those that libav derives are wrong with B-frames. They are in doubt if the clock
+    of a broadcast stream leaps.
+
+    Args:
+        path: The file.
+        container: The same, open.
+        stream: The stream to look at.
+        finds_entries: Whether to look for places at which decoding may begin.
+    """
+    finder = EntryFinder(container, stream) if finds_entries else None
+    is_avi = container.format.name == "avi"
+    base = float(stream.time_base or 0)
+    doubt = (is_avi and not stream.codec_context.codec.intra_only) or not has_times(container)
+    leap = _JUMP_SECONDS / base if is_broadcast(container) and base else math.inf
+    seen: deque[int] = deque(maxlen=_REPEAT_HORIZON)
+    heights: deque[int] = deque(maxlen=_REORDER_HORIZON)  # latest time so far, at each packet
+    damaged: deque[bool] = deque(maxlen=_NEAR_PACKETS)
+    steps, breaks, ticks = _Steps(), list[Break](), array("q")
+    first_ticks: int | None = None
+    first_packet: PacketMark | None = None
+    timed = True
+    reordered, previous, highest, gaps, end, position = False, None, None, 0, 0.0, 0
+    for packet in packets(container):
+        pts, dts = packet.pts, packet.dts
+        if pts is not None and packet.time_base:
+            end = max(end, float((pts + (packet.duration or 0)) * packet.time_base))
+        if packet.stream is not stream:
+            continue
+        first_packet = first_packet or mark_of(packet)
+        if finder:
+            finder.add(packet)
+        doubt |= pts is None or pts in seen
+        timed &= pts is not None
+        damaged.append(packet.is_corrupt)
+        if pts is not None and not packet.is_discard:
+            first_ticks = pts if not ticks and packet.is_keyframe else first_ticks
+            ticks.append(pts)
+        if dts is not None:
+            doubt |= previous is not None and dts < previous
+            gaps += max(0, dts - previous - 1) if is_avi and previous is not None else 0
+            if previous is not None:
+                steps.add(dts - previous)
+                if dts - previous > leap:
+                    doubt = True
+                    is_seam = any(damaged) or (dts - previous) * base > _WRAP_SECONDS
+                    if is_seam or _counters_break(path, position, packet.pos):
+                        breaks.append((previous, dts))
+            previous, position = dts, packet.pos or 0
+        if pts is not None:
+            reordered |= highest is not None and pts < highest
+            highest = pts if highest is None else max(highest, pts)
+            doubt |= len(heights) == heights.maxlen and pts < heights[0]  # out of any codec's reach
+            heights.append(highest)
+            seen.append(pts)
+    doubt |= reordered != bool(stream.codec_context.has_b_frames)
+    ordered = np.sort(np.array(ticks, dtype=np.int64))
+    is_distinct = timed and has_times(container) and not (np.diff(ordered) == 0).any()
+    return Survey(
+        times_in_doubt=bool(doubt),
+        num_gaps=gaps,
+        end_seconds=end,
+        breaks=tuple(breaks),
+        step_seconds=steps.median * base,
+        ticks=ordered if is_distinct and stream.codec_context.name in _ONE_FRAME_A_PACKET else None,
+        first_ticks=first_ticks,
+        entries=finder.ticks() if finder else np.zeros(0, np.int64),
+        slots=ordered if is_distinct and is_avi else None,
+        first_packet=first_packet,
+    )
 
 
 @dataclass

@@ -13,7 +13,7 @@ import pytest
 
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.types import Frames
-from actiondiff.video import decode
+from actiondiff.video import passes
 from actiondiff.video.decode import iter_video, read_video
 from actiondiff.video.survey import Survey
 from actiondiff.video.write import write_video
@@ -316,7 +316,7 @@ def test_a_span_is_chosen_by_counted_times_too(studio):
 def test_times_rise_even_where_nothing_announced_that_they_do_not(studio, monkeypatch):
     swapped = studio.remux(studio.encode("a.mp4", codec="mpeg4"), "b.mp4", swapping(10))
     assert read_video(swapped, stride=1).seconds == pytest.approx(np.arange(30) / 30)
-    monkeypatch.setattr(decode, "survey", lambda path, number: Survey(False, 0, 0.0))
+    monkeypatch.setattr(passes, "survey_packets", lambda *_, **__: Survey(False, 0, 0.0))
     frames = read_video(swapped, stride=1)
     assert frames.report.times_repaired
     assert frames.seconds[:11] == pytest.approx([*np.arange(10) / 30, 11 / 30])  # as the file has it
