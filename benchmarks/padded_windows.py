@@ -4,7 +4,8 @@
 
 GOLDENS is a folder with the golden files, see `parity.py`. The last window of their video ends in two black
 frames, whose groups hardly vary in the VAE's normalisation: their variance is rounding and `eps`. Figures are
-relative L2 differences from our network in float64, per layer, with the golden files' own noise draws.
+relative L2 differences from our network in float64, with the golden files' own noise draws: of both windows
+per layer, and of everything that the golden files hold, the largest per golden.
 """
 
 import argparse
@@ -15,8 +16,8 @@ from pathlib import Path
 from unittest import mock
 
 import torch
-from parity import LAYERS, load, maps_with_stored_noise, relative_error
-from safetensors.torch import load_file
+from parity import LAYERS, differences, features, load, maps_with_stored_noise, read_goldens, relative_error
+from parity import released as released_features
 
 from actiondiff import FeatureKey
 from actiondiff.backbones.svd.inputs import InputEncoder
@@ -47,7 +48,7 @@ def means(goldens: Path, stored: dict[str, torch.Tensor], *, exact: bool = False
 @torch.inference_mode()
 def compare(goldens: Path) -> dict[str, dict[str, list[float]]]:
     """Column -> `whole window` and `padded window` -> difference from float64 by layer."""
-    stored = load_file(goldens / "features.safetensors") | load_file(goldens / "inputs.safetensors")
+    stored = read_goldens(goldens)
     with in_float64():
         exact = means(goldens, stored, exact=True)
     columns = {
@@ -61,10 +62,11 @@ def compare(goldens: Path) -> dict[str, dict[str, list[float]]]:
             for layer in LAYERS
         ]
     }
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        name = "ours, CPU" if threads == 2 else "ours, CPU, 1 thread"
-        columns[name] = means(goldens, stored, threads=threads)
+    for exact_norm in (False, True):
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            name = f"ours, CPU, {'exact' if exact_norm else 'plain'} norm, {threads} threads"
+            columns[name] = means(goldens, stored, threads=threads, exact_norm=exact_norm)
     if torch.cuda.is_available():
         columns["ours, CUDA float32"] = means(goldens, stored, device="cuda", dtype="float32")
         half = {"dtype": "float16", "vae_dtype": "auto-float16"}
@@ -78,6 +80,19 @@ def compare(goldens: Path) -> dict[str, dict[str, list[float]]]:
     }
 
 
+def compare_goldens(goldens: Path) -> dict[str, dict[str, dict[str, float]]]:
+    """Column -> golden (`noisy/means`) -> key -> difference from float64."""
+    with in_float64():
+        truth = features(goldens, exact=True)
+    stored = released_features(goldens)
+    exact = {name: {key: truth[name][key] for key in values} for name, values in stored.items()}
+    return {
+        "released, CPU": differences(stored, exact),
+        "ours, CPU, plain norm": differences(features(goldens, exact_norm=False), exact),
+        "ours, CPU, exact norm": differences(features(goldens), exact),
+    }
+
+
 def table(columns: dict[str, dict[str, list[float]]]) -> str:
     """Rows are layers, with each column's whole and padded window."""
     heads = [f"{name}, {window}" for name, column in columns.items() for window in column]
@@ -88,6 +103,15 @@ def table(columns: dict[str, dict[str, list[float]]]) -> str:
     return "\n".join(lines)
 
 
+def table_of_goldens(columns: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Rows are goldens, with each column's largest difference over timesteps and layers."""
+    lines = ["| golden | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for golden in next(iter(columns.values())):
+        cells = [f"{max(column[golden].values()):.1e}" for column in columns.values()]
+        lines.append(f"| {golden} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -95,10 +119,11 @@ def main() -> None:
     parser.add_argument("goldens", type=Path)
     parser.add_argument("--json", type=Path, help="file to which every figure is also written")
     arguments = parser.parse_args()
-    columns = compare(arguments.goldens)
-    print(table(columns))
+    windows, goldens = compare(arguments.goldens), compare_goldens(arguments.goldens)
+    print(f"{table(windows)}\n\n{table_of_goldens(goldens)}")
     if arguments.json:
-        arguments.json.write_text(json.dumps(columns, indent=2) + "\n", encoding="utf-8")
+        figures = {"windows": windows, "goldens": goldens}
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-MAPS, PADDED, HALF = 1e-4, 5e-2, 6e-3
+MAPS, HALF = 1e-4, 6e-3
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +18,13 @@ def parity():
 
 
 def test_float32(parity, shared_dir):
-    columns = parity.errors(shared_dir / "goldens", device="cuda")
-    assert sum(map(len, columns.values())) == 156
-    for name, column in columns.items():
-        # Black frames: the CPU's own numbers are off by 2.5e-2 (benchmarks/padded_windows.py).
-        limit = MAPS if name == "noisy/maps" else PADDED
-        assert {key: value for key, value in column.items() if not value < limit} == {}, name
+    """Also on black frames, where the released code is off by 2.5e-2, and ours on a CPU is not."""
+    ours = parity.features(shared_dir / "goldens", device="cuda", dtype="float32", vae_dtype="float32")
+    released = parity.errors(shared_dir / "goldens", device="cuda")["noisy/maps"]
+    columns = parity.differences(ours, parity.features(shared_dir / "goldens", device="cpu"))
+    assert sum(map(len, columns.values())) == 208
+    for name, column in {**columns, "released": released}.items():
+        assert {key: value for key, value in column.items() if not value < MAPS} == {}, name
 
 
 def test_the_default_arithmetic(parity, shared_dir):

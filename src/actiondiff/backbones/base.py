@@ -360,7 +360,8 @@ def backbone_from_settings(
     """
     family = options_class(find_spec(settings["name"]).kind)
     fields = family.model_fields.keys() - {"device"}
-    options = {name: value for name, value in {**family.arithmetic, **settings}.items() if name in fields}
+    complete = {**family.arithmetic, **family.older, **settings}
+    options = {name: value for name, value in complete.items() if name in fields}
     if isinstance(options.get("actions"), str):  # which would be the path of a file
         raise UsageError(f"the recorded actions are a list of names; got {options['actions'][:80]!r}.")
     if text_weights is not None or "text_weights" in fields:
@@ -369,7 +370,7 @@ def backbone_from_settings(
         options |= {**dict.fromkeys(family.arithmetic), "dtype": dtype}
     backbone = load_backbone(settings["name"], weights=weights, device=device, **options)
     mismatches = differences(backbone.settings, settings)
-    for name in ("dtype", *family.arithmetic) if dtype else ():
+    for name in ("dtype", *family.arithmetic, *family.older) if dtype else ():
         mismatches.pop(name, None)
     if mismatches:
         lost = [name for name in ("weights", "text_weights") if name in mismatches]

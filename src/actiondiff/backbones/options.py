@@ -62,6 +62,8 @@ class BackboneOptions(BaseModel):
     wherever the backbone's spec has presets."""
     arithmetic: ClassVar["Mapping[str, JSON]"] = {}
     """Further fields whose default depends on device and dtype, with what settings mean that lack them."""
+    older: ClassVar["Mapping[str, JSON]"] = {}
+    """Fields that were added later and change results, with what settings mean that lack them."""
     memory_advice: ClassVar[str] = "smaller frames (--height, --width) or half precision (--dtype)"
     """What needs less memory, for messages."""
 

@@ -31,7 +31,7 @@ _STORE = "The feature store"
 _PANELS = {
     EVERYDAY: ("device", "preset"),
     "Frames and windows": ("height", "width", "fit", "window", "padding", "tokens"),
-    "Precision and speed": ("dtype", "vae_dtype", "vae_chunk", "compile", "threads"),
+    "Precision and speed": ("dtype", "vae_dtype", "vae_chunk", "exact_norm", "compile", "threads"),
     "Conditioning and noise of diffusion backbones": (
         "conditioning", "embedding", "latents", "text_weights", "actions", "temporal", "noise", "stochastic",
         "seed", "num_steps", "sigma_scale", "sigma_embed",

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from actiondiff.backbones.base import Backbone, find_spec, load_backbone, shipped_specs
+from actiondiff.backbones.base import RANDOM, Backbone, find_spec, load_backbone, shipped_specs
 from actiondiff.backbones.engine.encoding import TwoStage
 from actiondiff.backbones.engine.run import feature_keys
 from actiondiff.backbones.options import BackboneOptions, FitOptions, every_option, options_class
@@ -223,10 +223,13 @@ def as_recorded(store: StrPath, options: BackboneOptions | None = None) -> Backb
     settings: Any = existing.settings["backbone"] if existing else {}
     recorded = {name: settings[name] for name in ("batch", "threads") if name in settings}
     chosen = type(options)
-    # Arithmetic whose default has become faster since, on devices that have a choice.
-    on_cuda = options.device.startswith("cuda") or (options.device == "auto" and torch.cuda.is_available())
-    if on_cuda and settings.get("name") in shipped_specs():
+    if settings.get("name", "").removeprefix(RANDOM) in shipped_specs():
         family = options_class(find_spec(settings["name"]).kind)
-        recorded |= {name: settings.get(name, value) for name, value in family.arithmetic.items()}
+        implied = dict(family.older)
+        # Arithmetic whose default has become faster since, on devices that have a choice.
+        if options.device.startswith("cuda") or (options.device == "auto" and torch.cuda.is_available()):
+            implied |= family.arithmetic
         chosen = every_option() if chosen is BackboneOptions else chosen
+        implied = {name: value for name, value in implied.items() if name in chosen.model_fields}
+        recorded |= {name: settings.get(name, value) for name, value in implied.items()}
     return chosen(**{**recorded, **options.model_dump(exclude_unset=True)})

@@ -113,8 +113,9 @@ class SVD:
         chosen: dict[str, JSON] = self.options.model_dump(exclude=ignored, exclude_none=True)
         if self._texts:
             chosen |= {"actions": list[JSON](self._texts.names), "text_weights": self._texts.identity}
-        if not self.options.fused:  # what settings of stores mean that were written before this option
-            chosen.pop("fused", None)
+        for name in ("fused", "exact_norm"):  # off is what settings mean that were written before them
+            if not chosen.get(name):
+                chosen.pop(name, None)
         return {"name": self.spec.name, "weights": self._checkpoint.identity, **chosen}
 
     @property
@@ -322,7 +323,9 @@ def _settled(spec: BackboneSpec, options: SVDOptions) -> SVDOptions:
             "a model that was trained on a GPU computes here with dtype float32 (--dtype float32)."
         )
     chunk = options.vae_chunk or default_vae_chunk(int(options.height or 1), int(options.width or 1))
-    options = options.model_copy(update={"vae_dtype": vae_dtype, "vae_chunk": chunk})
+    in_float32 = vae_dtype == "float32" and not options.compile
+    exact = options.exact_norm and (in_float32 or options.device.startswith("cuda"))
+    options = options.model_copy(update={"vae_dtype": vae_dtype, "vae_chunk": chunk, "exact_norm": exact})
     return options.model_copy(update={"fused": _runs_fused(options)})
 
 

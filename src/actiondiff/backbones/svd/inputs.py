@@ -140,6 +140,10 @@ class InputEncoder:
         if self._options.compile and isinstance(model, VaeEncoder):
             model.compile(dynamic=False)
 
+    def _build_vae(self, *, quant_conv: bool) -> VaeEncoder:
+        exact = self._options.exact_norm
+        return build_vae_encoder(self._checkpoint.vae_config, quant_conv=quant_conv, exact_norm=exact)
+
     @cached_property
     def image_encoder(self) -> nn.Module:
         """CLIP's image encoder with its projection."""
@@ -150,7 +154,7 @@ class InputEncoder:
     @cached_property
     def vae(self) -> VaeEncoder:
         """The encoder of the conditioning latents, with its quantisation convolution."""
-        model = build_vae_encoder(self._checkpoint.vae_config, quant_conv=True)
+        model = self._build_vae(quant_conv=True)
         self._load(model, "vae", self._vae_dtype)
         return model
 
@@ -159,7 +163,7 @@ class InputEncoder:
         """The encoder of the latents z: the same one, unless the checkpoint holds two that differ."""
         if self._checkpoint.one_vae:
             return self.vae
-        model = build_vae_encoder(self._checkpoint.vae_config, quant_conv=self._checkpoint.latent_quant_conv)
+        model = self._build_vae(quant_conv=self._checkpoint.latent_quant_conv)
         self._load(model, "latent_encoder", self._vae_dtype)
         return model
 
@@ -174,7 +178,7 @@ class InputEncoder:
         latent = vae is not self.vae
         if latent not in self._repeats:
             quant_conv = not latent or self._checkpoint.latent_quant_conv
-            model = build_vae_encoder(self._checkpoint.vae_config, quant_conv=quant_conv)
+            model = self._build_vae(quant_conv=quant_conv)
             self._load(model, "latent_encoder" if latent else "vae", torch.float32)
             self._repeats[latent] = model
         return self._repeats[latent]
@@ -236,8 +240,8 @@ class InputEncoder:
         Raises:
             UsageError: If they are not finite in half precision.
         """
-        # Channels last, as in the released code. On a CPU the layout decides how GroupNorm rounds where a
-        # group hardly varies (black frames, one channel per group), so that it has to be the same always.
+        # Channels last, as in the released code: on a CPU the layout decides how GroupNorm rounds, most of
+        # all where a group hardly varies (see `group_norm.py`), so that it has to be the same always.
         means, log_variances = self._moments(vae, pixels, self._vae_dtype)
         automatic = self._options.vae_dtype == "auto-float16"
         if self._vae_dtype != torch.float32 and not bool(means.isfinite().all()):

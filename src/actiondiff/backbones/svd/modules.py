@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from actiondiff.backbones.svd.fused import FusedVae
+from actiondiff.backbones.svd.group_norm import with_exact_statistics
 
 __all__ = ["VaeEncoder", "build_image_encoder", "build_unet", "build_vae_encoder"]
 
@@ -64,10 +65,13 @@ def build_unet(config: Mapping[str, Any]) -> UNetSpatioTemporalConditionModel:
     return unet.to("meta")  # mix factors ignore the device context
 
 
-def build_vae_encoder(config: Mapping[str, Any], *, quant_conv: bool = True) -> VaeEncoder:
-    """Build the VAE's encoder on the meta device."""
+def build_vae_encoder(
+    config: Mapping[str, Any], *, quant_conv: bool = True, exact_norm: bool = False
+) -> VaeEncoder:
+    """Build the VAE's encoder on the meta device; `exact_norm` gives it `ExactGroupNorm`."""
     with torch.device("meta"):
-        return VaeEncoder(config, quant_conv=quant_conv)
+        vae = VaeEncoder(config, quant_conv=quant_conv)
+    return with_exact_statistics(vae) if exact_norm else vae
 
 
 def build_image_encoder(config: Mapping[str, Any]) -> CLIPVisionModelWithProjection:

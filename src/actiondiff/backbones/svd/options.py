@@ -22,6 +22,7 @@ class SVDOptions(BackboneOptions):
 
     without_effect = frozenset()
     arithmetic: ClassVar["Mapping[str, JSON]"] = {"vae_dtype": "float32", "fused": False}
+    older: ClassVar["Mapping[str, JSON]"] = {"exact_norm": False}
     memory_advice: ClassVar[str] = (
         "smaller frames (--height, --width), a smaller --vae-chunk or half precision (--dtype)"
     )
@@ -73,6 +74,11 @@ class SVDOptions(BackboneOptions):
         None,
         description="Fused kernels for half precision on CUDA, part of the fingerprint.  [default: where "
         "Triton works]",
+    )
+    exact_norm: bool = Field(
+        True,
+        description="On a CPU, normalise those frames again in the VAE for which PyTorch's sums lose digits, "
+        "such as black ones; part of the fingerprint. Not in half precision, nor with compile.",
     )
     compile: bool = Field(
         False, description="Compile the networks first: takes minutes, and pays for itself over hours."

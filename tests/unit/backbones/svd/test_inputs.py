@@ -84,6 +84,7 @@ def test_vae_settings_are_recorded_with_their_defaults():
     assert settings["vae_chunk"] == 4 * 576 * 1024 // (32 * 48)
     assert settings["compile"] is False
     assert inputs.default_vae_chunk(576, 1024) == 4
+    assert settings.pop("exact_norm") is True  # in float32 only
     assert load(vae_dtype="bfloat16", vae_chunk=3).settings == {
         **settings,
         "vae_dtype": "bfloat16",
