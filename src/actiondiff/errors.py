@@ -63,12 +63,11 @@ class UnknownNameError(UsageError):
     def __init__(self, kind: str, name: object, choices: Iterable[object], hint: str = "") -> None:
         self.name = name
         names = [str(item) for item in choices]
-        near = difflib.get_close_matches(str(name), names, n=1)
+        near = difflib.get_close_matches(str(name)[:200], names, n=1)
         guess = f" Did you mean {near[0]!r}?" if near else ""
         listed = ", ".join(names[:40]) + (f" ... ({len(names)} in all)" if len(names) > 40 else "")
-        super().__init__(
-            f"unknown {kind} {str(name)!r}.{guess} Known: {listed or 'none'}.{' ' + hint if hint else ''}"
-        )
+        what, hint = _short(str(name)), f" {hint}" if hint else ""
+        super().__init__(f"unknown {kind} {what}.{guess} Known: {listed or 'none'}.{hint}")
 
 
 class VideoError(ActionDiffError):

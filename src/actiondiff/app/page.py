@@ -38,7 +38,7 @@ def build_page(
         verdict: The model's own test score; None if it is not to be shown.
         options: Options of the page.
     """
-    times = TimelineOptions(**model.config.timeline)
+    times = TimelineOptions.of_model(model.config.timeline)
     with gr.Blocks(
         title=f"ActionDiff: {name}",
         analytics_enabled=False,

@@ -19,6 +19,7 @@ from actiondiff.checkpoints.architecture import (
     config_from_shapes,
     expected_shapes,
 )
+from actiondiff.checkpoints.bounds import check_config
 from actiondiff.checkpoints.folders import read_json, weight_files
 from actiondiff.checkpoints.keymap import KeyMap, Target
 from actiondiff.checkpoints.tensorfile import TensorFile
@@ -163,13 +164,14 @@ def contents_of_folder(folder: Path, *, unet_head_dim: int | None, clip_head_dim
         if part is None:
             continue
         configs[component] = config_from_json(component, read_json(part / "config.json"), source=part)
+        check_config(configs[component], source=part / "config.json")
         mapped[component] = {
             name: StoredTensor(file, name, Target(component, name))
             for file in map(TensorFile, weight_files(part))
             for name in file.tensors
         }
-    _compare_heads(folder, configs, {"unet": unet_head_dim, "image_encoder": clip_head_dim})
     entries, expected, left_over = _checked(folder, mapped, configs)
+    _compare_heads(folder, configs, {"unet": unet_head_dim, "image_encoder": clip_head_dim})
     files = {entry.file.path for part in entries.values() for entry in part.values()}
     unknown = tuple(name for name in left_over if not _is_needless(name))
     return Contents(
@@ -211,7 +213,7 @@ def _checked(
     source: Path, mapped: Mapping[str, Mapping[str, StoredTensor]], configs: Mapping[str, Mapping[str, Any]]
 ) -> tuple[dict[str, dict[str, StoredTensor]], dict[str, Mapping[str, Shape]], list[str]]:
     """Tensors that the architecture has, the shapes it expects, and names in the source that it lacks."""
-    expected = {component: expected_shapes(component, configs[component]) for component in mapped}
+    expected = {component: _expected(source, component, configs[component]) for component in mapped}
     entries_of: dict[str, dict[str, StoredTensor]] = {component: {} for component in mapped}
     left_over: dict[str, None] = {}
     for component, entries in mapped.items():
@@ -227,6 +229,19 @@ def _checked(
                 )
             entries_of[component][name] = entry
     return entries_of, expected, list(left_over)
+
+
+def _expected(source: Path, component: str, config: Mapping[str, Any]) -> Mapping[str, Shape]:
+    """The shapes of a network that is built from these numbers, which somebody else wrote."""
+    check_config(config, source=f"{source} ({component})")
+    try:
+        return expected_shapes(component, config)
+    except Exception as error:  # libraries fail in many ways at numbers that do not fit each other
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise WeightsError(
+            f"{source}: the configuration of its {component} describes no network ({type(error).__name__}: "
+            f"{reason}). It is damaged, or of another kind of model."
+        ) from None
 
 
 def _compare_heads(folder: Path, configs: Mapping[str, Config], head_dims: Mapping[str, int | None]) -> None:

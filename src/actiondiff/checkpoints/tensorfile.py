@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from actiondiff.checkpoints.bounds import MOST_SIDE
 from actiondiff.errors import WeightsError
 
 __all__ = ["TensorFile", "TensorInfo", "write_tensors"]
@@ -134,18 +135,19 @@ def _fail_format(path: Path) -> NoReturn:
 
 def _info(path: Path, name: str, fields: Any, start: int) -> TensorInfo:
     try:
-        dtype = fields["dtype"]
+        dtype = str(fields["dtype"])
         shape = tuple(int(side) for side in fields["shape"])
         begin, end = (int(offset) for offset in fields["data_offsets"])
     except (KeyError, TypeError, ValueError, OverflowError):
         _fail_format(path)
     if dtype not in _DTYPES:
-        raise WeightsError(f"{path}: {name} is stored as {dtype}; allowed: {', '.join(_DTYPES)}.")
+        raise WeightsError(f"{path}: {name[:80]} is stored as {dtype[:40]}; allowed: {', '.join(_DTYPES)}.")
     info = TensorInfo(_DTYPES[dtype], shape, start + begin)
-    if begin < 0 or min(shape, default=0) < 0 or info.num_bytes != end - begin:
+    is_bounded = len(shape) <= 16 and all(0 <= side <= MOST_SIDE for side in shape)
+    if begin < 0 or not is_bounded or info.num_bytes != end - begin:
         raise WeightsError(
-            f"{path}: the table of contents is damaged at {name} ({dtype} {shape} in {end - begin} bytes). "
-            "Download the file again."
+            f"{path}: the table of contents is damaged at {name[:80]} ({dtype} {str(shape)[:80]} in "
+            f"{str(end - begin)[:40]} bytes). Download the file again."
         )
     return info
 

@@ -100,8 +100,8 @@ class ModelConfig(BaseModel):
     @field_validator("backbone")
     @classmethod
     def _check_backbone(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-        if not isinstance(settings.get("name"), str):
-            raise ValueError("the backbone's settings need its name")
+        if not isinstance(settings.get("name", ""), str):
+            raise ValueError("the backbone's name is a text")
         return settings
 
     @field_validator("features")
@@ -251,7 +251,7 @@ def read_config(folder: str | os.PathLike[str]) -> ModelConfig:
     """
     path = Path(folder) / CONFIG
     try:
-        return ModelConfig.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        config = ModelConfig.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         raise RunError(
             f"{path} does not describe a model of format {FORMAT}: {explain_validation(error)}."
@@ -260,6 +260,9 @@ def read_config(folder: str | os.PathLike[str]) -> ModelConfig:
         raise RunError(f"{path} is missing. Give the folder that `actiondiff train` wrote.") from None
     except (ValueError, OSError, RecursionError) as error:
         raise RunError(f"{folder} is damaged: {error}. Restore it, or train again.") from None
+    if "name" not in config.backbone:
+        raise RunError(f"{path} does not name the backbone. Give the folder that `actiondiff train` wrote.")
+    return config
 
 
 def _check(head: Head, tensors: Mapping[str, torch.Tensor], folder: Path) -> None:

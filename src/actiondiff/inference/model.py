@@ -95,6 +95,7 @@ class ActionDiff:
                 f"{' and '.join(sorted(lacking))}. Give the folder that `actiondiff train` wrote."
             )
 
+        TimelineOptions.of_model(config.timeline)
         check_device(device)
 
         # The backbone must be set up as it was when it made the training's features.

@@ -1,10 +1,15 @@
 """Options of inference, in a module that imports nothing heavy, since commands and the page show them."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from actiondiff.errors import RunError, explain_validation
 
 __all__ = ["LoadingOptions", "LocalizationOptions", "TimelineOptions"]
+
+_LONGEST = 1e12  # seconds; beyond, a number of steps does not fit into an integer
 
 
 class LoadingOptions(BaseModel):
@@ -35,23 +40,27 @@ class TimelineOptions(BaseModel):
     span_seconds: float | None = Field(
         None,
         gt=0,
+        le=_LONGEST,
         description="Seconds of video per score; the median length of a training clip if not given.",
     )
     step_seconds: float | None = Field(
         None,
         gt=0,
+        le=_LONGEST,
         description="Seconds from one score to the next; a score for every sampled frame if not given.",
     )
-    smooth_seconds: float = Field(0.0, ge=0, description="Scores are averaged over this many seconds.")
+    smooth_seconds: float = Field(
+        0.0, ge=0, le=_LONGEST, description="Scores are averaged over this many seconds."
+    )
     threshold: float | None = Field(
         None,
         ge=0,
         le=1,
         description="Probability from which a behaviour counts as present; one per class if not given.",
     )
-    min_seconds: float = Field(0.0, ge=0, description="Bouts shorter than this are dropped.")
+    min_seconds: float = Field(0.0, ge=0, le=_LONGEST, description="Bouts shorter than this are dropped.")
     max_gap_seconds: float = Field(
-        0.0, ge=0, description="Bouts of one behaviour are joined across gaps up to this long."
+        0.0, ge=0, le=_LONGEST, description="Bouts of one behaviour are joined across gaps up to this long."
     )
     abstain_below: float = Field(
         0.0,
@@ -60,6 +69,22 @@ class TimelineOptions(BaseModel):
         description="Predictions below this probability are left blank, whatever the threshold.",
     )
     background: str = Field("background", description="Label that means no behaviour; it makes no bouts.")
+
+    @classmethod
+    def of_model(cls, recorded: Mapping[str, Any], options: Self | None = None) -> Self:
+        """The options that a model records, with those that are set in `options` in their place.
+
+        Raises:
+            RunError: If the model records an option that does not exist, or a value that is not allowed.
+        """
+        chosen = options.model_dump(exclude_unset=True) if options else {}
+        try:
+            return cls(**{**recorded, **chosen})
+        except ValidationError as error:
+            raise RunError(
+                f"the model's own options of timelines cannot be used: {explain_validation(error)}. Restore "
+                "its config.json, or train again."
+            ) from None
 
 
 class LocalizationOptions(BaseModel):
@@ -85,10 +110,12 @@ class LocalizationOptions(BaseModel):
     span_seconds: float | None = Field(
         None,
         gt=0,
+        le=_LONGEST,
         description="Seconds of video per score; the median length of a training clip if not given.",
     )
     step_seconds: float | None = Field(
         None,
         gt=0,
+        le=_LONGEST,
         description="Seconds from one score to the next; a score for every sampled frame if not given.",
     )

@@ -120,8 +120,7 @@ def make_timeline(
         )
     warn_of_rate(config, features, video)
     # The model has options of its own, chosen on validation videos; the caller's override them.
-    overrides = options.model_dump(exclude_unset=True) if options else {}
-    chosen = TimelineOptions(**{**config.timeline, **overrides})
+    chosen = TimelineOptions.of_model(config.timeline, options)
     # Spans and steps are counted in tokens, and recorded in seconds.
     tokens = config.tokens_of(features)  # (T, D)
     period = _period(seconds)

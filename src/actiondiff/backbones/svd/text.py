@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPConfig, CLIPTextConfig, CLIPTextModelWithProjection, CLIPTokenizer
 
+from actiondiff.checkpoints.bounds import check_config
 from actiondiff.checkpoints.folders import read_json, weight_files
 from actiondiff.checkpoints.hub import locate
 from actiondiff.checkpoints.identity import Digest, recall, remember
@@ -182,6 +183,7 @@ class ActionTexts:
 
 
 def _text_config(folder: Path, fields: Mapping[str, Any]) -> CLIPTextConfig:
+    check_config(fields, source=folder / "config.json")
     match fields.get("model_type"):
         case "clip":
             config: CLIPTextConfig = CLIPConfig.from_dict(dict(fields)).text_config
