@@ -16,7 +16,7 @@ from actiondiff.exports.tables import write_predictions
 from actiondiff.exports.timelines import write_timelines
 from actiondiff.inference.localization import Heatmap, LocalizationOptions
 from actiondiff.inference.model import ActionDiff
-from actiondiff.inference.timeline import Timeline, TimelineOptions, make_timeline
+from actiondiff.inference.timeline import Timeline, TimelineOptions, cut_timeline, score_timeline
 from actiondiff.report.overlay import overlay_strip, write_overlay, write_strip
 from actiondiff.types import Features, Prediction, Progress
 from actiondiff.video.decode import iter_video
@@ -24,7 +24,7 @@ from actiondiff.video.opening import part_of_progress
 from actiondiff.video.probe import probe
 from actiondiff.video.search import SUFFIXES
 from actiondiff.video.transforms import scale_and_resize
-from actiondiff.video.write import write_chunks
+from actiondiff.video.write import write_numbered
 
 __all__ = [
     "FORMATS",
@@ -54,6 +54,7 @@ class Findings:
         features: Features of the whole video.
         prediction: The actions that the video shows.
         timeline: When it shows them.
+        scores: The scores that the timeline is cut from.
     """
 
     path: Path
@@ -61,6 +62,7 @@ class Findings:
     features: Features
     prediction: Prediction
     timeline: Timeline
+    scores: Timeline
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,14 +126,14 @@ def analyse(model: ActionDiff, path: Path, options: TimelineOptions, progress: P
     )
     features = model.extract(path, progress=part_of_progress(progress, 0.1, 1.0))
     prediction = model.classify(features, path.name)
-    timeline = make_timeline(model.head, model.config, features, path.name, options=options)
-    return Findings(path, playable, features, prediction, timeline)
+    scores = score_timeline(model.head, model.config, features, path.name, options=options)
+    timeline = cut_timeline(scores, model.config, options=options)
+    return Findings(path, playable, features, prediction, timeline, scores)
 
 
 def retime(model: ActionDiff, findings: Findings, options: TimelineOptions) -> Findings:
-    """Make the timeline again with other options, from the same features."""
-    made = make_timeline(model.head, model.config, findings.features, findings.path.name, options=options)
-    return replace(findings, timeline=made)
+    """Cut the scores again with other options; no network runs."""
+    return replace(findings, timeline=cut_timeline(findings.scores, model.config, options=options))
 
 
 def localize(
@@ -168,7 +170,7 @@ def write_exports(model_name: str, findings: Findings, folder: Path) -> Mapping[
 
 
 def playable_copy(path: Path, copy: Path, progress: Progress | None = None) -> Path:
-    """The video itself if browsers play it, else a smaller copy, at a constant frame rate, that they do.
+    """The video itself if browsers play it, else a smaller copy that they do play.
 
     Args:
         path: The video.
@@ -185,23 +187,21 @@ def playable_copy(path: Path, copy: Path, progress: Progress | None = None) -> P
     fps = min(_COPY_FPS, info.average_rate or _COPY_FPS)
     duration = info.duration_seconds or 0.0
 
-    def chunks() -> Iterator[NDArray[np.uint8]]:
-        count = 0  # frames of the copy so far; a frame is repeated until the next one of the video is due
-        last = np.zeros((0, height, width, 3), np.uint8)
-        for chunk in iter_video(path, stride=None, fps=fps, chunk_frames=16):
-            assert chunk.seconds is not None  # frames that are sampled by rate have times
-            if progress:
-                done = round(1000 * float(chunk.seconds[-1]))  # in milliseconds, as the total is
-                progress(done, round(1000 * duration), path.name)
-            scaled = scale_and_resize(torch.from_numpy(chunk.pixels), height, width)  # (N, 3, h, w)
-            pictures = ((scaled.permute(0, 2, 3, 1).numpy() + 1) * 127.5).round().astype(np.uint8)
-            for picture, second in zip(pictures, chunk.seconds, strict=True):
-                for _ in range(round(second * fps) - count if len(last) else 0):
-                    yield last
-                    count += 1
-                last = picture[None]
-                yield last
-                count += 1
+    reader = iter_video(path, stride=None, fps=fps, chunk_frames=16)
+    done = 0  # milliseconds
+    if progress:
+        reader.on_frame = lambda _: progress(done, round(1000 * duration), path.name)
 
-    write_chunks(copy, chunks(), fps=fps)
+    def pictures() -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        nonlocal done
+        number = -1
+        for chunk in reader:
+            assert chunk.seconds is not None  # frames that are sampled by rate have times
+            scaled = scale_and_resize(torch.from_numpy(chunk.pixels), height, width)  # (N, 3, h, w)
+            values = ((scaled.permute(0, 2, 3, 1).numpy() + 1) * 127.5).round().astype(np.uint8)
+            for picture, second in zip(values, chunk.seconds, strict=True):
+                number, done = max(number + 1, round(second * fps)), round(1000 * second)
+                yield number, picture
+
+    write_numbered(copy, pictures(), fps=fps)
     return copy

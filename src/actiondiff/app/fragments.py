@@ -12,7 +12,7 @@ from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.timeline import Timeline
 from actiondiff.types import Bout
 
-__all__ = ["show_findings", "show_header", "show_heatmap", "show_message", "show_model"]
+__all__ = ["show_findings", "show_header", "show_heatmap", "show_message", "show_model", "show_timeline"]
 
 _LABELS, _ROWS, _POINTS = 8, 12, 400
 _TICKS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)
@@ -46,31 +46,44 @@ def show_message(text: str, *, kind: str = "note") -> str:
     return _environment.get_template("message.html").render(text=text, kind=kind)
 
 
-def show_findings(
-    findings: Findings, video: str, downloads: Mapping[str, str], *, is_guess: bool = False
-) -> str:
-    """Render the player, the labels, the timeline and the downloads.
+def show_findings(findings: Findings, video: str, *, is_guess: bool = False) -> str:
+    """Render the player and the labels.
 
     Args:
         findings: Results for the video.
         video: Address of a file that browsers play.
-        downloads: Name of each download -> its address.
         is_guess: Whether the model was not shown to be better than guessing; no probability is shown then.
     """
-    timeline, prediction = findings.timeline, findings.prediction
+    prediction = findings.prediction
     return _environment.get_template("findings.html").render(
         prediction=prediction,
         labels=prediction.top(_LABELS),
         num_more_labels=max(0, len(prediction.probabilities) - _LABELS),
+        timeline=findings.timeline,
+        video=video,
+        is_copy=findings.playable != findings.path,
+        is_guess=is_guess,
+        report=findings.features.report,
+        clock=clock,
+    )
+
+
+def show_timeline(findings: Findings, downloads: Mapping[str, str], *, is_guess: bool = False) -> str:
+    """Render the timeline and the downloads; arguments as for `show_findings`.
+
+    Args:
+        findings: Results for the video.
+        downloads: Name of each download -> its address.
+        is_guess: Whether the model was not shown to be better than guessing; no probability is shown then.
+    """
+    timeline = findings.timeline
+    return _environment.get_template("timeline.html").render(
         timeline=timeline,
         rows=_rows(findings),
         num_more_rows=max(0, len(timeline.labels) - _ROWS),
         ticks=_ticks(timeline.end_seconds),
-        video=video,
-        is_copy=findings.playable != findings.path,
         downloads=downloads,
         is_guess=is_guess,
-        report=findings.features.report,
         clock=clock,
     )
 

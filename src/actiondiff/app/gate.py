@@ -7,14 +7,21 @@ request names a path, the path must be that of an uploaded file.
 
 import json
 import re
+import secrets
 from collections.abc import Collection, Iterator
+from contextlib import nullcontext
+from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from actiondiff.app.receiving import ENVELOPE, receive_upload
+from actiondiff.app.uploads import Uploads
+from actiondiff.app.visits import Visits
 
 __all__ = ["POLICY", "Gate", "LocalGate"]
 
@@ -24,7 +31,8 @@ _READ = re.compile(
 )
 _UPLOAD, _CANCEL = "/gradio_api/upload", "/gradio_api/cancel"
 _EVENTS = ("/gradio_api/queue/join", "/gradio_api/run/predict")
-_ENVELOPE = 10_000  # bytes that a request may have beside the uploaded file
+_STREAM = re.compile(r"/gradio_api/heartbeat/(\w+)|/gradio_api/queue/data")
+_COOKIE = "actiondiff-visitor"  # says which uploads are one visitor's, and nothing else
 _LONGEST_EVENT = 100_000  # most bytes of an event's body
 POLICY = (
     "default-src 'none'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
@@ -39,6 +47,12 @@ _STRICT_POLICY = (
 )
 
 
+_NO_SCRIPT = (
+    b"<noscript><p>This page needs JavaScript, which your browser does not run. Turn it on for this address, "
+    b"or use the command <code>actiondiff predict</code>.</p></noscript>"
+)
+
+
 class Gate:
     """ASGI middleware that refuses requests the page does not need.
 
@@ -46,15 +60,15 @@ class Gate:
         app: The application that allowed requests are passed to.
         hosts: Host names that the page may be addressed by; empty for any. This refuses another site whose
             own name was made to point to this machine (DNS rebinding).
-        uploads: Folder of the uploaded files.
-        max_upload_bytes: Larger uploads are refused before they are read.
+        uploads: The uploaded files. Those that are too large are refused before they are read.
+        visits: The visits, which last as long as a browser keeps a connection open.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: Collection[str], uploads: Path, max_upload_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, hosts: Collection[str], uploads: Uploads, visits: Visits) -> None:
         self._app = app
         self._hosts = frozenset(hosts)
-        self._uploads = uploads.resolve()
-        self._max_upload_bytes = max_upload_bytes
+        self._uploads = uploads
+        self._visits = visits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer why it is refused."""
@@ -76,7 +90,15 @@ class Gate:
             await refusal(scope, receive, send)
             return
 
-        await self._app(scope, receive, _with_policy(send, POLICY))
+        send = _with_policy(send, POLICY)
+        if scope["path"] == _UPLOAD:
+            await receive_upload(self._uploads, _visitor(scope), scope, receive, send)
+            return
+        if scope["path"] == "/" and scope["method"] == "GET":
+            send, scope = _with_page(_with_visitor(send, scope)), _uncompressed(scope)
+        session = _session(scope)
+        with self._visits.connected(session) if session else nullcontext():
+            await self._app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         """The answer to a request that its headers or its path rule out; None for all others."""
@@ -93,9 +115,9 @@ class Gate:
         if not is_allowed:
             return _refuse("There is nothing here.", 404)
         length = headers.get("content-length", "0")
-        limit = self._max_upload_bytes + _ENVELOPE
-        if path == _UPLOAD and length.isdecimal() and int(length) > limit:
-            megabytes = self._max_upload_bytes / 1e6
+        limit = self._uploads.quotas.most_of_video
+        if path == _UPLOAD and length.isdecimal() and int(length) > limit + ENVELOPE:
+            megabytes = limit / 1e6
             return _refuse(f"The file is too large: at most {megabytes:.0f} MB are allowed.", 413)
         return None
 
@@ -106,7 +128,9 @@ class Gate:
         except (ValueError, RecursionError):
             return False
         return all(
-            isinstance(path, str) and "\0" not in path and Path(path).resolve().is_relative_to(self._uploads)
+            isinstance(path, str)
+            and "\0" not in path
+            and Path(path).resolve().is_relative_to(self._uploads.root)
             for path in paths
         )
 
@@ -160,6 +184,63 @@ def _with_policy(send: Send, policy: str) -> Send:
         await send(message)
 
     return with_policy
+
+
+def _visitor(scope: Scope) -> str:
+    """The cookie of a visitor; empty if there is none."""
+    try:
+        cookie = SimpleCookie(Headers(scope=scope).get("cookie", "")).get(_COOKIE)
+    except CookieError:
+        return ""
+    return cookie.value if cookie else ""
+
+
+def _with_visitor(send: Send, scope: Scope) -> Send:
+    """A `send` function that gives a new visitor a cookie, which ends with the browser's session."""
+    if _visitor(scope):
+        return send
+
+    async def with_visitor(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            value = f"{_COOKIE}={secrets.token_urlsafe(18)}; HttpOnly; SameSite=Strict; Path=/"
+            MutableHeaders(scope=message).append("Set-Cookie", value)
+        await send(message)
+
+    return with_visitor
+
+
+def _with_page(send: Send) -> Send:
+    """A `send` function that puts a sentence into the page for browsers without JavaScript."""
+    head: list[Message] = []
+    body = bytearray()
+
+    async def with_page(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            head.append(message)
+            return
+        body.extend(message.get("body", b""))
+        if message.get("more_body"):
+            return
+        content = bytes(body).replace(b"</body>", _NO_SCRIPT + b"</body>")
+        MutableHeaders(scope=head[0])["Content-Length"] = str(len(content))
+        await send(head[0])
+        await send({"type": "http.response.body", "body": content})
+
+    return with_page
+
+
+def _uncompressed(scope: Scope) -> Scope:
+    """The request as one of a browser that takes no compressed answer."""
+    return {**scope, "headers": [item for item in scope["headers"] if item[0] != b"accept-encoding"]}
+
+
+def _session(scope: Scope) -> str:
+    """The session id of gradio in a request for a stream that stays open; empty for all other requests."""
+    match = _STREAM.fullmatch(scope["path"])
+    if match is None:
+        return ""
+    (session,) = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[:1]
+    return match[1] or session
 
 
 def _refuse(text: str, status: int) -> PlainTextResponse:

@@ -10,7 +10,9 @@ import gradio as gr
 from pydantic import ValidationError
 
 from actiondiff.app.analysis import analyse, check_upload, localize, retime, write_exports
-from actiondiff.app.fragments import show_findings, show_heatmap, show_message
+from actiondiff.app.fragments import show_findings, show_heatmap, show_message, show_timeline
+from actiondiff.app.stopping import checked_at_layers
+from actiondiff.app.uploads import Uploads
 from actiondiff.app.visits import Stopped, Visit, Visits
 from actiondiff.errors import ActionDiffError, UsageError, explain_validation
 from actiondiff.inference.localization import LocalizationOptions
@@ -21,8 +23,9 @@ from actiondiff.video.opening import share_done
 __all__ = ["SETTINGS", "Handlers"]
 
 SETTINGS = ("smooth_seconds", "min_seconds", "max_gap_seconds", "threshold")
-"""Options of the timeline that the page has fields for, in the order of the handlers' parameters."""
+"""Options of the timeline that the page has sliders for, in the order of the handlers' parameters."""
 _PROGRESS = gr.Progress()
+_SEARCH = "search"
 _log = logging.getLogger(__name__)
 _Values: TypeAlias = tuple[Any, ...]
 """New values of components, in the order in which the page names them; gradio accepts any type."""
@@ -36,60 +39,75 @@ class Handlers:
         model: The trained model.
         name: Name of the model on the page and in exports.
         visits: The visits to the page.
-        max_upload_bytes: Larger videos are refused.
+        uploads: The uploaded videos.
         is_guess: Whether the model was not shown to be better than guessing.
     """
 
     model: ActionDiff
     name: str
     visits: Visits
-    max_upload_bytes: int
+    uploads: Uploads
     is_guess: bool = False
 
     def analyse(
         self,
         upload: str | None,
-        smooth: str,
-        shortest: str,
-        gap: str,
-        threshold: str,
+        smooth: float,
+        shortest: float,
+        gap: float,
+        threshold: float,
+        is_common: bool,
         request: gr.Request,
         progress: gr.Progress = _PROGRESS,
     ) -> _Values:
         """Analyse an uploaded video.
 
         Returns:
-            New values of status, findings, heatmap, the section of heatmaps, its action, and the upload.
+            New values of status, findings, timeline, heatmap, the section of heatmaps, its action, and the
+            upload.
         """
-        nothing = ("", "", gr.update(visible=False), gr.skip(), None)
+        nothing = ("", "", "", gr.update(visible=False), gr.skip(), None)
         if upload is None:
             return "", *nothing
         visit = self.visits.visit(request.session_hash)
-        path = visit.clear() / Path(upload).name
-        Path(upload).replace(path)
+        path = Path(upload).resolve()
 
         def work() -> _Values:
             advance = visit.begin(
-                lambda done, total, _: progress(share_done(done, total), desc=f"Analysing {path.name}")
+                upload,
+                lambda done, total, _: progress(share_done(done, total), desc=f"Analysing {path.name}"),
             )
-            check_upload(path, max_bytes=self.max_upload_bytes)
-            options = _timeline_options(smooth, shortest, gap, threshold)
-            visit.findings = analyse(self.model, path, options, advance)
+            if not self.uploads.take(path):
+                raise UsageError(f"{path.name} is no longer on the page. Upload it again.")
+            visit.clear(path, self.uploads.drop)
+            check_upload(path, max_bytes=self.uploads.quotas.of_video)
+            options = _timeline_options(smooth, shortest, gap, threshold if is_common else None)
+            with checked_at_layers(advance.check):
+                visit.findings = analyse(self.model, path, options, advance)
             likely = visit.findings.prediction.label
-            return "", self._show(visit), "", gr.update(visible=True), likely, None
+            return "", *self._show(visit), "", gr.update(visible=True), likely, None
 
         return _say(work, nothing, visit)
 
-    def retime(self, smooth: str, shortest: str, gap: str, threshold: str, request: gr.Request) -> _Values:
-        """Make the timeline again; returns new values of status and findings."""
+    def retime(
+        self,
+        smooth: float,
+        shortest: float,
+        gap: float,
+        threshold: float,
+        is_common: bool,
+        request: gr.Request,
+    ) -> _Values:
+        """Cut the timeline again; returns new values of status and timeline."""
         visit = self.visits.visit(request.session_hash)
+        if visit.findings is None:
+            return gr.skip(), gr.skip()
 
         def work() -> _Values:
-            if visit.findings is None:
-                raise UsageError("There is no video yet. Upload one first.")
-            options = _timeline_options(smooth, shortest, gap, threshold)
-            visit.findings = retime(self.model, visit.findings, options)
-            return "", self._show(visit)
+            options = _timeline_options(smooth, shortest, gap, threshold if is_common else None)
+            if (findings := visit.findings) is not None:
+                visit.findings = retime(self.model, findings, options)
+            return "", self._show(visit)[1]
 
         return _say(work, (gr.skip(),), visit)
 
@@ -103,41 +121,59 @@ class Handlers:
             if visit.findings is None:
                 raise UsageError("There is no video yet. Upload one first.")
             advance = visit.begin(
-                lambda done, total, _: progress(share_done(done, total), desc=f"Searching for {action}")
+                _SEARCH,
+                lambda done, total, _: progress(share_done(done, total), desc=f"Searching for {action}"),
             )
             options = LocalizationOptions.model_validate({"method": method})
-            result = localize(self.model, visit.findings, action, options, advance)
+            with checked_at_layers(advance.check):
+                result = localize(self.model, visit.findings, action, options, advance)
             return "", show_heatmap(result, visit.publish("where", result.files))
 
         return _say(work, (gr.skip(),), visit)
 
+    def ask_analysis(self, upload: str | None, request: gr.Request) -> _Values:
+        """Note that a visitor wants a video analysed; returns new values of the stop button and of status."""
+        return self._ask(upload or "", request)
+
+    def ask_search(self, request: gr.Request) -> _Values:
+        """Note that a visitor wants the video searched; returns values as `ask_analysis` does."""
+        return self._ask(_SEARCH, request)
+
+    def _ask(self, what: str, request: gr.Request) -> _Values:
+        self.visits.visit(request.session_hash).ask(what)
+        return gr.update(visible=True), ""
+
     def stop(self, request: gr.Request) -> None:
-        """End the running work of a visitor."""
-        self.visits.visit(request.session_hash).stop()
+        """End the work of a visitor that runs or waits."""
+        self.visits.stop(request.session_hash)
 
     def leave(self, request: gr.Request) -> None:
         """End a visit, because the page was closed."""
         self.visits.leave(request.session_hash)
 
-    def _show(self, visit: Visit) -> str:
-        """Write the exports of a visitor's results, publish all files, and render the results."""
+    def _show(self, visit: Visit) -> tuple[str, str]:
+        """Write the exports of a visitor's results, publish all files, and render findings and timeline."""
         findings = visit.findings
         assert findings is not None
         exports = write_exports(self.name, findings, visit.folder / "exports")
         playable = findings.playable
         video = visit.publish("video", {playable.name: playable})[playable.name]
-        return show_findings(findings, video, visit.publish("exports", exports), is_guess=self.is_guess)
+        downloads = visit.publish("exports", exports)
+        return (
+            show_findings(findings, video, is_guess=self.is_guess),
+            show_timeline(findings, downloads, is_guess=self.is_guess),
+        )
 
 
-def _timeline_options(*values: str) -> TimelineOptions:
-    """Options from the text of the fields; an empty field leaves the option to the model.
+def _timeline_options(*values: float | None) -> TimelineOptions:
+    """Options from the values of the sliders; None leaves the option to the model.
 
     Raises:
         UsageError: If a value is not allowed.
     """
-    texts = {name: value for name, value in zip(SETTINGS, values, strict=True) if value.strip()}
+    chosen = {name: value for name, value in zip(SETTINGS, values, strict=True) if value is not None}
     try:
-        return TimelineOptions.model_validate(texts)
+        return TimelineOptions.model_validate(chosen)
     except ValidationError as error:
         raise UsageError(f"{explain_validation(error)}.") from None
 
@@ -149,12 +185,14 @@ def _say(work: Callable[[], _Values], instead: _Values, visit: Visit) -> _Values
     except Stopped:
         return show_message("Stopped."), *instead
     except ActionDiffError as error:
-        text = str(error).replace(f"{visit.folder}/", "")
+        text = str(error)
+        for folder in (visit.folder, *([visit.video.parent] if visit.video else [])):
+            text = text.replace(f"{folder}/", "")
         return show_message(text, kind="error"), *instead
     except Exception:
         _log.exception("the page met an unexpected error")
         text = "An unexpected error occurred. The log of the program that serves this page says more."
         return show_message(text, kind="error"), *instead
     finally:
-        if visit.is_over:  # the visitor has left in the meantime
+        if visit.is_abandoned:  # the visitor has left in the meantime
             visit.remove()

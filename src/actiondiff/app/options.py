@@ -2,10 +2,14 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from actiondiff.app.uploads import Quotas
+
 __all__ = ["LOCAL", "PageOptions"]
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 """Addresses that only this machine can reach."""
+
+_OF_VISITOR, _IN_ALL = 4, 20  # videos of the largest size
 
 
 class PageOptions(BaseModel):
@@ -21,6 +25,21 @@ class PageOptions(BaseModel):
     )
     port: int = Field(7860, ge=0, le=65535, description="Port to listen on; 0 chooses a free one.")
     max_upload_mb: int = Field(500, ge=1, description="Size of the largest accepted video, in megabytes.")
+    max_visitor_mb: int | None = Field(
+        None,
+        ge=1,
+        description="Size of all videos of one visitor (a browser) on the page, in megabytes; four times "
+        "--max-upload-mb if not given.",
+    )
+    max_total_mb: int | None = Field(
+        None,
+        ge=1,
+        description="Size of all videos on the page, in megabytes; twenty times --max-upload-mb if not "
+        "given.",
+    )
+    max_waiting: int = Field(
+        20, ge=1, description="Number of requests that may wait for the model; further ones are refused."
+    )
 
     @property
     def is_local(self) -> bool:
@@ -28,6 +47,13 @@ class PageOptions(BaseModel):
         return self.host in LOCAL
 
     @property
-    def max_upload_bytes(self) -> int:
-        """Size of the largest video that is accepted, in bytes."""
-        return self.max_upload_mb * 1_000_000
+    def quotas(self) -> Quotas:
+        """Most bytes that uploads may have."""
+        visitor = self.max_visitor_mb or _OF_VISITOR * self.max_upload_mb
+        in_all = self.max_total_mb or _IN_ALL * self.max_upload_mb
+        return Quotas(*(1_000_000 * megabytes for megabytes in (self.max_upload_mb, visitor, in_all)))
+
+    @property
+    def largest_video_mb(self) -> int:
+        """Size of the largest video that all limits allow, in megabytes."""
+        return self.quotas.most_of_video // 1_000_000

@@ -7,6 +7,7 @@ import gradio as gr
 from actiondiff.app.fragments import show_header, show_message, show_model
 from actiondiff.app.handlers import SETTINGS, Handlers
 from actiondiff.app.options import PageOptions
+from actiondiff.app.uploads import Uploads
 from actiondiff.app.visits import Visits
 from actiondiff.evaluation.verdict import ChanceVerdict
 from actiondiff.inference.model import ActionDiff
@@ -15,7 +16,8 @@ from actiondiff.video.search import SUFFIXES
 
 __all__ = ["build_page"]
 
-_OLDEST_SECONDS = 3600  # age at which an upload that was never analysed is removed
+_LONGEST_SECONDS = {"smooth_seconds": 10, "min_seconds": 60, "max_gap_seconds": 60}  # of the sliders
+_COMMON_THRESHOLD = 0.5
 _METHODS = [("one pass", "cells"), ("each patch on its own (slow)", "crops")]
 
 
@@ -25,6 +27,7 @@ def build_page(
     *,
     name: str,
     visits: Visits,
+    uploads: Uploads,
     verdict: ChanceVerdict | None,
     options: PageOptions,
 ) -> gr.Blocks:
@@ -35,6 +38,7 @@ def build_page(
         card: The model card, as Markdown.
         name: Name of the model on the page.
         visits: The visits to the page.
+        uploads: The uploaded videos.
         verdict: The model's own test score; None if it is not to be shown.
         options: Options of the page.
     """
@@ -42,14 +46,13 @@ def build_page(
     with gr.Blocks(
         title=f"ActionDiff: {name}",
         analytics_enabled=False,
-        delete_cache=(_OLDEST_SECONDS, _OLDEST_SECONDS),
     ) as page:
         gr.HTML(show_header(name, is_local=options.is_local))
         if verdict is not None:
             kind = "note" if verdict.beats_guessing else "warning"
             gr.HTML(show_message(f"The model's own test: {verdict.sentence}", kind=kind), elem_id="verdict")
         upload = gr.File(
-            label=f"Video, at most {options.max_upload_mb} MB",
+            label=f"Video, at most {options.largest_video_mb} MB",
             file_types=list(SUFFIXES),
             height=140,
             elem_id="upload",
@@ -58,6 +61,10 @@ def build_page(
             status = gr.HTML("", elem_id="status", min_height=0)
             stop = gr.Button("Stop", size="sm", scale=0, min_width=90, elem_id="stop", visible=False)
         findings = gr.HTML("", elem_id="findings")
+        when = gr.HTML("", elem_id="when")
+        with gr.Accordion("Cut the bouts", open=False, elem_id="settings"):
+            fields = _sliders(times)
+            restore = gr.Button("Back to the model's own values", size="sm", elem_id="restore")
         with gr.Column(visible=False, elem_id="where") as more:
             gr.HTML("<h2>Where</h2>")
             with gr.Row(equal_height=False):
@@ -65,36 +72,50 @@ def build_page(
                 method = gr.Radio(_METHODS, value="cells", label="Method")
                 ask = gr.Button("Show where", variant="primary", scale=0, min_width=150, elem_id="ask")
             heatmap = gr.HTML("", elem_id="place")
-        with gr.Accordion("Settings of the timeline", open=False, elem_id="settings"):
-            with gr.Row():
-                fields = [_field(field, times) for field in SETTINGS]
-            apply = gr.Button("Apply to the video above", size="sm", elem_id="apply")
         with gr.Accordion("About the model", open=False, elem_id="about"):
             gr.Markdown(card or "This model has no card.")
             gr.HTML(show_model(model))
         _wire(
             page,
             Handlers(
-                model, name, visits, options.max_upload_bytes,
+                model, name, visits, uploads,
                 is_guess=verdict is not None and not verdict.beats_guessing,
             ),
-            upload=upload, fields=fields, action=action, method=method, ask=ask, apply=apply, stop=stop,
-            status=status, findings=findings, more=more, heatmap=heatmap,
+            upload=upload, fields=fields, restore=restore, action=action, method=method, ask=ask, stop=stop,
+            status=status, findings=findings, when=when, more=more, heatmap=heatmap,
         )  # fmt: skip
+    # Without this, a request of another kind would call the model beside the queue.
+    page.queue(api_open=False, max_size=options.max_waiting)
     return page
 
 
-def _field(name: str, values: TimelineOptions) -> gr.Textbox:
-    """A field for one number of the timeline's options. It is a text field, since it may be empty."""
-    value = getattr(values, name)
-    return gr.Textbox(
-        "" if value is None else f"{value:g}",
-        label=name.replace("_", " "),
-        info=TimelineOptions.model_fields[name].description,
-        placeholder="the model's own",
-        max_lines=1,
-        min_width=210,
+def _sliders(values: TimelineOptions) -> list[Any]:
+    """A slider for each option in `SETTINGS`, and a box that says whether the threshold holds for all."""
+    fields: list[Any] = []
+    common = values.threshold is not None
+    with gr.Row():
+        for name in SETTINGS:
+            own = getattr(values, name)
+            is_threshold = name == "threshold"
+            fields.append(
+                gr.Slider(
+                    0,
+                    1 if is_threshold else max(_LONGEST_SECONDS[name], own),
+                    _COMMON_THRESHOLD if own is None else own,
+                    step=0.01 if is_threshold else 0.1,
+                    label=name.replace("_", " "),
+                    info=TimelineOptions.model_fields[name].description,
+                    interactive=common or not is_threshold,
+                    min_width=230,
+                )
+            )
+    box = gr.Checkbox(
+        common,
+        label="one threshold for all behaviours",
+        info="Otherwise each has the model's own.",
+        container=False,
     )
+    return [*fields, box]
 
 
 def _wire(
@@ -102,14 +123,15 @@ def _wire(
     handlers: Handlers,
     *,
     upload: gr.File,
-    fields: list[gr.Textbox],
+    fields: list[Any],
+    restore: gr.Button,
     action: gr.Dropdown,
     method: gr.Radio,
     ask: gr.Button,
-    apply: gr.Button,
     stop: gr.Button,
     status: gr.HTML,
     findings: gr.HTML,
+    when: gr.HTML,
     more: gr.Column,
     heatmap: gr.HTML,
 ) -> None:
@@ -118,26 +140,41 @@ def _wire(
     long: dict[str, Any] = {
         "concurrency_id": "model",
         "concurrency_limit": 1,
+        "queue": True,
         "show_progress_on": status,
         "api_visibility": "private",
     }
-
-    def begun() -> Any:
-        return gr.update(visible=True), ""
 
     def done() -> Any:
         return gr.update(visible=False)
 
     # An upload ends the work on the previous video; the stop button is visible while the model works.
-    analysis = upload.upload(handlers.stop, None, None, **quick).then(begun, None, [stop, status], **quick)
+    analysis = upload.upload(handlers.ask_analysis, upload, [stop, status], **quick)
     analysis = analysis.then(
-        handlers.analyse, [upload, *fields], [status, findings, heatmap, more, action, upload], **long
+        handlers.analyse, [upload, *fields], [status, findings, when, heatmap, more, action, upload], **long
     )
     analysis.then(done, None, stop, **quick)
-    search = ask.click(begun, None, [stop, status], **quick)
+    search = ask.click(handlers.ask_search, None, [stop, status], **quick)
     search = search.then(handlers.localize, [action, method], [status, heatmap], **long)
     search.then(done, None, stop, **quick)
-    # Other options of the timeline need no new pass of the model.
-    apply.click(handlers.retime, fields, [status, findings], **long)
+    # Cutting the scores again needs no network, so it does not wait for the model. Of the values that a
+    # slider passes through while a cut is made, only the last is taken.
+    cut: dict[str, Any] = {
+        "concurrency_id": "cut",
+        "concurrency_limit": 1,
+        "queue": True,
+        "show_progress": "hidden",
+        "trigger_mode": "always_last",
+        "api_visibility": "private",
+    }
+    *sliders, threshold, box = fields
+    gr.on([field.input for field in (*sliders, threshold)], handlers.retime, fields, [status, when], **cut)
+    box.input(lambda is_common: gr.update(interactive=is_common), box, threshold, **quick)
+    box.input(handlers.retime, fields, [status, when], **cut)
+    own = [field.value for field in fields]
+    restored = restore.click(
+        lambda: [*own[:-2], gr.update(value=own[-2], interactive=own[-1]), own[-1]], None, fields, **quick
+    )
+    restored.then(handlers.retime, fields, [status, when], **cut)
     stop.click(handlers.stop, None, None, **quick)
     page.unload(handlers.leave)

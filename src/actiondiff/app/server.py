@@ -156,8 +156,15 @@ def make_server(app: "ASGIApp", listening: socket.socket, options: PageOptions, 
     """A server of an application on a socket that listens."""
     import uvicorn
 
+    from actiondiff.app.connections import PatientProtocol
+
     config = uvicorn.Config(
-        app, log_level="warning", server_header=False, timeout_graceful_shutdown=_PATIENCE_SECONDS
+        app,
+        http=PatientProtocol,
+        ws="none",
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=_PATIENCE_SECONDS,
     )
     host = f"[{options.host}]" if ":" in options.host else options.host
     port = listening.getsockname()[1]
@@ -197,9 +204,10 @@ def _build(
 
     from actiondiff.app.gate import Gate
     from actiondiff.app.page import build_page
+    from actiondiff.app.uploads import Uploads
     from actiondiff.app.visits import Visits
 
-    visits = Visits(folder / "visits")
+    visits, uploads = Visits(folder / "visits"), Uploads(folder / "uploads", options.quotas)
 
     def send_file(request: Request) -> Response:
         path = visits.find(request.path_params["token"], request.path_params["name"])
@@ -210,22 +218,22 @@ def _build(
         return response
 
     hosts = () if options.host in ANY_HOST else {*LOCAL, options.host}
-    gate = Middleware(
-        Gate, hosts=hosts, uploads=folder / "uploads", max_upload_bytes=options.max_upload_bytes
-    )
+    gate = Middleware(Gate, hosts=hosts, uploads=uploads, visits=visits)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, middleware=[gate])
     app.add_route("/files/{token}/{name:path}", send_file)
     fonts = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Arial", "sans-serif")
     theme = gr.themes.Default(primary_hue="blue", neutral_hue="slate", font=fonts, font_mono="monospace")
     theme.set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400")
-    page = build_page(model, card, name=name, visits=visits, verdict=verdict, options=options)
+    page = build_page(
+        model, card, name=name, visits=visits, uploads=uploads, verdict=verdict, options=options
+    )
     page.has_launched = True  # otherwise gradio does not check that the files it is given were uploaded
     return gr.mount_gradio_app(
         app,
         page,
         path="",
         server_name=options.host,
-        max_file_size=options.max_upload_bytes,
+        max_file_size=options.quotas.most_of_video,
         show_error=False,
         ssr_mode=False,
         run_history=False,

@@ -27,10 +27,12 @@ from actiondiff.types import Array, Bout, DecodeReport, Features
 __all__ = [
     "Timeline",
     "TimelineOptions",
+    "cut_timeline",
     "default_threshold",
     "find_bouts",
     "finish",
     "make_timeline",
+    "score_timeline",
     "span_and_step",
     "span_scores",
 ]
@@ -112,6 +114,26 @@ def make_timeline(
     Raises:
         UsageError: If the times of the frames are unknown.
     """
+    raw = score_timeline(head, config, features, video, options=options)
+    return cut_timeline(raw, config, options=options)
+
+
+def score_timeline(
+    head: Head,
+    config: ModelConfig,
+    features: Features,
+    video: str,
+    *,
+    options: TimelineOptions | None = None,
+) -> Timeline:
+    """Compute the scores of a timeline, which `cut_timeline` makes bouts of; arguments as `make_timeline`.
+
+    Returns:
+        A timeline of scores that are not smoothed, without bouts.
+
+    Raises:
+        UsageError: If the times of the frames are unknown.
+    """
     seconds = features.seconds
     if seconds is None:
         raise UsageError(
@@ -119,7 +141,6 @@ def make_timeline(
             "without seconds. Give the video's file, or frames with seconds."
         )
     warn_of_rate(config, features, video)
-    # The model has options of its own, chosen on validation videos; the caller's override them.
     chosen = TimelineOptions.of_model(config.timeline, options)
     # Spans and steps are counted in tokens, and recorded in seconds.
     tokens = config.tokens_of(features)  # (T, D)
@@ -127,26 +148,34 @@ def make_timeline(
     span, step = span_and_step(
         config, head, seconds, span_seconds=chosen.span_seconds, step_seconds=chosen.step_seconds
     )
-    chosen = chosen.model_copy(update={"span_seconds": span * period, "step_seconds": step * period})
-    activation = config.activation
-    # The raw scores become a timeline without bouts, which thresholds and smoothing then complete.
-    scores = span_scores(head, tokens, span=span, step=step, activation=activation)
-    raw = Timeline(
+    return Timeline(
         video=video,
         labels=tuple(config.labels),
         seconds=seconds,
         frame_index=features.frame_index,
         end_seconds=_end(features, seconds, period),
-        probabilities=scores,
+        probabilities=span_scores(head, tokens, span=span, step=step, activation=config.activation),
         bouts=(),
-        activation=activation,
+        activation=config.activation,
         thresholds={},
-        options=chosen,
+        options=chosen.model_copy(update={"span_seconds": span * period, "step_seconds": step * period}),
         padding_share=features.padding_share,
         report=features.report,
     )
+
+
+def cut_timeline(raw: Timeline, config: ModelConfig, *, options: TimelineOptions | None = None) -> Timeline:
+    """Cut scores into bouts, as often as options change: no network runs.
+
+    Args:
+        raw: What `score_timeline` returned. Its span and step are kept.
+        config: The head's config.
+        options: How scores are smoothed and bouts are found. Options that are set override the model's own.
+    """
+    lengths = {"span_seconds": raw.options.span_seconds, "step_seconds": raw.options.step_seconds}
+    chosen = TimelineOptions.of_model(config.timeline, options).model_copy(update=lengths)
     own = config.thresholds if chosen.threshold is None else {}
-    fallback = default_threshold(activation) if chosen.threshold is None else chosen.threshold
+    fallback = default_threshold(raw.activation) if chosen.threshold is None else chosen.threshold
     return finish(raw, {label: own.get(label, fallback) for label in raw.labels}, chosen)
 
 

@@ -6,7 +6,7 @@ times can be trusted, and where a span may be entered) and for its frames; the f
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -135,6 +135,8 @@ class VideoReader(Iterator[Frames]):
         identity: sha256 of its content.
         report: How decoding went; final once the iterator is exhausted. Until then its status is `failed` or
             `partial`, and its reason says that decoding has not finished.
+        on_frame: Called with the number of raw frames that were decoded, after each; an exception that it
+            raises ends the reading. None for nothing.
         outside_cause: Why reading failed, if the reason is not in the content: the file was replaced while it
             was read, a limit (`limits`) was reached, or memory does not suffice. Else empty.
     """
@@ -152,6 +154,7 @@ class VideoReader(Iterator[Frames]):
         except OSError as error:
             raise VideoError(f"{self.path} cannot be read: {error.strerror}.") from None
         self.report = DecodeReport("failed", "decoding has not begun")
+        self.on_frame: Callable[[int], None] | None = None
         self.outside_cause = ""
         self._sampler = sampler
         self._sampling = sampling
@@ -202,6 +205,8 @@ class VideoReader(Iterator[Frames]):
                     state.num_corrupt += frame.is_corrupt
                     limits.check_count(clock.num_frames, num_bytes)
                     seconds = clock.seconds(frame)
+                    if self.on_frame is not None:
+                        self.on_frame(clock.num_frames)
                     if self._sampler.is_past(seconds):
                         state.ended_early = True
                         break

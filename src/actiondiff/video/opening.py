@@ -1,6 +1,7 @@
 """Reading of videos, whether files or frames in memory, in chunks that report progress."""
 
 import os
+import time
 from collections.abc import Iterator
 from typing import TypeAlias
 
@@ -12,6 +13,7 @@ from actiondiff.video.probe import probe
 __all__ = ["ProgressReader", "Video", "part_of_progress", "picture_size", "read_chunks", "share_done"]
 
 Video: TypeAlias = str | os.PathLike[str] | Frames
+_NOTE_SECONDS = 0.2  # between two calls with progress within a chunk
 
 
 class ProgressReader(Iterator[Frames]):
@@ -26,6 +28,9 @@ class ProgressReader(Iterator[Frames]):
         self._source = source
         self._total = total
         self._progress = progress
+        self._next_note = time.monotonic() + _NOTE_SECONDS
+        if progress is not None and isinstance(source, VideoReader):
+            source.on_frame = self._note
 
     @property
     def report(self) -> DecodeReport | None:
@@ -34,10 +39,19 @@ class ProgressReader(Iterator[Frames]):
 
     def __next__(self) -> Frames:
         chunk = next(self._source)
-        if self._progress:
-            done = int(chunk.frame_index[-1]) + 1
-            self._progress(min(done, self._total) if self._total else done, self._total, self.name)
+        self._report(int(chunk.frame_index[-1]) + 1)
         return chunk
+
+    def _note(self, num_frames: int) -> None:
+        """Report between chunks as well: of a large video one chunk takes long."""
+        now = time.monotonic()
+        if now >= self._next_note:
+            self._next_note = now + _NOTE_SECONDS
+            self._report(num_frames)
+
+    def _report(self, done: int) -> None:
+        if self._progress:
+            self._progress(min(done, self._total) if self._total else done, self._total, self.name)
 
 
 class _InMemory(Iterator[Frames]):
@@ -62,7 +76,8 @@ def read_chunks(
         video: A file; or frames, which are used as they are.
         sampling: Which frames of a file are read.
         chunk_frames: Sampled frames per chunk; the last chunk may have fewer.
-        progress: Called after each chunk with the raw frames read, and those that the header promises.
+        progress: Called after each chunk, and several times a second within one, with the raw frames read,
+            and those that the header promises.
 
     Raises:
         VideoError: If the file does not exist.

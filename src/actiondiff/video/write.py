@@ -1,19 +1,22 @@
 """Writing of frames to video files."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 
 import av
 import numpy as np
+from av.container import OutputContainer
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from actiondiff.errors import UsageError
 from actiondiff.provenance import atomic_path
 
-__all__ = ["write_chunks", "write_video"]
+__all__ = ["write_chunks", "write_numbered", "write_video"]
 
 # crf is the quality scale of x264: 20 is visually close to lossless. The macroblock tree is off, since it
 # gives different bytes from run to run on small pictures.
@@ -40,24 +43,69 @@ def write_chunks(path: str | os.PathLike[str], chunks: Iterable[NDArray[np.uint8
     Raises:
         UsageError: If the name, a chunk or the rate is not as described, or there is no chunk.
     """
-    if Path(path).suffix.lower() != ".mp4":
-        raise UsageError(f"videos are written as .mp4; got {path}.")
-    if not 0 < fps <= 1000:
-        raise UsageError(f"fps must be above 0 and at most 1000; got {fps}.")
+    _check_file(path, fps)
     remaining = iter(chunks)
     first = next(remaining, np.zeros(0, dtype=np.uint8))
     _check(first)
     height, width = first.shape[1:3]
-    with atomic_path(path) as aside, av.open(str(aside), "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=_QUALITY)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.codec_context.thread_count = 1  # x264's threads change bits
+    with _encoder(path, height, width, fps) as (container, stream):
         for chunk in chain([first], remaining):
             _check(chunk)
             for picture in chunk:
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
                 container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+def write_numbered(
+    path: str | os.PathLike[str], pictures: Iterable[tuple[int, NDArray[np.uint8]]], *, fps: float
+) -> None:
+    """Write pictures that come with their numbers; a player shows each until the next one is due.
+
+    So a pause of an hour takes no more bytes, and no more time to write, than one picture.
+
+    Args:
+        path: File to write, whose name ends with .mp4. Folders are created.
+        pictures: Rising numbers with (H, W, 3) uint8 RGB pictures; picture n is shown at n / fps seconds.
+        fps: Numbers per second.
+
+    Raises:
+        UsageError: If the name, a picture or the rate is not as described, or there is no picture.
+    """
+    _check_file(path, fps)
+    remaining = iter(pictures)
+    first = next(remaining, (0, np.zeros(0, dtype=np.uint8)))
+    _check(first[1][None])
+    height, width = first[1].shape[:2]
+    with _encoder(path, height, width, fps) as (container, stream):
+        for number, picture in chain([first], remaining):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame.pts, frame.time_base = number, 1 / _rate(fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+@contextmanager
+def _encoder(
+    path: str | os.PathLike[str], height: int, width: int, fps: float
+) -> Iterator[tuple[OutputContainer, VideoStream]]:
+    """A file that appears when it is complete, and its stream."""
+    with atomic_path(path) as aside, av.open(str(aside), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=_rate(fps), options=_QUALITY)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.thread_count = 1  # x264's threads change bits
+        yield container, stream
+
+
+def _rate(fps: float) -> Fraction:
+    return Fraction(fps).limit_denominator(1001)
+
+
+def _check_file(path: str | os.PathLike[str], fps: float) -> None:
+    if Path(path).suffix.lower() != ".mp4":
+        raise UsageError(f"videos are written as .mp4; got {path}.")
+    if not 0 < fps <= 1000:
+        raise UsageError(f"fps must be above 0 and at most 1000; got {fps}.")
 
 
 def _check(pixels: NDArray[np.uint8]) -> None:

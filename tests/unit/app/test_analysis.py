@@ -57,7 +57,7 @@ class SameEverywhere:
 def test_long_names_fit_into_a_file_system(tmp_path):
     path = tmp_path / f"{'走' * 80}.mp4"
     write_video(path, np.zeros((4, 32, 32, 3), np.uint8), fps=10)
-    findings = Findings(path, path, None, None, None)
+    findings = Findings(path, path, None, None, None, None)
     result = localize(
         SameEverywhere(), findings, "走る " * 40, LocalizationOptions(), lambda done, total, what: None
     )

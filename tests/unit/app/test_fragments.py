@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from actiondiff.app.analysis import Findings
-from actiondiff.app.fragments import clock, show_findings, show_message
+from actiondiff.app.fragments import clock, show_findings, show_message, show_timeline
 from actiondiff.inference.timeline import Timeline, TimelineOptions
 from actiondiff.types import Bout, DecodeReport, Features, Prediction
 
@@ -24,11 +24,11 @@ def findings(labels, *, seconds=40.0, report=None) -> Findings:
     values = {label: 0.9 / (place + 1) for place, label in enumerate(labels)}
     features = Features({}, steps, np.arange(len(steps)), "identity", report=report)
     path = Path("clip.mp4")
-    return Findings(path, path, features, Prediction("clip.mp4", values, "sigmoid"), timeline)
+    return Findings(path, path, features, Prediction("clip.mp4", values, "sigmoid"), timeline, timeline)
 
 
 def test_bouts_stand_where_they_are():
-    text = show_findings(findings(["eat", "walk"]), "video", {"bouts.csv": "files/x/bouts.csv"})
+    text = show_timeline(findings(["eat", "walk"]), {"bouts.csv": "files/x/bouts.csv"})
     (style,) = re.findall(r'class="ad-bout".*?style="([^"]*)"', text, re.S)
     assert style == "left: 25.000%; width: 25.000%"
     assert 'data-seconds="10"' in text
@@ -36,7 +36,7 @@ def test_bouts_stand_where_they_are():
 
 
 def test_scores_are_drawn_where_they_are():
-    text = show_findings(findings(["eat", "walk"]), "video", {})
+    text = show_timeline(findings(["eat", "walk"]), {})
     first, _ = re.findall(r'points="([^"]*)"', text)
     points = np.array([[float(v) for v in pair.split(",")] for pair in first.split()])
     assert points[0].tolist() == [0, 90]
@@ -46,7 +46,8 @@ def test_scores_are_drawn_where_they_are():
 
 def test_what_others_wrote_is_not_markup():
     hostile = "<img src=x onerror=alert(1)>\"'"
-    text = show_findings(findings([hostile, "walk"]), "video", {hostile: "address"})
+    text = show_findings(findings([hostile, "walk"]), "video")
+    text += show_timeline(findings([hostile, "walk"]), {hostile: "address"})
     text += show_message(hostile, kind="error")
     assert "<img" not in text
     assert "&lt;img src=x onerror=alert(1)&gt;" in text
@@ -54,7 +55,7 @@ def test_what_others_wrote_is_not_markup():
 
 def test_of_many_behaviours_those_that_matter_are_shown():
     labels = [f"b{number:02}" for number in range(30)]
-    text = show_findings(findings(labels), "video", {})
+    text = show_findings(findings(labels), "video") + show_timeline(findings(labels), {})
     assert text.count("data-track") == 12
     assert "18 more behaviours are in the downloads" in text
     assert "22 less probable labels are in predictions.csv" in text
@@ -62,7 +63,7 @@ def test_of_many_behaviours_those_that_matter_are_shown():
 
 def test_a_partial_video_says_so():
     partial = DecodeReport("partial", "it breaks off", 60, 100)
-    text = show_findings(findings(["eat"], report=partial), "video", {})
+    text = show_findings(findings(["eat"], report=partial), "video")
     assert "60 % decoded" in text
     assert "Only part of this video decodes: it breaks off" in text
 
