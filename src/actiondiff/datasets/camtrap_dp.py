@@ -2,12 +2,13 @@
 
 An observation of a media file has absolute times in whole seconds; those of the file are counted from its
 `timestamp`. Where `observationTags` holds exact times (`startSeconds:0.400 | endSeconds:1.200`, as our own
-export writes them), these count.
+export writes them), these count. Where a table `videos` of our own export says where a video lies, that
+counts, since the standard allows no path that leads out of a package.
 """
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -18,9 +19,11 @@ from actiondiff.datasets.sheets import read_sheet, read_text
 from actiondiff.errors import TableError, UsageError, warn_once
 from actiondiff.video.search import SUFFIXES
 
-__all__ = ["CamtrapLabel", "read_camtrap_dp"]
+__all__ = ["VIDEOS", "CamtrapLabel", "read_camtrap_dp"]
 
 CamtrapLabel = Literal["behavior", "scientificName"]
+VIDEOS = "videos"
+"""Name of the table of our export that says where the videos lie: `mediaID` and `video`."""
 _MISSING = ("", "NA", "NaN", "nan")
 _NEEDED = {
     "observations": ("mediaID", "eventStart", "eventEnd"),
@@ -47,14 +50,16 @@ def read_camtrap_dp(path: str | Path, *, label: CamtrapLabel = "behavior") -> li
     if not path.exists():
         raise UsageError(f"there is no package at {path}; give a folder with datapackage.json.")
     observations, media = (_table(folder, name) for name in ("observations", "media"))
+    locations = _locations(folder)
     problems = []
     files: dict[str, _Row] = {}
     for number, row in media:
         if row["mediaID"] in files:
             problems.append(f"media.csv, row {number}: the mediaID {row['mediaID']} occurs twice")
-        files[row["mediaID"]] = row
+        files[row["mediaID"]] = {**row, "filePath": locations.get(row["mediaID"], row["filePath"])}
     if observations and label not in observations[0][1]:
         problems.append(f"observations.csv has no column {label}")
+    problems += _contradictions(folder, observations, media)
     if problems:
         raise TableError(folder, problems)
     bouts: list[CodedBout] = []
@@ -81,6 +86,53 @@ def read_camtrap_dp(path: str | Path, *, label: CamtrapLabel = "behavior") -> li
             folder, [f"no observation of a video has a {label}; --label-from {other} may be meant"]
         )
     return bouts
+
+
+def _contradictions(
+    folder: Path, observations: Sequence[tuple[int, _Row]], media: Sequence[tuple[int, _Row]]
+) -> list[str]:
+    """Problems of rows of two tables that cannot both be right."""
+    problems = []
+    numbered = {row["mediaID"]: (number, row.get("deploymentID", "")) for number, row in media}
+    for number, row in observations:
+        own = row.get("deploymentID", "")
+        medium, other = numbered.get(row["mediaID"], (0, ""))
+        if own not in _MISSING and other not in _MISSING and own != other:
+            problems.append(
+                f"observations.csv, row {number}, and media.csv, row {medium}, contradict each other: the "
+                f"deployment of the media {row['mediaID']} is {own} and {other}"
+            )
+    path = folder / _resource(folder, "deployments")
+    sheet = read_sheet(path) if path.is_file() else None
+    if sheet is None or not {"deploymentID", "deploymentStart", "deploymentEnd"} <= {*sheet.header}:
+        return problems
+    deployments: dict[str, tuple[int, _Row]] = {}
+    for number, row in sheet.records():
+        first, before = deployments.setdefault(row["deploymentID"], (number, row))
+        problems += [
+            f"deployments.csv, rows {first} and {number} contradict each other: {name} of the deployment "
+            f"{row['deploymentID']} is {before[name]} and {row[name]}"
+            for name in row
+            if row[name] != before[name]
+        ]
+    for number, row in media:
+        first, deployment = deployments.get(row.get("deploymentID", ""), (0, {}))
+        taken, begun, over = (
+            _time(text)
+            for text in (
+                row["timestamp"],
+                deployment.get("deploymentStart", ""),
+                deployment.get("deploymentEnd", ""),
+            )
+        )
+        has_issues = deployment.get("timestampIssues", "").lower() == "true"  # the package says so itself
+        if taken and begun and over and not begun <= taken <= over and not has_issues:
+            problems.append(
+                f"media.csv, row {number}, and deployments.csv, row {first}, contradict each other: "
+                f"{row['timestamp']} is outside the deployment {row['deploymentID']}, "
+                f"{deployment['deploymentStart']} to {deployment['deploymentEnd']}"
+            )
+    return problems
 
 
 def _bouts(row: _Row, medium: _Row, text: str, position: str, problems: list[str]) -> list[CodedBout]:
@@ -138,14 +190,25 @@ def _table(folder: Path, name: str) -> list[tuple[int, dict[str, str]]]:
     return sheet.records()
 
 
-def _resource(folder: Path, name: str) -> str:
+def _locations(folder: Path) -> dict[str, str]:
+    """Media -> path of the video from the folder, as the table of our own export says."""
+    if not (folder / "datapackage.json").is_file() or not _resource(folder, VIDEOS, default=""):
+        return {}
+    sheet = read_sheet(folder / _resource(folder, VIDEOS))
+    if not {"mediaID", "video"} <= {*sheet.header}:
+        return {}  # a table of somebody else
+    return {row["mediaID"]: row["video"] for _, row in sheet.records()}
+
+
+def _resource(folder: Path, name: str, *, default: str | None = None) -> str:
     """Path of a table in the package, as `datapackage.json` says; never one outside the folder."""
     descriptor = folder / "datapackage.json"
+    usual = f"{name}.csv" if default is None else default
     if not descriptor.is_file():
-        return f"{name}.csv"
+        return usual
     try:
         resources = json.loads(read_text(descriptor))["resources"]
-        text = next((str(item["path"]) for item in resources if item["name"] == name), f"{name}.csv")
+        text = next((str(item["path"]) for item in resources if item["name"] == name), usual)
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise TableError(descriptor, [f"not the description of a package ({type(error).__name__})"]) from None
     if PurePosixPath(text).is_absolute() or ".." in PurePosixPath(text).parts or ":" in text or "\\" in text:

@@ -1,7 +1,7 @@
 """Bouts from the frame-by-frame labels of DeepEthogram.
 
 A file has one row per frame and one column per behaviour: 1 present, 0 absent, -1 not labelled. It holds no
-times; they are those of the video's own frames.
+times; they are those of the frames of the video, which is beside it, or where a table of our own export says.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,11 @@ from actiondiff.video.decode import iter_video
 from actiondiff.video.names import same_name
 from actiondiff.video.search import SUFFIXES, is_system_name
 
-__all__ = ["BACKGROUND", "read_deepethogram"]
+__all__ = ["BACKGROUND", "LOCATIONS", "read_deepethogram"]
 
 BACKGROUND = "background"
+LOCATIONS = "videos.csv"
+"""Name of a table of our own export that says where the videos lie: `labels` and `video`."""
 _ENDING = "_labels"
 _VALUES = {"1": 1, "0": 0, "-1": -1, "1.0": 1, "0.0": 0, "-1.0": -1, "true": 1, "false": 0}
 _INDEX_NAMES = ("", "index", "frame", "frames", "frame_index", "unnamed: 0")
@@ -63,6 +65,8 @@ def _bouts(file: Path, fps: float | None, index: VideoIndex | None) -> list[Code
     videos = [p for p in sorted(file.parent.iterdir()) if _is_video(p, name)]
     if not videos and index is not None and (elsewhere := index.find(name)):
         videos = [index.root / elsewhere]
+    if not videos and (located := _located(file)):
+        videos = [located]
     if len(videos) > 1:
         listed = ", ".join(video.name for video in videos)
         raise TableError(file, [f"several videos beside it have its name ({listed}); leave the right one"])
@@ -78,6 +82,18 @@ def _bouts(file: Path, fps: float | None, index: VideoIndex | None) -> list[Code
         for label, values in labels.items()
         for a, b in zip(*_runs(values), strict=True)
     ]
+
+
+def _located(file: Path) -> Path | None:
+    """The video of a label file, as the table in a folder above says."""
+    for folder in (file.parent, file.parent.parent):
+        path = folder / LOCATIONS
+        sheet = read_sheet(path) if path.is_file() else None
+        for _, row in sheet.records() if sheet and {"labels", "video"} <= {*sheet.header} else ():
+            video = folder / row["video"]
+            if (folder / row["labels"]).resolve() == file.resolve() and video.is_file():
+                return video
+    return None
 
 
 def _matrix(file: Path, sheet: Sheet) -> dict[str, NDArray[np.int64]]:

@@ -2,13 +2,14 @@
 
 A video does not say where and when its camera stood, nor when it began. This comes from a table of the user;
 what the table lacks is reported and never invented. The standard allows whole seconds only, so that bouts
-are widened to whole seconds, and their exact times are written into `observationTags`.
+are widened to whole seconds, and their exact times are written into `observationTags`. It allows no path that
+leads out of the package either; where the videos lie is in a table of our own, `videos.csv`.
 """
 
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -16,6 +17,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from actiondiff.datasets.camtrap_dp import VIDEOS
 from actiondiff.datasets.sheets import read_text
 from actiondiff.datasets.table import read_rows
 from actiondiff.errors import TableError, UsageError, explain_validation
@@ -54,6 +56,10 @@ _COLUMNS = {
         "classificationTimestamp", "classificationProbability", "observationTags", "observationComments",
     ),
 }  # fmt: skip
+_VIDEOS_SCHEMA = {
+    "fields": [{"name": "mediaID", "type": "string"}, {"name": "video", "type": "string"}],
+    "foreignKeys": [{"fields": "mediaID", "reference": {"resource": "media", "fields": "mediaID"}}],
+}
 _MEDIATYPES = {
     ".mp4": "video/mp4", ".m4v": "video/x-m4v", ".avi": "video/x-msvideo", ".mov": "video/quicktime",
     ".mkv": "video/x-matroska", ".webm": "video/webm", ".mpg": "video/mpeg", ".wmv": "video/x-ms-wmv",
@@ -87,8 +93,9 @@ def write_camtrap_dp(
     project: str | os.PathLike[str],
     model: str,
     made: datetime,
+    locations: Sequence[str] = (),
 ) -> None:
-    """Write `datapackage.json`, `deployments.csv`, `media.csv` and `observations.csv`.
+    """Write `datapackage.json`, `deployments.csv`, `media.csv`, `observations.csv` and `videos.csv`.
 
     Args:
         folder: Folder to write to; created if it does not exist.
@@ -100,6 +107,7 @@ def write_camtrap_dp(
         project: YAML file with the fields of `CamtrapProject`.
         model: Description of the model that made the bouts.
         made: When the bouts were made, with a zone.
+        locations: Path of each video from the folder; those that lead to no file are left out.
 
     Raises:
         TableError: If the table lacks columns, videos or values; the message lists all problems.
@@ -121,7 +129,16 @@ def write_camtrap_dp(
     }
     for table, entries in tables.items():
         write_csv(Path(folder) / f"{table}.csv", _COLUMNS[table], entries)
-    text = json.dumps(_package(described, deployments, rows, made), indent=2, ensure_ascii=False)
+    package = _package(described, deployments, rows, made)
+    located = [
+        {"mediaID": name, "video": path}
+        for name, path in zip(names, locations, strict=False)
+        if Path(folder, path).is_file()
+    ]
+    if located:
+        write_csv(Path(folder) / f"{VIDEOS}.csv", ("mediaID", "video"), located)
+        package["resources"] = [*_resources(_COLUMNS), {**_resources([VIDEOS])[0], "schema": _VIDEOS_SCHEMA}]
+    text = json.dumps(package, indent=2, ensure_ascii=False)
     write_text(Path(folder) / "datapackage.json", text + "\n")
 
 
@@ -312,14 +329,7 @@ def _package(
     if project.email:
         contact["email"] = project.email
     return {
-        "resources": [
-            {
-                "name": table, "path": f"{table}.csv", "profile": "tabular-data-resource", "format": "csv",
-                "mediatype": "text/csv", "encoding": "utf-8",
-                "schema": f"{_SCHEMAS}/{table}-table-schema.json",
-            }
-            for table in _COLUMNS
-        ],
+        "resources": _resources(_COLUMNS),
         "profile": f"{_SCHEMAS}/camtrap-dp-profile.json",
         "created": _text(made.astimezone(UTC).replace(microsecond=0)),
         "contributors": [contact],
@@ -335,6 +345,17 @@ def _package(
         "temporal": {"start": min(starts, default=""), "end": max(ends, default="")},
         "taxonomic": [{"scientificName": name} for name in species],
     }  # fmt: skip
+
+
+def _resources(tables: Iterable[str]) -> list[dict[str, object]]:
+    """Description of each table."""
+    return [
+        {
+            "name": table, "path": f"{table}.csv", "profile": "tabular-data-resource", "format": "csv",
+            "mediatype": "text/csv", "encoding": "utf-8", "schema": f"{_SCHEMAS}/{table}-table-schema.json",
+        }
+        for table in tables
+    ]  # fmt: skip
 
 
 def _within(text: str, limit: float) -> bool:

@@ -1,4 +1,7 @@
-"""Export of bouts to DeepEthogram, whose label files are matrices of frames by behaviours."""
+"""Export of bouts to DeepEthogram, whose label files are matrices of frames by behaviours.
+
+Its label files do not name the video, which is expected beside them; `videos.csv` says where each one lies.
+"""
 
 import os
 from collections.abc import Sequence
@@ -7,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from actiondiff.datasets.deepethogram import LOCATIONS
 from actiondiff.exports.boris import observation_names
 from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import write_csv
@@ -38,7 +42,9 @@ def frame_matrix(timeline: Timeline) -> tuple[list[str], NDArray[np.int8]]:
 
 
 def write_matrices(folder: str | os.PathLike[str], timelines: Sequence[Timeline]) -> list[Path]:
-    """Write `<video>/<video>_labels.csv` for every video, one row per frame.
+    """Write `<video>/<video>_labels.csv` for every video, one row per frame, and `videos.csv`.
+
+    The latter has the paths of those videos that lead to a file from the folder.
 
     DeepEthogram itself silently transposes a matrix that has more behaviours than frames.
     """
@@ -48,4 +54,11 @@ def write_matrices(folder: str | os.PathLike[str], timelines: Sequence[Timeline]
         path = Path(folder) / name / f"{name}_labels.csv"
         write_csv(path, ["", *columns], [[i, *row] for i, row in enumerate(matrix.tolist())])
         paths.append(path)
+    located = [
+        {"labels": path.relative_to(folder).as_posix(), "video": timeline.video}
+        for path, timeline in zip(paths, timelines, strict=True)
+        if Path(folder, timeline.video).is_file()
+    ]
+    if located:
+        write_csv(Path(folder) / LOCATIONS, ("labels", "video"), located)
     return paths

@@ -75,21 +75,22 @@ def write_timelines(
         named = named_from(folder / "boris")  # BORIS looks for videos relative to the folder of its project
         write_project(folder / "boris" / "project.boris", named, model=model, made=made)
         write_aggregated(folder / "boris" / "aggregated.csv", named, made=made)
-        write_tabular(folder / "boris" / "tabular", named, made=made)
+        write_tabular(folder / "boris" / "tabular", named_from(folder / "boris" / "tabular"), made=made)
 
     def camtrap_dp() -> None:
         assert about is not None  # check_formats has made sure
         assert project is not None
         write_camtrap_dp(
-            folder / "camtrap-dp", timelines, about=about, project=project, model=model, made=made
-        )
+            folder / "camtrap-dp", timelines, about=about, project=project, model=model, made=made,
+            locations=[timeline.video for timeline in named_from(folder / "camtrap-dp")],
+        )  # fmt: skip
 
     writers: dict[str, Callable[[], object]] = {
         "csv": csv,
         "json": lambda: write_json(folder / "timelines.json", timelines),
         "boris": boris,
         "camtrap-dp": camtrap_dp,
-        "deepethogram": lambda: write_matrices(folder / "deepethogram", timelines),
+        "deepethogram": lambda: write_matrices(folder / "deepethogram", named_from(folder / "deepethogram")),
     }
     for name in formats:
         writers[name]()

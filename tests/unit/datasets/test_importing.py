@@ -125,22 +125,29 @@ def test_two_classifiers_of_a_medium_are_a_choice(tmp_path, capsys):
     ("row", "message"),
     [
         (
-            "1,d,mX,2026-04-12T05:31:09Z,2026-04-12T05:31:14Z,media,animal,V,walk,,,",
+            "1,d1,mX,2026-04-12T05:31:09Z,2026-04-12T05:31:14Z,media,animal,V,walk,,,",
             "row 2: there is no media mX",
         ),
-        ("1,d,m1,2026-04-12T05:31:06Z,2026-04-12T05:31:14Z,media,animal,V,walk,,,", "row 2: -1 to 7 s after"),
-        ("1,d,m1,2026-04-12T05:31:19Z,2026-04-12T05:31:14Z,media,animal,V,walk,,,", "row 2: 12 to 7 s after"),
         (
-            "1,d,m1,2026-04-12T05:31:09,2026-04-12T05:31:14Z,media,animal,V,walk,,,",
+            "1,d1,m1,2026-04-12T05:31:06Z,2026-04-12T05:31:14Z,media,animal,V,walk,,,",
+            "row 2: -1 to 7 s after",
+        ),
+        (
+            "1,d1,m1,2026-04-12T05:31:19Z,2026-04-12T05:31:14Z,media,animal,V,walk,,,",
+            "row 2: 12 to 7 s after",
+        ),
+        (
+            "1,d1,m1,2026-04-12T05:31:09,2026-04-12T05:31:14Z,media,animal,V,walk,,,",
             "must be times with their zone",
         ),
         (
-            f"1,d,m1,{DAY}T05:31:09Z,{DAY}T05:31:14Z,media,animal,V,walk,,,startSeconds:4.1 | endSeconds:6.9",
+            f"1,d1,m1,{DAY}T05:31:09Z,{DAY}T05:31:14Z,media,animal,V,walk,,,"
+            "startSeconds:4.1 | endSeconds:6.9",
             "row 2: observationTags say 4.1 to 6.9 s, but eventStart and eventEnd are 2 and 7 s after",
         ),
-        ("1,d,m1,soon,,media,animal,V,walk,,,", "row 2: eventStart 'soon', eventEnd ''"),
+        ("1,d1,m1,soon,,media,animal,V,walk,,,", "row 2: eventStart 'soon', eventEnd ''"),
         (
-            "1,d,m1,2026-04-12T05:31:09Z,2026-04-12T05:31:14Z,media,animal,V,,,,",
+            "1,d1,m1,2026-04-12T05:31:09Z,2026-04-12T05:31:14Z,media,animal,V,,,,",
             "--label-from scientificName",
         ),
         ("", "a header and no rows"),
@@ -150,11 +157,56 @@ def test_what_is_no_observation(tmp_path, row, message):
     assert message in refused("camtrap-dp", package(tmp_path, *[row] if row else []))
 
 
+DEPLOYMENTS = "deploymentID,latitude,deploymentStart,deploymentEnd,timestampIssues\n"
+
+
+@pytest.mark.parametrize(
+    ("deployment", "rows", "message"),
+    [
+        ("d1", [f"d1,52,{DAY}T00:00:00Z,2026-04-20T00:00:00Z,"], ""),
+        ("d1", [], ""),
+        ("", [f"d1,52,{DAY}T00:00:00Z,2026-04-20T00:00:00Z,"], ""),
+        (
+            "d2", [],
+            "observations.csv, row 2, and media.csv, row 2, contradict each other: the deployment of the "
+            "media m1 is d2 and d1",
+        ),
+        (
+            "d1", [f"d1,52,{DAY}T05:35:00Z,2026-04-20T00:00:00Z,"],
+            f"media.csv, row 2, and deployments.csv, row 2, contradict each other: {DAY}T05:31:07Z is "
+            f"outside the deployment d1, {DAY}T05:35:00Z to 2026-04-20T00:00:00Z",
+        ),
+        ("d1", [f"d1,52,{DAY}T05:35:00Z,2026-04-20T00:00:00Z,true"], ""),  # its clock was wrong, as it says
+        (
+            "d1", [f"d1,{degrees},{DAY}T00:00:00Z,2026-04-20T00:00:00Z," for degrees in (52, 53)],
+            "deployments.csv, rows 2 and 3 contradict each other: latitude of the deployment d1 is 52 and 53",
+        ),
+    ],
+)  # fmt: skip
+def test_rows_of_two_tables_that_contradict_each_other(tmp_path, deployment, rows, message):
+    folder = package(tmp_path, f"1,{deployment},m1,{DAY}T05:31:09Z,{DAY}T05:31:14Z,media,animal,V,walk,,,")
+    if rows:
+        put(folder / "deployments.csv", DEPLOYMENTS + "".join(f"{row}\n" for row in rows))
+    if message:
+        assert message in refused("camtrap-dp", folder)
+    else:
+        assert len(read_labels("camtrap-dp", folder)) == 1
+
+
+def test_a_table_videos_of_somebody_else(tmp_path):
+    folder = package(tmp_path, f"1,d1,m1,{DAY}T05:31:09Z,{DAY}T05:31:14Z,media,animal,V,walk,,,")
+    put(tmp_path / "datapackage.json", json.dumps({"resources": [{"name": "videos", "path": "v.csv"}]}))
+    put(tmp_path / "v.csv", "mediaID,codec\nm1,h264\n")
+    assert read_labels("camtrap-dp", folder)[0].media == "videos/a.mp4"
+    put(tmp_path / "v.csv", "mediaID,video\nm1,../x/a.mp4\n")
+    assert read_labels("camtrap-dp", folder)[0].media == "../x/a.mp4"
+
+
 def test_what_is_no_package(tmp_path):
     with pytest.raises(UsageError, match="a package needs observations"):
         read_labels("camtrap-dp", tmp_path)
-    row = "1,d,m1,2026-04-12T05:31:09Z,2026-04-12T05:31:14Z,media,animal,V,walk,,,"
-    folder = package(tmp_path, row, media=MEDIA + "m1,d,2026-04-12T05:31:07Z,c.mp4,video/mp4\n")
+    row = "1,d1,m1,2026-04-12T05:31:09Z,2026-04-12T05:31:14Z,media,animal,V,walk,,,"
+    folder = package(tmp_path, row, media=MEDIA + "m1,d1,2026-04-12T05:31:07Z,c.mp4,video/mp4\n")
     assert "media.csv, row 4: the mediaID m1 occurs twice" in refused("camtrap-dp", folder)
     folder = package(tmp_path, row, header=OBSERVATIONS.replace("behavior", "behaviour"))
     assert "observations.csv has no column behavior" in refused("camtrap-dp", folder)
@@ -445,7 +497,7 @@ SOUND = {
     "elan": ("x.eaf", eaf(BODY + reference("kind", ("r1", "fox0", "slow")))),
     "camtrap-dp": (
         "observations.csv",
-        OBSERVATIONS + f"1,d,m1,{DAY}T05:31:09Z,{DAY}T05:31:14Z,,,V,walk|s,,,\n",
+        OBSERVATIONS + f"1,d1,m1,{DAY}T05:31:09Z,{DAY}T05:31:14Z,,,V,walk|s,,,\n",
     ),
 }
 INSERTED = (

@@ -17,6 +17,7 @@ from actiondiff.datasets.boris import read_boris
 from actiondiff.datasets.bouts import tabulate, write_rows
 from actiondiff.datasets.deepethogram import read_deepethogram
 from actiondiff.datasets.files import MediaFinder
+from actiondiff.datasets.importing import read_labels
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import TableError, UnknownNameError, UsageError
 from actiondiff.exports.bouts import read_bouts
@@ -116,7 +117,9 @@ def test_a_boris_project_leads_to_its_videos(tmp_path, videos, monkeypatch):
     assert not Path(first[0]).is_absolute()
     assert second == ["no file"]
     table = pd.read_csv(out / "boris/tabular/cam 1.csv")
-    assert table["Media file name"].unique().tolist() == first
+    (name,) = table["Media file name"].unique()
+    assert (out / "boris/tabular" / name).resolve() == videos[0]
+    assert not Path(name).is_absolute()
     assert set(pd.read_csv(out / "scores.csv")["video"]) == {"../søuth/cam 1.mp4", "no file"}
     assert json.loads((out / "timelines.json").read_text())[0]["video"] == "cam 1.mp4"
 
@@ -263,7 +266,10 @@ def test_camtrap_dp(tmp_path, videos):
     given = about(tmp_path, videos)
     out = written(tmp_path, [timeline(str(path)) for path in videos], "camtrap-dp", **given) / "camtrap-dp"
     descriptor = json.loads((out / "datapackage.json").read_text("utf-8"))
-    for resource in descriptor["resources"]:
+    *standard, own = descriptor["resources"]
+    assert [resource["name"] for resource in standard] == ["deployments", "media", "observations"]
+    assert own["name"] == "videos"  # with a schema of its own, and rows that refer to the media
+    for resource in standard:
         assert resource["schema"].endswith(f"/1.0.2/{resource['name']}-table-schema.json")
         with open(out / resource["path"], encoding="utf-8", newline="") as file:
             names = next(csv.reader(file))
@@ -272,6 +278,7 @@ def test_camtrap_dp(tmp_path, videos):
         fields = [known.get(name, {"name": name, "type": "string"}) for name in names]
         resource |= {"schema": {**schema, "fields": fields}}
         resource.pop("profile")
+    own.pop("profile")
     descriptor.pop("profile")
     (out / "local.json").write_text(json.dumps(descriptor))
     package = frictionless.Package(str(out / "local.json"))
@@ -285,6 +292,36 @@ def test_camtrap_dp(tmp_path, videos):
     assert first["eventEnd"].isoformat() == "2026-04-12T05:31:09+02:00"  # 7.4 + 1.2 s, up
     assert first["observationTags"] == "startSeconds:0.400 | endSeconds:1.200"
     assert descriptor["taxonomic"] == [{"scientificName": "Vulpes vulpes"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "program", "file"),
+    [
+        ("boris", "boris", "boris/project.boris"),
+        ("boris", "boris", "boris/aggregated.csv"),
+        ("boris", "boris", "boris/tabular"),
+        ("deepethogram", "deepethogram", "deepethogram"),
+        ("camtrap-dp", "camtrap-dp", "camtrap-dp"),
+    ],
+)
+def test_our_own_exports_are_read_from_where_they_lie(tmp_path, videos, name, program, file, monkeypatch):
+    """No video has to be searched for, from any folder, although two have one name."""
+    bouts = [bout for bout in BOUTS if bout.label == "run"]
+    files = about(tmp_path, videos) if name == "camtrap-dp" else {}
+    out = written(tmp_path, [timeline(str(path), bouts) for path in videos], name, root=tmp_path, **files)
+    monkeypatch.chdir(tmp_path / "north")
+    sources = sorted((out / file).iterdir()) if file == "boris/tabular" else [out / file]
+    spans = []
+    for source in sources:
+        near = MediaFinder(source if source.is_dir() else source.parent)
+        rows = tabulate(read_labels(program, source), near, out=tmp_path / "t.csv", source=source)
+        assert rows.absent == ()
+        spans += [
+            (r["video"], r["start_seconds"], r["end_seconds"]) for r in rows.rows if r["label"] == "run"
+        ]
+    spans.sort()
+    assert [Path(video).parent.name for video, _, _ in spans] == ["north", "søuth"]
+    assert {span[1:] for span in spans} == {("0.800", "2.000")}
 
 
 def test_camtrap_dp_neighbours_do_not_overlap_in_whole_seconds(tmp_path, videos):
