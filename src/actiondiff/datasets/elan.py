@@ -1,5 +1,6 @@
 """Annotations of ELAN (`.eaf`): an XML file of tiers, whose annotations refer to slots in milliseconds."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -48,6 +49,9 @@ def _bouts(file: Path, root: Element, label: ElanLabel, tiers: Sequence[str]) ->
     media, origin = _media(file, root)
     slots = {str(slot.get("TIME_SLOT_ID")): slot.get("TIME_VALUE") for slot in root.iter("TIME_SLOT")}
     spans = _spans(root, slots)
+    entries = {
+        str(entry.get("CVE_ID")): entry.findtext("CVE_VALUE") or "" for entry in root.iter("CV_ENTRY_ML")
+    }
     problems: list[str] = []
     bouts: list[CodedBout] = []
     counts: dict[str, int] = {}
@@ -59,12 +63,13 @@ def _bouts(file: Path, root: Element, label: ElanLabel, tiers: Sequence[str]) ->
             counts[name] = counts.get(name, 0) + 1
             position = f"tier {name}, annotation {annotation.get('ANNOTATION_ID')}"
             span = spans.get(str(annotation.get("ANNOTATION_ID")))
-            text = (annotation.findtext("ANNOTATION_VALUE") or "").strip() if label == "value" else name
+            value = annotation.findtext("ANNOTATION_VALUE") or entries.get(annotation.get("CVE_REF", ""), "")
+            text = value.strip() if label == "value" else name
             if not text:
                 problems.append(f"{position}: it has no text; fill it in, or use --label-from tier")
             elif span is None:
                 problems.append(
-                    f"{position}: its times are not set; align it in ELAN, or choose others with --tier"
+                    f"{position}: its own times are not set; align it in ELAN, or choose others with --tier"
                 )
             elif not 0 <= span[0] + origin <= span[1] + origin:
                 problems.append(f"{position}: {span[0]} to {span[1]} ms is no span of the video")
@@ -88,16 +93,24 @@ def _annotations(tier: Element) -> Iterator[Element]:
 
 
 def _spans(root: Element, slots: Mapping[str, str | None]) -> dict[str, _Span]:
-    """Annotation -> start and end in ms, where they are set. A reference has those of what it refers to."""
+    """Annotation -> start and end in ms, where they are set.
+
+    A reference has those of what it refers to, unless it is one of several of its tier, which share that time
+    in an order without times.
+    """
     spans: dict[str, _Span] = {}
     for annotation in root.iter("ALIGNABLE_ANNOTATION"):
         times = [slots.get(str(annotation.get(name))) for name in ("TIME_SLOT_REF1", "TIME_SLOT_REF2")]
-        if all(time and time.lstrip("-").isdecimal() for time in times):
+        if all(time and re.fullmatch(r"-?\d{1,15}", time) for time in times):
             spans[str(annotation.get("ANNOTATION_ID"))] = (int(times[0] or 0), int(times[1] or 0))
-    parents = {str(a.get("ANNOTATION_ID")): str(a.get("ANNOTATION_REF")) for a in root.iter("REF_ANNOTATION")}
     children: dict[str, list[str]] = {}
-    for child, parent in parents.items():
-        children.setdefault(parent, []).append(child)
+    for tier in root.iter("TIER"):
+        of_tier: dict[str, list[str]] = {}
+        for annotation in tier.iter("REF_ANNOTATION"):
+            parts = of_tier.setdefault(str(annotation.get("ANNOTATION_REF")), [])
+            parts.append(str(annotation.get("ANNOTATION_ID")))
+        for parent, parts in of_tier.items():
+            children.setdefault(parent, []).extend(parts if len(parts) == 1 else [])
     todo = list(spans)
     while todo:  # from parents to children, so that a circle of references is never entered
         name = todo.pop()
@@ -116,17 +129,19 @@ def _media(file: Path, root: Element) -> tuple[str, int]:
     videos: list[tuple[str, str]] = []
     for item in root.iter("MEDIA_DESCRIPTOR"):
         relative, url = item.get("RELATIVE_MEDIA_URL", ""), item.get("MEDIA_URL", "")
-        beside = file.parent / _path(relative) if relative else None
-        path = str(beside.resolve()) if beside and beside.is_file() else _path(url or relative)
+        beside = [file.parent / name for name in (_path(relative), unquote(_path(relative))) if relative]
+        path = next((str(p.resolve()) for p in beside if p.is_file()), _path(url or relative))
         if item.get("MIME_TYPE", "").startswith("video") or path.lower().endswith(SUFFIXES):
             videos.append((path, item.get("TIME_ORIGIN", "0")))
+    if not videos and header is not None and header.get("MEDIA_FILE"):  # as the first versions wrote it
+        videos.append((_path(header.get("MEDIA_FILE", "")), "0"))
     if not videos:
         raise TableError(file, ["no video is linked to it; link one in ELAN"])
     if len(videos) > 1:
         names = ", ".join(path for path, _ in videos[1:])
         warn_once(f"{file}: its labels were taken for those of {videos[0][0]}, and not also of {names}.")
     path, origin = videos[0]
-    if not origin.lstrip("-").isdecimal():
+    if not re.fullmatch(r"-?\d{1,15}", origin):
         raise TableError(file, [f"TIME_ORIGIN is {origin!r}; it must be a number of milliseconds"])
     return path, int(origin)
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,6 +16,9 @@ from actiondiff.errors import TableError, UnknownNameError, UsageError, warn_onc
 __all__ = ["read_via"]
 
 _HEADER = "CSV_HEADER"
+_ATTRIBUTES = re.compile(r"#\s*ATTRIBUTES?\s*=\s*(\{.*\})")
+_PLACEHOLDER = "_DEFAULT"  # what VIA writes for an attribute that nobody filled in
+_OF_VIA_2 = "a project of VIA 2, which has regions of pictures and no times"
 _CHECKBOX, _VIDEO = 2, 4  # kinds of attributes and of files in a project
 _SEVERAL = "several attributes have values"
 
@@ -71,7 +75,9 @@ _Segment = tuple[str, str, list[float], dict[str, list[str]]]
 def _project(path: Path, text: str, problems: list[str]) -> list[_Segment]:
     project = json.loads(text)
     if "_via_settings" in project or "_via_img_metadata" in project:
-        raise TableError(path, ["a project of VIA 2, which has regions of pictures and no times"])
+        raise TableError(path, [_OF_VIA_2])
+    if project and all(isinstance(item, dict) and "regions" in item for item in project.values()):
+        raise TableError(path, [_OF_VIA_2])  # its annotations alone
     attributes, files, views = project["attribute"], project["file"], project["view"]
     segments: list[_Segment] = []
     num_regions = num_others = 0
@@ -101,7 +107,11 @@ def _labels(value: str, attribute: Mapping[str, Any]) -> list[str]:
     """The labels that a value stands for: names of options, or the text itself."""
     options = attribute.get("options") or {}
     parts = value.split(",") if int(attribute.get("type", 1)) == _CHECKBOX else [value]
-    return [str(options.get(part.strip(), part)).strip() for part in parts if part.strip()]
+    return [
+        str(options.get(part.strip(), part)).strip()
+        for part in parts
+        if part.strip() not in ("", _PLACEHOLDER)
+    ]
 
 
 def _media(file: Mapping[str, Any], project: Mapping[str, Any]) -> str:
@@ -117,7 +127,10 @@ def _media(file: Mapping[str, Any], project: Mapping[str, Any]) -> str:
 
 
 def _export(path: Path, text: str) -> list[_Segment]:
-    """Segments of a CSV, whose header is in a comment and whose cells hold JSON."""
+    """Segments of a CSV, whose header is in a comment and whose cells hold JSON.
+
+    Another comment has the attributes, by the numbers that the column `metadata` gives them.
+    """
     lines = text.splitlines()
     header = next((line.split("=", 1)[1] for line in lines if line.startswith("#") and _HEADER in line), "")
     names = [name.strip() for name in header.split(",")]
@@ -125,6 +138,8 @@ def _export(path: Path, text: str) -> list[_Segment]:
         raise TableError(
             path, ["not an export of VIA 3: it has no comment with CSV_HEADER and the columns' names"]
         )
+    matches = [match for line in lines if (match := _ATTRIBUTES.match(line))]
+    attributes: Mapping[str, Any] = json.loads(matches[0][1]) if matches else {}
     segments: list[_Segment] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
@@ -139,10 +154,16 @@ def _export(path: Path, text: str) -> list[_Segment]:
             continue
         if len(files) != 1:
             raise TableError(path, [f"{position}: it names {len(files)} files, and not one"])
-        labels = {str(name): [str(value).strip()] for name, value in values.items() if str(value).strip()}
-        if any(value[0].isdecimal() for value in labels.values()):
-            raise TableError(
-                path, [f"{position}: the value is the number of an option; give the project (.json)"]
-            )
+        labels: dict[str, list[str]] = {}
+        for key, value in values.items():
+            attribute = attributes.get(key, {})
+            if isinstance(attribute, str) or not attribute:  # only its name is there, or nothing
+                if str(value).strip().isdecimal():
+                    raise TableError(
+                        path, [f"{position}: the value is the number of an option; give the project (.json)"]
+                    )
+                attribute = {"aname": attribute or key}
+            if own := _labels(str(value), attribute):
+                labels[str(attribute["aname"])] = own
         segments.append((position, str(files[0]), [*map(float, times)], labels))
     return segments

@@ -286,16 +286,59 @@ def test_an_export_of_via(tmp_path):
     lines = ["# Exported using VGG Image Annotator", f"# CSV_HEADER = {columns}"]
     lines.append('"1_a","[""a.mp4""]",0,"[1.5,2]","[]","{""TEMPORAL-SEGMENTS"":""walk""}"')
     assert spans(read_labels("via", put(tmp_path / "e.csv", "\n".join(lines)))) == [("a.mp4", "walk", 1.5, 2)]
+    placeholder = "\n".join(lines).replace("walk", "_DEFAULT")
+    assert "the segment has no label" in refused("via", put(tmp_path / "e.csv", placeholder))
     numbers = "\n".join(lines).replace("walk", "1")
     assert "give the project" in refused("via", put(tmp_path / "e.csv", numbers))
     assert "no comment with CSV_HEADER" in refused("via", put(tmp_path / "e.csv", "a,b\n1,2\n"))
     assert "not a project of VIA 3" in refused("via", put(tmp_path / "e.csv", "\n".join([*lines, "x,y"])))
 
 
+def test_an_export_of_via_with_numbered_attributes(tmp_path):
+    """As VIA 3 writes it: columns of `metadata` are numbers of attributes, which a comment defines."""
+    attributes = {
+        "1": {"aname": "note", "anchor_id": "FILE1_Z2_XY0", "type": 1, "options": {"default": "Default"}},
+        "3": {"aname": "act", "anchor_id": "FILE1_Z2_XY0", "type": 4, "options": {"0": "walk", "1": "eat"}},
+        "4": {"aname": "who", "anchor_id": "FILE1_Z2_XY0", "type": 2, "options": {"0": "fox", "1": "cat"}},
+    }
+
+    def row(times, values):
+        cells = (["a é.mp4"], times, [], values)
+        files, times, area, values = ('"' + json.dumps(cell).replace('"', '""') + '"' for cell in cells)
+        return f'"1_x",{files},0,{times},{area},{values}'
+
+    columns = "metadata_id,file_list,flags,temporal_coordinates,spatial_coordinates,metadata"
+    lines = [
+        '# - metadata of {""1"":""3""} indicates attribute "1" set to an attribute option with id "3"',
+        "# FLAG_ID = {}", f"# ATTRIBUTE = {json.dumps(attributes)}", f"# CSV_HEADER = {columns}",
+        row([1.5, 2], {"1": "_DEFAULT", "3": "1"}), row([2, 3], {"3": "0", "4": "0,1"}),
+        row([3, 4], {"3": "12 steps"}),
+    ]  # fmt: skip
+    path = put(tmp_path / "e.csv", "\n".join(lines))
+    assert "several attributes have values: 'act', 'who'" in refused("via", path)
+    labels = [(b.media, b.label, b.start_seconds) for b in read_labels("via", path, label_from="act")]
+    assert labels == [("a é.mp4", "eat", 1.5), ("a é.mp4", "walk", 2), ("a é.mp4", "12 steps", 3)]
+    assert [b.label for b in read_labels("via", path, label_from="who")] == ["fox", "cat"]
+    names = [line.replace(json.dumps(attributes), '{"3": "act", "4": "who"}') for line in lines]
+    old = [line.replace("ATTRIBUTE =", "ATTRIBUTES =") for line in names]
+    assert "the value is the number of an option" in refused("via", put(tmp_path / "o.csv", "\n".join(old)))
+    (bout,) = read_labels("via", put(tmp_path / "o.csv", "\n".join([*old[:-3], old[-1]])), label_from="act")
+    assert bout.label == "12 steps"
+
+
+@pytest.mark.parametrize("number", ["1", 1])
+def test_numbers_of_via_may_be_texts_or_numbers(tmp_path, number):
+    project = via({"z": [1, 2], "av": {"1": "x"}}, {"z": [2, 3], "av": {"1": "_DEFAULT"}})
+    project["view"]["1"]["fid_list"] = [number]
+    path = put(tmp_path / "p.json", json.dumps(project))
+    assert "segment 1_1: the segment has no label" in refused("via", path)
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         ("", "the file is empty"),
+        (json.dumps({"a.jpg12": {"filename": "a.jpg", "regions": []}}), "a project of VIA 2"),
         ("{}", "not a project of VIA 3"),
         ("[1]", "not a project of VIA 3"),
         ("[" * 100_000, "not a project of VIA 3"),
@@ -395,6 +438,41 @@ def test_media_of_elan(tmp_path, caplog):
     assert "and not also of /gone/b.mp4" in caplog.text
 
 
+def test_parts_of_an_annotation_have_no_times_of_their_own(tmp_path):
+    """Two references of one tier to one annotation share its time in ELAN, which does not store how."""
+    body = BODY + reference("kind", ("r1", "fox0", "slow"), ("r2", "fox0", "fast"), ("r3", "fox1", "late"))
+    body += reference("more", ("m1", "r3", "very"), ("m2", "r1", "not"))
+    path = put(tmp_path / "x.eaf", eaf(body))
+    message = refused("elan", path)
+    for name in ("kind, annotation r1", "kind, annotation r2", "more, annotation m2"):
+        assert f"tier {name}: its own times are not set" in message
+    assert "r3" not in message
+    assert "m1" not in message
+    assert [bout.label for bout in read_labels("elan", path, tiers=["fox"])] == ["walk", "grätschen & so"]
+
+
+def test_texts_of_a_vocabulary_and_old_headers(tmp_path):
+    body = (
+        '<TIER TIER_ID="act"><ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a1" CVE_REF="c1" '
+        'TIME_SLOT_REF1="t1" TIME_SLOT_REF2="t2"><ANNOTATION_VALUE/></ALIGNABLE_ANNOTATION>'
+        '</ANNOTATION></TIER><TIER TIER_ID="empty"/><CONTROLLED_VOCABULARY><CV_ENTRY_ML CVE_ID="c1">'
+        '<CVE_VALUE LANG_REF="und">walk</CVE_VALUE></CV_ENTRY_ML></CONTROLLED_VOCABULARY>'
+    )
+    text = eaf(body).replace(
+        '<HEADER TIME_UNITS="milliseconds">', '<HEADER TIME_UNITS="milliseconds" MEDIA_FILE="b.mpg">'
+    )
+    text = text.replace('MEDIA_URL="file:///C:/data/a%20b.mp4" MIME_TYPE="video/mp4"', 'MEDIA_URL="s.wav"')
+    assert spans(read_labels("elan", put(tmp_path / "x.eaf", text))) == [("b.mpg", "walk", 1, 2.5)]
+
+
+def test_a_relative_address_with_escapes(tmp_path):
+    put(tmp_path / "my videos/a ü.mp4", "")
+    media = 'MEDIA_URL="file:///gone/a.mp4" RELATIVE_MEDIA_URL="./my%20videos/a%20%C3%BC.mp4" '
+    media += 'MIME_TYPE="video/mp4"'
+    bouts = read_labels("elan", put(tmp_path / "x.eaf", eaf(BODY, media=media)))
+    assert bouts[0].media == str(tmp_path / "my videos/a ü.mp4")
+
+
 LAUGHS = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]>'
 OUTSIDE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
 
@@ -411,9 +489,9 @@ OUTSIDE = '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]>'
         (eaf("<a>" * 60 + "</a>" * 60), "nested too deeply"),
         (eaf(BODY, units="PAL-frames"), "times are in PAL-frames"),
         (eaf(BODY, media='MEDIA_URL="file:///s.wav" MIME_TYPE="audio/x-wav"'), "no video is linked"),
-        (eaf(tier("a", ("t1", "t4", "x"))), "tier a, annotation a0: its times are not set"),
+        (eaf(tier("a", ("t1", "t4", "x"))), "tier a, annotation a0: its own times are not set"),
         (eaf(tier("a", ("t2", "t1", "x"))), "2500 to 1000 ms is no span"),
-        (eaf(reference("k", ("r1", "r2", "x"), ("r2", "r1", "y"))), "its times are not set"),
+        (eaf(reference("k", ("r1", "r2", "x"), ("r2", "r1", "y"))), "its own times are not set"),
         (b"\xff\xfe\x00", "not a file of ELAN"),
     ],
 )
