@@ -14,7 +14,8 @@ from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.options import TimelineOptions
 from actiondiff.video.write import write_video
 
-FIXED = ["video", "status", "label", "probability", "coverage", "padding_share", "num_tokens", "num_spans"]
+FIXED = ["video", "status", "label", "probability", "coverage", "padding_share", "num_tokens", "num_spans",
+         "distance", "outside"]  # fmt: skip
 
 
 def predict(trained, *arguments) -> int:
@@ -60,7 +61,7 @@ def test_what_does_not_decode_is_no_row(study_folder, trained, tmp_path, capsys)
     out = tmp_path / "out"
     assert predict(trained, folder, "-o", out, "--json") == 3
     summary = json.loads(capsys.readouterr().out)
-    counts = {"predicted": 1, "partial": 0, "failed": 2}
+    counts = {"predicted": 1, "partial": 0, "failed": 2, "outside": 0}
     assert summary == {**counts, "out": str(out), "beats_guessing": False}
     assert [row["video"] for row in read_rows(out / "predictions.csv")] == [str(folder / "good, ü.mp4")]
     failed = read_rows(out / "failures.csv")
@@ -81,8 +82,9 @@ def test_a_partial_video_has_a_row_with_its_coverage(trained, shared_dir, tmp_pa
     (row,) = read_rows(tmp_path / "out/predictions.csv")
     assert row["status"] == "partial"
     assert float(row["coverage"]) == pytest.approx(85 / 141, abs=1e-4)
-    (failure,) = read_rows(tmp_path / "out/failures.csv")
+    failure, outside = read_rows(tmp_path / "out/failures.csv")
     assert (failure["video"], failure["status"]) == (str(cut), "partial")
+    assert (outside["video"], outside["status"]) == (str(cut), "outside")  # the model knows pictures of 32x32
 
 
 def test_an_interruption_keeps_what_was_predicted(study_folder, trained, tmp_path, monkeypatch):

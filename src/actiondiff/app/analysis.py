@@ -126,7 +126,7 @@ def analyse(model: ActionDiff, path: Path, options: TimelineOptions, progress: P
     )
     features = model.extract(path, progress=part_of_progress(progress, 0.1, 1.0))
     prediction = model.classify(features, path.name)
-    scores = score_timeline(model.head, model.config, features, path.name, options=options)
+    scores = score_timeline(model.head, model.config, features, path.name, options=options, guard=model.guard)
     timeline = cut_timeline(scores, model.config, options=options)
     return Findings(path, playable, features, prediction, timeline, scores)
 

@@ -63,6 +63,9 @@ def show_findings(findings: Findings, video: str, *, is_guess: bool = False) -> 
         video=video,
         is_copy=findings.playable != findings.path,
         is_guess=is_guess,
+        hides_certainty=is_guess or findings.timeline.abstains,
+        domain=findings.timeline.domain,
+        abstains=findings.timeline.abstains,
         report=findings.features.report,
         clock=clock,
     )

@@ -13,7 +13,7 @@ from actiondiff.errors import ActionDiffError, UsageError, warn_once
 from actiondiff.exports.queue import stretch_queue
 from actiondiff.inference.feature_cache import FeatureCache
 from actiondiff.inference.model import ActionDiff
-from actiondiff.inference.timeline import Timeline, make_timeline
+from actiondiff.inference.timeline import Timeline
 from actiondiff.types import JSON
 from actiondiff.video.opening import share_done
 from actiondiff.video.search import VideoSearch, search_videos
@@ -98,12 +98,14 @@ class OpenedFolder:
         for video in self.videos:
             correction = self.corrections.of(video.name)
             bouts = correction.bouts if correction else video.timeline.bouts if video.timeline else ()
+            domain = video.timeline.domain if video.timeline else None
             rows.append(
                 {
                     "name": video.name,
                     "status": video.status,
                     "share": round(video.share, 3),
                     "reason": video.reason,
+                    "outside": "; ".join(domain.reasons) if domain else "",
                     "num_bouts": len(bouts),
                     "version": correction.version if correction else 0,
                     "done": bool(correction and correction.done),
@@ -176,7 +178,7 @@ class OpenedFolder:
         features = self.cache.load(video.path)
         if features is None:
             raise UsageError(f"the features of {video.name} are gone; start the page again.")
-        return make_timeline(model.head, model.config, features, video.name)
+        return model.timeline_of(features, video.name)
 
     def _read_all(self) -> None:
         for video in self.videos:

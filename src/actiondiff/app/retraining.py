@@ -14,7 +14,7 @@ import numpy as np
 from actiondiff.app.corrections import Correction
 from actiondiff.app.opened_folder import OpenedFolder
 from actiondiff.datasets.base import Table
-from actiondiff.datasets.packing import PackedFeatures, pack
+from actiondiff.datasets.packing import PackedFeatures, join, pack
 from actiondiff.errors import ActionDiffError, UsageError
 from actiondiff.experiments.warm_start import load_recipe_of_run
 from actiondiff.heads.bundle import save_bundle
@@ -218,11 +218,18 @@ class Retraining:
         self._models = {"old": (before, self.name), "new": (after, out.name)}
 
     def _pack(self, examples: Sequence[Example]) -> PackedFeatures:
-        opened = self.opened
-        return pack(
-            opened.cache.store, examples, opened.model.config.feature_keys, opened.model.labels,
-            root=opened.folder.resolve(),
-        )  # fmt: skip
+        opened, root = self.opened, self.opened.folder.resolve()
+        parts: dict[Path, list[Example]] = {}  # those of other frame rates have a store of their own
+        stores = {example.video: opened.cache.store_of(root / example.video) for example in examples}
+        for example in examples:
+            parts.setdefault(stores[example.video].folder, []).append(example)
+        packs = [
+            pack(
+                stores[part[0].video], part, opened.model.config.feature_keys, opened.model.labels, root=root
+            )
+            for part in parts.values()
+        ]
+        return packs[0] if len(packs) == 1 else join(packs)
 
 
 def _enough_steps(options: TrainingOptions, num_clips: int) -> TrainingOptions:

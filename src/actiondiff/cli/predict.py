@@ -31,7 +31,7 @@ _CAMTRAP = "Export to Camtrap DP (with --timeline --format camtrap-dp)"
 
 
 @with_options(LoadingOptions, name="loading", panels={EVERYDAY: ("weights", "device")}, panel=EXPERT)
-@with_options(TimelineOptions, panels={EVERYDAY: ("abstain_below",)}, panel=_TIMELINE)
+@with_options(TimelineOptions, panels={EVERYDAY: ("abstain_below", "abstain_outside")}, panel=_TIMELINE)
 def predict(
     run: Annotated[str, typer.Argument(help="Folder of the run, or a hub id.")],
     paths: Annotated[list[Path], typer.Argument(help="Videos, or folders that are searched for videos.")],
@@ -52,7 +52,12 @@ def predict(
         typer.Option("--timeline", help="Find bouts with start and end, in videos of any length."),
     ] = False,
     queue: Annotated[
-        int, typer.Option(min=0, help="Number of the least certain results to list in queue.csv.")
+        int,
+        typer.Option(
+            min=0,
+            help="Number of results to list in queue.csv: first videos unlike the training videos, then the "
+            "least certain.",
+        ),
     ] = 20,
     heatmaps: Annotated[
         int,
@@ -115,7 +120,13 @@ def predict(
         typer.echo(json.dumps({**counts, "out": str(out), "beats_guessing": verdict.beats_guessing}))
     else:
         print_predictions(
-            results, counts, out, abstain_below=options.abstain_below, timeline=timeline, verdict=verdict
+            results,
+            counts,
+            out,
+            options=options,
+            timeline=timeline,
+            verdict=verdict,
+            has_guard=model.guard is not None,
         )
     if counts["partial"] or counts["failed"]:
         raise typer.Exit(3)

@@ -17,7 +17,7 @@ from actiondiff.errors import StoreError, TableError, UnknownNameError, UsageErr
 from actiondiff.features.store import FeatureStore
 from actiondiff.types import Array, Example, FeatureKey, Features
 
-__all__ = ["Batch", "MissingClip", "PackedFeatures", "encode_labels", "pack", "pack_arrays"]
+__all__ = ["Batch", "MissingClip", "PackedFeatures", "encode_labels", "join", "pack", "pack_arrays"]
 
 
 class Batch(NamedTuple):
@@ -168,6 +168,19 @@ def pack_arrays(
         examples=tuple(examples),
         label_names=tuple(label_names),
         missing=tuple(missing),
+    )
+
+
+def join(parts: Sequence[PackedFeatures]) -> PackedFeatures:
+    """Put the clips of several packs, which have the same classes and width, into one."""
+    lengths = torch.cat([part.lengths for part in parts])
+    return PackedFeatures(
+        tokens=torch.cat([part.tokens for part in parts]),
+        offsets=_offsets(lengths.tolist()),
+        targets=torch.cat([part.targets for part in parts]),
+        examples=tuple(example for part in parts for example in part.examples),
+        label_names=parts[0].label_names,
+        missing=tuple(clip for part in parts for clip in part.missing),
     )
 
 

@@ -9,6 +9,7 @@ from actiondiff.evaluation.results import METRICS_FILE
 from actiondiff.experiments.run import CLIPS, PREDICTIONS
 from actiondiff.heads.bundle import CONFIG, WEIGHTS
 from actiondiff.inference.folders import BEST, CARD
+from actiondiff.inference.guard import GUARD
 from actiondiff.provenance import check_own_folder
 
 __all__ = ["RECIPE", "check_run_folder", "claim_run", "claim_summary", "scores_file"]
@@ -37,7 +38,7 @@ def check_run_folder(folder: Path, *, num_seeds: int) -> None:
 def claim_run(folder: Path, *, overwrite: bool) -> AbstractContextManager[outputs.OutputClaim]:
     """Claim the folder of one training run."""
     sides = (scores_file(side) for side in ("test", "validation", "in_domain"))
-    names = (RECIPE, WEIGHTS, CONFIG, CARD, CLIPS, METRICS_FILE, *sides)
+    names = (RECIPE, GUARD, WEIGHTS, CONFIG, CARD, CLIPS, METRICS_FILE, *sides)
     return outputs.claim(folder, "train", names, overwrite=overwrite)
 
 

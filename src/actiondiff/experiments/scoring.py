@@ -18,12 +18,10 @@ from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import predict_probabilities
-from actiondiff.inference.frame_rate import frame_seconds
 from actiondiff.training.batches import by_identity
 
 __all__ = ["calibrate_head", "score_sides"]
 
-_MOST_VIDEOS = 24  # training videos of which the time between frames is read
 _MIN_SUPPORT = 10  # training clips of a class, below which cross-validation leaves its threshold as it is
 
 
@@ -52,9 +50,7 @@ def calibrate_head(
     Returns:
         The config with what was chosen, and the calibration in numbers; None without clips to calibrate on.
     """
-    config = config.replaced(
-        span_tokens=int(data.train.lengths.median()), frame_seconds=_frame_seconds(config, data, store)
-    )
+    config = config.replaced(span_tokens=int(data.train.lengths.median()))
     if held_out is not None:
         if not held_out:
             return config, None
@@ -78,17 +74,6 @@ def calibrate_head(
         domains = [value_of(clip, protocol.domain) for clip in test.examples] if protocol.domain else []
         tested = judge_calibration(head, test, config.activation, domains=domains)
     return config, calibration.model_copy(update={"test": tested})
-
-
-def _frame_seconds(config: ModelConfig, data: StudyData, store: FeatureStore) -> float | None:
-    """Median time from one sampled frame to the next in some training videos; None where it is unknown."""
-    videos = {clip.video for clip in data.train.examples}
-    identities = sorted({row.identity for video, row in data.rows.items() if video in videos})
-    intervals = [
-        frame_seconds(store.load(identity, config.feature_keys)) for identity in identities[:_MOST_VIDEOS]
-    ]
-    times = [interval for interval in intervals if interval is not None]
-    return float(np.median(times)) if times else None
 
 
 def score_sides(

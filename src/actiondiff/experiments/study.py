@@ -25,6 +25,7 @@ from actiondiff.evaluation.results import METRICS_FILE, TrainingMetrics, read_tr
 from actiondiff.evaluation.scores import Calibration, SideScores
 from actiondiff.experiments.cross_fit import held_out_heads
 from actiondiff.experiments.data import StudyData, load_study_data
+from actiondiff.experiments.domain import fit_guard
 from actiondiff.experiments.grid import check_store, load_grid
 from actiondiff.experiments.recipe import Recipe, checked_recipe, load_recipe
 from actiondiff.experiments.run import (
@@ -47,6 +48,7 @@ from actiondiff.heads.bundle import ModelConfig, load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation
 from actiondiff.inference.folders import CARD, find_model_folder
+from actiondiff.inference.guard import save_guard
 from actiondiff.outputs import parse_yaml
 from actiondiff.provenance import (
     environment,
@@ -205,8 +207,9 @@ class Study:
                 seed=seed,
                 folder=folder,
             )
+        config, guard = fit_guard(self._config(head, activation), data, self.store)
         config, calibration = calibrate_head(
-            head, self._config(head, activation), data, protocol,
+            head, config, data, protocol,
             store=self.store, root=self.root, held_out=held_out,
         )  # fmt: skip
 
@@ -218,6 +221,7 @@ class Study:
         for side, frame in predictions.items():
             write_gzip(folder / scores_file(side), safe_cells(frame).to_csv(index=False))
         write_gzip(folder / CLIPS, safe_cells(_clip_table(data)).to_csv(index=False))
+        save_guard(folder, guard)
         save_bundle(folder, head, config)
         write_text(folder / CARD, model_card(config, metrics))
         write_text(folder / METRICS_FILE, metrics.to_json())

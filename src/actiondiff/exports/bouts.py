@@ -107,6 +107,8 @@ def write_json(path: str | os.PathLike[str], timelines: Sequence[Timeline]) -> N
             "end_seconds": round(timeline.end_seconds, 3),
             "coverage": round(timeline.coverage, 4),
             "padding_share": round(timeline.padding_share, 4),
+            "distance": round(timeline.domain.distance, 4) if timeline.domain else None,
+            "outside": list(timeline.domain.reasons) if timeline.domain else [],
             "options": timeline.options.model_dump(mode="json"),
             "thresholds": dict(timeline.thresholds),
             "bouts": [

@@ -21,6 +21,7 @@ __all__ = ["PredictionOutput", "VideoResult"]
 
 VideoResult: TypeAlias = tuple[str, Prediction | Timeline | DecodeReport]
 """A video and what came of it: a report alone if it failed."""
+_OF_CLIPS = {"abstain_below", "abstain_outside"}  # options of timelines that predictions of clips have, too
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class PredictionOutput:
         queue: Number of the least certain results to list in `queue.csv`.
         about: For Camtrap DP: CSV that says where and when each video was taken.
         project: For Camtrap DP: YAML file about the project.
-        options: How timelines are made; `abstain_below` counts for predictions, too.
+        options: How timelines are made; when the model abstains counts for predictions, too.
     """
 
     out: Path
@@ -64,7 +65,7 @@ class PredictionOutput:
                 raise UnknownNameError(
                     "format", name, CLIP_FORMATS, "The other formats are for bouts: add --timeline."
                 )
-        for name in sorted(self.options.model_fields_set - {"abstain_below"}):
+        for name in sorted(self.options.model_fields_set - _OF_CLIPS):
             raise UsageError(f"--{name.replace('_', '-')} is about bouts: add --timeline.")
         self._check_camtrap()
 
@@ -100,22 +101,29 @@ class PredictionOutput:
                 model=describe_model(model.config), about=self.about, project=self.project,
             )  # fmt: skip
         else:
-            write_predictions(self.out, clips, self.formats, abstain_below=limit)
+            write_predictions(
+                self.out, clips, self.formats,
+                abstain_below=limit, abstain_outside=self.options.abstain_outside,
+            )  # fmt: skip
         rows = stretch_queue(timelines, most=self.queue) + clip_queue(clips, most=self.queue)
         write_queue(self.out / QUEUE, rows)
         # A video that decoded in part has a result and is listed among the failures as well.
         reports = [(video, r if isinstance(r, DecodeReport) else r.report) for video, r in results]
         troubled = [(video, report) for video, report in reports if report and report.status != "ok"]
-        write_failures(self.out, troubled)
+        checks = [(video, r.domain) for video, r in results if not isinstance(r, DecodeReport)]
+        outside = [(video, domain) for video, domain in checks if domain and domain.is_outside]
+        write_failures(self.out, troubled, outside)
         write_record(
             self.out, results, run=self.run, config=model.config, timeline=self.timeline,
             dtype=model.backbone_settings.get("dtype"), abstain_below=limit,
+            abstain_outside=self.options.abstain_outside,
         )  # fmt: skip
         num_failed = sum(report.status == "failed" for _, report in troubled)
         counts = {
             "predicted": len(timelines) + len(clips),
             "partial": len(troubled) - num_failed,
             "failed": num_failed,
+            "outside": len(outside),
         }
         if self.timeline:
             return {**counts, "bouts": sum(len(item.bouts) for item in timelines)}

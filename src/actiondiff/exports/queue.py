@@ -1,7 +1,11 @@
-"""A queue of what to label next: clips or stretches of videos about which a model is least certain."""
+"""A queue of what to label next: clips or stretches of videos about which a model is least certain.
+
+Videos that lie outside what the model has learnt from come first, the farthest at the head, whatever the
+model's certainty: it says nothing about them.
+"""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +14,15 @@ from numpy.typing import NDArray
 from actiondiff.heads.predict import Activation
 from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import write_csv
-from actiondiff.types import Prediction
+from actiondiff.types import DomainCheck, Prediction
 
 __all__ = ["QUEUE", "QUEUE_COLUMNS", "certainty", "clip_queue", "stretch_queue", "write_queue"]
 
 QUEUE = "queue.csv"
-QUEUE_COLUMNS = ("video", "label", "start_seconds", "end_seconds", "suggestion", "probability", "certainty")
+QUEUE_COLUMNS = (
+    "video", "label", "start_seconds", "end_seconds", "suggestion", "probability", "certainty", "outside"
+)  # fmt: skip
+_FIRST_STRETCHES = 3  # of a video outside what the model has learnt from, which come before all else
 QueueRow = dict[str, str]
 """Name of the column -> text."""
 
@@ -36,19 +43,24 @@ def certainty(probabilities: NDArray[np.floating], activation: Activation) -> ND
 
 
 def clip_queue(predictions: Sequence[Prediction], *, most: int) -> list[QueueRow]:
-    """One row per clip, the least certain first, at most `most` rows."""
-    rows = []
+    """One row per clip, those outside and then the least certain first, at most `most` rows."""
+    rows, first = [], {}
     for prediction in predictions:
         label, probability = prediction.top(1)[0]
         values = np.array([list(prediction.probabilities.values())])
         sure = float(certainty(values, prediction.activation)[0])
-        rows.append(_row(prediction.video, None, None, label, probability, sure))
-    return _first(rows, most)
+        rows.append(_row(prediction.video, None, None, label, probability, sure, prediction.domain))
+        if prediction.domain and prediction.domain.is_outside:
+            first[prediction.video] = prediction.domain.distance
+    return _ordered(rows, first, most)
 
 
 def stretch_queue(timelines: Sequence[Timeline], *, most: int) -> list[QueueRow]:
-    """One row per stretch of the length of one span, the least certain first, at most `most` rows."""
-    rows = []
+    """One row per stretch of the length of one span, at most `most` rows.
+
+    The least certain come first, and before them the three least certain of each video that lies outside.
+    """
+    rows, first = [], {}
     for timeline in timelines:
         # The video is cut into stretches as long as the span that each score was computed from.
         length = timeline.options.span_seconds or timeline.end_seconds
@@ -61,8 +73,11 @@ def stretch_queue(timelines: Sequence[Timeline], *, most: int) -> list[QueueRow]
             best = int(means.argmax())
             start, end = begin + n * length, min(begin + (n + 1) * length, timeline.end_seconds)
             label, probability = timeline.labels[best], float(means[best])
-            rows.append(_row(timeline.video, start, end, label, probability, float(sure[inside].mean())))
-    return _first(rows, most)
+            certain = float(sure[inside].mean())
+            rows.append(_row(timeline.video, start, end, label, probability, certain, timeline.domain))
+        if timeline.domain and timeline.domain.is_outside:
+            first[timeline.video] = timeline.domain.distance
+    return _ordered(rows, first, most)
 
 
 def write_queue(path: str | os.PathLike[str], rows: Sequence[QueueRow]) -> None:
@@ -78,13 +93,26 @@ def write_queue(path: str | os.PathLike[str], rows: Sequence[QueueRow]) -> None:
 
 
 def _row(
-    video: str, start: float | None, end: float | None, label: str, probability: float, sure: float
+    video: str,
+    start: float | None,
+    end: float | None,
+    label: str,
+    probability: float,
+    sure: float,
+    domain: DomainCheck | None,
 ) -> QueueRow:
     """One row of the table, whose label is empty."""
     times = ["" if value is None else f"{value:.3f}" for value in (start, end)]
-    values = (video, "", *times, label, f"{probability:.4f}", f"{sure:.4f}")
+    why = "; ".join(domain.reasons) if domain else ""
+    values = (video, "", *times, label, f"{probability:.4f}", f"{sure:.4f}", why)
     return dict(zip(QUEUE_COLUMNS, values, strict=True))
 
 
-def _first(rows: list[QueueRow], most: int) -> list[QueueRow]:
-    return sorted(rows, key=lambda row: (float(row["certainty"]), row["video"], row["start_seconds"]))[:most]
+def _ordered(rows: list[QueueRow], outside: Mapping[str, float], most: int) -> list[QueueRow]:
+    """The rows to label first: some of each video that lies outside, by its distance, then by certainty."""
+    ordered = sorted(rows, key=lambda row: (float(row["certainty"]), row["video"], row["start_seconds"]))
+    ahead: list[QueueRow] = []
+    for video in sorted(outside, key=lambda name: -outside[name]):
+        ahead += [row for row in ordered if row["video"] == video][:_FIRST_STRETCHES]
+    taken = {id(row) for row in ahead}
+    return [*ahead, *[row for row in ordered if id(row) not in taken]][:most]

@@ -37,8 +37,10 @@ _Bouts = list[tuple[str, float, float, float]]
 class VideoRecord(TypedDict):
     """One video of a record.
 
-    A video that failed has the first four fields only. A clip also has `probabilities`, and a video with a
-    timeline has `end_seconds`, `bouts` and `truth` (its labelled bouts, or None if they are unknown).
+    A video that failed has the first four fields only. `distance` says how far a video lies outside what the
+    model has learnt from (1 is the bound, None is unknown), and `outside` why. A clip also has
+    `probabilities`, and a video with a timeline has `end_seconds`, `bouts` and `truth` (its labelled bouts,
+    or None if they are unknown).
     """
 
     video: str
@@ -46,6 +48,8 @@ class VideoRecord(TypedDict):
     reason: str
     coverage: float
     padding_share: NotRequired[float]
+    distance: NotRequired[float | None]
+    outside: NotRequired[list[str]]
     probabilities: NotRequired[dict[str, float]]
     end_seconds: NotRequired[float]
     bouts: NotRequired[_Bouts]
@@ -83,6 +87,7 @@ class PredictionRecord(TypedDict):
     labels: list[str]
     activation: Activation
     abstain_below: float
+    abstain_outside: NotRequired[bool]
     options: dict[str, JSON]
     thresholds: dict[str, float]
     made: str
@@ -112,6 +117,7 @@ def write_record(
     timeline: bool,
     dtype: str | None = None,
     abstain_below: float = 0.0,
+    abstain_outside: bool = False,
     truth: Mapping[str, Sequence[Bout]] | None = None,
     scores: Mapping[str, Any] | None = None,
     made: datetime | None = None,
@@ -126,6 +132,7 @@ def write_record(
         timeline: Whether timelines were asked for, else predictions of whole clips.
         dtype: Arithmetic of the backbone; that of the training's features if None.
         abstain_below: Predictions below this probability were left blank.
+        abstain_outside: Whether videos that lie outside what the model has learnt from were left blank.
         truth: Video -> labelled bouts, where they are known.
         scores: Scores of the predictions, where labelled bouts are known.
         made: When the predictions were made; now if None.
@@ -141,6 +148,7 @@ def write_record(
         "labels": list(config.labels),
         "activation": config.activation,
         "abstain_below": abstain_below,
+        "abstain_outside": abstain_outside,
         "options": timelines[0].options.model_dump() if timelines else {},
         "thresholds": dict(timelines[0].thresholds) if timelines else {},
         "made": (made or datetime.now(UTC)).isoformat(timespec="seconds"),
@@ -203,6 +211,8 @@ def _video(
     if isinstance(result, DecodeReport):
         return record
     record["padding_share"] = result.padding_share
+    record["distance"] = result.domain.distance if result.domain else None
+    record["outside"] = list(result.domain.reasons) if result.domain else []
     if isinstance(result, Prediction):
         record["probabilities"] = dict(result.probabilities)
         return record

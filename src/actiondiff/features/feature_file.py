@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from actiondiff.errors import ActionDiffError, StoreError, UsageError
 from actiondiff.outputs import checked_identity
 from actiondiff.provenance import atomic_path, canonical_json
-from actiondiff.types import DecodeReport, FeatureKey
+from actiondiff.types import Appearance, DecodeReport, FeatureKey
 
 __all__ = [
     "Header",
@@ -58,6 +58,7 @@ class Header:
         batch: Windows per batch, if memory did not suffice for the batch of the store.
         num_encoded_again: Number of windows that were encoded again in more precision, because half precision
             could not represent them; not in the file if it is 0.
+        appearance: What the pictures look like; not in the file if it is unknown, as of older versions.
         sums: Tensor -> sha256 of its dtype, shape and bytes.
     """
 
@@ -71,6 +72,7 @@ class Header:
     report: DecodeReport | None
     batch: int | None = None
     num_encoded_again: int = 0
+    appearance: Appearance | None = None
     sums: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -105,6 +107,10 @@ def write_file(path: Path, header: Header, tensors: Tensors) -> Header:
         del entry["batch"]
     if not header.num_encoded_again:
         del entry["num_encoded_again"]
+    if header.appearance is None:
+        del entry["appearance"]
+    else:
+        entry["appearance"] = list(header.appearance)
     write_entry(path, entry, tensors)
     return header
 
@@ -145,7 +151,9 @@ def read_header(path: Path) -> Header:
             raise StoreError(f"{path}: the header names no frames.")
         del entry["padding_share"]
         report = entry["report"] and DecodeReport(**entry["report"])
-        return Header(**{**entry, "videos": tuple(entry["videos"]), "report": report})
+        appearance = Appearance(*entry["appearance"]) if "appearance" in entry else None
+        parsed = {"videos": tuple(entry["videos"]), "report": report, "appearance": appearance}
+        return Header(**{**entry, **parsed})
     except (KeyError, TypeError, UsageError) as error:
         raise StoreError(f"{path} is damaged: {error}.") from None
 

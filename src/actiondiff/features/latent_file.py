@@ -30,7 +30,7 @@ from actiondiff.features.feature_file import (
     tensor_sum,
     write_entry,
 )
-from actiondiff.types import DecodeReport, FeatureKey, Window
+from actiondiff.types import Appearance, DecodeReport, FeatureKey, Window
 
 __all__ = ["KeptLatents", "LatentWriter", "find_latents", "latent_files", "latent_problem"]
 
@@ -131,6 +131,9 @@ class KeptLatents:
                     encoded=encoded_type(**own),
                     batch=entry["batch"],
                     encoded_again=n in entry.get("encoded_again", ()),
+                    appearance=Appearance(*tensors["appearance"][n].tolist())
+                    if "appearance" in tensors
+                    else None,
                 )
 
 
@@ -191,6 +194,9 @@ def _write(path: Path, about: Mapping[str, Any], items: Sequence[WindowInput]) -
     seconds = [item.seconds for item in items if item.seconds is not None]
     if len(seconds) == len(items):
         tensors["seconds"] = np.stack(seconds)
+    appearances = [item.appearance for item in items if item.appearance is not None]
+    if len(appearances) == len(items):
+        tensors["appearance"] = np.array(appearances, dtype=np.float64)
     encoded = EncodedWindows.joined([item.encoded for item in items if item.encoded])
     whole = encoded.tensors()
     shapes = {name: list(tensor.shape[1:]) for name, tensor in whole.items()}

@@ -153,11 +153,8 @@ class FeatureStore:
         """The features that all videos except failed ones have, sorted. Reads the header of every file."""
         common: set[FeatureKey] | None = None
         for identity in sorted({row.identity for row in self._manifest.rows.values() if row.file}):
-            header = self.header(identity)
-            if header is None:  # whoever reads it gets an error that names the file
-                continue
-            keys = set(header.keys)
-            common = keys if common is None else common & keys
+            if header := self.header(identity):  # else whoever reads it gets an error that names the file
+                common = set(header.keys) if common is None else common & set(header.keys)
         return sorted(common or ())
 
     def has(self, identity: str, keys: Iterable[FeatureKey]) -> bool:
@@ -254,6 +251,7 @@ class FeatureStore:
             report=header.report,
             batch=header.batch,
             num_encoded_again=header.num_encoded_again,
+            appearance=header.appearance,
         )
 
     def latents(self, identity: str) -> "KeptLatents | None":
@@ -299,6 +297,7 @@ class FeatureStore:
                 report=features.report,
                 batch=min(batches, default=None),
                 num_encoded_again=max(features.num_encoded_again, old.num_encoded_again if old else 0),
+                appearance=features.appearance or (old.appearance if old else None),
             )
             header = write_file(self._path(features.identity), header, {**tensors, **existing})
             self._record([entry_of(name, header) for name in names])

@@ -30,6 +30,7 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 _Name: TypeAlias = Annotated[str, Field(max_length=1000)]
 _Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
+_Seconds: TypeAlias = Annotated[float, Field(gt=0, le=1e9)]
 
 
 class ModelConfig(BaseModel):
@@ -68,11 +69,11 @@ class ModelConfig(BaseModel):
     span_tokens: int | None = Field(
         None, ge=1, le=1_000_000, description="Median length of the training clips, in tokens."
     )
-    frame_seconds: float | None = Field(
-        None,
-        gt=0,
-        le=1e9,
-        description="Median time from one sampled frame to the next in the training videos.",
+    frame_seconds: _Seconds | None = Field(
+        None, description="Median time from one sampled frame to the next in the training videos."
+    )
+    frame_seconds_range: tuple[_Seconds, _Seconds] | None = Field(
+        None, description="Lowest and highest of these times, one per training video."
     )
     thresholds: Mapping[str, Annotated[float, Field(ge=0, le=1)]] = Field(
         default_factory=dict, description="Label -> probability from which its action counts as present."

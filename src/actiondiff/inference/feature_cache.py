@@ -9,8 +9,9 @@ from typing import Any
 from actiondiff.errors import StoreError
 from actiondiff.features.store import FORMAT, FeatureStore
 from actiondiff.heads.bundle import ModelConfig
+from actiondiff.inference.frame_rate import chosen_sampling
 from actiondiff.provenance import sha256_of_file
-from actiondiff.types import JSON, Features
+from actiondiff.types import JSON, Features, Sampling
 
 __all__ = ["FeatureCache"]
 
@@ -21,17 +22,21 @@ class FeatureCache:
     """Keeps the features that a model makes, and finds those of a video by the content of its file.
 
     The features are rounded as the store's own are, so that a prediction from them has the same bits as one
-    from the video.
+    from the video. Videos that are sampled by time because their frame rate is not that of the training
+    videos (see `chosen_sampling`) have a store of their own beside the other one, since how a video is
+    sampled is a setting of a store.
 
     Args:
-        store: The store.
+        store: The store of videos that are sampled as the training videos were.
         config: The model's config, which names the features.
     """
 
     def __init__(self, store: FeatureStore, config: ModelConfig) -> None:
         self.store = store
+        self._config = config
         self._keys = config.feature_keys
         self._identities: dict[str, str] = {}
+        self._by_time: dict[Sampling, FeatureStore] = {}
 
     @classmethod
     def open(
@@ -66,10 +71,11 @@ class FeatureCache:
         """The features of a video's file; None if they are not stored, or cannot be read."""
         try:
             identity = self._identity(video)
-            if not self.store.has(identity, self._keys):
+            store = self.store_of(video)
+            if not store.has(identity, self._keys):
                 return None
-            features = self.store.load(identity, self._keys)
-            self.store.attach(identity, [self._name(video)])
+            features = store.load(identity, self._keys)
+            store.attach(identity, [self._name(video)])
         except (OSError, StoreError):  # a damaged file is made again from the video
             return None
         return features
@@ -83,16 +89,31 @@ class FeatureCache:
             except OSError:  # what is wrong with it is reported when it is read
                 positions[f"unreadable-{n}"] = n
                 continue
-            if not self.store.has(identity, self._keys):
+            if not self.store_of(video).has(identity, self._keys):
                 positions.setdefault(identity, n)
         return set(positions.values())
 
     def add(self, video: str | os.PathLike[str], features: Features) -> None:
         """Store the features of a video."""
         try:
-            self.store.write(self._name(video), features)
+            self.store_of(video).write(self._name(video), features)
         except StoreError as error:
             _log.warning("The features of %s are not kept: %s", video, error)
+
+    def store_of(self, video: str | os.PathLike[str]) -> FeatureStore:
+        """The store that holds the features of a video, or will hold them.
+
+        Raises:
+            StoreError: If the folder of a store that is needed holds something else.
+        """
+        sampling = chosen_sampling(self._config, video)
+        if sampling == self._config.sampling:
+            return self.store
+        if sampling not in self._by_time:
+            settings = {**self.store.settings, "sampling": sampling.settings}
+            folder = self.store.folder.with_name(f"{self.store.folder.name}-by-time")
+            self._by_time[sampling] = FeatureStore.create(folder, settings=settings, root=self.store.root)
+        return self._by_time[sampling]
 
     def _identity(self, video: str | os.PathLike[str]) -> str:
         path = os.fspath(video)

@@ -1,14 +1,21 @@
 """The time between the frames that a model is asked about, compared with what it has learnt from."""
 
+import functools
+from pathlib import Path
+
+import av
 import numpy as np
 
-from actiondiff.errors import warn_once
+from actiondiff.errors import VideoError, warn_once
 from actiondiff.heads.bundle import ModelConfig
-from actiondiff.types import Features
+from actiondiff.types import Features, Frames, Sampling
+from actiondiff.video.opening import Video
+from actiondiff.video.survey import survey
 
-__all__ = ["frame_seconds", "warn_of_rate"]
+__all__ = ["chosen_sampling", "frame_seconds", "warn_of_rate"]
 
 _TIMES = 2.0  # a model is warned of from so many times its own interval, or as small a part of it
+_SAME = 1.1  # intervals that differ by less are the same
 
 
 def frame_seconds(features: Features) -> float | None:
@@ -17,6 +24,27 @@ def frame_seconds(features: Features) -> float | None:
         return None
     steps = np.diff(features.seconds)
     return float(np.median(steps[steps > 0])) if (steps > 0).any() else None
+
+
+def chosen_sampling(config: ModelConfig, video: Video) -> Sampling:
+    """How a model reads a video: as the training videos were, unless that gives other times between frames.
+
+    A stride of 4 frames is 0.16 s at 25 frames a second, and 0.08 s at 50. If a model has learnt from frames
+    that are 0.16 s apart, the latter video is sampled by time: every 0.16 s.
+
+    Args:
+        config: The model's config; models of earlier versions do not know their interval.
+        video: The video. Frames in memory, and files whose times are unknown, are read as they are.
+    """
+    sampling = config.sampling
+    if sampling.stride is None or config.frame_seconds is None or isinstance(video, Frames):
+        return sampling
+    low, high = config.frame_seconds_range or (config.frame_seconds, config.frame_seconds)
+    interval = sampling.stride * _raw_step(video, sampling.stream)
+    if not interval or low / _SAME <= interval <= high * _SAME:
+        return sampling
+    rate = float(f"{1 / config.frame_seconds:.6g}")
+    return Sampling(fps=rate, stream=sampling.stream, square=sampling.square)
 
 
 def warn_of_rate(config: ModelConfig, features: Features, video: str) -> bool:
@@ -38,3 +66,19 @@ def warn_of_rate(config: ModelConfig, features: Features, video: str) -> bool:
         "so movements look faster or slower than those that it knows. Its answers for it may be wrong."
     )
     return True
+
+
+def _raw_step(video: Video, stream: int | None) -> float:
+    """The usual seconds from one frame of a file to the next; 0 if unknown, or if the file cannot be read."""
+    assert not isinstance(video, Frames)
+    try:
+        state = Path(video).stat()
+        return _step_of_file(Path(video).absolute(), stream, state.st_mtime_ns, state.st_size)
+    except (VideoError, OSError, ValueError, av.error.FFmpegError):  # whoever reads it says what is wrong
+        return 0.0
+
+
+@functools.lru_cache(maxsize=4096)
+def _step_of_file(path: Path, stream: int | None, _modified: int, _size: int) -> float:
+    """The usual step of a file, which is asked for several times; another file has another time or size."""
+    return survey(path, stream).step_seconds

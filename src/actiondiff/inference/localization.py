@@ -19,6 +19,7 @@ from actiondiff.backbones.base import Backbone
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.inputs import Head
+from actiondiff.inference.frame_rate import chosen_sampling
 from actiondiff.inference.options import LocalizationOptions
 from actiondiff.inference.places import PlaceTokens, Shares, cell_tokens, patch_pixels, patch_tokens
 from actiondiff.inference.timeline import span_and_step, span_scores
@@ -154,7 +155,11 @@ def _tokens(
     progress: Progress | None,
 ) -> PlaceTokens:
     """Tokens of a grid of places, by the method that the options name."""
-    keys, sampling, grid = config.feature_keys, config.sampling, (options.rows, options.columns)
+    keys, sampling, grid = (
+        config.feature_keys,
+        chosen_sampling(config, video),
+        (options.rows, options.columns),
+    )
     if options.method == "cells":
         return cell_tokens(backbone, keys, video, sampling, grid, progress=progress)
     if options.patch == "native":

@@ -21,7 +21,8 @@ from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import predict_probabilities, split_spans
 from actiondiff.inference.feature_cache import FeatureCache
 from actiondiff.inference.folders import CARD, find_model_folder, upload_folder
-from actiondiff.inference.frame_rate import warn_of_rate
+from actiondiff.inference.frame_rate import chosen_sampling
+from actiondiff.inference.guard import Guard, check_domain, load_guard, save_guard
 from actiondiff.inference.localization import Heatmap, LocalizationOptions, make_heatmap
 from actiondiff.inference.timeline import Timeline, TimelineOptions, make_timeline
 from actiondiff.provenance import write_text
@@ -39,6 +40,8 @@ class ActionDiff:
         backbone_settings: Its settings, which are known before it is loaded.
         head: The trained head.
         config: What `config.json` holds: labels, activation, feature keys, settings of the features.
+        guard: Tells which videos lie outside what the model has learnt from; None for models of older
+            versions.
     """
 
     def __init__(
@@ -49,11 +52,13 @@ class ActionDiff:
         card: str = "",
         resized: Callable[[int, int], Backbone] | None = None,
         load: Callable[[], Backbone] | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self._backbone = backbone
         self.backbone_settings: Mapping[str, Any] = config.backbone if backbone is None else backbone.settings
         self.head = head
         self.config = config
+        self.guard = guard
         self._card = card
         self._resized = resized
         self._load = load
@@ -88,6 +93,7 @@ class ActionDiff:
         # The head and its config lie in one folder.
         folder = find_model_folder(path)
         head, config = load_bundle(folder)
+        guard = load_guard(folder, token_width=config.token_width)
         lacking = {"sampling", "store_dtype"} - set(config.features)
         if lacking:
             raise RunError(
@@ -111,7 +117,7 @@ class ActionDiff:
         def resize(height: int, width: int) -> Backbone:
             return load(height=height, width=width)
 
-        model = cls(None if lazy else load(), head, config, text, resize, load)
+        model = cls(None if lazy else load(), head, config, text, resize, load, guard)
         if dtype:
             # What else depends on it takes its default, which is known once the backbone is loaded.
             arithmetic = options_class(find_spec(config.backbone["name"]).kind).arithmetic
@@ -128,8 +134,8 @@ class ActionDiff:
         return self._backbone
 
     def with_head(self, head: Head, config: ModelConfig) -> Self:
-        """The same backbone with another head, which was trained on the same features."""
-        return type(self)(self._backbone, head, config, self._card, self._resized, self._load)
+        """The same backbone and guard with another head, which was trained on features of the same kind."""
+        return type(self)(self._backbone, head, config, self._card, self._resized, self._load, self.guard)
 
     @property
     def labels(self) -> list[str]:
@@ -162,7 +168,7 @@ class ActionDiff:
             UsageError: If there are no frames.
         """
         # The reader gives the sampled frames; the engine cuts them into windows for the backbone.
-        reader = read_chunks(video, self.config.sampling, progress=progress)
+        reader = read_chunks(video, chosen_sampling(self.config, video), progress=progress)
         _, features = next(extract_in_order(self.backbone, [reader], self.config.feature_keys))
         if features is None:
             raise VideoError(f"{reader.name}: {reader.report.reason if reader.report else 'no frame'}.")
@@ -175,7 +181,6 @@ class ActionDiff:
             features: What `extract` returned.
             name: The video's name in the prediction.
         """
-        warn_of_rate(self.config, features, name)
         # Tokens are rounded as the feature store rounded those that the head was trained on.
         tokens = self.config.tokens_of(features)  # (T, D)
         # A video longer than the head allows is cut into spans, whose probabilities are averaged.
@@ -188,6 +193,7 @@ class ActionDiff:
             num_spans=len(split_spans(len(tokens), self.head.options.max_tokens)),
             padding_share=features.padding_share,
             report=features.report,
+            domain=check_domain(self.guard, self.config, features, tokens, name),
         )
 
     def predict_many(
@@ -250,7 +256,7 @@ class ActionDiff:
         def readers() -> Iterator[ProgressReader | _Unreadable]:
             for video in videos:
                 try:
-                    yield read_chunks(video, self.config.sampling, progress=progress)
+                    yield read_chunks(video, chosen_sampling(self.config, video), progress=progress)
                 except VideoError as error:  # one bad file must not end the work on the others
                     yield _Unreadable(os.fspath(video), error.reason_for(video))
 
@@ -276,7 +282,22 @@ class ActionDiff:
             UsageError: If there are no frames, or their times are unknown.
         """
         features = self.extract(video, progress=progress)
-        return make_timeline(self.head, self.config, features, _name(video), options=options)
+        return self.timeline_of(features, _name(video), options=options)
+
+    def timeline_of(
+        self, features: Features, name: str, *, options: TimelineOptions | None = None
+    ) -> Timeline:
+        """Make the timeline of a video from its features.
+
+        Args:
+            features: What `extract` returned.
+            name: The video's name in the timeline.
+            options: How scores and bouts are made. Options that are set override the model's own.
+
+        Raises:
+            UsageError: If the times of the frames are unknown.
+        """
+        return make_timeline(self.head, self.config, features, name, options=options, guard=self.guard)
 
     def timeline_many(
         self,
@@ -293,7 +314,7 @@ class ActionDiff:
             elif features.seconds is None:  # one file without times must not end the work on the others
                 yield name, DecodeReport("failed", "the times of its frames are unknown")
             else:
-                yield name, make_timeline(self.head, self.config, features, name, options=options)
+                yield name, self.timeline_of(features, name, options=options)
 
     def localize(
         self,
@@ -323,6 +344,8 @@ class ActionDiff:
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write head, config and model card, which `from_pretrained` reads; no weights of the backbone."""
+        if self.guard is not None:
+            save_guard(folder, self.guard)
         save_bundle(folder, self.head, self.config)
         write_text(Path(folder) / CARD, self._card or "# A head trained with ActionDiff\n")
 

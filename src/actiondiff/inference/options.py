@@ -68,6 +68,10 @@ class TimelineOptions(BaseModel):
         le=1,
         description="Predictions below this probability are left blank, whatever the threshold.",
     )
+    abstain_outside: bool = Field(
+        True,
+        description="Give videos no label and no bouts if they lie outside what the model has learnt from.",
+    )
     background: str = Field("background", description="Label that means no behaviour; it makes no bouts.")
 
     @classmethod

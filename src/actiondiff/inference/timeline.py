@@ -20,9 +20,9 @@ from actiondiff.errors import UsageError
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation, activate, span_logits
-from actiondiff.inference.frame_rate import warn_of_rate
+from actiondiff.inference.guard import Guard, check_domain
 from actiondiff.inference.options import TimelineOptions
-from actiondiff.types import Array, Bout, DecodeReport, Features
+from actiondiff.types import Array, Bout, DecodeReport, DomainCheck, Features
 
 __all__ = [
     "Timeline",
@@ -57,6 +57,8 @@ class Timeline:
         options: Options that the timeline was made with; `span_seconds` and `step_seconds` are always set.
         padding_share: Share of the backbone's window slots that held padding.
         report: How decoding went; its `coverage` is the share of the video that decoded.
+        domain: How far the video lies outside what the model has learnt from; None if that is unknown. If it
+            lies outside, there are no bouts unless `options.abstain_outside` is off.
     """
 
     video: str
@@ -71,6 +73,7 @@ class Timeline:
     options: TimelineOptions
     padding_share: float = 0.0
     report: DecodeReport | None = None
+    domain: DomainCheck | None = None
 
     @cached_property
     def active(self) -> NDArray[np.bool_]:
@@ -80,6 +83,11 @@ class Timeline:
             inside = (self.seconds >= bout.start_seconds) & (self.seconds < bout.end_seconds)
             held[inside, self.labels.index(bout.label)] = True
         return held
+
+    @property
+    def abstains(self) -> bool:
+        """Whether there are no bouts because the video lies outside what the model has learnt from."""
+        return self.options.abstain_outside and self.domain is not None and self.domain.is_outside
 
     @property
     def coverage(self) -> float:
@@ -101,6 +109,7 @@ def make_timeline(
     video: str,
     *,
     options: TimelineOptions | None = None,
+    guard: Guard | None = None,
 ) -> Timeline:
     """Slide a trained head over a video's features.
 
@@ -110,11 +119,12 @@ def make_timeline(
         features: Features of the whole video, with times.
         video: Name of the video in the timeline.
         options: How scores and bouts are made. Options that are set override the model's own.
+        guard: Tells whether the video lies outside what the model has learnt from.
 
     Raises:
         UsageError: If the times of the frames are unknown.
     """
-    raw = score_timeline(head, config, features, video, options=options)
+    raw = score_timeline(head, config, features, video, options=options, guard=guard)
     return cut_timeline(raw, config, options=options)
 
 
@@ -125,6 +135,7 @@ def score_timeline(
     video: str,
     *,
     options: TimelineOptions | None = None,
+    guard: Guard | None = None,
 ) -> Timeline:
     """Compute the scores of a timeline, which `cut_timeline` makes bouts of; arguments as `make_timeline`.
 
@@ -140,10 +151,10 @@ def score_timeline(
             f"the times of the frames of {video} are unknown, so no timeline can be made; got features "
             "without seconds. Give the video's file, or frames with seconds."
         )
-    warn_of_rate(config, features, video)
     chosen = TimelineOptions.of_model(config.timeline, options)
     # Spans and steps are counted in tokens, and recorded in seconds.
     tokens = config.tokens_of(features)  # (T, D)
+    domain = check_domain(guard, config, features, tokens, video)
     period = _period(seconds)
     span, step = span_and_step(
         config, head, seconds, span_seconds=chosen.span_seconds, step_seconds=chosen.step_seconds
@@ -161,6 +172,7 @@ def score_timeline(
         options=chosen.model_copy(update={"span_seconds": span * period, "step_seconds": step * period}),
         padding_share=features.padding_share,
         report=features.report,
+        domain=domain,
     )
 
 
@@ -239,7 +251,8 @@ def finish(raw: Timeline, thresholds: Mapping[str, float], options: TimelineOpti
         exclusive=raw.activation == "softmax",
         options=options,
     )
-    return replace(raw, probabilities=scores, bouts=tuple(bouts), thresholds=thresholds, options=options)
+    made = replace(raw, probabilities=scores, bouts=tuple(bouts), thresholds=thresholds, options=options)
+    return replace(made, bouts=()) if made.abstains else made
 
 
 def span_scores(head: Head, tokens: Array, *, span: int, step: int, activation: Activation) -> Array:

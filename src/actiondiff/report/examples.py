@@ -60,7 +60,8 @@ def read_bouts(rows: Sequence[Sequence[Any]]) -> list[Bout]:
 def _clips(facts: Mapping[str, Any], is_guess: bool) -> list[ConfidentExample]:
     examples = []
     for video in facts["videos"]:
-        if "probabilities" not in video:
+        abstains = facts.get("abstain_outside") and video.get("outside")
+        if "probabilities" not in video or abstains:
             continue
         label, p = max(video["probabilities"].items(), key=lambda item: item[1])
         if p >= facts["abstain_below"]:

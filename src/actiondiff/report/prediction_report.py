@@ -96,10 +96,31 @@ def _videos(facts: Facts, predicted: Sequence[Facts]) -> list[Item]:
         "in the backbone's windows that hold no frame of the video."
     )
     items: list[Item] = [ReportTable(("quantity", "value"), rows, "Videos", note)]
+    items += _domain(facts, predicted)
     if troubled:
         sentences = tuple(f"{v['video']}: {v['status']}, {v['reason']}" for v in troubled[:_LISTED])
         items.append(Notes(sentences, "warning"))
     return items
+
+
+def _domain(facts: Facts, predicted: Sequence[Facts]) -> list[Item]:
+    """Which videos lie outside what the model has learnt from, the farthest first, and why."""
+    if all(video.get("distance") is None for video in predicted):
+        if not facts.get("abstain_outside"):  # nobody asked, as in an evaluation
+            return []
+        return [Text("The model has no guard, so it is not known whether it has learnt from such videos.")]
+    outside = sorted((v for v in predicted if v["outside"]), key=lambda video: -video["distance"])
+    if not outside:
+        return []
+    answers = (
+        "The model gives no answer for them."
+        if facts.get("abstain_outside")
+        else "The model answers all the same; do not rely on these answers."
+    )
+    rows = tuple((v["video"], f"{v['distance']:.1f}", "; ".join(v["outside"])) for v in outside[:_LISTED])
+    caption = f"{len(outside)} of {len(predicted)} videos lie outside what the model has learnt from"
+    note = f"{answers} A distance of 1 is the bound. They are at the head of queue.csv."
+    return [ReportTable(("video", "distance", "why"), rows, caption, note)]
 
 
 def _timelines(facts: Facts, predicted: Sequence[Facts]) -> list[Section]:
@@ -155,14 +176,18 @@ def _scores(scores: Facts) -> list[Item]:
 def _clips(facts: Facts, predicted: Sequence[Facts]) -> list[Section]:
     """Section on the number of clips of each label."""
     limit = float(facts["abstain_below"])
-    tops = [max(video["probabilities"].items(), key=lambda item: item[1]) for video in predicted]
+    hidden = [video for video in predicted if facts.get("abstain_outside") and video.get("outside")]
+    named = [video for video in predicted if video not in hidden]
+    tops = [max(video["probabilities"].items(), key=lambda item: item[1]) for video in named]
     counts = Counter(label for label, p in tops if p >= limit)
-    rows = [(label, str(counts[label]), percent(counts[label] / len(tops))) for label in facts["labels"]]
+    rows = [(label, str(counts[label]), percent(counts[label] / len(predicted))) for label in facts["labels"]]
     unsure = len(tops) - counts.total()
     note = ""
     if limit:
-        rows.append(("(uncertain)", str(unsure), percent(unsure / len(tops))))
+        rows.append(("(uncertain)", str(unsure), percent(unsure / len(predicted))))
         note = f"A clip is uncertain if its highest probability is below {limit:g}."
+    if hidden:
+        rows.append(("(outside)", str(len(hidden)), percent(len(hidden) / len(predicted))))
     table = ReportTable(("label", "clips", "share"), tuple(rows), "Clips of each label", note)
     return [Section("Labels", (table,))]
 

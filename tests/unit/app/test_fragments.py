@@ -1,6 +1,7 @@
 """The page's results as HTML: what is shown, and that nothing in them is taken for markup."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from actiondiff.app.analysis import Findings
 from actiondiff.app.fragments import clock, show_findings, show_message, show_timeline
 from actiondiff.inference.timeline import Timeline, TimelineOptions
-from actiondiff.types import Bout, DecodeReport, Features, Prediction
+from actiondiff.types import Bout, DecodeReport, DomainCheck, Features, Prediction
 
 
 def findings(labels, *, seconds=40.0, report=None) -> Findings:
@@ -66,6 +67,18 @@ def test_a_partial_video_says_so():
     text = show_findings(findings(["eat"], report=partial), "video")
     assert "60 % decoded" in text
     assert "Only part of this video decodes: it breaks off" in text
+
+
+def test_a_video_that_lies_outside_says_so():
+    """And no probability that would look like certainty is shown."""
+    whole = findings(["eat", "walk"])
+    assert "ad-percent" in show_findings(whole, "video")
+    domain = DomainCheck({"frame rate": 2.6}, ("1 frame a second; learnt at 6.25",))
+    outside = replace(whole, timeline=replace(whole.timeline, domain=domain, bouts=()))
+    text = show_findings(outside, "video")
+    assert "outside what the model has learnt from" in text
+    assert "1 frame a second; learnt at 6.25" in text
+    assert "ad-percent" not in text
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,8 @@ def test_a_run_holds_all_that_belongs_to_its_numbers(made):
     store, labelled, folder = made
     run = study.train(store, labelled, out=folder / "run", recipe=recipe("seed=4"))
     assert {path.name for path in run.folder.iterdir()} - {".actiondiff"} == {
-        "README.md", "clips.csv.gz", "config.json", "logs", "metrics.json", "model.safetensors",
+        "README.md", "clips.csv.gz", "config.json", "guard.safetensors", "logs", "metrics.json",
+        "model.safetensors",
         "predictions.csv.gz", "recipe.yaml",
     }  # fmt: skip
     metrics = json.loads((run.folder / "metrics.json").read_text(), parse_constant=pytest.fail)

@@ -9,7 +9,7 @@ from actiondiff.datasets.table import read_table
 from actiondiff.exports.queue import certainty, clip_queue, stretch_queue, write_queue
 from actiondiff.inference.options import TimelineOptions
 from actiondiff.inference.timeline import Timeline
-from actiondiff.types import Prediction
+from actiondiff.types import DomainCheck, Prediction
 
 
 def test_certainty():
@@ -48,3 +48,33 @@ def test_stretches_are_as_long_as_what_a_score_looks_at():
     assert [float(row["certainty"]) for row in rows] == pytest.approx([0.1, 0.8, 0.8])
     other = replace(timeline, video="a.mp4")
     assert [row["video"] for row in stretch_queue([timeline, other], most=2)] == ["a.mp4", "v.mp4"]
+
+
+def test_videos_that_lie_outside_come_first_the_farthest_at_the_head():
+    """Whatever the model's certainty; of a long one some stretches only, so that others are listed, too."""
+    domains = {"near": DomainCheck({"features": 0.5}), "far": DomainCheck({"features": 9.0}, ("dark",)),
+               "out": DomainCheck({"frame rate": 1.5}, ("slow",)), "none": None}  # fmt: skip
+    sure = {"near": 0.5, "far": 0.99, "out": 0.95, "none": 0.6}
+    clips = [
+        Prediction(name, {"eat": p, "run": 1 - p}, "softmax", domain=domains[name])
+        for name, p in sure.items()
+    ]
+    rows = clip_queue(clips, most=9)
+    assert [(row["video"], row["outside"]) for row in rows] == [
+        ("far", "dark"), ("out", "slow"), ("near", ""), ("none", ""),
+    ]  # fmt: skip
+    scores = np.stack([np.linspace(0.6, 0.99, 12), 1 - np.linspace(0.6, 0.99, 12)], axis=1)
+    long = [
+        Timeline(
+            name, ("eat", "run"), np.arange(12.0), np.arange(12), 12.0, scores.astype(np.float32), (),
+            "softmax", {}, TimelineOptions(span_seconds=1.0), domain=domains[name],
+        )
+        for name in ("near", "out")
+    ]  # fmt: skip
+    assert [row["video"] for row in stretch_queue(long, most=5)] == ["out", "out", "out", "near", "near"]
+    assert [row["start_seconds"] for row in stretch_queue(long, most=4)] == [
+        "0.000",
+        "1.000",
+        "2.000",
+        "0.000",
+    ]

@@ -2,13 +2,15 @@
 
 import numpy as np
 import pytest
-from tests.conftest import store_settings
+from tests.conftest import random_frames, store_settings
 
+from actiondiff import read_video
 from actiondiff.heads import build_head
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.options import HeadOptions
-from actiondiff.inference.frame_rate import frame_seconds, warn_of_rate
-from actiondiff.types import FeatureKey, Features
+from actiondiff.inference.frame_rate import chosen_sampling, frame_seconds, warn_of_rate
+from actiondiff.types import FeatureKey, Features, Sampling
+from actiondiff.video.write import write_video
 
 
 def features(step: float, count: int = 5) -> Features:
@@ -29,7 +31,7 @@ def config(**values) -> ModelConfig:
         labels=["eat", "run"],
         activation="softmax",
         keys=["t20.layer3"],
-        backbone=store_settings()["backbone"],
+        backbone={"name": "tiny"},
         feature_fingerprint="0",
         **values,
     )
@@ -48,3 +50,32 @@ def test_what_is_not_known_is_not_warned_of():
     assert frame_seconds(features(1.0, count=1)) is None
     assert not warn_of_rate(config(frame_seconds=0.16), features(1.0, count=1), "one frame")
     assert not warn_of_rate(config(), features(1.0), "an older model")
+
+
+@pytest.mark.parametrize(
+    ("fps", "learnt", "expected"),
+    [
+        (25, (0.16, 0.16), Sampling(stride=4)),
+        (24, (0.16, 0.16), Sampling(stride=4)),  # so little counts as the same
+        (50, (0.16, 0.16), Sampling(fps=6.25)),
+        (50, (0.08, 0.16), Sampling(stride=4)),  # some training videos had this rate
+        (1, (0.16, 0.16), Sampling(fps=6.25)),
+        (50, None, Sampling(stride=4)),
+    ],
+)
+def test_sampling_follows_time_where_rates_differ(fps, learnt, expected, tmp_path):
+    write_video(tmp_path / "v.mp4", np.zeros((40, 16, 16, 3), np.uint8), fps=fps)
+    known = {"frame_seconds": 0.16, "frame_seconds_range": learnt} if learnt else {}
+    model = config(features=store_settings(name="tiny"), **known)
+    sampling = chosen_sampling(model, tmp_path / "v.mp4")
+    assert sampling == expected
+    if expected.fps:
+        steps = np.diff(read_video(tmp_path / "v.mp4", stride=None, fps=sampling.fps).seconds)
+        assert np.median(steps) == pytest.approx(max(0.16, 1 / fps))  # as the file can give it
+
+
+def test_what_cannot_be_read_is_sampled_as_the_training_videos(tmp_path):
+    model = config(features=store_settings(name="tiny"), frame_seconds=0.16)
+    (tmp_path / "bad.mp4").write_text("no video")
+    for video in (tmp_path / "bad.mp4", tmp_path / "none.mp4", tmp_path, random_frames()):
+        assert chosen_sampling(model, video) == Sampling(stride=4)

@@ -191,6 +191,7 @@ def test_what_is_saved_is_what_is_loaded(world, model, tmp_path):
     assert {path.name for path in (tmp_path / "copy").iterdir()} == {
         "README.md",
         "config.json",
+        "guard.safetensors",
         "model.safetensors",
     }
     again = ActionDiff.from_pretrained(tmp_path / "copy", device="cpu")
@@ -221,7 +222,9 @@ def test_to_the_hub_and_back(world, model, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.HfApi", FakeHub)
     assert model.push_to_hub("me/cows") == "hub:me/cows"
     assert FakeHub.private == {"me/cows": True}
-    assert set(FakeHub.uploads["me/cows"]) == {"README.md", "config.json", "model.safetensors"}
+    assert set(FakeHub.uploads["me/cows"]) == {
+        "README.md", "config.json", "guard.safetensors", "model.safetensors",
+    }  # fmt: skip
 
     def download(repo_id, **_):
         for name, content in FakeHub.uploads[repo_id].items():

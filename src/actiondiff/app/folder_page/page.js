@@ -59,7 +59,8 @@ function describe(item) {
   if (item.status === "reading") return `reading, ${Math.round(100 * item.share)} %`;
   if (item.status === "failed") return `failed: ${item.reason}`;
   const bouts = `${item.num_bouts} bout${item.num_bouts === 1 ? "" : "s"}`;
-  return `${bouts}, ${item.done ? "done" : item.version ? "corrected" : "not seen yet"}`;
+  const outside = item.outside && `; unlike the training videos, so first in the queue: ${item.outside}`;
+  return `${bouts}, ${item.done ? "done" : item.version ? "corrected" : "not seen yet"}${outside}`;
 }
 
 function showList() {

@@ -27,7 +27,7 @@ from actiondiff.backbones.engine.windows import (
     WindowInput,
     WindowSource,
 )
-from actiondiff.types import Frames
+from actiondiff.types import Appearance, Frames
 from actiondiff.video.windows import iter_windows
 
 __all__ = ["Arrival", "read_ahead", "read_in_turn"]
@@ -96,9 +96,12 @@ def _windows(
     on_cpu = torch.device(backbone.options.device).type == "cpu"
     length, padding = int(backbone.options.window or 1), backbone.options.padding or "black"
     for window, frames in iter_windows(reader, length=length, padding=padding):
+        appearance = Appearance.of(frames.pixels[: window.num_real])
         pixels = torch.from_numpy(np.ascontiguousarray(frames.pixels))
         pixels = prepare(pixels) if on_cpu else pixels
-        yield WindowInput(window, frames.identity, frames.frame_index, frames.seconds, pixels)
+        yield WindowInput(
+            window, frames.identity, frames.frame_index, frames.seconds, pixels, appearance=appearance
+        )
 
 
 class _StoppedError(Exception):

@@ -19,7 +19,7 @@ from actiondiff.backbones.engine.network import Network, Outputs
 from actiondiff.backbones.engine.reading import read_ahead, read_in_turn
 from actiondiff.backbones.engine.windows import FrameSequence, Source, WindowInput
 from actiondiff.errors import UnknownNameError, UsageError
-from actiondiff.types import Array, FeatureKey, Features, Frames
+from actiondiff.types import Appearance, Array, FeatureKey, Features, Frames
 
 __all__ = ["Keep", "extract", "extract_as_completed", "extract_in_order", "feature_keys"]
 
@@ -272,6 +272,7 @@ class _VideoInProgress(Generic[Source]):
     num_padded: int = 0
     num_done: int = 0
     num_encoded_again: int = 0
+    appearances: list[tuple[Appearance | None, int]] = field(default_factory=list)  # with numbers of frames
     finished: bool = False
 
     @property
@@ -285,6 +286,7 @@ class _VideoInProgress(Generic[Source]):
         self.window_length = len(window.slots)
         self.num_windows += 1
         self.num_padded += len(window.slots) - window.num_real
+        self.appearances.append((item.appearance, window.num_real))
         for slot in range(window.num_real):
             self.frame_index[window.slots[slot]] = int(item.frame_index[slot])
             if item.seconds is not None:
@@ -333,7 +335,15 @@ class _VideoInProgress(Generic[Source]):
             report=self.reader.report,
             batch=self.batch,
             num_encoded_again=self.num_encoded_again,
+            appearance=self._appearance(),
         )
+
+    def _appearance(self) -> Appearance | None:
+        """What the pictures look like on average; None unless that is known of every window."""
+        parts = [(appearance, count) for appearance, count in self.appearances if appearance is not None]
+        if len(parts) < len(self.appearances):
+            return None
+        return Appearance.mean([part for part, _ in parts], [count for _, count in parts])
 
 
 def _average(rows_of_windows: Sequence[Sequence[int]], values: Sequence[Array], count: int) -> Array:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from actiondiff.backbones.engine.encoding import EncodedWindows
-from actiondiff.types import DecodeReport, Frames, Window
+from actiondiff.types import Appearance, DecodeReport, Frames, Window
 
 __all__ = [
     "EncodedVideo",
@@ -65,6 +65,7 @@ class WindowInput:
         encoded: The window after a two-stage backbone's first stage, with B = 1.
         batch: Number of windows it was encoded with, if that was less than the backbone's own batch.
         encoded_again: Whether half precision could not encode it, so that it was encoded in more precision.
+        appearance: What the pictures of its frames look like; None if unknown.
     """
 
     window: Window
@@ -75,6 +76,7 @@ class WindowInput:
     encoded: EncodedWindows | None = None
     batch: int | None = None
     encoded_again: bool = False
+    appearance: Appearance | None = None
 
 
 class EncodedVideo(ABC):

@@ -9,6 +9,7 @@ import typer
 if TYPE_CHECKING:
     from actiondiff.evaluation.verdict import ChanceVerdict
     from actiondiff.exports.output import VideoResult
+    from actiondiff.inference.options import TimelineOptions
     from actiondiff.inference.timeline import Timeline
 
 __all__ = ["print_predictions"]
@@ -22,8 +23,9 @@ def print_predictions(
     out: Path,
     *,
     timeline: bool,
-    abstain_below: float,
+    options: "TimelineOptions",
     verdict: "ChanceVerdict",
+    has_guard: bool,
 ) -> None:
     """Print the model's own test score, one row per video, and how many videos there are of each status.
 
@@ -32,6 +34,7 @@ def print_predictions(
     from rich.console import Console
     from rich.table import Table
 
+    from actiondiff.exports.tables import label_of
     from actiondiff.inference.timeline import Timeline
     from actiondiff.types import Prediction
 
@@ -42,13 +45,20 @@ def print_predictions(
     table = Table("video", *columns, "coverage")
     for video, result in results[:_MAX_VIDEOS]:
         if isinstance(result, Prediction):
-            label, probability = result.top(1)[0]
+            label = label_of(
+                result, abstain_below=options.abstain_below, abstain_outside=options.abstain_outside
+            )
+            is_outside = result.domain is not None and result.domain.is_outside
             cells = (
-                label if probability >= abstain_below else "(not sure)",
-                f"{probability:.2f}" if verdict.beats_guessing else "a guess",
+                label or ("unknown" if is_outside else "(not sure)"),
+                f"{result.top(1)[0][1]:.2f}" if verdict.beats_guessing else "a guess",
             )
         elif isinstance(result, Timeline):
-            cells = (str(len(result.bouts)), _main_behaviour(result, is_guess=not verdict.beats_guessing))
+            cells = (
+                ("", "unknown")
+                if result.abstains
+                else (str(len(result.bouts)), _main_behaviour(result, is_guess=not verdict.beats_guessing))
+            )
         else:
             table.add_row(Path(video).name, "failed", "", "0%")
             continue
@@ -57,7 +67,33 @@ def print_predictions(
     Console(markup=False, emoji=False).print(table)  # names are printed as they are
     if len(results) > _MAX_VIDEOS:
         typer.echo(f"... and {len(results) - _MAX_VIDEOS} more")
+    _print_domain(results, has_guard=has_guard, abstains=options.abstain_outside)
     typer.echo(", ".join(f"{count} {name}" for name, count in counts.items()) + f"; written to {out}")
+
+
+def _print_domain(results: "Sequence[VideoResult]", *, has_guard: bool, abstains: bool) -> None:
+    """Print which videos lie outside what the model has learnt from, and why."""
+    from actiondiff.types import DecodeReport
+
+    if not has_guard:
+        typer.echo(
+            "This model has no guard, so it cannot tell whether it has learnt from videos like these. Train "
+            "it again to give it one."
+        )
+        return
+    checks = [(video, r.domain) for video, r in results if not isinstance(r, DecodeReport)]
+    outside = [(video, domain) for video, domain in checks if domain and domain.is_outside]
+    if not outside:
+        return
+    number = f"{len(outside)} of {len(results)} videos"
+    what = "no label (--no-abstain-outside gives one)" if abstains else "a label, on which you cannot rely"
+    typer.echo(
+        f"Outside what the model has learnt from, {number}; they get {what}, and come first in queue.csv:"
+    )
+    for video, domain in sorted(outside, key=lambda item: -item[1].distance)[:_MAX_VIDEOS]:
+        typer.echo(f"  {Path(video).name}: {'; '.join(domain.reasons)}")
+    if len(outside) > _MAX_VIDEOS:
+        typer.echo(f"  ... and {len(outside) - _MAX_VIDEOS} more, all in failures.csv")
 
 
 def _main_behaviour(timeline: "Timeline", *, is_guess: bool) -> str:

@@ -11,25 +11,28 @@ Shapes everywhere use these letters:
 
 import hashlib
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actiondiff.errors import UnknownNameError, UsageError
+from actiondiff.types.domain import Appearance, DomainCheck
+from actiondiff.types.keys import FeatureKey, layer_name
 
 __all__ = [
     "DEFAULT_STRIDE",
     "JSON",
+    "Appearance",
     "Array",
     "BoolArray",
     "Bout",
     "DecodeReport",
+    "DomainCheck",
     "DoubleArray",
     "Example",
     "FeatureKey",
@@ -226,48 +229,6 @@ class Window:
         return self.slots[0]
 
 
-def layer_name(layer: int | str) -> str:
-    """The name of a layer: 9 -> `layer9`; names stay as they are.
-
-    Raises:
-        UsageError: If a number is below 1, or a name has other characters than letters, digits, - and _.
-    """
-    if isinstance(layer, int) or layer.isdecimal():
-        if int(layer) < 1:
-            raise UsageError(f"layers are numbered from 1; got {layer}.")
-        return f"layer{int(layer)}"
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", layer):
-        raise UsageError(f"a layer's name has letters, digits, - and _ only; got {layer!r}.")
-    return layer
-
-
-class FeatureKey(NamedTuple):
-    """A feature of a video: diffusion timestep and layer. Written `t20.layer9`."""
-
-    timestep: int
-    layer: str
-
-    def __str__(self) -> str:
-        return f"t{self.timestep}.{self.layer}"
-
-    @classmethod
-    def of(cls, timestep: int, layer: int | str) -> "FeatureKey":
-        """The key of a timestep and of a layer's number or name."""
-        return cls(int(timestep), layer_name(layer))
-
-    @classmethod
-    def parse(cls, text: str) -> "FeatureKey":
-        """Inverse of `str(key)`.
-
-        Raises:
-            UsageError: If the text is not of the form `t20.layer9`.
-        """
-        match = re.fullmatch(r"t(\d+)\.(.+)", text)
-        if not match:
-            raise UsageError(f"a feature is named like t20.layer9; got {text!r}.")
-        return cls.of(int(match[1]), match[2])
-
-
 @dataclass(frozen=True, eq=False)
 class Features:
     """Features of one video.
@@ -284,6 +245,7 @@ class Features:
         report: How decoding went; None for frames that were not decoded from a file.
         batch: Windows per batch, if memory did not suffice for the backbone's own batch.
         num_encoded_again: Number of windows that half precision could not encode; they took more precision.
+        appearance: What the pictures look like; None if unknown.
     """
 
     tokens: Mapping[FeatureKey, Array]
@@ -297,6 +259,7 @@ class Features:
     report: DecodeReport | None = None
     batch: int | None = None
     num_encoded_again: int = 0
+    appearance: Appearance | None = None
 
     def __len__(self) -> int:
         return len(self.frame_index)
@@ -363,6 +326,7 @@ class Prediction:
             probabilities of the spans are averaged.
         padding_share: Share of the backbone's window slots that held padding.
         report: How decoding went; if its `coverage` is below 1, the prediction is of a part of the video.
+        domain: How far the video lies outside what the model has learnt from; None if that is unknown.
     """
 
     video: str
@@ -372,6 +336,7 @@ class Prediction:
     num_spans: int = 1
     padding_share: float = 0.0
     report: DecodeReport | None = None
+    domain: DomainCheck | None = None
 
     def top(self, k: int = 1) -> list[tuple[str, float]]:
         """The `k` most probable labels with their probabilities, most probable first."""
