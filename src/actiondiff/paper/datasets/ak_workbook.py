@@ -100,10 +100,12 @@ def _read(path: Path, changed: int) -> Workbook:
     ]
     problems += [f"AR: the clip {name} is listed several times" for name in repeated]
     care = _care(sheets["CARe"], problems)
+    named = [(str(row["Animal"] or "").strip(), number, row) for number, row in sheets["Animal"]]
+    problems += [f"Animal row {number}: the animal has no name" for name, number, _ in named if not name]
     if problems:
         more = [f"and {len(problems) - _MAX_PROBLEMS} more"] if len(problems) > _MAX_PROBLEMS else []
         raise TableError(path, [*problems[:_MAX_PROBLEMS], *more])
-    animals = {row["Animal"].strip().lower(): _animal(row) for _, row in sheets["Animal"]}
+    animals = {name.lower(): _animal(row) for name, _, row in named}
     return Workbook(tuple(clip for clip in clips if clip), tuple(care), actions, animals)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import os
 import re
 from collections import Counter
@@ -12,6 +13,7 @@ from typing import NamedTuple
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.files import AnnotationFile, VideoIndex, find_annotations, require
 from actiondiff.datasets.published import DatasetProtocol, PublishedDataset
+from actiondiff.datasets.sheets import read_text, repeated_columns
 from actiondiff.errors import TableError
 from actiondiff.types import Example
 
@@ -99,7 +101,7 @@ _PARTS = {
 
 def _classes(path: Path) -> dict[str, str]:
     """c000 -> `c000 Holding some clothes`."""
-    lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     wrong = [line for line in lines if not re.fullmatch(r"c\d{3} .+", line)]
     if wrong or not lines:
         what = (
@@ -126,8 +128,15 @@ def _read(
 
 
 def _videos(path: Path, split: str, classes: Mapping[str, str]) -> list[_AnnotatedVideo]:
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
+    reader = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True, restval="")
+    try:
+        rows = list(reader)
+    except csv.Error as error:
+        raise TableError(
+            path, [f"row {reader.line_num}: not valid CSV ({error}); download the file again"]
+        ) from None
+    if repeated := repeated_columns(reader.fieldnames or ()):
+        raise TableError(path, repeated)
     missing = [name for name in _COLUMNS if rows and name not in rows[0]]
     if missing or not rows:
         what = f"the columns {', '.join(missing)} are missing" if missing else "the file has no rows"

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.files import AnnotationFile, VideoIndex, find_annotations
 from actiondiff.datasets.published import DatasetProtocol, PublishedDataset
+from actiondiff.datasets.sheets import read_text
 from actiondiff.errors import TableError
 from actiondiff.types import Example
 
@@ -158,7 +159,8 @@ def read_list(path: Path) -> list[ListedClip]:
     """
     problems: list[str] = []
     clips: list[ListedClip] = []
-    for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), start=1):
+    text = read_text(path) if path.read_bytes().strip() else ""
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         try:
