@@ -374,9 +374,9 @@ def workers(token: str, parent: int) -> list[int]:
     return processes
 
 
-def mutate(clips: list[Path], folder: Path, count: int) -> dict[str, str]:
+def mutate(clips: list[Path], folder: Path, count: int, seed: int = 0) -> dict[str, str]:
     """Write damaged copies of clips, the same ones every time: name -> kind of damage."""
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     kinds = {}
     for number in range(count):
         kind, source = ("bits", "cut", "header")[number % 3], clips[(number // 3) % len(clips)]

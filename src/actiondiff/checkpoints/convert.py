@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -15,13 +15,14 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from actiondiff import outputs
 from actiondiff.checkpoints.architecture import Config, is_needed
 from actiondiff.checkpoints.contents import Contents, StoredTensor, check_unknown, contents_of_file
 from actiondiff.checkpoints.identity import DIGEST_FIELD, Digest, combined
 from actiondiff.checkpoints.reader import Checkpoint
 from actiondiff.checkpoints.tensorfile import write_tensors
 from actiondiff.errors import UsageError, WeightsError
-from actiondiff.provenance import environment, sha256_of_file
+from actiondiff.provenance import environment, fsync_folder, sha256_of_file
 from actiondiff.types import Progress
 
 __all__ = ["ConversionReport", "WeightsDtype", "convert_weights"]
@@ -35,6 +36,8 @@ _FILES = {
     "vae": "vae_encoder/model.safetensors",
     "latent_encoder": "latent_encoder/model.safetensors",
 }
+_REPORT = "conversion.json"
+_NAMES = (*(f"{file.split('/')[0]}/" for file in _FILES.values()), _REPORT)
 _HEADS: dict[str, Config] = {
     "unet": {"_class_name": "UNetSpatioTemporalConditionModel"},
     "image_encoder": {"architectures": ["CLIPVisionModelWithProjection"], "model_type": "clip_vision_model"},
@@ -84,18 +87,19 @@ def convert_weights(
     clip_head_dim: int | None = None,
     strict: bool = False,
     allow_unknown: bool = False,
+    overwrite: bool = False,
     progress: Progress | None = None,
 ) -> ConversionReport:
     """Convert the original single file of Stable Video Diffusion into a folder.
 
     The folder has `unet/` and `image_encoder/` as diffusers and transformers load them, and the VAE encoder
     in `vae_encoder/` (and `latent_encoder/`, if the file's two encoders differ). The architecture is read
-    from the shapes of the tensors. One tensor at a time is held in memory. The folder appears complete or not
-    at all.
+    from the shapes of the tensors. One tensor at a time is held in memory. All files are written beside the
+    folder and moved into it at the end; `unet/`, without which no folder is read, comes last.
 
     Args:
         src: The original file, for example svd_xt.safetensors.
-        dst: The folder to write, which must not exist or must be empty.
+        dst: The folder to write, which must not exist, be empty, or hold an earlier conversion.
         dtype: Dtype to write.
         unet_head_dim: Attention head width of the U-Net, which shapes do not tell; None: 64.
         clip_head_dim: Attention head width of the image encoder; None: 80.
@@ -103,10 +107,12 @@ def convert_weights(
             left out and reported.
         allow_unknown: Whether to leave out and report tensors within the networks that these do not have;
             else they are an error.
+        overwrite: Whether files of a conversion may be replaced that were changed since.
         progress: Called after each tensor with the number of tensors written so far and in all.
 
     Raises:
-        UsageError: If `src` is a folder, `dst` is in use, or the dtype is not offered.
+        UsageError: If `src` is a folder, `dst` is in use, a file there was changed since it was converted, or
+            the dtype is not offered.
         WeightsError: If the file is cut short, holds another model, is a pickle, lacks tensors, has unknown
             tensors that are not allowed, or has values that are not finite in `dtype`.
     """
@@ -126,8 +132,11 @@ def convert_weights(
         component: contents.entries[component] for component in _REQUIRED[: 3 if checkpoint.one_vae else 4]
     }
     _check_space(folder, entries, dtype)
-    # Write the tensors and the report beside the folder, which appears when all of it is there.
-    with _whole_or_not(folder) as aside:
+    # Write the tensors and the report beside the folder, and move them when all of it is there.
+    with (
+        outputs.claim(folder, "weights convert", _NAMES, overwrite=overwrite) as held,
+        _whole_or_not(folder, held) as aside,
+    ):
         digests, num_bytes = _write(aside, entries, contents.configs, getattr(torch, dtype), progress)
         report = ConversionReport(
             folder=folder,
@@ -143,7 +152,7 @@ def convert_weights(
             num_bytes=num_bytes,
         )
         record = {name: value for name, value in asdict(report).items() if name != "folder"}
-        _write_json(aside / "conversion.json", {**record, "made_with": environment()})
+        _write_json(aside / _REPORT, {**record, "made_with": environment()})
     return report
 
 
@@ -157,7 +166,9 @@ def _check_arguments(path: Path, folder: Path, dtype: str) -> None:
         )
     if not path.exists():
         raise WeightsError(f"no file at {path}. Give the original file, such as svd_xt.safetensors.")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    is_ours = names & {_REPORT, outputs.STATE_FOLDER}
+    if (folder.exists() and not folder.is_dir()) or (names and not is_ours):
         raise UsageError(f"{folder} exists and is not an empty folder; nothing is overwritten. Name another.")
 
 
@@ -202,20 +213,41 @@ def _check_space(folder: Path, entries: Mapping[str, Mapping[str, StoredTensor]]
 
 
 @contextmanager
-def _whole_or_not(folder: Path) -> Iterator[Path]:
-    """A temporary folder next to the final one, renamed to it when the block ends without an error."""
+def _whole_or_not(folder: Path, held: outputs.OutputClaim | None = None) -> Iterator[Path]:
+    """A temporary folder next to the final one, whose files are moved if the block ends without an error."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part"))
     umask = os.umask(0)
     os.umask(umask)
-    aside.chmod(0o777 & ~umask)  # mkdtemp's 0700 would lock others out
     try:
         yield aside
-        if folder.exists():
-            folder.rmdir()
-        aside.rename(folder)
+        written = sorted(path.relative_to(aside).as_posix() for path in aside.rglob("*") if path.is_file())
+        # What is read first goes first and comes last, so that no kill leaves a mixture that can be read.
+        written.sort(key=lambda name: (name == _REPORT, name.startswith("unet/")))
+        if held:
+            _remove_earlier(held, written)
+        for name in written:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            outputs.permit(folder / name, aside / name)
+            os.replace(aside / name, folder / name)
+            fsync_folder((folder / name).parent)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_earlier(held: outputs.OutputClaim, written: list[str]) -> None:
+    """Remove the files of an earlier conversion: first those that come last, then those that are not written.
+
+    An earlier `latent_encoder/` would else be read with the new weights.
+    """
+    earlier = [path for name in _NAMES for path in sorted((held.folder / name.rstrip("/")).rglob("*"))]
+    files = [path.relative_to(held.folder).as_posix() for path in earlier if path.is_file()]
+    for name in (_REPORT, *(file for file in files if file.startswith("unet/") or file not in written)):
+        if held.overwrite or held.owns(name):
+            (held.folder / name).unlink(missing_ok=True)
+    for name in _NAMES[:-1]:
+        with suppress(OSError):  # it is not there, or not empty
+            (held.folder / name).rmdir()
 
 
 def _write(

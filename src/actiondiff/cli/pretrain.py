@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from actiondiff.builtin.pretraining.options import SMOKE, PretrainingOptions
-from actiondiff.cli.options import with_options
+from actiondiff.cli.options import OverwriteOption, with_options
 from actiondiff.errors import UsageError
 
 __all__ = ["pretrain_tiny"]
@@ -29,6 +29,7 @@ def pretrain_tiny(
         int | None, typer.Option(min=1, help="Number of CPU threads.  [default: all cores]")
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Processes that draw clips ahead.")] = 0,
+    overwrite: OverwriteOption = False,
     *,
     options: PretrainingOptions,
 ) -> None:
@@ -47,7 +48,13 @@ def pretrain_tiny(
     if smoke:
         options = SMOKE.model_copy(update=options.model_dump(exclude_unset=True))
     is_finished = pretrain(
-        folder, options, device=device, workers=workers, minutes=minutes, report=typer.echo
+        folder,
+        options,
+        device=device,
+        workers=workers,
+        minutes=minutes,
+        overwrite=overwrite,
+        report=typer.echo,
     )
     if is_finished:
         weights = folder / "tiny"

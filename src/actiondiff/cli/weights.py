@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from actiondiff.cli.options import EXPERT, JsonOption
+from actiondiff.cli.options import EXPERT, JsonOption, OverwriteOption
 
 if TYPE_CHECKING:
     from actiondiff.backbones.check import Half, PrecisionCheck
@@ -32,7 +32,10 @@ def convert(
     src: Annotated[
         Path, typer.Argument(help="The original file, such as svd_xt.safetensors or svd_xt_1_1.safetensors.")
     ],
-    dst: Annotated[Path, typer.Argument(help="Folder to write to; it must not exist, or be empty.")],
+    dst: Annotated[
+        Path,
+        typer.Argument(help="Folder to write to: a new or empty one, or that of an earlier conversion."),
+    ],
     dtype: Annotated[str, typer.Option(help="float16, bfloat16 or float32.")] = "float16",
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail if the file holds any tensor that is not known.")
@@ -43,6 +46,7 @@ def convert(
             "--allow-unknown", help="List tensors of the file that SVD's networks do not have, and go on."
         ),
     ] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     unet_head_dim: _UnetHeadDim = None,
     clip_head_dim: _ClipHeadDim = None,
@@ -63,6 +67,7 @@ def convert(
             clip_head_dim=clip_head_dim,
             strict=strict,
             allow_unknown=allow_unknown,
+            overwrite=overwrite,
             progress=progress,
         )
     values = {**asdict(report), "folder": report.folder.as_posix()}

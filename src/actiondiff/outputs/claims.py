@@ -5,6 +5,9 @@ to the same place, and a manifest: `.actiondiff/files.jsonl` in the folder has o
 its sha256 and the command. `provenance.atomic_path`, through which files are written aside and moved into
 place, calls `permit` before each move. The line is written before the move, so that a command that is killed
 in between recognises its own file later.
+
+Feature stores, which several processes may fill at once, keep the rule by themselves: a folder with anything
+else is refused, each file says what it holds with checksums, and what is damaged goes to `quarantine/`.
 """
 
 import errno

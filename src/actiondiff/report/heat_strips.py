@@ -27,6 +27,7 @@ __all__ = ["FOLDER", "heat_section", "write_heat_strips"]
 FOLDER = "heatmaps"
 _MOST_FRAMES = 64  # sampled frames from the start of an example, which are held in memory at once
 _HEIGHT, _NUM_FRAMES = 96, 4
+_MOST_PIXELS = 20_000_000  # of a strip
 
 
 def write_heat_strips(
@@ -74,13 +75,7 @@ def heat_section(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> li
     rows = facts.get("heatmaps") or []
     if not rows:
         return []
-    inside_folder = re.compile(rf"{FOLDER}/[^/\\]+")
-    available = [
-        row
-        for row in rows
-        if inside_folder.fullmatch(row["picture"]) and (Path(folder) / row["picture"]).is_file()
-    ]
-    strips = tuple(_picture(Path(folder) / row["picture"], row) for row in available)
+    strips = tuple(strip for row in rows if (strip := _picture(Path(folder), row)) is not None)
     explanation = (
         "Each strip shows frames of an example above, and below the same frames coloured by the model's "
         "probability of the action at each place. Dark colours mean the probability of guessing by class "
@@ -92,8 +87,8 @@ def heat_section(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> li
         Text(explanation),
         *([Gallery(strips, "What the model relies on")] if strips else []),
     ]
-    if len(available) < len(rows):
-        count = len(rows) - len(available)
+    if len(strips) < len(rows):
+        count = len(rows) - len(strips)
         missing = "1 strip is" if count == 1 else f"{count} strips are"
         items.append(Notes((f"{missing} missing from {FOLDER}.",)))
     return [Section("Heatmaps", tuple(items))]
@@ -148,8 +143,19 @@ def _drawn(frames: Frames, heatmap: Heatmap, caption: str) -> Picture:
     )
 
 
-def _picture(path: Path, row: Mapping[str, Any]) -> Picture:
-    with Image.open(path) as image:
-        pixels = np.asarray(image.convert("RGB"))
+def _picture(folder: Path, row: Mapping[str, Any]) -> Picture | None:
+    """The strip of a row; None if it is missing or no picture, or if what others wrote leads elsewhere."""
+    name = str(row["picture"])
+    path = folder / name
+    is_inside = re.fullmatch(rf"{FOLDER}/[^/\\]+", name) and not path.is_symlink() and path.is_file()
+    if not is_inside:
+        return None
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                return None
+            pixels = np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError):  # what pillow raises at damaged files
+        return None
     caption = str(row["caption"])
     return Picture(pixels, caption, f"Frames of an example, and the same frames under a heatmap: {caption}")

@@ -1,6 +1,7 @@
 """Conversion: what it writes, how it accounts for every tensor, and what it refuses."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from actiondiff.checkpoints.reader import open_checkpoint
 from actiondiff.checkpoints.tensorfile import TensorFile
 from actiondiff.cli.main import run
 from actiondiff.errors import UsageError, WeightsError
-from actiondiff.provenance import sha256_of_file
+from actiondiff.outputs import claim
+from actiondiff.provenance import sha256_of_file, write_text
 
 HEAD_DIMS = {"unet_head_dim": 16, "clip_head_dim": 8}  # of the small models in conftest.py
 DIFFUSION = "model.diffusion_model."
@@ -213,6 +215,55 @@ def test_where_the_folder_may_be(original, tmp_path):
     assert convert_weights(original, tmp_path / "empty", **HEAD_DIMS).folder.is_dir()
     assert (tmp_path / "empty" / "unet").is_dir()
     assert convert_weights(original, tmp_path / "a" / "b", **HEAD_DIMS).folder.is_dir()
+
+
+def test_an_earlier_conversion_is_replaced_as_a_whole(original, tmp_path):
+    folder = tmp_path / "w"
+    convert_weights(original, folder, dtype="float32", **HEAD_DIMS)
+    (folder / "notes.txt").write_text("mine")
+    again = convert_weights(original, folder, dtype="bfloat16", **HEAD_DIMS)
+    assert again.identity == open_checkpoint(folder).identity
+    assert (folder / "notes.txt").read_text() == "mine"
+    # What a person changed is neither replaced nor removed, and nothing is converted before that is said.
+    config = folder / "unet/config.json"
+    config.write_text(config.read_text() + "\n")
+    before = {path: path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+    with pytest.raises(UsageError, match=r"unet/config\.json would be replaced.*--overwrite"):
+        convert_weights(original, folder, progress=lambda *_: pytest.fail("it was converted"), **HEAD_DIMS)
+    assert {path: path.read_bytes() for path in before} == before
+    assert convert_weights(original, folder, overwrite=True, **HEAD_DIMS).dtype == "float16"
+
+
+def test_no_part_of_an_earlier_conversion_stays(original, tmp_path):
+    """A `latent_encoder/` of other weights would be read with the new ones."""
+    folder = tmp_path / "w"
+    with claim(folder, "weights convert", ["latent_encoder/", "conversion.json"]):
+        for name in ("latent_encoder/config.json", "latent_encoder/model.safetensors", "conversion.json"):
+            write_text(folder / name, "earlier")
+    report = convert_weights(original, folder, dtype="float32", **HEAD_DIMS)
+    assert not (folder / "latent_encoder").exists()
+    assert open_checkpoint(folder).identity == report.identity
+
+
+def test_a_conversion_that_is_killed_at_its_end_leaves_nothing_that_can_be_read(original, tmp_path):
+    """Of the files of two conversions none may be read together."""
+    folder = tmp_path / "w"
+    report = convert_weights(original, folder, dtype="float32", **HEAD_DIMS)
+    real, moved = os.replace, []
+
+    def stop(source, target):
+        if len(moved) == 3:
+            raise KeyboardInterrupt
+        moved.append(target)
+        real(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            convert_weights(original, folder, dtype="bfloat16", **HEAD_DIMS)
+    with pytest.raises(WeightsError, match="lacks unet/"):
+        open_checkpoint(folder)
+    assert convert_weights(original, folder, dtype="float32", **HEAD_DIMS).identity == report.identity
 
 
 def test_a_full_disk_is_noticed_before_writing(original, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from actiondiff.report.html import render
 from actiondiff.report.prediction_report import prediction_page
@@ -59,6 +60,35 @@ def test_examples_of_many_labels_are_bounded(tmp_path):
     text = page(tmp_path, labels=labels, videos=videos)
     assert "30 videos were not found, for example b0.mp4" in text
     assert 'class="scroll long"' in text  # the table of all of them is scrolled
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../secret.png",
+        "heatmaps/../../secret.png",
+        "{root}/secret.png",
+        "heatmaps/link.png",
+        "heatmaps/text.png",
+    ],
+)
+def test_a_record_shows_no_picture_from_outside_its_folder(tmp_path, name):
+    """A record that somebody else wrote must not bring other files of this machine into a page."""
+    folder = tmp_path / "out"
+    (folder / "heatmaps").mkdir(parents=True)
+    for path in (tmp_path / "secret.png", folder / "heatmaps/own.png"):
+        Image.new("RGB", (32, 32), "red").save(path)
+    (folder / "heatmaps/link.png").symlink_to(tmp_path / "secret.png")
+    (folder / "heatmaps/text.png").write_text("no picture")
+    rows = [
+        {"picture": picture, "caption": caption}
+        for picture, caption in (("heatmaps/own.png", "mine"), (name.format(root=tmp_path), "stolen"))
+    ]
+    text = page(folder, videos=[timed([["eat", 0.0, 4.0, 0.9]])], heatmaps=rows)
+    assert text.count("data:image/jpeg") == 1
+    assert "mine" in text
+    assert "stolen" not in text
+    assert "1 strip is missing from heatmaps" in text
 
 
 @pytest.mark.parametrize("kind", ["clips", "timelines"])

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
+from actiondiff import outputs
 from actiondiff.backbones.base import find_spec
 from actiondiff.builtin.pretraining.clips import StepClips
 from actiondiff.builtin.pretraining.diffusion import Denoiser, denoising_loss
@@ -23,12 +24,19 @@ from actiondiff.builtin.pretraining.stage import Deadline, PretrainingStage, Sta
 from actiondiff.builtin.pretraining.vae import Autoencoder, autoencoder_loss, crops, standardise
 from actiondiff.builtin.world.world import world_hash
 from actiondiff.errors import UsageError
-from actiondiff.provenance import atomic_path, environment, write_text
+from actiondiff.provenance import atomic_path, check_own_folder, environment, write_text
 
 __all__ = ["Pretraining", "pretrain"]
 
 _MEASURED_CLIPS = 32  # clips on which the size of the latents is measured
 _SAMPLED_CLIPS = 2
+_SETTINGS = "settings.json"
+_NAMES = (  # but the log, to which lines are appended
+    _SETTINGS,
+    *(f"{stage}.state" for stage in ("autoencoder", "half-size", "full-size")),
+    *(f"samples-{number}.png" for number in range(_SAMPLED_CLIPS)),
+    "tiny/",
+)
 Report = Callable[[str], None]
 
 
@@ -72,10 +80,10 @@ class Pretraining:
             "architecture": self.architecture,
             "world": world_hash(),
         }
-        path = self.folder / "settings.json"
+        path = self.folder / _SETTINGS
         if not path.exists():
             write_text(path, json.dumps(settings, indent=2) + "\n")
-        elif json.loads(path.read_text("utf-8")) != settings:
+        elif _read_settings(path) != settings:
             raise UsageError(
                 f"{self.folder} holds a run with other options, or of another world (see its settings.json). "
                 "Use another folder, or the same options."
@@ -189,7 +197,7 @@ class Pretraining:
         components = {
             part: averaged.get_submodule(part).state_dict() for part in ("unet", "image_encoder")
         } | {"vae": self.autoencoder.encoder.state_dict()}
-        origin = json.loads((self.folder / "settings.json").read_text("utf-8"))
+        origin = _read_settings(self.folder / _SETTINGS)
         origin |= {"stage": paths[0].stem, "step": state.step, "made_with": environment()}
         write_backbone(Path(folder), components, self.architecture, origin)
         self._draw_samples(averaged, undo)
@@ -202,6 +210,16 @@ class Pretraining:
                 sample_sheet(model, self.autoencoder, undo, clip).save(path, "PNG")
 
 
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise UsageError(
+            f"{path} does not hold the settings of a pre-training ({type(error).__name__}). Use another "
+            "folder."
+        ) from None
+
+
 def pretrain(
     folder: str | os.PathLike[str],
     options: PretrainingOptions,
@@ -209,6 +227,7 @@ def pretrain(
     device: str = "cpu",
     workers: int = 0,
     minutes: float | None = None,
+    overwrite: bool = False,
     report: Report = lambda line: None,
 ) -> bool:
     """Train the built-in backbone, or continue its training; write it to `folder/tiny` when it is complete.
@@ -219,17 +238,20 @@ def pretrain(
         device: Device to train on.
         workers: Number of processes that render clips ahead; 0 renders them in this process.
         minutes: Minutes after which to stop for now; None trains to the end.
+        overwrite: Whether files that this did not write, or that were changed since, may be replaced.
         report: Called with a line of progress from time to time.
 
     Returns:
         Whether the run is complete.
 
     Raises:
-        UsageError: If the folder holds a run with other options.
+        UsageError: If the folder holds something else, or a run with other options.
         RunError: If a loss is no longer finite, or a state on disk cannot be read.
     """
-    run = Pretraining(folder, options, device=device, workers=workers)
-    if not run.run(Deadline(minutes), report):
-        return False
-    run.export(run.folder / "tiny")
+    check_own_folder(Path(folder), "pre-training run", [_SETTINGS, outputs.STATE_FOLDER], error=UsageError)
+    with outputs.claim(folder, "dev pretrain-tiny", _NAMES, overwrite=overwrite):
+        run = Pretraining(folder, options, device=device, workers=workers)
+        if not run.run(Deadline(minutes), report):
+            return False
+        run.export(run.folder / "tiny")
     return True

@@ -95,6 +95,25 @@ def test_a_folder_has_one_run(tmp_path):
         Pretraining(tmp_path, FEW, architecture=ARCHITECTURE).export(tmp_path / "tiny")
 
 
+@pytest.mark.parametrize("name", ["settings.json", "notes.txt", "log.jsonl"])
+def test_files_of_others_stay(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UsageError, match=r"would be replaced|neither empty nor") as caught:
+        pretrain(tmp_path, FEW)
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / name).read_text() == "mine"
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [name]
+
+
+def test_a_run_is_continued_unless_its_files_were_changed(tmp_path):
+    assert not pretrain(tmp_path, FEW, minutes=0)
+    assert not pretrain(tmp_path, FEW, minutes=0)
+    (tmp_path / "autoencoder.state").write_bytes(b"mine")
+    with pytest.raises(UsageError, match=r"autoencoder\.state would be replaced.*--overwrite"):
+        pretrain(tmp_path, FEW)
+    assert (tmp_path / "autoencoder.state").read_bytes() == b"mine"
+
+
 def test_what_is_written_is_a_backbone_of_the_right_latents(tmp_path):
     pretrain(tmp_path / "run", FEW)
     folder = tmp_path / "run" / "tiny"
