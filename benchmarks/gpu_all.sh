@@ -7,18 +7,35 @@
 # fails, or for which no time is left, is named at the end, and the steps after it run all the same. A second
 # call skips the pieces that gpu.json holds. The exit code is 1 if a step failed or was left out.
 #
-# Variables: PYTHON (default: .venv/bin/python, else python3); SECONDS_IN_ALL (default: 540); ACTIONDIFF_SHARED,
-# the folder whose goldens/ the padded windows and the parity tests need; SMOKE=1 runs a tiny network on the
-# CPU, to check this script.
+# Variables: PYTHON (default: .venv/bin/python, else python3); SECONDS_IN_ALL (default: 540, or 3600 with SMOKE);
+# ACTIONDIFF_SHARED, the folder whose goldens/ the padded windows and the parity tests need; SMOKE=1 runs a
+# tiny network on the CPU, to check this script.
 set -u
 mkdir -p "${1:-gpu}" && folder=$(cd "${1:-gpu}" && pwd) || exit 1
 cd "$(dirname "$0")/.." || exit 1
-end=$((SECONDS + ${SECONDS_IN_ALL:-540}))
+limit=540
+[ -z "${SMOKE:-}" ] || limit=3600
+end=$((SECONDS + ${SECONDS_IN_ALL:-$limit}))
 python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
 shared=${ACTIONDIFF_SHARED:-}
 smoke=${SMOKE:+--smoke}
 failed=()
 export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}" HF_HUB_OFFLINE=1
+
+# Nothing can be measured without the package's libraries and, but for SMOKE, a GPU: say it once, at once.
+if ! "$python" - "${SMOKE:-}" <<'CHECK'; then
+import sys
+
+try:
+    import torch
+    from actiondiff.backbones.svd import backbone
+except ImportError as error:
+    sys.exit(f"{sys.executable} lacks the package's libraries: {error}. Set PYTHON, or run make setup.")
+if not sys.argv[1] and not torch.cuda.is_available():
+    sys.exit("torch finds no CUDA device here; SMOKE=1 checks the script on a CPU.")
+CHECK
+    exit 1
+fi
 
 step() {  # name, command ...: run it in the time that is left; its output also goes to FOLDER/NAME.txt
     local name=$1 left=$((end - SECONDS)) status
@@ -42,11 +59,15 @@ extraction() {  # pieces that share one process, so that weights are drawn once
 # The claims: our default against the released path, and where its time goes.
 extraction claims ceiling ours-default released-default profile-default
 # The tests on the device.
-step tests "$python" -m pytest -q -m gpu tests/gpu
+if "$python" -c "import pytest" 2> /dev/null; then
+    step tests "$python" -m pytest -q -m gpu tests/gpu
+else
+    failed+=("tests (pytest is not installed: pip install -e '.[dev]')")
+fi
 # What each choice is worth; float32 is the reference of all differences.
 extraction choices ours-unfused ours-float32 ours-float16-vae-tf32 ours-bfloat16-vae-bfloat16
 if [ -d "$shared/goldens" ]; then
-    step padded "$python" benchmarks/padded_windows.py "$shared/goldens" --json "$folder/padded.json"
+    step padded "$python" benchmarks/padded_windows.py "$shared/goldens" --windows --json "$folder/padded.json"
 else
     echo "== padded windows are left out: there is no folder $shared/goldens (ACTIONDIFF_SHARED)"
 fi

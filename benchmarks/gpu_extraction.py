@@ -6,7 +6,8 @@ The full-size SVD-XT architecture with random weights processes one window of 25
 work is divided into pieces of a few minutes each, most of which goes into drawing the weights. FILE is
 written after each piece, and pieces that it already holds are skipped unless `--again` is given. Without
 PIECE all missing pieces are run. The features of every piece are stored beside FILE, so that pieces of
-different runs can be compared.
+different runs can be compared. A piece that needs more memory than there is, is recorded as skipped; one that
+fails in another way is named at the end, where the exit code is 1, and leaves the others undisturbed.
 
     ceiling               rate of large matrix products by dtype, to which the other rates are compared
     released-default      the released path with PyTorch's TF32 defaults (in convolutions, not in products)
@@ -23,7 +24,9 @@ grid, at least 45 % of the ceiling in U-Net and VAE, and less than 8 GB of memor
 import argparse
 import gc
 import statistics
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -314,8 +317,9 @@ def run_piece(name: str, results: Results, weights: SharedWeights, arguments: ar
                 figures, features = profile_path(path, device), None
             else:
                 figures, features = measure_path(path, device, arguments.repeats)
-    except UsageError as error:  # this machine lacks something (TF32, compilation)
-        figures, features = {"skipped": str(error)}, None
+    except (UsageError, torch.OutOfMemoryError) as error:  # this machine lacks something (TF32, memory)
+        figures, features = {"skipped": str(error).splitlines()[0]}, None
+    path = None  # whose memory the next piece needs
     figures["command_seconds"] = time.perf_counter() - start
     results.keep(name, figures, features)
     gc.collect()
@@ -364,22 +368,31 @@ def main() -> None:
     arguments = parse()
     architecture = find_spec("tiny" if arguments.smoke else "svd-xt").architecture
     results = Results(arguments.json)
+    if results.figures.get("smoke", arguments.smoke) != arguments.smoke:
+        kind = "without" if arguments.smoke else "of"
+        sys.exit(f"{arguments.json} holds figures {kind} --smoke; give another file.")
     results.figures |= {"smoke": arguments.smoke, "size": SMOKE_SIZE if arguments.smoke else FULL_SIZE}
     if "tflop" not in results.figures:
         results.figures["tflop"] = count_flop(architecture, **results.figures["size"])
     results.figures |= {"environment": environment(), "gpu": gpu(), "machine": machine()}
     results.figures["note"] = arguments.note or results.figures.get("note", "")
-    weights = SharedWeights(architecture)
+    weights, failed = SharedWeights(architecture), []
     for name in arguments.pieces or [name for name in PIECES if not (arguments.smoke and name in SLOW)]:
         if arguments.again or name not in results.figures["pieces"]:
             print(f"{name} ...", flush=True)
-            run_piece(name, results, weights, arguments)
+            try:
+                run_piece(name, results, weights, arguments)
+            except Exception:  # other pieces may work
+                traceback.print_exc()
+                failed.append(name)
     results.figures["summary"] = summarise(
         results.figures, {name: (piece.kind, piece.ceilings) for name, piece in PIECES.items()}
     )
     results.figures["agreement"] = results.agreement()
     results.write()
     print(table(results.figures))
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 if __name__ == "__main__":

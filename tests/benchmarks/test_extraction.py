@@ -123,6 +123,28 @@ def test_gpu_pieces_are_kept_and_not_done_again(run, tmp_path):
     assert figures["summary"].keys() == {"ours-float32", "released-default"}
 
 
+def test_a_piece_that_fails_leaves_the_others_undisturbed(run, script, tmp_path, monkeypatch):
+    def fail(error):
+        def raise_it(*_arguments, **_options):
+            raise error
+
+        return raise_it
+
+    monkeypatch.setattr(script("gpu_extraction"), "measure_ceiling", fail(RuntimeError("broken driver")))
+    memory = torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate 60 GB")
+    monkeypatch.setattr(script("gpu_extraction"), "profile_path", fail(memory))
+    file = tmp_path / "gpu.json"
+    with pytest.raises(SystemExit, match=r"failed: ceiling$"):
+        run("gpu_extraction", "ceiling", "profile-ours", "--smoke", "--json", str(file))
+    pieces = json.loads(file.read_text())["pieces"]
+    assert pieces.keys() == {"profile-ours"}
+    assert pieces["profile-ours"]["skipped"] == "CUDA out of memory."
+    # Figures of a smoke run never stand in for those of a real one.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(SystemExit, match="holds figures of --smoke"):
+        run("gpu_extraction", "ceiling", "--device", "cpu", "--json", str(file))
+
+
 def test_the_gpu_script_refuses_machines_without_one(run, tmp_path, capsys):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
