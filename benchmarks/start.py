@@ -1,7 +1,7 @@
 """The verdicts of `actiondiff start` where the right one is known, and the time it takes.
 
     python benchmarks/start.py WORK [--videos FOLDER] [--cases good,shuffled,...] [--clips 96]
-                                    [--json FILE] [-- OPTIONS OF start]
+                                    [--options "OPTIONS OF start"] [--json FILE]
 
 Cases on clips of the drawn world:
 
@@ -27,6 +27,7 @@ import csv
 import json
 import os
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -86,7 +87,7 @@ def main() -> None:
     parser.add_argument("--cases", help="cases to run, separated by commas; all by default")
     parser.add_argument("--clips", type=int, default=96, help="clips of the drawn world")
     parser.add_argument("--json", type=Path, help="file to which the verdicts are also written")
-    parser.add_argument("options", nargs="*", help="further options of start, after --")
+    parser.add_argument("--options", default="", help="further options of start, as in '--backbone pixels'")
     arguments = parser.parse_args()
     work = arguments.work.resolve()
     makers: dict[str, Callable[[], Case]] = {
@@ -107,7 +108,7 @@ def main() -> None:
     names = arguments.cases.split(",") if arguments.cases else list(makers)
     outcomes = {}
     for name in names:
-        outcomes[name] = run(makers[name](), work / "out" / name, arguments.options)
+        outcomes[name] = run(makers[name](), work / "out" / name, shlex.split(arguments.options))
         done = outcomes[name]
         print(f"== {name}: {'right' if done.is_right else 'WRONG'}, {done.seconds:.0f} s", flush=True)
         print("\n".join(done.lines[-3:]), flush=True)

@@ -1,6 +1,7 @@
 """`actiondiff train` and `evaluate`: what they print, what they write, and how they exit."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -255,3 +256,12 @@ def test_compare(train, tmp_path, capsys):
     assert "no test clip in common" in capsys.readouterr().err
     assert run(["compare", str(tmp_path / "a"), str(tmp_path / "none")]) == 1
     assert "Give a folder of actiondiff train" in capsys.readouterr().err
+
+
+def test_a_folder_per_class_is_asked_for_its_recordings(study_folder, tmp_path, caplog):
+    for name in ("dark/cam1_1.mp4", "dark/cam1_2.mp4", "bright/cam2_1.mp4"):
+        (tmp_path / "byclass" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(study_folder / "clips/0.mp4", tmp_path / "byclass" / name)
+    assert run(["train", str(study_folder / "features"), str(tmp_path / "byclass"), "-o", "x"]) == 1
+    assert "nothing says which of 3 videos are of one recording" in caplog.text  # before features are missed
+    assert "actiondiff start proposes groups" in caplog.text

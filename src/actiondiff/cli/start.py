@@ -51,7 +51,9 @@ def start(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the folds and of training.")] = 0,
     overrides: OverridesOption = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask about the proposed groups.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask about the proposed groups or similar labels.")
+    ] = False,
 ) -> None:
     """Go from videos and labels to a model and a verdict.
 
@@ -76,6 +78,7 @@ def start(
         run_command=_run_command,
         echo=typer.echo,
         confirm=lambda proposal: yes or not sys.stdin.isatty() or _confirm(proposal),
+        ask=lambda question: yes or not sys.stdin.isatty() or typer.confirm(question, default=True),
     )
 
 

@@ -66,6 +66,7 @@ def train(
     from actiondiff.datasets.table import read_table
     from actiondiff.experiments import study
     from actiondiff.features.store import FeatureStore
+    from actiondiff.start.groups import warn_of_unknown_recordings
 
     options = {
         "features.timestep": timestep,
@@ -81,6 +82,8 @@ def train(
     study_recipe = study.choose_recipe(
         features, clips, recipe, start=start, overrides=overrides or (), values=values
     )
+    if not study_recipe.protocol.domain and not study_recipe.protocol.group and start is None:
+        warn_of_unknown_recordings(clips)
     with status_line("training", quiet=as_json) as progress:
         run = study.train(
             features,

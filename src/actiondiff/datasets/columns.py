@@ -9,7 +9,7 @@ from pathlib import Path
 from actiondiff.errors import warn_once
 from actiondiff.types import Example
 
-__all__ = ["differ_by_one_letter", "name_columns", "warn_of_similar_labels"]
+__all__ = ["differ_by_one_letter", "name_columns", "similar_labels", "warn_of_similar_labels"]
 
 _OTHER_NAMES = {
     "video": "video videos videofile videofilename videoname videopath file filename filepath path clip "
@@ -67,19 +67,24 @@ def name_columns(path: Path, header: Sequence[str]) -> tuple[list[str], list[str
     return names, problems
 
 
-def warn_of_similar_labels(path: Path, examples: Sequence[Example]) -> None:
-    """Warn of labels that differ in one letter, as one of them may be misspelt."""
+def similar_labels(examples: Sequence[Example]) -> list[str]:
+    """Pairs of labels that differ in one letter, with how often each occurs, in words."""
     counts = Counter(label for example in examples for label in example.labels)
     labels = sorted(label for label in counts if len(label) >= _SHORTEST)
     if len(labels) > _MOST_LABELS:
-        return
+        return []
     pairs = [pair for pair in combinations(labels, 2) if differ_by_one_letter(*pair)]
+    return [f"{a!r} ({counts[a]}) and {b!r} ({counts[b]})" for a, b in pairs]
+
+
+def warn_of_similar_labels(path: Path, examples: Sequence[Example]) -> None:
+    """Warn of labels that differ in one letter, as one of them may be misspelt."""
+    pairs = similar_labels(examples)
     if pairs:
-        listed = "; ".join(f"{a!r} ({counts[a]}) and {b!r} ({counts[b]})" for a, b in pairs[:5])
         more = f" and {len(pairs) - 5} more pairs" if len(pairs) > 5 else ""
         warn_once(
-            f"{path}: labels that differ in one letter: {listed}{more}. They count as different classes; "
-            "correct the table if one is misspelt."
+            f"{path}: labels that differ in one letter: {'; '.join(pairs[:5])}{more}. They count as "
+            "different classes; correct the table if one is misspelt."
         )
 
 

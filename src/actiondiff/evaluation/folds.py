@@ -43,10 +43,11 @@ def group_folds(examples: Sequence[Example], count: int, *, salt: str) -> list[i
     if not 2 <= count <= len(labels):
         raise UsageError(f"{len(labels)} groups can be divided into 2 to {len(labels)} folds; got {count}.")
     totals: Counter[str] = sum(labels.values(), Counter())
+    names = {example.video: example.name for example in examples if not example.group}
 
-    def order(group: str) -> tuple[int, str]:
+    def order(group: str) -> tuple[int, str, str]:
         rarest = min((totals[label] for label in labels[group]), default=len(examples))
-        return rarest, hashlib.sha256(f"{salt}/{group}".encode()).hexdigest()
+        return rarest, hashlib.sha256(f"{salt}/{names.get(group, group)}".encode()).hexdigest(), group
 
     held: list[Counter[str]] = [Counter() for _ in range(count)]
     fold_of: dict[str, int] = {}

@@ -1,7 +1,8 @@
 """Splits of a table into training, validation and test clips: a pure function of the clips and the options.
 
 Groups stay whole. Random choices follow from a hash of the seed and the group's own name, so that neither the
-order of the table nor further clips move a group from one side to the other.
+order of the table nor further clips move a group from one side to the other. Of a video without a group, the
+name of the file counts and not its folder, so that the same clips at other paths are split in the same way.
 """
 
 import hashlib
@@ -207,9 +208,10 @@ def _listed(values: DomainValues) -> list[str]:
 def _draw(table: Table, indices: Sequence[int], count: int, salt: str) -> list[int]:
     """Draw `count` clips, from each class in turn, in the order of a hash of each clip's name."""
 
-    def chance(index: int) -> str:
+    def chance(index: int) -> tuple[str, str]:
         example = table.examples[index]
-        return hashlib.sha256(f"{salt}/{example.video}/{example.start_seconds}".encode()).hexdigest()
+        text = f"{salt}/{example.name}/{example.start_seconds}"
+        return hashlib.sha256(text.encode()).hexdigest(), example.video
 
     ranks: Counter[str] = Counter()
     turns = []
@@ -236,7 +238,12 @@ def _hold_out(table: Table, indices: Sequence[int], share: float, salt: str) -> 
         labels[group_of(table.examples[i])].update(table.examples[i].labels or (_NO_LABEL,))
     left = Counter(label for names in labels.values() for label in names)  # groups of each class
     by_class = defaultdict(list)
-    for group in sorted(labels, key=lambda group: hashlib.sha256(f"{salt}/{group}".encode()).hexdigest()):
+    names = {example.video: example.name for example in table.examples if not example.group}
+
+    def chance(group: str) -> tuple[str, str]:
+        return hashlib.sha256(f"{salt}/{names.get(group, group)}".encode()).hexdigest(), group
+
+    for group in sorted(labels, key=chance):
         by_class[min(labels[group], key=rarity.__getitem__)].append(group)
     # Hold out groups class by class, as long as every class of a group keeps another group.
     held: set[str] = set()

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from actiondiff.datasets.base import Table
 from actiondiff.datasets.packing import PackedFeatures
+from actiondiff.errors import warn_once
 from actiondiff.evaluation.folds import groups_per_class
 from actiondiff.evaluation.leakage import alike_pairs
 from actiondiff.types import Example
 
-__all__ = ["GroupProposal", "join_alike", "propose_groups"]
+__all__ = ["GroupProposal", "join_alike", "propose_groups", "warn_of_unknown_recordings"]
 
 _ENOUGH = 3  # groups of every class that a coarse grouping must leave
 
@@ -57,15 +59,15 @@ def propose_groups(
     first = 1 if labels_are_folders else 0
     proposals = [
         GroupProposal(
-            {video: "/".join(path.parts[first:-1]) or path.stem for video, path in videos.items()},
+            {video: "/".join(path.parts[first:-1]) or video for video, path in videos.items()},
             "the folders of the videos",
         ),
         GroupProposal(
-            {video: _up_to_number(path.stem) for video, path in videos.items()},
+            {video: _up_to_number(path.stem) or video for video, path in videos.items()},
             "the names of the videos up to their first number",
         ),
         GroupProposal(
-            {video: _without_last_number(path.stem) for video, path in videos.items()},
+            {video: _without_last_number(path.stem) or video for video, path in videos.items()},
             "the names of the videos without their last number",
         ),
     ]
@@ -77,6 +79,31 @@ def propose_groups(
         if proposal.num_groups < len(videos) and fewest >= _ENOUGH:
             return proposal
     return each
+
+
+def warn_of_unknown_recordings(table: Table) -> None:
+    """Warn where nothing says which videos are of one recording, and propose what their names suggest.
+
+    A table without groups is only warned of if its names suggest some; a folder per class always is.
+    """
+    if any(example.group or example.split for example in table.examples) or not table.label_names:
+        return
+    is_folder = table.source.is_dir()
+    proposal = propose_groups(table.examples, labels_are_folders=is_folder)
+    num_videos = len(proposal.names)
+    if proposal.num_groups == num_videos and not is_folder:
+        return
+    suggestion = ""
+    if proposal.num_groups < num_videos:
+        example = next(iter(proposal.names.values()))
+        suggestion = (
+            f" Their names suggest {proposal.num_groups} groups, such as {example} ({proposal.reason})."
+        )
+    warn_once(
+        f"{table.source}: nothing says which of {num_videos} videos are of one recording, animal or camera, "
+        f"so some may be trained on and others of the same one tested, and the score too good.{suggestion} "
+        "actiondiff start proposes groups and tests by them; or give a table with the column group."
+    )
 
 
 def join_alike(proposal: GroupProposal, packed: PackedFeatures) -> GroupProposal:
@@ -102,11 +129,11 @@ def join_alike(proposal: GroupProposal, packed: PackedFeatures) -> GroupProposal
 
 
 def _without_last_number(stem: str) -> str:
-    """`bella_meadow_03` -> `bella_meadow`; a name that is a number is taken whole."""
-    return re.sub(r"[\W_]*\d+$", "", stem) or stem
+    """`bella_meadow_03` -> `bella_meadow`; of a number alone, nothing is left."""
+    return re.sub(r"[\W_]*\d+$", "", stem)
 
 
 def _up_to_number(stem: str) -> str:
-    """`cam3_0412` -> `cam3`; `person01_boxing_d2` -> `person01`; a name without a number is taken whole."""
+    """`cam3_0412` -> `cam3`; a name without a number is taken whole; of a number alone, nothing is."""
     match = re.match(r"\D*\d+", stem)
-    return match.group() if match else stem
+    return "" if stem.isdigit() else match.group() if match else stem

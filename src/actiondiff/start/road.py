@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from actiondiff.datasets.base import Table
+from actiondiff.datasets.columns import similar_labels
 from actiondiff.datasets.export import write_table
 from actiondiff.datasets.packing import pack
 from actiondiff.datasets.table import read_table
@@ -64,6 +65,7 @@ def start(
     run_command: Callable[[Sequence[str]], tuple[int, str]],
     echo: Callable[[str], None],
     confirm: Callable[[GroupProposal], bool],
+    ask: Callable[[str], bool],
 ) -> StartVerdict:
     """Go the whole road; what an earlier call with the same options finished is not repeated.
 
@@ -72,6 +74,7 @@ def start(
         run_command: Runs a command of `actiondiff` and returns its exit code and what it printed.
         echo: Prints a line.
         confirm: Asks whether the proposed groups are right.
+        ask: Asks a question whose answer is yes or no, and returns yes where nobody can be asked.
 
     Raises:
         UsageError: If the labels are not there, or the groups are refused.
@@ -88,6 +91,9 @@ def start(
     road.run("videos", "check", str(options.folder), show="last line")
     echo(f"labels: {source.describe()}")
     table, is_timed = road.read_labels(source)
+    similar = similar_labels(table.examples)
+    if similar and not ask(f"Labels differ in one letter: {'; '.join(similar)}. Are they different classes?"):
+        raise UsageError(f"correct the misspelt labels of {source.path}, and start again.")
 
     # The groups: proposed by names, then joined where the colours of two clips are nearly the same.
     labelled = options.out / "labelled.csv"

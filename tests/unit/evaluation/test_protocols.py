@@ -220,3 +220,14 @@ def test_audit_finds_groups_and_contents_on_both_sides():
         ("content", "copy of b.mp4", "train/test", 1),
     }
     assert not audit(examples, Split((0, 1), (), (4,), ""), identities)
+
+
+def test_the_same_clips_at_other_paths_are_split_in_the_same_way():
+    here = [Example(f"{i:02d}.mp4", (LABELS[i % 3],)) for i in range(30)]
+    there = [Example(f"../data/{e.video}", e.labels) for e in here]
+    split, moved = (split_examples(table(*rows), seed=4) for rows in (here, there))
+    assert (split.train, split.validation, split.test) == (moved.train, moved.validation, moved.test)
+    drawn = [split_examples(table(*rows), seed=4, train_clips=9).train for rows in (here, there)]
+    assert drawn[0] == drawn[1]
+    one_name = [Example(f"{n}/clip.mp4", (LABELS[n % 3],)) for n in range(12)]
+    assert len(split_examples(table(*one_name)).test) == 3  # clips of one name are not one group

@@ -1,11 +1,19 @@
 """Groups and labels that `actiondiff start` proposes from what people's folders look like."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from actiondiff.datasets.base import Table
 from actiondiff.datasets.packing import pack_arrays
 from actiondiff.errors import UsageError
-from actiondiff.start.groups import GroupProposal, join_alike, propose_groups
+from actiondiff.start.groups import (
+    GroupProposal,
+    join_alike,
+    propose_groups,
+    warn_of_unknown_recordings,
+)
 from actiondiff.start.labels import find_labels
 from actiondiff.types import Example
 
@@ -39,7 +47,9 @@ def test_folders_come_before_names_but_not_the_folders_of_labels():
     examples = clips(*(f"site{site}/{take}.mp4" for site in "abc" for take in range(4)))
     assert propose_groups(examples).names["siteb/1.mp4"] == "siteb"
     by_class = [Example(f"{label}/{n}.mp4", (label,)) for label in ("eat", "run") for n in range(4)]
-    assert propose_groups(by_class, labels_are_folders=True).num_groups in (4, 8)  # never the two labels
+    assert propose_groups(by_class, labels_are_folders=True).num_groups == 8  # eat/1 is not run/1
+    people = [Example(f"{label}/person{n}_d1.mp4", (label,)) for label in ("eat", "run") for n in range(4)]
+    assert propose_groups(people, labels_are_folders=True).num_groups == 4
 
 
 def test_a_grouping_that_leaves_a_class_in_one_group_is_not_taken():
@@ -71,3 +81,23 @@ def test_labels_are_looked_for_in_the_folder(tmp_path):
         find_labels(tmp_path, None)
     with pytest.raises(UsageError, match="no labels at"):
         find_labels(tmp_path, tmp_path / "gone.csv")
+
+
+def test_a_folder_per_class_says_that_recordings_are_unknown_and_proposes_them(tmp_path, caplog):
+    names = [f"{label}/cam{n // 2}_{n % 2}.mp4" for label in ("eat", "run") for n in range(8)]
+    table = Table(tmp_path, tmp_path, tuple(Example(name, (name[:3],)) for name in names))
+    warn_of_unknown_recordings(table)
+    assert "nothing says which of 16 videos are of one recording" in caplog.text
+    assert "Their names suggest 4 groups, such as cam0" in caplog.text
+    caplog.clear()
+
+    # A table is warned of where its names suggest groups, and not where it has them or a split.
+    file = replace(table, source=tmp_path / "t.csv")
+    warn_of_unknown_recordings(file)
+    assert "suggest 4 groups" in caplog.text
+    caplog.clear()
+    grouped = tuple(replace(example, group="g") for example in table.examples)
+    warn_of_unknown_recordings(replace(table, examples=grouped))
+    each = tuple(Example(f"{n}.mp4", (("eat", "run")[n % 2],)) for n in range(8))
+    warn_of_unknown_recordings(replace(file, examples=each))
+    assert not caplog.text
