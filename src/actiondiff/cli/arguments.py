@@ -51,8 +51,8 @@ _ABSENT = {
     "folder": "{path} is not a folder; give the folder that holds the videos.",
     "labels": "there are no labels at {path}; give a CSV with video and label, a folder per class, a BORIS "
     "project, or DeepEthogram's *_labels.csv.",
-    "first": "there is no run at {path}; give the folder that actiondiff train wrote.",
-    "second": "there is no run at {path}; give the folder that actiondiff train wrote.",
+    "first": "there is no run at {path}. Give a folder of actiondiff train.",
+    "second": "there is no run at {path}. Give a folder of actiondiff train.",
     "more": "there is no table at {path}; give a CSV with the columns video and label.",
 }
 _TABLES = (".csv", ".tsv", ".txt", ".xlsx")

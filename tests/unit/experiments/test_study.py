@@ -396,7 +396,7 @@ def test_leaks_are_found(made):
     run = study.train(store, table(folder, leaky), out=folder / "run", recipe=recipe())
     found = [(leak.kind, leak.name, leak.num_clips) for leak in run.metrics.leaks]
     assert found == [("group", "bella", 1)]
-    assert "leaks between the sides" in (run.folder / "README.md").read_text()
+    assert "1 leak between the sides" in (run.folder / "README.md").read_text()
 
 
 def test_one_content_under_two_names_is_a_leak(made):
