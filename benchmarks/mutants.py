@@ -18,7 +18,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from faults import CASES, LARGEST_MUTANT, REFUSED, mutate
+from faults import CASES, LARGEST_MUTANT, REFUSED, mutate, plain_count
 
 from actiondiff.errors import VideoError
 from actiondiff.provenance import environment
@@ -74,8 +74,12 @@ def compare(folder: Path, kinds: dict[str, str], kept: Path | None) -> dict[str,
         frames["ffmpeg"] += theirs
         comparison = "as many" if ours == theirs else "more" if ours > theirs else "fewer"
         outcomes[f"{comparison} frames than ffmpeg"] += 1
-        problem = f"{name}: {ours} frames, ffmpeg {theirs} ({report.status}: {report.reason})"
         if ours < theirs - 1 or (report.status != "ok" and not report.reason):
+            alone = plain_count(path)
+            problem = (
+                f"{name}: {ours} frames, ffmpeg {theirs}, PyAV alone before its first error {alone} "
+                f"({report.status}: {report.reason})"
+            )
             violations.append(problem)
             print(problem, file=sys.stderr, flush=True)
             if kept:

@@ -119,6 +119,21 @@ def damaged(number: int) -> Change:
     return change
 
 
+def emptied(numbers: range) -> Change:
+    """Overwrite all of some packets but their first bytes, which say what kind of packet each is."""
+
+    def change(index: int, packet: av.Packet) -> av.Packet:
+        if index not in numbers:
+            return packet
+        data = bytes(packet)
+        noise = av.Packet(data[:8] + b"\xff" * (len(data) - 8))
+        noise.pts, noise.dts, noise.time_base = packet.pts, packet.dts, packet.time_base
+        noise.stream, noise.duration = packet.stream, packet.duration
+        return noise
+
+    return change
+
+
 def joined(path: Path, *parts: Path) -> Path:
     """Write files one after the other, as `cat` does, and remove them."""
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
@@ -201,6 +216,8 @@ def damage(folder: Path) -> None:
     encode(folder / "damaged_packet.mp4", options=intra, change=damaged(30))
     encode(folder / "damaged_packet.mkv", options=intra, change=damaged(0))
     encode(folder / "damaged_packet.avi", codec="mjpeg", options={"q": "9"}, change=damaged(30))
+    hevc = {"x265-params": "log-level=none:keyint=25:bframes=2"}
+    encode(folder / "dropped.hevc", codec="libx265", options=hevc, change=emptied(range(40, 48)))
     whole = encode(folder / "whole.ts", options=intra).read_bytes()
     middle = len(whole) // 2 // 188 * 188
     (folder / "garbage_inside.ts").write_bytes(whole[:middle] + b"\x00" * 188 * 400 + whole[middle:])

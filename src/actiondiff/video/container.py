@@ -21,6 +21,7 @@ from actiondiff.errors import VideoError
 from actiondiff.video.limits import limits_in_force
 
 __all__ = [
+    "DROPPING_CODECS",
     "FORMATS",
     "Decoding",
     "Loss",
@@ -89,7 +90,7 @@ FORMATS = (
 _PLAY_LISTS = (b"ffconcat", b"#EXTM3U", b"<MPD", b"<?xml", b"[playlist]", b"v=0", b"RTSP")
 _NO_TIMESTAMPS, _DISCONTINUOUS = 0x0080, 0x0200  # AVFMT_NOTIMESTAMPS, AVFMT_TS_DISCONT
 _STILL_CODECS = {"mjpeg", "png", "bmp", "gif", "webp", "tiff"}
-_DROPPING_CODECS = {"hevc", "vvc"}
+DROPPING_CODECS = {"hevc", "vvc"}
 """Decoders that drop, without an error, every frame that refers to a lost one; others give it with a flag."""
 _PASSED_OVER = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _PREVIEW_SHARE = 0.1  # of the pixels x frames of the largest stream
@@ -127,7 +128,7 @@ def open_video(path: Path, number: int | None = None) -> Iterator[tuple[InputCon
         limits.check_picture(context.width, context.height)
         context.thread_count = 1
         context.options = {"max_pixels": str(limits.max_pixels)}
-        if context.name in _DROPPING_CODECS:
+        if context.name in DROPPING_CODECS:
             context.flags |= Flags.output_corrupt
         yield container, stream
 

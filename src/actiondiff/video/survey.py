@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from actiondiff.video.clock import Schedule, counted, mend
 from actiondiff.video.container import (
+    DROPPING_CODECS,
     Decoding,
     average_rate,
     has_times,
@@ -75,6 +76,7 @@ class Survey:
             were asked for.
         slots: (N,) int64, sorted times of all packets of an AVI, if each has one of its own; else None.
         first_packet: Mark of the first packet; None if there is none.
+        num_packets: Number of packets of the stream.
     """
 
     times_in_doubt: bool
@@ -87,6 +89,7 @@ class Survey:
     entries: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     slots: NDArray[np.int64] | None = None
     first_packet: PacketMark | None = None
+    num_packets: int = 0
 
 
 def survey(path: Path, number: int | None = None) -> Survey:
@@ -132,13 +135,14 @@ def survey_packets(
     first_ticks: int | None = None
     first_packet: PacketMark | None = None
     timed = True
-    reordered, previous, highest, gaps, end, position = False, None, None, 0, 0.0, 0
+    reordered, previous, highest, gaps, end, position, count = False, None, None, 0, 0.0, 0, 0
     for packet in packets(container):
         pts, dts = packet.pts, packet.dts
         if pts is not None and packet.time_base:
             end = max(end, float((pts + (packet.duration or 0)) * packet.time_base))
         if packet.stream is not stream:
             continue
+        count += 1
         first_packet = first_packet or mark_of(packet)
         if finder:
             finder.add(packet)
@@ -179,6 +183,7 @@ def survey_packets(
         entries=finder.ticks() if finder else np.zeros(0, np.int64),
         slots=ordered if is_distinct and is_avi else None,
         first_packet=first_packet,
+        num_packets=count,
     )
 
 
@@ -314,7 +319,9 @@ def promise(
     num_decoded: int,
     end_seconds: float | None,
 ) -> Promise:
-    """The number of frames that the header promises, or else the duration.
+    """The number of frames that the header promises, or else the duration, or else the packets.
+
+    Packets count only for decoders that drop frames without an error.
 
     The header's count is reduced by frames that are not shown: those outside an MP4's edit list, and gaps in
     an AVI. A duration is not multiplied by an average rate, which is not meaningful if the rate varies.
@@ -334,7 +341,8 @@ def promise(
     if stream.frames:
         return Promise(stream.frames - findings.num_gaps, "the header")
     if container.format.name not in _STATES_DURATION or not container.duration or not end_seconds:
-        return Promise(None)
+        is_counted = stream.codec_context.name in DROPPING_CODECS and findings.num_packets
+        return Promise(findings.num_packets, "the number of its packets") if is_counted else Promise(None)
     stated, covered = tagged_duration(stream), end_seconds
     if stated is None:
         stated, covered = container.duration / av.time_base, max(end_seconds, findings.end_seconds)
