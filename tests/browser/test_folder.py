@@ -283,6 +283,33 @@ def test_training_on(tab, videos):
     tab.wait_for_selector("#model:text-is('dark or bright')")
 
 
+def test_sliders_cut_the_bouts_of_all_videos_but_corrected_ones(tab, videos):
+    before = bouts(tab)
+    assert before
+    tab.evaluate("change(() => { video.bouts = [{label: 'dark', start: 2, end: 4}]; })")
+    rows = saved(tab, videos)
+    tab.locator("#videos button").nth(1).click()
+    tab.wait_for_function("video.name === 'b.mp4'")
+    assert bouts(tab)
+    tab.click("#cutting summary")
+    slider = tab.get_by_label("min seconds")
+    slider.focus()
+    tab.keyboard.press("End")  # as far as it goes
+    tab.wait_for_function("!cutting && video.bouts.length === 0")
+    assert tab.locator("#videos li").all_inner_texts()[1].endswith("0 bouts, not seen yet")
+    assert saved(tab, videos) == rows
+    tab.reload()
+    tab.wait_for_selector("#videos li:nth-child(4):has-text('bout')")
+    assert tab.locator("#videos li").all_inner_texts()[1].endswith("0 bouts, not seen yet")
+    assert slider.input_value() == "60"
+    tab.locator("#videos button").first.click()
+    tab.wait_for_function("video.name === 'a.mp4'")
+    assert bouts(tab) == [("dark", 2, 4)]
+    tab.click("#cutting summary")
+    tab.click("#own")
+    tab.wait_for_selector("#videos li:nth-child(2):not(:has-text('0 bouts'))")
+
+
 def test_a_table_of_ones_own_is_not_replaced(model, trained, videos):
     out = videos / "actiondiff-labels"
     out.mkdir()

@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -193,6 +196,40 @@ def test_an_interrupted_prediction_goes_on(study_folder, trained, tmp_path, deco
     assert len(decoded) == 12
     assert not set(decoded) & set(names)
     assert len(read_rows(tmp_path / "out/predictions.csv")) == 16
+
+
+KILLED = """
+import os, sys
+from actiondiff.cli.main import run
+from actiondiff.inference.feature_cache import FeatureCache
+
+add, names = FeatureCache.add, []
+
+def kill(self, video, features):
+    if len(names) == 4:
+        os.kill(os.getpid(), 9)
+    names.append(video)
+    add(self, video, features)
+
+FeatureCache.add = kill
+run(sys.argv[1:])
+"""
+
+
+def test_a_killed_prediction_loses_nothing(study_folder, trained, tmp_path, decoded):
+    """Neither the features of the videos that it had read, nor the results of an earlier run."""
+    clips, out = study_folder / "clips", tmp_path / "out"
+    assert predict(trained, clips / "0.mp4", "-o", out, "--features", tmp_path / "features") == 0
+    before = {name: (out / name).read_bytes() for name in ("predictions.csv", "queue.csv")}
+    arguments = ["predict", trained, clips, "-o", out, "--features", tmp_path / "features", "--device", "cpu"]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *map(str, arguments)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert {name: (out / name).read_bytes() for name in before} == before
+    decoded.clear()
+    assert predict(trained, clips, "-o", out, "--features", tmp_path / "features") == 0
+    assert len(decoded) == 16 - 1 - 4
+    assert predict(trained, clips, "-o", tmp_path / "fresh") == 0
+    assert (out / "predictions.csv").read_bytes() == (tmp_path / "fresh/predictions.csv").read_bytes()
 
 
 def test_a_device_that_is_not_there(study_folder, trained, tmp_path, capsys):

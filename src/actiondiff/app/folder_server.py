@@ -11,12 +11,13 @@ from pydantic import ValidationError
 from actiondiff import outputs
 from actiondiff.app.corrections import CORRECTIONS, LABELS, PROJECT, BoutEdit, Correction, EditConflictError
 from actiondiff.app.opened_folder import OpenedFolder, check_opened, choose_keys
-from actiondiff.app.options import LOCAL, PageOptions
+from actiondiff.app.options import CUTTING, LOCAL, PageOptions
 from actiondiff.app.retraining import Retraining
 from actiondiff.app.server import ANY_HOST, OpenPage, listen, make_server, page_folder
 from actiondiff.errors import ActionDiffError, UsageError, explain_validation
 from actiondiff.evaluation.verdict import verdict_of_run
 from actiondiff.inference.model import ActionDiff
+from actiondiff.inference.options import TimelineOptions
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -90,6 +91,7 @@ def build_folder_app(opened: OpenedFolder, retraining: Retraining, options: Page
             "labels": opened.labels,
             "keys": choose_keys(opened.labels),
             "exclusive": opened.model.config.activation == "softmax",
+            "cutting": [[name, TimelineOptions.model_fields[name].description or ""] for name in CUTTING],
         }
         return HTMLResponse(
             template.render(
@@ -109,7 +111,7 @@ def build_folder_app(opened: OpenedFolder, retraining: Retraining, options: Page
         return FileResponse(opened.playable(_number(request)))
 
     def state(_: "Request") -> Any:
-        return {**opened.state(), "training": retraining.state()}
+        return {**opened.state(), "training": retraining.state(), "cut": opened.cut_values()}
 
     def details(request: "Request") -> Any:
         return opened.details(_number(request))
@@ -117,6 +119,10 @@ def build_folder_app(opened: OpenedFolder, retraining: Retraining, options: Page
     def save(request: "Request", body: bytes) -> Any:
         edit = _read_edit(opened.videos[_number(request)].name, body)
         return {"version": opened.corrections.save(edit, opened.timelines).version}
+
+    def cut(_: "Request", body: bytes) -> Any:
+        opened.cut(_read_cutting(body))
+        return opened.cut_values()
 
     def train(_: "Request") -> Any:
         retraining.start()
@@ -156,6 +162,7 @@ def build_folder_app(opened: OpenedFolder, retraining: Retraining, options: Page
         Route("/api/state", answer(state)),
         Route("/api/videos/{number:int}", answer(details), methods=["GET"]),
         Route("/api/videos/{number:int}", answer(save, has_body=True), methods=["PUT"]),
+        Route("/api/cut", answer(cut, has_body=True), methods=["PUT"]),
         Route("/api/train", answer(train), methods=["POST"]),
         Route("/api/use/{which}", answer(use), methods=["POST"]),
     ]
@@ -170,6 +177,21 @@ async def _read(request: "Request") -> bytes:
         if len(body) > _LARGEST_EDIT:
             return b""
     return body
+
+
+def _read_cutting(body: bytes) -> TimelineOptions:
+    """The options that the sliders of the page sent; none of them for the model's own.
+
+    Raises:
+        UsageError: If they are not valid.
+    """
+    try:
+        values = json.loads(body)
+        return TimelineOptions.model_validate({name: values[name] for name in CUTTING if name in values})
+    except ValidationError as error:
+        raise UsageError(f"{explain_validation(error)}.") from None
+    except (ValueError, TypeError):
+        raise UsageError("the request is not valid; load the page again.") from None
 
 
 def _read_edit(video: str, body: bytes) -> Correction:

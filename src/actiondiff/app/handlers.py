@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from actiondiff.app.analysis import analyse, check_upload, localize, retime, write_exports
 from actiondiff.app.fragments import show_findings, show_heatmap, show_message, show_timeline
+from actiondiff.app.options import CUTTING
 from actiondiff.app.stopping import checked_at_layers
 from actiondiff.app.uploads import Uploads
 from actiondiff.app.visits import Stopped, Visit, Visits
@@ -20,10 +21,8 @@ from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.timeline import TimelineOptions
 from actiondiff.video.opening import share_done
 
-__all__ = ["SETTINGS", "Handlers"]
+__all__ = ["Handlers"]
 
-SETTINGS = ("smooth_seconds", "min_seconds", "max_gap_seconds", "threshold")
-"""Options of the timeline that the page has sliders for, in the order of the handlers' parameters."""
 _PROGRESS = gr.Progress()
 _SEARCH = "search"
 _log = logging.getLogger(__name__)
@@ -171,7 +170,7 @@ def _timeline_options(*values: float | None) -> TimelineOptions:
     Raises:
         UsageError: If a value is not allowed.
     """
-    chosen = {name: value for name, value in zip(SETTINGS, values, strict=True) if value is not None}
+    chosen = {name: value for name, value in zip(CUTTING, values, strict=True) if value is not None}
     try:
         return TimelineOptions.model_validate(chosen)
     except ValidationError as error:

@@ -3,18 +3,21 @@
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from actiondiff.app.analysis import playable_copy
 from actiondiff.app.corrections import Corrections
+from actiondiff.app.options import CUTTING
+from actiondiff.app.stopping import checked_at_layers
 from actiondiff.errors import ActionDiffError, UsageError, warn_once
 from actiondiff.exports.queue import stretch_queue
 from actiondiff.inference.feature_cache import FeatureCache
 from actiondiff.inference.model import ActionDiff
-from actiondiff.inference.timeline import Timeline
-from actiondiff.types import JSON
+from actiondiff.inference.options import TimelineOptions
+from actiondiff.inference.timeline import Timeline, cut_timeline, score_timeline
+from actiondiff.types import JSON, DecodeReport
 from actiondiff.video.opening import share_done
 from actiondiff.video.search import VideoSearch, search_videos
 
@@ -35,6 +38,7 @@ class FolderVideo:
         share: Share of the file that is read, in [0, 1].
         reason: Why it failed.
         timeline: What the model predicts.
+        scores: The scores that the timeline is cut from.
         playable: File of the same video that browsers play.
     """
 
@@ -44,6 +48,7 @@ class FolderVideo:
     share: float = 0.0
     reason: str = ""
     timeline: Timeline | None = None
+    scores: Timeline | None = None
     playable: Path | None = None
 
 
@@ -72,8 +77,10 @@ class OpenedFolder:
         self.corrections = Corrections(out, folder, [v.name for v in self.videos], self.labels)
         self.cache = FeatureCache.open(out / "features", model.backbone_settings, model.config, paths)
         self.work_lock = threading.Lock()  # of the backbone and of training
+        self.cutting = TimelineOptions()  # what was chosen on the page; the rest is the model's own
         self._scratch = scratch
         self._copying = threading.Lock()
+        self._cut_lock = threading.Lock()
         self._over = threading.Event()
         self._reader = threading.Thread(target=self._read_all, name="actiondiff-read", daemon=True)
 
@@ -136,6 +143,11 @@ class OpenedFolder:
                 )
         return rows
 
+    def cut_values(self) -> dict[str, JSON]:
+        """What the sliders on the page show; without a threshold each behaviour has the model's own."""
+        options = TimelineOptions.of_model(self.model.config.timeline, self.cutting)
+        return {name: getattr(options, name) for name in CUTTING}
+
     def details(self, number: int) -> dict[str, JSON]:
         """The bouts of one video."""
         video = self.videos[number]
@@ -166,11 +178,28 @@ class OpenedFolder:
         self.model = model
         for video in self.videos:
             if video.timeline:
-                video.timeline = self.predict(model, video)
+                video.scores = self.score(model, video)
+        self.cut(self.cutting)
         self.corrections.export(self.timelines)
 
+    def cut(self, options: TimelineOptions) -> None:
+        """Cut the scores of all videos into bouts again; corrected bouts stay as they are.
+
+        Args:
+            options: Options that are set override the model's own.
+        """
+        with self._cut_lock:
+            self.cutting = options
+            for video in self.videos:
+                if video.scores:
+                    video.timeline = cut_timeline(video.scores, self.model.config, options=options)
+
     def predict(self, model: ActionDiff, video: FolderVideo) -> Timeline:
-        """The timeline of a video whose features are stored.
+        """The timeline of a video whose features are stored; see `score`."""
+        return cut_timeline(self.score(model, video), model.config, options=self.cutting)
+
+    def score(self, model: ActionDiff, video: FolderVideo) -> Timeline:
+        """The scores of a video whose features are stored.
 
         Raises:
             UsageError: If its features are no longer stored.
@@ -178,7 +207,7 @@ class OpenedFolder:
         features = self.cache.load(video.path)
         if features is None:
             raise UsageError(f"the features of {video.name} are gone; start the page again.")
-        return model.timeline_of(features, video.name)
+        return score_timeline(model.head, model.config, features, video.name, guard=model.guard)
 
     def _read_all(self) -> None:
         for video in self.videos:
@@ -188,15 +217,25 @@ class OpenedFolder:
         self.corrections.export(self.timelines)
 
     def _read(self, video: FolderVideo) -> None:
-        def note(done: int, total: int, _: str, /) -> None:
-            video.share = share_done(done, total)
+        def check() -> None:
             if self._over.is_set():
                 raise _EndedError
 
+        def note(done: int, total: int, _: str, /) -> None:
+            video.share = share_done(done, total)
+            check()
+
         video.status = "reading"
         try:
-            with self.work_lock:
-                ((_, result),) = self.model.timeline_many([video.path], cache=self.cache, progress=note)
+            with self.work_lock, checked_at_layers(check):
+                ((_, result),) = self.model.extract_many([video.path], cache=self.cache, progress=note)
+                if not isinstance(result, DecodeReport):
+                    scores = score_timeline(
+                        self.model.head, self.model.config, result, video.name, guard=self.model.guard
+                    )
+                    with self._cut_lock:
+                        video.scores = scores
+                        video.timeline = cut_timeline(scores, self.model.config, options=self.cutting)
         except _EndedError:
             video.status = "waiting"
         except (ActionDiffError, OSError) as error:
@@ -205,10 +244,10 @@ class OpenedFolder:
             _log.exception("the page met an unexpected error")
             video.status, video.reason = "failed", "an unexpected error, which is in the program's log"
         else:
-            if isinstance(result, Timeline):
-                video.timeline, video.status = _renamed(result, video.name), "ready"
-            else:
+            if isinstance(result, DecodeReport):
                 video.status, video.reason = "failed", result.reason
+            else:
+                video.status = "ready"
 
 
 def check_opened(folder: Path) -> None:
@@ -223,10 +262,6 @@ def check_opened(folder: Path) -> None:
 
 class _EndedError(Exception):
     """The page has ended."""
-
-
-def _renamed(timeline: Timeline, name: str) -> Timeline:
-    return replace(timeline, video=name)
 
 
 def _videos_beside(folder: Path, out: Path) -> list[Path]:

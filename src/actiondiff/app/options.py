@@ -4,10 +4,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actiondiff.app.uploads import Quotas
 
-__all__ = ["LOCAL", "PageOptions"]
+__all__ = ["CUTTING", "LOCAL", "PageOptions"]
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 """Addresses that only this machine can reach."""
+CUTTING = ("smooth_seconds", "min_seconds", "max_gap_seconds", "threshold")
+"""Options of timelines that the pages have sliders for, in the order of the sliders."""
 
 _OF_VISITOR, _IN_ALL = 4, 20  # videos of the largest size
 

@@ -5,8 +5,8 @@ from typing import Any
 import gradio as gr
 
 from actiondiff.app.fragments import show_header, show_message, show_model
-from actiondiff.app.handlers import SETTINGS, Handlers
-from actiondiff.app.options import PageOptions
+from actiondiff.app.handlers import Handlers
+from actiondiff.app.options import CUTTING, PageOptions
 from actiondiff.app.uploads import Uploads
 from actiondiff.app.visits import Visits
 from actiondiff.evaluation.verdict import ChanceVerdict
@@ -90,11 +90,11 @@ def build_page(
 
 
 def _sliders(values: TimelineOptions) -> list[Any]:
-    """A slider for each option in `SETTINGS`, and a box that says whether the threshold holds for all."""
+    """A slider for each option in `CUTTING`, and a box that says whether the threshold holds for all."""
     fields: list[Any] = []
     common = values.threshold is not None
     with gr.Row():
-        for name in SETTINGS:
+        for name in CUTTING:
             own = getattr(values, name)
             is_threshold = name == "threshold"
             fields.append(

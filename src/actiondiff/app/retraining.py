@@ -187,7 +187,8 @@ class Retraining:
         head = copy.deepcopy(before.head)
         fit(
             head, packed, None, options,
-            activation=before.config.activation, seed=0, folder=out, device="cpu", progress=note,
+            activation=before.config.activation, seed=0, folder=out, device="cpu", measure=False,
+            progress=note,
         )  # fmt: skip
         counts = [int(count) for count in packed.targets.sum(0).tolist()]
         config = before.config.replaced(num_train_clips=len(packed), train_label_counts=counts)

@@ -66,6 +66,7 @@ def fit(
     seed: int,
     folder: str | os.PathLike[str],
     device: str = "auto",
+    measure: bool = True,
     progress: Callable[[EpochRow], None] | None = None,
 ) -> FitResult:
     """Train a head in place; it ends on the CPU, in evaluation mode, with the weights of its best epoch.
@@ -83,6 +84,8 @@ def fit(
         seed: Seed of the batches' order, of mixup and of dropout.
         folder: Folder that gets `logs/metrics.csv`, and `.resume` until training ends.
         device: cpu, cuda, cuda:1 ...; auto takes CUDA if it is available.
+        measure: Whether the standardisation of tokens is measured on the training clips. False keeps the
+            head's own, for a trained head that goes on with few clips.
         progress: Called with the row of each epoch.
 
     Raises:
@@ -106,7 +109,7 @@ def fit(
 
     # Standardisation of the tokens belongs to the head's weights; it is measured on the training clips.
     for module in head.modules():
-        if isinstance(module, TokenInput):
+        if measure and isinstance(module, TokenInput):
             module.measure(train.tokens, train.offsets)
 
     # Train with all clips on the device.

@@ -9,7 +9,14 @@ from actiondiff.errors import UsageError
 from actiondiff.heads import build_head
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.options import HeadOptions
-from actiondiff.inference.timeline import TimelineOptions, find_bouts, make_timeline, span_scores
+from actiondiff.inference.timeline import (
+    TimelineOptions,
+    cut_timeline,
+    find_bouts,
+    make_timeline,
+    score_timeline,
+    span_scores,
+)
 from actiondiff.types import DecodeReport, FeatureKey, Features
 
 KEY = FeatureKey(20, "layer9")
@@ -55,6 +62,20 @@ def timeline(values, *, head=None, config=None, **options):
 
 def spans(found):
     return [(bout.label, bout.start_seconds, bout.end_seconds) for bout in found.bouts]
+
+
+def test_scores_are_cut_again_as_if_for_the_first_time():
+    """By whatever options they were cut before, and with the model's own where none are given."""
+    values = np.sin(np.arange(40))
+    head = head_of_means()
+    config = ModelConfig.for_head(head, **CONFIG | {"timeline": {"min_seconds": 0.7}})
+    raw = score_timeline(head, config, features(values), "v.mp4", options=TimelineOptions(threshold=0.9))
+    for options in ({}, {"threshold": 0.8}, {"min_seconds": 2}, {"smooth_seconds": 3, "max_gap_seconds": 1}):
+        expected = timeline(values, head=head, config={"timeline": {"min_seconds": 0.7}}, **options)
+        again = cut_timeline(raw, config, options=TimelineOptions(**options))
+        assert again.bouts == expected.bouts
+        assert np.array_equal(again.probabilities, expected.probabilities)
+        assert (again.options, again.thresholds) == (expected.options, expected.thresholds)
 
 
 def test_a_span_is_centred_and_cut_at_the_ends():

@@ -306,6 +306,20 @@ def test_standardised_input_is_measured_on_training_clips(clips, tmp_path):
     torch.testing.assert_close(head.inputs.deviation, clips[0].tokens.std(0, correction=0))
 
 
+def test_standardisation_of_a_trained_head_can_stay(clips, tmp_path):
+    """The few clips that a person corrected are not what the head's tokens look like on the whole."""
+    options = HEAD.model_copy(update={"input": "standardised"})
+    head, _ = trained(clips, tmp_path / "first", head=options)
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    fit(
+        head, clips[1], None, OPTIONS,
+        activation="softmax", seed=0, folder=tmp_path / "second", device="cpu", measure=False,
+    )  # fmt: skip
+    torch.testing.assert_close(head.inputs.mean, before["inputs.mean"], rtol=0, atol=0)
+    torch.testing.assert_close(head.inputs.deviation, before["inputs.deviation"], rtol=0, atol=0)
+    assert any(not torch.equal(value, before[name]) for name, value in head.state_dict().items())
+
+
 def test_cut_clips_are_warned_of(clips, tmp_path, caplog):
     _, result = trained(clips, tmp_path, head=HEAD.model_copy(update={"max_tokens": 4}))
     assert f"{result.num_cut} of 44 training clips are longer than max_tokens=4" in caplog.text

@@ -46,6 +46,7 @@ async function refresh() {
     state = await ask("api/state");
     showList();
     showTraining();
+    if (!cutting && !$("sliders").contains(document.activeElement)) showValues(state.cut);
   } catch (error) {
     $("saved").textContent = "The program that serves this page does not answer.";
     $("saved").className = "bad";
@@ -522,6 +523,80 @@ player.addEventListener("timeupdate", () => {
 player.addEventListener("seeking", move);
 player.addEventListener("error", () => complain(`The browser cannot play ${video.name}.`));
 
+// --- cutting the bouts again ------------------------------------------------------------------------
+
+const LONGEST = { smooth_seconds: 10, min_seconds: 60, max_gap_seconds: 60, threshold: 1 };
+const sliders = {};
+let cutting = null, wanted = null;  // the cut that is being made, and the values of the one after it
+
+function buildSliders() {
+  for (const [name, help] of setup.cutting) {
+    const input = element("input", { type: "range", min: 0, max: LONGEST[name], step: name === "threshold" ? 0.01 : 0.1 });
+    const value = element("small");  // no output: a label belongs to the first of its fields
+    const label = element("label", { title: help }, element("span", { textContent: name.replaceAll("_", " ") }), value, input);
+    input.addEventListener("input", () => { showValues(); cut(); });
+    sliders[name] = { input, value };
+    $("sliders").append(label);
+  }
+  const box = element("input", { type: "checkbox" });
+  box.addEventListener("input", () => { showValues(); cut(); });
+  sliders.common = { input: box };
+  $("sliders").append(element("label", { className: "box" }, box, "one threshold for all behaviours"));
+  $("own").addEventListener("click", () => cut({}));
+}
+
+function showValues(values = null) {
+  if (values) {
+    for (const [name] of setup.cutting) {
+      const number = values[name] ?? 0.5;
+      sliders[name].input.max = Math.max(LONGEST[name], number);
+      sliders[name].input.value = number;
+    }
+    sliders.common.input.checked = values.threshold !== null;
+  }
+  for (const [name] of setup.cutting) {
+    const own = name === "threshold" && !sliders.common.input.checked;
+    sliders[name].input.disabled = own;
+    sliders[name].value.textContent = own ? "the model's own" : name === "threshold" ? sliders[name].input.value : `${sliders[name].input.value} s`;
+  }
+}
+
+function chosenValues() {
+  const values = {};
+  for (const [name] of setup.cutting) {
+    if (name !== "threshold" || sliders.common.input.checked) values[name] = Number(sliders[name].input.value);
+  }
+  return values;
+}
+
+async function cut(values = chosenValues()) {
+  wanted = values;
+  if (cutting) return;
+  while (wanted) {
+    cutting = wanted;
+    wanted = null;
+    try {
+      const made = await ask("api/cut", { method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify(cutting) });
+      if (!wanted) showValues(made);
+      complain("");
+      const number = open;
+      if (video && !video.version && !unsaved) {
+        const details = await ask(`api/videos/${number}`);
+        if (open === number && !video.version && !unsaved) {
+          video.bouts = details.bouts.map(([label, start, end]) => ({ label, start, end }));
+          chosen = null;
+          draw();
+        }
+      }
+      state = await ask("api/state");
+      showList();
+    } catch (error) {
+      complain(error.message);
+    }
+  }
+  cutting = null;
+}
+
 // --- training on ------------------------------------------------------------------------------------
 
 async function train() {
@@ -570,4 +645,5 @@ function showTraining() {
 }
 
 build();
+buildSliders();
 refresh();
