@@ -55,7 +55,7 @@ _ABSENT = {
     "second": "there is no run at {path}. Give a folder of actiondiff train.",
     "more": "there is no table at {path}; give a CSV with the columns video and label.",
 }
-_TABLES = (".csv", ".tsv", ".txt", ".xlsx")
+_TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".ods")
 
 
 def check_arguments(command: str, values: Mapping[str, Any]) -> None:

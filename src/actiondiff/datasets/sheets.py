@@ -13,7 +13,19 @@ from actiondiff.errors import TableError, warn_once
 from actiondiff.provenance import text_of_cell
 from actiondiff.video.search import is_system_name
 
-__all__ = ["Sheet", "decode_text", "find_files", "read_lines", "read_sheet", "read_text", "repeated_columns"]
+__all__ = [
+    "TABLE_SUFFIXES",
+    "Sheet",
+    "decode_text",
+    "find_files",
+    "read_lines",
+    "read_sheet",
+    "read_text",
+    "repeated_columns",
+]
+
+TABLE_SUFFIXES = (".csv", ".tsv", ".xlsx", ".ods")
+"""Suffixes of files that may be tables of labels."""
 
 _DELIMITERS = ",;\t"
 _MARKS = {

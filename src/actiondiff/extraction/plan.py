@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from actiondiff.datasets.sheets import TABLE_SUFFIXES
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.features.store import FeatureStore
@@ -36,8 +37,6 @@ __all__ = [
 StrPath: TypeAlias = str | os.PathLike[str]
 VideoInputs: TypeAlias = StrPath | Iterable[StrPath] | Iterable[Example]
 """Videos, folders of videos, the path of a table, or examples."""
-
-_TABLES = (".csv", ".tsv")
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def name_videos(
     if examples and paths:
         raise UsageError("give either examples or paths, not both.")
     # A table is read, and stands for its examples.
-    if len(paths) == 1 and paths[0].suffix.lower() in _TABLES and paths[0].is_file():
+    if len(paths) == 1 and paths[0].suffix.lower() in TABLE_SUFFIXES and paths[0].is_file():
         table = read_table(paths[0])
         examples, root_of_examples = list(table.examples), Path(root or table.root)
     elif examples:

@@ -8,9 +8,10 @@ import numpy as np
 
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.boris import read_boris
+from actiondiff.datasets.sheets import TABLE_SUFFIXES
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import TableError, UsageError
-from actiondiff.video.search import search_videos
+from actiondiff.video.search import is_system_name, search_videos
 
 __all__ = ["LabelSource", "find_labels", "span_seconds"]
 
@@ -64,8 +65,9 @@ def find_labels(folder: Path, labels: Path | None) -> LabelSource:
     matrices = sorted(folder.rglob("*_labels.csv"))
     if matrices:
         sources.append(LabelSource("deepethogram", folder))
-    others = [path for path in sorted(folder.glob("*.csv")) if path not in matrices]
-    sources += [source for path in others if (source := _of_csv(path)) is not None]
+    others = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in TABLE_SUFFIXES and p not in matrices]
+    others = [path for path in others if path.is_file() and not is_system_name(path.name)]
+    sources += [source for path in others if (source := _of_table(path)) is not None]
     if not sources and _is_folder_per_class(folder):
         sources.append(LabelSource("folders", folder))
     if len(sources) != 1:
@@ -100,14 +102,14 @@ def _of_path(path: Path) -> LabelSource:
         return LabelSource("boris", path)
     if path.name.endswith("_labels.csv"):
         return LabelSource("deepethogram", path)
-    source = _of_csv(path)
+    source = _of_table(path)
     if source is None:
         read_table(path)  # raises an error that lists what is wrong with it as a table
         raise UsageError(f"{path} holds no labels; give {_KINDS}.")
     return source
 
 
-def _of_csv(path: Path) -> LabelSource | None:
+def _of_table(path: Path) -> LabelSource | None:
     """A table with labels, or events exported from BORIS; None if it is neither."""
     try:
         return LabelSource("table", path) if read_table(path).label_names else None

@@ -2,18 +2,23 @@
 
 import csv
 import io
+import json
 import zipfile
 from datetime import date, datetime, time, timedelta
 from xml.sax.saxutils import escape
 
+import numpy as np
 import openpyxl
 import pytest
 from openpyxl.worksheet.formula import ArrayFormula
 
+from actiondiff.cli.main import run
 from actiondiff.datasets.importing import read_labels
 from actiondiff.datasets.sheets import read_sheet
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import TableError
+from actiondiff.start.labels import find_labels
+from actiondiff.video.write import write_video
 
 NAMESPACES = "".join(
     f' xmlns:{prefix}="urn:oasis:names:tc:opendocument:xmlns:{prefix}:1.0"'
@@ -246,3 +251,25 @@ def test_a_cell_at_the_far_end_of_a_sheet(tmp_path):
     book.active["A1"], book.active["XFD1048576"] = "video", "x"
     book.save(tmp_path / "t.xlsx")
     assert "16384 cells for 1 columns" in refused(tmp_path / "t.xlsx")
+
+
+def test_commands_take_a_workbook_for_a_table(write, tmp_path, capsys):
+    """The videos of the table are what is extracted, and the workbook itself is not taken for a video."""
+    write_video(tmp_path / "a.mp4", np.zeros((8, 32, 32, 3), np.uint8), fps=10)
+    path = write([["video", "label"], ["a.mp4", "eat"]], "labels")
+    (tmp_path / f"._{path.name}").write_bytes(b"\0\5\x16\7")  # a side file
+    command = [
+        "extract",
+        str(path),
+        "-o",
+        str(tmp_path / "s"),
+        "--backbone",
+        "pixels",
+        "--dry-run",
+        "--no-time",
+    ]
+    assert run([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["videos"] == 1
+    assert run(["datasets", "check", str(path)]) == 0
+    assert find_labels(tmp_path, None).path == path
+    assert find_labels(tmp_path, path).kind == "table"
