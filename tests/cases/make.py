@@ -150,6 +150,8 @@ def times(folder: Path) -> None:
     encode(folder / "repeated_times.mkv", change=at({20: 0.76, 40: 1.56, 70: 12.76}, **pause))
     encode(folder / "time_ahead.mp4", change=ahead)
     encode(folder / "pause.ts", change=at({}, after=30.0, since=50))
+    encode(folder / "first_time_far.ts", change=at({}, after=59_652.0, since=1))
+    encode(folder / "last_time_far.ts", change=at({}, after=40_000.0, since=99))
     encode(folder / "no_times.h264", rate=50)
     encode(folder / "no_rate.mjpeg", 20, codec="mjpeg", format="mjpeg")
     encode(folder / "coarse_clock.mkv", 200, rate=4000, options={"bf": "0"})

@@ -52,6 +52,8 @@ _REORDER_HORIZON = 20  # packets
 _REPEAT_HORIZON = 64  # packets; no codec reorders further than 16 frames
 _JUMP_SECONDS = 10.0  # in a broadcast stream, a longer step may be another origin (FFmpeg's own threshold)
 _WRAP_SECONDS = 26 * 3600  # about the 33 bits of an MPEG clock: what libav makes of a clock that starts again
+_ALONE_SECONDS = 3600.0  # from few packets at either end to the others: the time of those is damaged
+_ALONE_PACKETS = 3
 _NEAR_PACKETS = 4  # a damaged packet shows a seam if it is one of so many before it
 _TS_BYTES, _TS_SYNC = 188, 0x47
 
@@ -134,6 +136,7 @@ def survey_packets(
     steps, breaks, ticks = _Steps(), list[Break](), array("q")
     first_ticks: int | None = None
     first_packet: PacketMark | None = None
+    last_leap: tuple[int, Break] | None = None
     timed = True
     reordered, previous, highest, gaps, end, position, count = False, None, None, 0, 0.0, 0, 0
     for packet in packets(container):
@@ -159,9 +162,13 @@ def survey_packets(
                 steps.add(dts - previous)
                 if dts - previous > leap:
                     doubt = True
-                    is_seam = any(damaged) or (dts - previous) * base > _WRAP_SECONDS
+                    seconds = (dts - previous) * base
+                    is_alone = count - 1 <= _ALONE_PACKETS and seconds > _ALONE_SECONDS
+                    is_seam = any(damaged) or seconds > _WRAP_SECONDS or is_alone
                     if is_seam or _counters_break(path, position, packet.pos):
                         breaks.append((previous, dts))
+                    elif seconds > _ALONE_SECONDS:
+                        last_leap = (count, (previous, dts))
             previous, position = dts, packet.pos or 0
         if pts is not None:
             reordered |= highest is not None and pts < highest
@@ -169,6 +176,8 @@ def survey_packets(
             doubt |= len(heights) == heights.maxlen and pts < heights[0]  # out of any codec's reach
             heights.append(highest)
             seen.append(pts)
+    if last_leap and count - last_leap[0] < _ALONE_PACKETS:
+        breaks.append(last_leap[1])
     doubt |= reordered != bool(stream.codec_context.has_b_frames)
     ordered = np.sort(np.array(ticks, dtype=np.int64))
     is_distinct = timed and has_times(container) and not (np.diff(ordered) == 0).any()
