@@ -3,10 +3,11 @@
     python benchmarks/decode.py [CLIP ...] [--repeats 7] [--json FILE]
 
 Every fourth frame is read as RGB in one thread, in three ways: by our reader, which also hashes the file,
-checks the time of every packet, turns rotated frames and reports missing ones; by PyAV alone, dropping each
-frame at once; and by PyAV with frames gathered in arrays of 32, as our reader returns them. The three take
-turns on each clip; the best of the repeats counts, in processor time. Without clips, two of 300 frames are
-made: 320x240 and 1280x720.
+checks the time of every packet, turns rotated frames, reports missing ones and gathers frames in arrays of
+32; by PyAV alone, as a careful user writes it (decode in order, `to_ndarray(format="rgb24")` of the frames
+that are wanted), dropping each frame at once; and by PyAV with frames gathered in arrays of 32, as our reader
+returns them. The three take turns on each clip; the best of the repeats counts, in processor time. Without
+clips, two of 300 frames are made: 320x240 and 1280x720.
 """
 
 import argparse

@@ -86,6 +86,9 @@ class DecodingState:
     def _ranked(self, ticks: int) -> int:
         """Number of a frame by its time among the times of all packets; notes the packets passed over."""
         assert self.ranking is not None
+        if self._next_rank is not None and ticks in self.ranking[self._next_rank : self._next_rank + 1]:
+            self._next_rank += 1
+            return self._next_rank - 1 - self._first_rank
         rank = int(np.searchsorted(self.ranking, ticks))
         if self._next_rank is None:
             first = rank if self.first_ticks is None else int(np.searchsorted(self.ranking, self.first_ticks))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -58,6 +59,8 @@ class Clock:
         self._schedule = schedule() if in_doubt and slots is None else None
         self._mend = schedule
         self._time_base = stream.time_base
+        # Whole numbers are divided as exactly as fractions are, and much faster.
+        self._numerator, self._denominator = (stream.time_base or Fraction(0)).as_integer_ratio()
         self._period = 1 / rate if (rate := average_rate(stream)) else 0.0
         self._origin: float | None = None  # of the times that are right, on the container's clock
         self._limits = limits
@@ -109,10 +112,9 @@ class Clock:
         Args:
             ticks: (N,) their times, sorted, of which the first is that of the first packet.
         """
-        assert self._time_base is not None
         assert not self.num_frames
         self.num_frames = len(ticks)
-        self.last_seconds = float(int(ticks[-1] - ticks[0]) * self._time_base)
+        self.last_seconds = self._seconds(int(ticks[-1] - ticks[0]))
 
     @property
     def step_seconds(self) -> float:
@@ -124,15 +126,17 @@ class Clock:
         """Time of a place of the container's clock in seconds; None if there is no such clock."""
         if self._origin is None or self._time_base is None:
             return None
-        return max(0.0, float(ticks * self._time_base) - self._origin)
+        return max(0.0, self._seconds(ticks) - self._origin)
+
+    def _seconds(self, ticks: int) -> float:
+        return ticks * self._numerator / self._denominator
 
     def _note_end(self, frame: VideoFrame, seconds: float, *, is_moved: bool) -> None:
         """Take note of when a frame ends. The origin is known from frames whose own time is right."""
         assert frame.pts is not None
-        assert self._time_base is not None
         if self._origin is None or not is_moved:
-            self._origin = float(frame.pts * self._time_base) - seconds
-        self.end_seconds = self._origin + seconds + (float(frame.duration * self._time_base) or self._period)
+            self._origin = self._seconds(frame.pts) - seconds
+        self.end_seconds = self._origin + seconds + (self._seconds(frame.duration) or self._period)
 
     def _scheduled(self) -> float | None:
         assert self.schedule is not None
@@ -155,7 +159,7 @@ class Clock:
             return None
         if self._first_pts is None:
             self._first_pts = frame.pts if self._first_ticks is None else min(frame.pts, self._first_ticks)
-        return float((frame.pts - self._first_pts) * self._time_base)
+        return self._seconds(frame.pts - self._first_pts)
 
 
 class Sampler:

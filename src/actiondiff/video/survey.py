@@ -138,11 +138,14 @@ def survey_packets(
     first_packet: PacketMark | None = None
     last_leap: tuple[int, Break] | None = None
     timed = True
-    reordered, previous, highest, gaps, end, position, count = False, None, None, 0, 0.0, 0, 0
+    ends: dict[int, int] = {}  # number of a stream -> latest end of its packets, in ticks
+    reordered, previous, highest, gaps, position, count = False, None, None, 0, 0, 0
     for packet in packets(container):
         pts, dts = packet.pts, packet.dts
-        if pts is not None and packet.time_base:
-            end = max(end, float((pts + (packet.duration or 0)) * packet.time_base))
+        if pts is not None:
+            latest = pts + (packet.duration or 0)
+            if latest > ends.get(packet.stream_index, -1):
+                ends[packet.stream_index] = latest
         if packet.stream is not stream:
             continue
         count += 1
@@ -184,7 +187,10 @@ def survey_packets(
     return Survey(
         times_in_doubt=bool(doubt),
         num_gaps=gaps,
-        end_seconds=end,
+        end_seconds=max(
+            (float(end * (container.streams[index].time_base or 0)) for index, end in ends.items()),
+            default=0.0,
+        ),
         breaks=tuple(breaks),
         step_seconds=steps.median * base,
         ticks=ordered if is_distinct and stream.codec_context.name in _ONE_FRAME_A_PACKET else None,
