@@ -9,9 +9,10 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from tests.conftest import read_rows, written_files
+from tests.conftest import read_rows, store_contents, written_files
 
 from actiondiff.cli.main import run
+from actiondiff.extraction import runners
 from actiondiff.inference.feature_cache import FeatureCache
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.options import TimelineOptions
@@ -139,6 +140,33 @@ def test_other_options_need_no_second_pass(study_folder, trained, tmp_path, deco
     assert len(read_rows(tmp_path / "other/predictions.csv")) == 17
     assert decoded == []
     assert not (tmp_path / "other/features").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--timeline",)])
+def test_several_processes_predict_the_same_as_one(
+    study_folder, trained, tmp_path, decoded, monkeypatch, options
+):
+    """Failures too; the processes are started only where there is enough to do."""
+    videos = tmp_path / "videos"
+    shutil.copytree(study_folder / "clips", videos)
+    (videos / "bad.mp4").write_text("no video")
+    monkeypatch.setattr(runners, "_WORTH_A_WORKER", 1)
+    monkeypatch.setattr(runners, "num_cores", lambda: 2)
+    assert predict(trained, videos, "-o", tmp_path / "one", "--workers", 1, *options) == 3
+    assert len(decoded) == 17
+    decoded.clear()
+    assert predict(trained, videos, "-o", tmp_path / "two", *options) == 3
+    assert decoded == [str(videos / "bad.mp4")]
+    assert features_in(tmp_path / "one") == features_in(tmp_path / "two")
+    results = [name for name in written_files(tmp_path / "one") if name.endswith(".csv")]
+    assert "failures.csv" in results
+    for name in results:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+def features_in(out):
+    contents = store_contents(out / "features")
+    return {name: data for name, data in contents.items() if name.endswith(".safetensors")}
 
 
 def test_the_store_of_the_training_serves_too(study_folder, trained, tmp_path, decoded):

@@ -22,6 +22,7 @@ from actiondiff.inference.options import LoadingOptions, TimelineOptions
 
 if TYPE_CHECKING:
     from actiondiff.exports.output import PredictionOutput, VideoResult
+    from actiondiff.inference.feature_cache import FeatureCache
     from actiondiff.inference.model import ActionDiff
 
 __all__ = ["predict"]
@@ -81,6 +82,14 @@ def predict(
     project: Annotated[
         Path | None, typer.Option(help="YAML file about the project.", rich_help_panel=_CAMTRAP)
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Largest number of processes that make features on a CPU.  [default: one per core]",
+            rich_help_panel=EXPERT,
+        ),
+    ] = None,
     max_megapixels: MaxMegapixelsOption = None,
     max_pause: MaxPauseOption = None,
     overwrite: OverwriteOption = False,
@@ -95,8 +104,10 @@ def predict(
     """
     from actiondiff import outputs
     from actiondiff.cli.output.predictions import print_predictions
+    from actiondiff.cli.output.progress import progress_bar
     from actiondiff.evaluation.verdict import verdict_of_run
     from actiondiff.exports.output import PredictionOutput
+    from actiondiff.inference.feature_cache import FeatureCache
     from actiondiff.inference.model import ActionDiff
     from actiondiff.report.heat_strips import FOLDER
     from actiondiff.video.search import find_videos
@@ -113,7 +124,14 @@ def predict(
     names = [*output.names, *([f"{FOLDER}/"] if heatmaps else [])]
     with outputs.claim(out, "predict", names, overwrite=overwrite):
         model = ActionDiff.from_pretrained(run, **loading.model_dump(), lazy=True)
-        results, counts = _predict_all(model, videos, output, features or out / "features", quiet=as_json)
+        cache = FeatureCache.open(features or out / "features", model.backbone_settings, model.config, videos)
+        if cache.missing(videos):
+            _ = model.backbone  # what is wrong with its weights is reported before any video is read
+            with progress_bar("Extracting", quiet=as_json) as progress:
+                cache.fill(
+                    videos, model.backbone, weights=loading.weights, workers=workers, progress=progress
+                )
+        results, counts = _predict_all(model, videos, output, cache, quiet=as_json)
         if heatmaps:
             counts["heatmaps"] = _draw_heatmaps(out, model, heatmaps, quiet=as_json)
     if as_json:
@@ -133,7 +151,12 @@ def predict(
 
 
 def _predict_all(
-    model: "ActionDiff", videos: Sequence[Path], output: "PredictionOutput", store: Path, *, quiet: bool
+    model: "ActionDiff",
+    videos: Sequence[Path],
+    output: "PredictionOutput",
+    cache: "FeatureCache",
+    *,
+    quiet: bool,
 ) -> "tuple[list[VideoResult], dict[str, int]]":
     """Predict every video and write the results.
 
@@ -141,11 +164,7 @@ def _predict_all(
     those of more videos, and their features are kept.
     """
     from actiondiff.cli.output.progress import video_bars
-    from actiondiff.inference.feature_cache import FeatureCache
 
-    cache = FeatureCache.open(store, model.backbone_settings, model.config, videos)
-    if cache.missing(videos):
-        _ = model.backbone  # what is wrong with its weights is reported before any video is read
     results: list[VideoResult] = []
     stream: Iterator[VideoResult]
     try:
@@ -159,8 +178,8 @@ def _predict_all(
                 bars.finish(len(results))
     except KeyboardInterrupt:
         typer.echo(
-            f"{len(results)} of {len(videos)} videos are done, and their features are in {store}. The same "
-            "command goes on from there.",
+            f"{len(results)} of {len(videos)} videos are done, and their features are in "
+            f"{cache.store.folder}. The same command goes on from there.",
             err=True,
         )
         raise

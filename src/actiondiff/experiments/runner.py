@@ -191,6 +191,7 @@ class StudyRunner:
                 stride=sampling.stride,
                 fps=sampling.fps,
                 store_dtype=self.store.dtype,
+                workers=self.jobs or num_cores(),
             )
         self.store = FeatureStore.open(self.store.folder)  # opened again, to see the new features
 

@@ -14,7 +14,9 @@ from actiondiff.processes import available_memory, num_cores
 
 __all__ = ["choose_runner", "num_default_workers", "on_first_device"]
 
-_WORTH_A_WORKER = 256  # windows of tiny; fewer take less time than a worker process takes to start
+_WORTH_A_WORKER = 128
+"""Windows of `tiny`. Of two workers each must have 98 to repay their start: where it was measured,
+a process took 4.9 s of processor time to start, and 50 ms for a window."""
 
 
 def choose_runner(

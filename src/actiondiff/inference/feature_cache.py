@@ -6,12 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from actiondiff.backbones.base import Backbone
 from actiondiff.errors import StoreError
+from actiondiff.extraction.api import plan_extraction
+from actiondiff.extraction.devices import on_devices
+from actiondiff.extraction.runners import num_default_workers
 from actiondiff.features.store import FORMAT, FeatureStore
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.inference.frame_rate import chosen_sampling
 from actiondiff.provenance import sha256_of_file
-from actiondiff.types import JSON, Features, Sampling
+from actiondiff.types import JSON, Features, Progress, Sampling
 
 __all__ = ["FeatureCache"]
 
@@ -92,6 +96,60 @@ class FeatureCache:
             if not self.store_of(video).has(identity, self._keys):
                 positions.setdefault(identity, n)
         return set(positions.values())
+
+    def fill(
+        self,
+        videos: Sequence[str | os.PathLike[str]],
+        backbone: Backbone,
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        workers: int | None = None,
+        progress: Progress | None = None,
+    ) -> int:
+        """Make the features that are not stored in several processes, if that is quicker than in this one.
+
+        Videos that fail are left to be read again where their features are asked for, which says why.
+
+        Args:
+            videos: The videos.
+            backbone: The frozen network.
+            weights: Its checkpoint, from which the processes load it.
+            workers: Largest number of processes; None for one per core.
+            progress: Called after each video.
+
+        Returns:
+            Number of processes that were used; 1 if nothing was done.
+
+        Raises:
+            StoreError: If the store cannot be written, or processes keep dying.
+        """
+        timesteps, layers = ({getattr(key, name) for key in self._keys} for name in ("timestep", "layer"))
+        is_grid = len(self._keys) == len(timesteps) * len(layers)
+        missing = [videos[n] for n in sorted(self.missing(videos))]
+        is_same = backbone.settings == self.store.settings["backbone"]
+        if len(missing) < 2 or workers == 1 or not (is_grid and is_same):
+            return 1
+        by_sampling: dict[Sampling, list[str | os.PathLike[str]]] = {}
+        for video in missing:
+            by_sampling.setdefault(chosen_sampling(self._config, video), []).append(video)
+        checkpoint, largest = None if weights is None else os.fspath(weights), 1
+        for sampling, paths in by_sampling.items():
+            extraction = plan_extraction(
+                paths,
+                self.store_of(paths[0]).folder,
+                backbone=backbone,
+                timesteps=sorted(timesteps),
+                layers=sorted(layers),
+                root=self.store.root,
+                stride=sampling.stride,
+                fps=sampling.fps,
+                store_dtype=self.store.dtype,
+            )
+            size = num_default_workers(extraction, weights=checkpoint, limit=workers)
+            if size > 1:
+                extraction.run(progress, runner=on_devices(["cpu"] * size, weights=checkpoint))
+            largest = max(largest, size)
+        return largest
 
     def add(self, video: str | os.PathLike[str], features: Features) -> None:
         """Store the features of a video."""

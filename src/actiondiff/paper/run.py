@@ -34,6 +34,7 @@ from actiondiff.paper.results import REPRODUCTION, Reproduction, write_reproduct
 from actiondiff.paper.stand_in import draw_clips, stand_in_grid, stand_in_tables
 from actiondiff.paper.summary import summarise
 from actiondiff.paper.verdicts import SweptStudy
+from actiondiff.processes import num_cores
 from actiondiff.provenance import check_own_folder, environment, safe_cells, write_text
 from actiondiff.report.html import write_page
 from actiondiff.types import Progress
@@ -149,7 +150,7 @@ def _reproduce(
             draw_clips(plan.tables)
     # A backbone without weights leaves out its studies; the others are run.
     with _timed(seconds, "extract"):
-        costs, without_weights = _extract_all(plan, folder, weights, device, progress)
+        costs, without_weights = _extract_all(plan, folder, weights, device, jobs, progress)
     left_out = {**plan.left_out, **without_weights}
     swept: list[SweptStudy] = []
     with _timed(seconds, "train"):
@@ -179,6 +180,7 @@ def _extract_all(
     folder: Path,
     weights: Mapping[str, str],
     device: str,
+    jobs: int | None,
     progress: Progress,
 ) -> tuple[dict[StoreWork, BackboneCost], dict[str, str]]:
     """Fill the stores; return the cost of each backbone, and study -> why its backbone has no weights."""
@@ -188,7 +190,7 @@ def _extract_all(
         line = f"extracting {describe(work.extraction)} of {len(work.examples)} clips"
         progress(number, len(plan.stores), line)
         try:
-            costs[work] = _extract(work, folder, weights.get(work.extraction.backbone), device)
+            costs[work] = _extract(work, folder, weights.get(work.extraction.backbone), device, jobs)
         except WeightsError as error:
             for planned in plan.sweeps:
                 if (planned.data.dataset, planned.extraction) == (work.dataset, work.extraction):
@@ -196,7 +198,9 @@ def _extract_all(
     return costs, left_out
 
 
-def _extract(work: StoreWork, folder: Path, weights: str | None, device: str) -> BackboneCost:
+def _extract(
+    work: StoreWork, folder: Path, weights: str | None, device: str, jobs: int | None
+) -> BackboneCost:
     """Fill a store, and return the cost of its backbone."""
     backbone = load_backbone(
         work.extraction.backbone, weights=weights, options=work.extraction.options, device=device
@@ -212,7 +216,7 @@ def _extract(work: StoreWork, folder: Path, weights: str | None, device: str) ->
         extract_features(
             list(work.examples), folder / "features" / work.slug, backbone=backbone, timesteps=timesteps,
             layers=taps, root=work.root, stride=work.extraction.stride,
-            fps=work.extraction.fps,
+            fps=work.extraction.fps, workers=jobs or num_cores(),
         )  # fmt: skip
     return work.cost
 
