@@ -26,8 +26,12 @@ from actiondiff.provenance import environment
 _HERE = Path(__file__).parents[1] / "src"
 _PROGRAM = """
 import hashlib, sys, time
-from actiondiff.builtin.pretraining.clips import clip_specs
-from actiondiff.builtin.world.world import render_clip
+try:
+    from actiondiff.builtin.pretraining.clips import clip_specs
+    from actiondiff.builtin.world.world import render_clip
+except ModuleNotFoundError:  # the folders of older versions
+    from actiondiff.pretraining.clips import clip_specs
+    from actiondiff.menagerie.world import render_clip
 specs = clip_specs(int(sys.argv[1]), seed=5)
 render_clip(specs[0], num_frames=16, fps=6.25)
 digest, start = hashlib.sha256(), time.process_time()
