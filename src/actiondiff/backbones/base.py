@@ -61,6 +61,26 @@ PLUGIN_SPECS = Registry("backbone_spec", {})
 """Name -> `BackboneSpec` of a backbone that is not one of `specs.yaml` but of a plug-in."""
 
 
+class WeightsSource(BaseModel):
+    """Where the published weights of a backbone are.
+
+    Attributes:
+        hub: Id of a repository on the hub that is read as it is; empty if there is none.
+        page: Page on which the weights are described, or linked.
+        file: Name of the original file; empty if only the hub's form is known.
+        gigabytes: Size of the hub's files that are needed in float32; None if not known.
+        note: What else to know.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    hub: str = ""
+    page: str
+    file: str = ""
+    gigabytes: float | None = None
+    note: str = ""
+
+
 class BackboneSpec(BaseModel):
     """A named backbone, and the values that it uses for options that are not set.
 
@@ -79,6 +99,7 @@ class BackboneSpec(BaseModel):
         architecture: Component -> arguments that its network is built from.
         verified: How the names of its weights were checked against published files.
         licence: Licence of its weights.
+        source: Where its weights are published; None if none have to be given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -95,6 +116,7 @@ class BackboneSpec(BaseModel):
     architecture: dict[str, Any] = Field(default_factory=dict)
     verified: str = ""
     licence: str = ""
+    source: WeightsSource | None = None
 
 
 @dataclass(frozen=True)

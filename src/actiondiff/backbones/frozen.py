@@ -194,7 +194,8 @@ def find_tensors(
         raise WeightsError(
             f"{spec.name} needs weights: give weights= (--weights) the file, folder or hub id of "
             f"{spec.title}; or name in {VARIABLE} a folder that holds them as {spec.name}/, "
-            f"{spec.name}.safetensors or {spec.name}.pth.tar. random-{spec.name} needs none."
+            f"{spec.name}.safetensors or {spec.name}.pth.tar. `actiondiff weights get {spec.name}` says "
+            f"where they are. random-{spec.name} needs none."
         )
     expected = {
         component: {name: tuple(tensor.shape) for name, tensor in make().state_dict().items()}

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HFValidationError,
@@ -13,11 +13,12 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
+from huggingface_hub.utils import filter_repo_objects
 
 from actiondiff.checkpoints.folders import VARIANTS, has_weights, patterns
 from actiondiff.errors import WeightsError
 
-__all__ = ["SVD_PARTS", "locate"]
+__all__ = ["SVD_PARTS", "download", "locate", "size_on_hub"]
 
 SVD_PARTS = ("unet", "image_encoder", "vae", "vae_encoder", "latent_encoder")
 _SVD_ADVICE = (
@@ -51,14 +52,58 @@ def locate(
         return path
     if not _HUB_ID.fullmatch(name) or name.endswith(_FILE_SUFFIXES):
         raise WeightsError(f"no weights at {name}. {advice}")
-    return _download(name, parts, extra)
+    return download(name, parts=parts, extra=extra)
 
 
-def _download(hub_id: str, parts: Sequence[str], extra: Sequence[str]) -> Path:
-    """Folder of the downloaded repository, in full precision if it has that, else its fp16 variant."""
+def size_on_hub(hub_id: str, *, parts: Sequence[str] = SVD_PARTS, half: bool = False) -> int | None:
+    """Size of the files of a repository that would be downloaded, in bytes.
+
+    Args:
+        hub_id: Id `owner/name` of the repository.
+        parts: Folders of the repository to download; the empty name is its top folder.
+        half: Whether the fp16 variant is preferred.
+
+    Returns:
+        The size; None if the hub cannot be reached, or does not say.
+    """
+    try:
+        siblings = HfApi().model_info(hub_id, files_metadata=True).siblings or []
+    except Exception:  # no network, a gated repository, ...: the download itself says which
+        return None
+    sizes = {sibling.rfilename: sibling.size or 0 for sibling in siblings}
+    for variant in _variants(half):
+        names = set(filter_repo_objects(sizes, allow_patterns=patterns(parts, variant)))
+        if any(name.endswith(".safetensors") for name in names):
+            return sum(sizes[name] for name in names)
+    return None
+
+
+def download(
+    hub_id: str,
+    *,
+    parts: Sequence[str] = SVD_PARTS,
+    extra: Sequence[str] = (),
+    to: Path | None = None,
+    half: bool = False,
+) -> Path:
+    """Download a repository's weights, in full precision if it has that, else its fp16 variant.
+
+    Args:
+        hub_id: Id `owner/name` of the repository.
+        parts: Folders of the repository to download; the empty name is its top folder.
+        extra: Further files of the repository to download, such as those of a tokenizer.
+        to: Folder for the files.  [default: the hub's own cache]
+        half: Whether the fp16 variant is preferred, which takes half the space.
+
+    Returns:
+        The folder.
+
+    Raises:
+        WeightsError: If there is no such repository, it holds no weights, or it cannot be downloaded.
+    """
     page = f"https://huggingface.co/{hub_id}"
     try:
-        return _snapshot(hub_id, parts, extra)
+        return _snapshot(hub_id, parts, extra, to, _variants(half))
     except GatedRepoError:
         raise WeightsError(
             f"{hub_id} is gated: accept its licence on {page}, then log in with `hf auth login` (or set "
@@ -85,16 +130,24 @@ def _download(hub_id: str, parts: Sequence[str], extra: Sequence[str]) -> Path:
         ) from error
 
 
-def _snapshot(hub_id: str, parts: Sequence[str], extra: Sequence[str]) -> Path:
+def _variants(half: bool) -> tuple[str, ...]:
+    """The variants of a repository's weights, the preferred one first."""
+    return VARIANTS[::-1] if half else VARIANTS
+
+
+def _snapshot(
+    hub_id: str, parts: Sequence[str], extra: Sequence[str], to: Path | None, variants: Sequence[str]
+) -> Path:
     problem: Exception = WeightsError(
         f"{hub_id} holds no weights in a format that is read: no .safetensors in "
         f"{', '.join(part + '/' for part in parts if part) or 'its top folder'}. Pickles on the hub are not "
         "downloaded; give another repository, or the path of a file."
     )
-    for variant in VARIANTS:
+    place = {} if to is None else {"local_dir": to}
+    for variant in variants:
         try:
             names = [*patterns(parts, variant), *extra]
-            folder = Path(snapshot_download(hub_id, allow_patterns=names))
+            folder = Path(snapshot_download(hub_id, allow_patterns=names, **place))
         except LocalEntryNotFoundError as error:
             problem = error  # offline; the other variant may be there
             continue

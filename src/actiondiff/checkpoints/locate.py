@@ -1,7 +1,9 @@
-"""Finds default weights in the folder that the environment variable ACTIONDIFF_WEIGHTS names."""
+"""Finds default weights: in the folder that ACTIONDIFF_WEIGHTS names, else in the user's own."""
 
 import os
 from pathlib import Path
+
+from platformdirs import user_data_path
 
 __all__ = ["PICKLE_SUFFIXES", "VARIABLE", "find_weights", "weights_folder"]
 
@@ -14,9 +16,19 @@ PICKLE_SUFFIXES = (
 
 
 def weights_folder() -> Path | None:
-    """The folder of default weights; None if the variable is not set."""
+    """The folder of default weights, which need not exist.
+
+    It is the one that ACTIONDIFF_WEIGHTS names, else `weights` in the system's folder for data of this
+    program; None if the variable is not set and the user has no home folder.
+    """
     value = os.environ.get(VARIABLE)
-    return Path(value).expanduser() if value else None
+    if value:
+        return Path(value).expanduser()
+    try:
+        Path.home()  # platformdirs would name a folder "~" below the current one
+    except RuntimeError:
+        return None
+    return user_data_path("actiondiff", appauthor=False) / "weights"
 
 
 def find_weights(name: str) -> Path | None:

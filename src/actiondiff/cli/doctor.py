@@ -62,9 +62,7 @@ def _examine_machine() -> "dict[str, JSON]":
         "backbones without download": [
             name for name, spec in shipped_specs().items() if spec.weights != "required"
         ],
-        "weights folder": f"{folder} ({VARIABLE})"
-        if folder
-        else f"none: set {VARIABLE} to a folder that holds them",
+        "weights folder": f"{folder} ({VARIABLE} names another)" if folder else f"none: set {VARIABLE}",
         "weights": {name: str(find_weights(name) or "not found") for name in with_weights},
         "extras": {
             extra: "installed" if find_spec(module) else "absent" for extra, module in _EXTRAS.items()

@@ -70,8 +70,13 @@ _FEATURES = GroupEntry(
 )
 _WEIGHTS = GroupEntry(
     "weights",
-    "Convert and check weights",
+    "Get, convert and check weights",
     (
+        CommandEntry(
+            "get",
+            "weights_get:get",
+            "Show where a backbone's weights are, and download them.",
+        ),
         CommandEntry("convert", "weights:convert", "Convert an original checkpoint into a smaller folder."),
         CommandEntry("check", "weights:check", "Check that this machine computes the right features."),
     ),

@@ -296,7 +296,8 @@ def _checkpoint(spec: BackboneSpec, options: SVDOptions, weights: str | Path | N
         raise WeightsError(
             f"{spec.name} needs weights: give weights= (--weights) the path of the published file, such as "
             f"{spec.name.replace('-', '_')}.safetensors, of a converted or diffusers folder, or a hub id; or "
-            f"name a folder that holds them in {VARIABLE}. The backbone 'tiny' needs none."
+            f"name a folder that holds them in {VARIABLE}. `actiondiff weights get {spec.name}` says where "
+            "they are. The backbone 'tiny' needs none."
         )
     return open_checkpoint(
         str(weights),

@@ -13,16 +13,17 @@ __all__ = ["print_plan", "print_reproduction"]
 def print_plan(plan: "ReproductionPlan", out: Path) -> None:
     """Print how many studies there are, and what has to be extracted for them."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     console = Console(markup=False, emoji=False)
     console.print(f"{plan.target}: {plan.num_studies} studies, {plan.num_trainings} training runs")
     if plan.stand_in:
         console.print(f"STAND-IN: {plan.stand_in}")
         return
-    table = Table("features", "videos", "not on disk", "stored", "windows to do", "PFLOP", title="to extract")
+    features = Column("features", overflow="fold")  # only the end of a name may tell two of them apart
+    table = Table(features, "videos", "not on disk", "stored", "windows to do", "PFLOP", title="to extract")
     for price in plan.estimate_stores(out):
-        cost = "–" if price.teraflop is None else f"{price.teraflop / 1e3:,.0f}"
+        cost = "–" if price.teraflop is None else f"{price.teraflop / 1e3:,.3g}"
         counts = (price.num_videos, price.num_missing, price.num_stored, price.cost.num_windows)
         table.add_row(price.work.slug, *[f"{count:,}" for count in counts], cost)
     console.print(table)

