@@ -28,7 +28,14 @@ TOP = {
 """Texts at the top of the repository -> pages."""
 NAVIGATION = {
     "Start": ["index.md", "quickstart.md", "your-data.md", "concepts.md"],
-    "Using it": ["report.md", "evaluation.md", "large-scale.md", "backbones.md", "datasets.md"],
+    "Using it": [
+        "which-backbone.md",
+        "report.md",
+        "evaluation.md",
+        "large-scale.md",
+        "backbones.md",
+        "datasets.md",
+    ],
     "The method": ["method.md", "reproduce.md", "builtin.md"],
     "Extending it": ["extend.md", "contributing.md"],
     "Reference": ["cli.md", "api.md", "changelog.md", "third-party.md"],

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from actiondiff.backbones.options import BackboneOptions, Dtype, every_option, options_class
+from actiondiff.backbones.published import WeightsSource
 from actiondiff.errors import SettingsMismatchError, UnknownNameError, UsageError, explain_validation
 from actiondiff.provenance import differences
 from actiondiff.registry import Registry
@@ -59,26 +60,6 @@ KINDS = Registry(
 """Kind of backbone -> `load(spec, options, weights) -> Backbone`."""
 PLUGIN_SPECS = Registry("backbone_spec", {})
 """Name -> `BackboneSpec` of a backbone that is not one of `specs.yaml` but of a plug-in."""
-
-
-class WeightsSource(BaseModel):
-    """Where the published weights of a backbone are.
-
-    Attributes:
-        hub: Id of a repository on the hub that is read as it is; empty if there is none.
-        page: Page on which the weights are described, or linked.
-        file: Name of the original file; empty if only the hub's form is known.
-        gigabytes: Size of the hub's files that are needed in float32; None if not known.
-        note: What else to know.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    hub: str = ""
-    page: str
-    file: str = ""
-    gigabytes: float | None = None
-    note: str = ""
 
 
 class BackboneSpec(BaseModel):

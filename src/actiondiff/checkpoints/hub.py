@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
@@ -13,7 +14,7 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
-from huggingface_hub.utils import filter_repo_objects
+from huggingface_hub.utils._paths import filter_repo_objects
 
 from actiondiff.checkpoints.folders import VARIANTS, has_weights, patterns
 from actiondiff.errors import WeightsError
@@ -143,11 +144,11 @@ def _snapshot(
         f"{', '.join(part + '/' for part in parts if part) or 'its top folder'}. Pickles on the hub are not "
         "downloaded; give another repository, or the path of a file."
     )
-    place = {} if to is None else {"local_dir": to}
+    fetch = snapshot_download if to is None else partial(snapshot_download, local_dir=to)
     for variant in variants:
         try:
             names = [*patterns(parts, variant), *extra]
-            folder = Path(snapshot_download(hub_id, allow_patterns=names, **place))
+            folder = Path(fetch(hub_id, allow_patterns=names))
         except LocalEntryNotFoundError as error:
             problem = error  # offline; the other variant may be there
             continue

@@ -10,7 +10,8 @@ import typer
 from actiondiff.cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from actiondiff.backbones.base import BackboneSpec, WeightsSource
+    from actiondiff.backbones.base import BackboneSpec
+    from actiondiff.backbones.published import WeightsSource
 
 __all__ = ["get"]
 
