@@ -1,10 +1,10 @@
 """Options of the page."""
 
+from dataclasses import dataclass
+
 from pydantic import BaseModel, ConfigDict, Field
 
-from actiondiff.app.uploads import Quotas
-
-__all__ = ["CUTTING", "LOCAL", "PageOptions"]
+__all__ = ["CUTTING", "LOCAL", "PageOptions", "Quotas"]
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 """Addresses that only this machine can reach."""
@@ -12,6 +12,26 @@ CUTTING = ("smooth_seconds", "min_seconds", "max_gap_seconds", "threshold")
 """Options of timelines that the pages have sliders for, in the order of the sliders."""
 
 _OF_VISITOR, _IN_ALL = 4, 20  # videos of the largest size
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """Most bytes that uploads may have.
+
+    Attributes:
+        of_video: Of one video.
+        of_visitor: Of all videos that one visitor has on the page.
+        in_all: Of all videos on the page.
+    """
+
+    of_video: int
+    of_visitor: int
+    in_all: int
+
+    @property
+    def most_of_video(self) -> int:
+        """Size of the largest video that can be accepted."""
+        return min(self.of_video, self.of_visitor, self.in_all)
 
 
 class PageOptions(BaseModel):

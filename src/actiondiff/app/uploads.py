@@ -8,7 +8,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-__all__ = ["Quotas", "UploadRefused", "Uploads"]
+from actiondiff.app.options import Quotas
+
+__all__ = ["UploadRefused", "Uploads"]
 
 _OLDEST_SECONDS = 600.0  # age at which an upload that nobody asked about is removed
 _LONGEST_NAME = 150  # bytes, so that the names of files made from it fit into 255
@@ -24,26 +26,6 @@ class UploadRefused(Exception):  # noqa: N818  # not an error: the answer to a r
     def __init__(self, text: str, status: int) -> None:
         super().__init__(text)
         self.status = status
-
-
-@dataclass(frozen=True)
-class Quotas:
-    """Most bytes that uploads may have.
-
-    Attributes:
-        of_video: Of one video.
-        of_visitor: Of all videos that one visitor has on the page.
-        in_all: Of all videos on the page.
-    """
-
-    of_video: int
-    of_visitor: int
-    in_all: int
-
-    @property
-    def most_of_video(self) -> int:
-        """Size of the largest video that can be accepted."""
-        return min(self.of_video, self.of_visitor, self.in_all)
 
 
 @dataclass(eq=False)

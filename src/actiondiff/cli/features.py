@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from actiondiff.cli.options import JsonOption
-from actiondiff.outputs.words import counted
 
 if TYPE_CHECKING:
     from actiondiff.types import JSON
@@ -70,6 +69,7 @@ def import_features(
     The exit code is 3 if a file could not be used.
     """
     from actiondiff.features.importers import import_features as import_released
+    from actiondiff.outputs.words import counted
     from actiondiff.types import DEFAULT_STRIDE
 
     summary = import_released(
@@ -100,6 +100,7 @@ def verify(store: _Store) -> None:
     of the store, and `actiondiff extract` makes them again. The exit code is 3 if anything was wrong.
     """
     from actiondiff.features.store import FeatureStore
+    from actiondiff.outputs.words import counted
 
     opened = FeatureStore.open(store)
     problems = opened.verify()
@@ -133,6 +134,7 @@ def merge(
     from actiondiff.extraction.plan import name_videos
     from actiondiff.features.merge import merge_stores
     from actiondiff.features.store import FeatureStore
+    from actiondiff.outputs.words import counted
 
     base = root or FeatureStore.open(stores[0]).root
     expected = name_videos(check, root=root, stored_root=base)[1] if check else ()

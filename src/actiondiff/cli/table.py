@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from actiondiff.cli.options import JsonOption, OverwriteOption
-from actiondiff.outputs.words import counted
 
 __all__ = ["add", "import_labels", "spans"]
 
@@ -66,6 +65,7 @@ def import_labels(
     from actiondiff.datasets.bouts import tabulate, write_rows
     from actiondiff.datasets.files import MediaFinder
     from actiondiff.datasets.importing import read_labels
+    from actiondiff.outputs.words import counted
 
     bouts = read_labels(program, source, fps=fps, label_from=label_from, tiers=tier or (), videos=videos)
     folder = source if source.is_dir() else source.parent
@@ -114,6 +114,7 @@ def spans(
     from actiondiff.datasets.joining import write_examples
     from actiondiff.datasets.spans import cut_spans
     from actiondiff.datasets.table import read_table
+    from actiondiff.outputs.words import counted
 
     timed = read_table(table)
     examples = cut_spans(
@@ -143,6 +144,7 @@ def add(
     from actiondiff import outputs
     from actiondiff.datasets.joining import join_tables, write_examples
     from actiondiff.datasets.table import read_table
+    from actiondiff.outputs.words import counted
 
     root = out.resolve().parent
     joined = join_tables([read_table(path) for path in (table, *more)], root=root)

@@ -19,7 +19,7 @@ from actiondiff.errors import UnknownNameError, UsageError, explain_validation
 from actiondiff.evaluation.options import ProtocolOptions
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.options import HeadOptions
-from actiondiff.outputs import parse_yaml
+from actiondiff.outputs.documents import parse_yaml
 from actiondiff.registry import Registry
 from actiondiff.training.options import TrainingOptions
 from actiondiff.types import FeatureKey

@@ -49,7 +49,7 @@ from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import Activation
 from actiondiff.inference.folders import CARD, find_model_folder
 from actiondiff.inference.guard import save_guard
-from actiondiff.outputs import parse_yaml
+from actiondiff.outputs.documents import parse_yaml
 from actiondiff.provenance import (
     environment,
     fingerprint,

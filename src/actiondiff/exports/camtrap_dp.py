@@ -23,7 +23,7 @@ from actiondiff.datasets.table import read_rows
 from actiondiff.errors import TableError, UsageError, explain_validation
 from actiondiff.exports.boris import observation_names
 from actiondiff.inference.timeline import Timeline
-from actiondiff.outputs import parse_yaml
+from actiondiff.outputs.documents import parse_yaml
 from actiondiff.provenance import write_csv, write_text
 from actiondiff.video.names import locate
 

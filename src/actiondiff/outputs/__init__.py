@@ -1,7 +1,6 @@
 """What may be written, and where: claims on folders, and names and documents that come from other people."""
 
 from actiondiff.outputs.claims import STATE_FOLDER, OutputClaim, claim, claim_file, join, permit, try_lock
-from actiondiff.outputs.documents import parse_yaml
 from actiondiff.outputs.paths import checked_identity, inside
 
 __all__ = [
@@ -12,7 +11,6 @@ __all__ = [
     "claim_file",
     "inside",
     "join",
-    "parse_yaml",
     "permit",
     "try_lock",
 ]

@@ -23,7 +23,7 @@ from actiondiff.evaluation.results import (
 from actiondiff.evaluation.scores import SideScores
 from actiondiff.evaluation.verdict import chance_verdict
 from actiondiff.heads.bundle import ModelConfig, read_config
-from actiondiff.outputs import parse_yaml
+from actiondiff.outputs.documents import parse_yaml
 from actiondiff.outputs.words import counted
 from actiondiff.provenance import plain_cells
 from actiondiff.report.card import percent

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from actiondiff.app.options import PageOptions
-from actiondiff.app.uploads import Quotas, UploadRefused, Uploads
+from actiondiff.app.options import Quotas
+from actiondiff.app.uploads import UploadRefused, Uploads
 
 pytest.importorskip("gradio", reason="needs gradio: pip install 'actiondiff[app]'")
 from actiondiff.app.receiving import ENVELOPE, receive_upload

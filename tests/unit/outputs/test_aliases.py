@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from actiondiff.experiments.grid import load_grid
-from actiondiff.outputs import parse_yaml
+from actiondiff.outputs.documents import parse_yaml
 
 
 def test_aliases_are_read():

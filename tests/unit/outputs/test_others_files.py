@@ -25,7 +25,7 @@ from actiondiff.heads import build_head
 from actiondiff.heads.bundle import ModelConfig, load_bundle, save_bundle
 from actiondiff.heads.options import HeadOptions
 from actiondiff.inference.folders import find_model_folder
-from actiondiff.outputs import parse_yaml
+from actiondiff.outputs.documents import parse_yaml
 from actiondiff.types import Example
 
 LEADING_OUT = "../../escaped"
