@@ -108,7 +108,7 @@ def main() -> None:
     names = arguments.cases.split(",") if arguments.cases else list(makers)
     outcomes = {}
     for name in names:
-        outcomes[name] = run(makers[name](), work / "out" / name, shlex.split(arguments.options))
+        outcomes[name] = run(makers[name](), work, name, shlex.split(arguments.options))
         done = outcomes[name]
         print(f"== {name}: {'right' if done.is_right else 'WRONG'}, {done.seconds:.0f} s", flush=True)
         print("\n".join(done.lines[-3:]), flush=True)
@@ -122,8 +122,9 @@ def main() -> None:
             arguments.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
 
 
-def run(case: Case, out: Path, options: Sequence[str]) -> Outcome:
+def run(case: Case, work: Path, name: str, options: Sequence[str]) -> Outcome:
     """Call `actiondiff start`, and read its verdict."""
+    out = work / "out" / name
     command = ["start", str(case.folder), str(case.labels), "-o", str(out), *case.options, *options]
     started, used = time.perf_counter(), processor_seconds()
     done = subprocess.run(
@@ -138,7 +139,7 @@ def run(case: Case, out: Path, options: Sequence[str]) -> Outcome:
         is_right=verdict["outcome"] in case.right,
         seconds=round(time.perf_counter() - started, 1),
         processor_seconds=round(processor_seconds() - used, 1),
-        lines=tuple(done.stdout.splitlines()),
+        lines=tuple(done.stdout.replace(str(work), "WORK").splitlines()),
     )
 
 

@@ -26,8 +26,8 @@ _FEW_GROUPS, _FEW_PER_CLASS = 10, 4
 _MORE_GROUPS = 2  # than classes
 _WORTH_HAVING = 1 / 3  # share of the errors of guessing that a useful model avoids, at least
 _TITLES: Mapping[str, str] = {
-    "balanced_accuracy": "balanced accuracy",
-    "micro_map": "micro mAP",
+    "balanced_accuracy": "Balanced accuracy",
+    "micro_map": "Micro mAP",
 }
 
 
