@@ -76,10 +76,10 @@ def main() -> None:
                             value
                         )
                     print(seed, backbone, prepared, values, flush=True)
+                    if arguments.json:
+                        result = {"environment": environment(), "scores": scores}
+                        arguments.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
         print(table_of(scores, backbones, inputs), flush=True)
-        if arguments.json:
-            result = {"environment": environment(), "seeds": seed + 1, "scores": scores}
-            arguments.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
 
 
 def with_folds(table: Table) -> Table:
