@@ -7,7 +7,8 @@ place, calls `permit` before each move. The line is written before the move, so 
 in between recognises its own file later.
 
 Feature stores, which several processes may fill at once, keep the rule by themselves: a folder with anything
-else is refused, each file says what it holds with checksums, and what is damaged goes to `quarantine/`.
+else is refused, each file says with checksums what it holds, and only features that do not fit theirs are
+written again. `features verify` moves damaged files to `quarantine/`.
 """
 
 import errno
