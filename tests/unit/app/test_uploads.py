@@ -5,8 +5,7 @@ import json
 
 import pytest
 
-from actiondiff.app.options import PageOptions
-from actiondiff.app.options import Quotas
+from actiondiff.app.options import PageOptions, Quotas
 from actiondiff.app.uploads import UploadRefused, Uploads
 
 pytest.importorskip("gradio", reason="needs gradio: pip install 'actiondiff[app]'")
