@@ -25,6 +25,7 @@ from actiondiff.builtin.dataset import write_menagerie
 from actiondiff.datasets.table import read_table
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.features.store import FeatureStore
+from actiondiff.inference.feature_cache import FeatureCache
 from actiondiff.inference.model import ActionDiff
 from actiondiff.provenance import environment
 from actiondiff.types import Prediction
@@ -152,7 +153,8 @@ def study(work: Path, name: str, device: str, num_filmed: int) -> dict[str, Any]
     filmed = clips[clips.protocol == "in-domain"].head(num_filmed)
     cameras = {}
     for camera, files in film(work, filmed).items():
-        results = [result for _, result in model.predict_many(files)]
+        kept = FeatureCache.open(work / "filmed" / name, model.backbone_settings, model.config, files)
+        results = [result for _, result in model.predict_many(files, cache=kept)]
         frame = rows_of(zip(results, (clip for _, clip in filmed.iterrows()), strict=True))
         reasons = sorted({reason.partition(";")[0] for row in frame.reasons for reason in row})
         cameras[camera] = summary(frame) | {"reasons": reasons[:3]}
@@ -199,9 +201,9 @@ def main() -> None:
     parser.add_argument("--backbones", default="pixels,motion,lite0,tiny", help="names, with commas")
     parser.add_argument("--train", type=int, default=192, help="number of training clips")
     parser.add_argument("--test", type=int, default=128, help="number of test clips of each protocol")
-    parser.add_argument("--filmed", type=int, default=48, help="number of clips filmed by other cameras")
+    parser.add_argument("--filmed", type=int, default=16, help="number of clips filmed by other cameras")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path, help="file to which the figures are also written")
+    parser.add_argument("--json", type=Path, help="file that the figures are added to")
     arguments = parser.parse_args()
     if not (arguments.work / "clips" / "table.csv").exists():
         write_menagerie(
@@ -209,6 +211,8 @@ def main() -> None:
             seed=100, targets="development",
         )  # fmt: skip
     results = {}
+    if arguments.json and arguments.json.exists():  # of other backbones
+        results = json.loads(arguments.json.read_text("utf-8"))["results"]
     for name in arguments.backbones.split(","):
         print(f"{name} ...", flush=True)
         results[name] = study(arguments.work, name, arguments.device, arguments.filmed)

@@ -112,7 +112,7 @@ class OpenedFolder:
                     "status": video.status,
                     "share": round(video.share, 3),
                     "reason": video.reason,
-                    "outside": "; ".join(domain.reasons) if domain else "",
+                    "outside": domain.reason if domain else "",
                     "num_bouts": len(bouts),
                     "version": correction.version if correction else 0,
                     "done": bool(correction and correction.done),

@@ -103,7 +103,7 @@ def _row(
 ) -> QueueRow:
     """One row of the table, whose label is empty."""
     times = ["" if value is None else f"{value:.3f}" for value in (start, end)]
-    why = "; ".join(domain.reasons) if domain else ""
+    why = domain.reason if domain else ""
     values = (video, "", *times, label, f"{probability:.4f}", f"{sure:.4f}", why)
     return dict(zip(QUEUE_COLUMNS, values, strict=True))
 

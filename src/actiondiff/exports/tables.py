@@ -86,7 +86,7 @@ def write_failures(
     """
     lines = [
         *([video, report.status, report.reason] for video, report in reports),
-        *([video, OUTSIDE, "; ".join(domain.reasons)] for video, domain in outside),
+        *([video, OUTSIDE, domain.reason] for video, domain in outside),
     ]
     write_csv(Path(folder) / FAILURES, ["video", "status", "reason"], lines, line_end="\r\n")
 
@@ -120,6 +120,6 @@ def _row(prediction: Prediction, label: str) -> dict[str, str | int | float]:
         prediction.num_tokens,
         prediction.num_spans,
         round(domain.distance, 4) if domain else "",
-        "; ".join(domain.reasons) if domain else "",
+        domain.reason if domain else "",
     )
     return dict(zip(_COLUMNS, values, strict=True))

@@ -135,7 +135,7 @@ class Guard:
         if facts.num_tokens:
             count, least = len(tokens), facts.num_tokens.low
             own, learnt = (
-                f"{n * step:.2g} s of video" if step else f"{n:.0f} frames" for n in (count, least)
+                f"{n * step:.2g} s of video" if step else _plural(n, "frame") for n in (count, least)
             )
             yield _Deviation(
                 "length", max(0.0, _doublings(least / count)), f"{own}; learnt from {learnt} or more"
@@ -149,8 +149,7 @@ class Guard:
             yield _Deviation(
                 "features",
                 distance,
-                f"features {distance:.1f} times as far from those of the training videos as the bound, which "
-                f"{rate} of these exceed",
+                f"features at {distance:.1f} times the distance that {rate} of the training videos exceed",
             )
 
     def _of_pictures(self, look: Appearance | None) -> Iterator["_Deviation"]:

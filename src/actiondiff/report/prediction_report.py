@@ -117,7 +117,7 @@ def _domain(facts: Facts, predicted: Sequence[Facts]) -> list[Item]:
         if facts.get("abstain_outside")
         else "The model answers all the same; do not rely on these answers."
     )
-    rows = tuple((v["video"], f"{v['distance']:.1f}", "; ".join(v["outside"])) for v in outside[:_LISTED])
+    rows = tuple((v["video"], f"{v['distance']:.1f}", " | ".join(v["outside"])) for v in outside[:_LISTED])
     caption = f"{len(outside)} of {len(predicted)} videos lie outside what the model has learnt from"
     note = f"{answers} A distance of 1 is the bound. They are at the head of queue.csv."
     return [ReportTable(("video", "distance", "why"), rows, caption, note)]

@@ -60,6 +60,11 @@ class DomainCheck:
         return max(self.distances.values(), default=0.0)
 
     @property
+    def reason(self) -> str:
+        """All reasons in one line; empty if the video does not lie outside."""
+        return " | ".join(self.reasons)
+
+    @property
     def is_outside(self) -> bool:
         """Whether the video lies outside what the model has learnt from."""
         return self.distance > 1

@@ -90,12 +90,12 @@ def test_videos_that_lie_outside_get_no_label(tmp_path):
     assert [(row["status"], row["label"], row["distance"]) for row in found] == [
         ("outside", "", "2.64"), ("ok", "run", "0.25"), ("ok", "run", ""), ("partial", "", "2.64"),
     ]  # fmt: skip
-    assert found[0]["outside"] == "1 frame a second; learnt at 6.25; far"
+    assert found[0]["outside"] == "1 frame a second; learnt at 6.25 | far"
     write_predictions(tmp_path, clips, ["csv"], abstain_outside=False)
     found = read_rows(tmp_path / "predictions.csv")
     assert [(row["status"], row["label"]) for row in found[:2]] == [("outside", "run"), ("ok", "run")]
     write_failures(tmp_path, [("part.mp4", PARTIAL)], [("0.mp4", outside)])
     assert [list(row.values()) for row in read_rows(tmp_path / "failures.csv")] == [
         ["part.mp4", "partial", PARTIAL.reason],
-        ["0.mp4", "outside", "1 frame a second; learnt at 6.25; far"],
+        ["0.mp4", "outside", "1 frame a second; learnt at 6.25 | far"],
     ]

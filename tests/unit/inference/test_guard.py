@@ -152,7 +152,7 @@ def test_features_of_another_kind_lie_outside():
     near, far = (check(guard, features(count=160, shift=shift, seed=99)) for shift in (0.0, 3.0))
     assert near.distances["features"] < 1 < far.distances["features"]
     (reason,) = far.reasons
-    assert "as far from those of the training videos as the bound, which 1 % of these exceed" in reason
+    assert "times the distance that 1 % of the training videos exceed" in reason
 
 
 def test_what_is_unknown_is_not_compared():

@@ -48,10 +48,11 @@ def print_predictions(
             label = label_of(
                 result, abstain_below=options.abstain_below, abstain_outside=options.abstain_outside
             )
+            certainty = f"{result.top(1)[0][1]:.2f}" if verdict.beats_guessing else "a guess"
             is_outside = result.domain is not None and result.domain.is_outside
             cells = (
                 label or ("unknown" if is_outside else "(not sure)"),
-                f"{result.top(1)[0][1]:.2f}" if verdict.beats_guessing else "a guess",
+                certainty if label or not is_outside else "",
             )
         elif isinstance(result, Timeline):
             cells = (
@@ -91,7 +92,7 @@ def _print_domain(results: "Sequence[VideoResult]", *, has_guard: bool, abstains
         f"Outside what the model has learnt from, {number}; they get {what}, and come first in queue.csv:"
     )
     for video, domain in sorted(outside, key=lambda item: -item[1].distance)[:_MAX_VIDEOS]:
-        typer.echo(f"  {Path(video).name}: {'; '.join(domain.reasons)}")
+        typer.echo(f"  {Path(video).name}: {domain.reason}")
     if len(outside) > _MAX_VIDEOS:
         typer.echo(f"  ... and {len(outside) - _MAX_VIDEOS} more, all in failures.csv")
 
