@@ -1,9 +1,11 @@
-"""Processes on this machine: how many cores there are for them, and work that is spread over several.
+"""Processes on this machine: cores and memory that there are for them, and work that is spread over several.
 
 Worker processes are spawned, and do not import the script that started them: a script needs no
 `if __name__ == "__main__":`. They end with the process that started them, even if that is killed.
 """
 
+import ctypes
+import functools
 import os
 import sys
 import threading
@@ -24,6 +26,7 @@ __all__ = [
     "ScriptlessProcess",
     "available_memory",
     "end_with_parent",
+    "keep_freed_memory",
     "map_in_processes",
     "num_cores",
 ]
@@ -32,6 +35,9 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container, on Linux
 _MEMORY = Path("/proc/meminfo")
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
+_LARGEST_FROM_HEAP = 2**25  # bytes; glibc allows no more
+_LARGEST_KEPT = 2**28  # bytes
 
 
 def num_cores() -> int:
@@ -54,6 +60,28 @@ def available_memory() -> int | None:
         return None
     fields = dict(line.split(":", 1) for line in lines if ":" in line)
     return 1024 * int(fields["MemAvailable"].split()[0]) if "MemAvailable" in fields else None
+
+
+@functools.cache
+def keep_freed_memory() -> bool:
+    """Let this process keep up to 256 MB of memory that it has freed, for its next allocations.
+
+    By default glibc returns the memory of large arrays to the system at once, which fills the next ones with
+    zeros, page by page: a tenth to a third of the time of a small network, whose results live shortly.
+
+    Returns:
+        Whether that was possible. It is not on other systems than Linux, with other C libraries than glibc,
+        and where the environment sets the allocator.
+    """
+    chosen = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+    if sys.platform != "linux" or any(name.startswith(chosen) for name in os.environ):
+        return False
+    try:
+        set_parameter = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    thresholds = ((_M_MMAP_THRESHOLD, _LARGEST_FROM_HEAP), (_M_TRIM_THRESHOLD, _LARGEST_KEPT))
+    return all(set_parameter(name, value) == 1 for name, value in thresholds)
 
 
 def map_in_processes(

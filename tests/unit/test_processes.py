@@ -68,3 +68,44 @@ def test_a_quota_of_the_container_limits_the_cores(monkeypatch, tmp_path):
     assert num_cores() == everything
     quota.write_text("100000 100000\n")
     assert num_cores() == 1
+
+
+_EXTRACT = """
+import resource
+import torch
+import actiondiff
+from actiondiff import processes
+from tests.conftest import random_frames
+
+torch.set_num_threads(1)
+backbone = actiondiff.load_backbone("tiny", device="cpu")
+video = random_frames(32)
+for _ in range(2):
+    backbone.extract(video)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3):
+    backbone.extract(video)
+print(processes.keep_freed_memory(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's allocator is set on Linux")
+def test_memory_is_kept_between_batches_unless_the_environment_sets_the_allocator():
+    chosen = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(chosen)}
+
+    def run(**more):
+        done = subprocess.run(
+            [sys.executable, "-c", _EXTRACT],
+            env={**environment, **more}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        possible, faults = done.stdout.split()
+        return possible == "True", int(faults)
+
+    possible, faults = run()
+    if not possible:
+        pytest.skip("the C library is not glibc")
+    assert faults < 2000  # 160 were measured; 24,000 to 95,000 without
+    possible, faults = run(MALLOC_TRIM_THRESHOLD_="131072")
+    assert not possible
+    assert faults > 10000

@@ -6,6 +6,8 @@ from torch import Tensor
 
 __all__ = ["blur_and_resize", "scale_and_resize"]
 
+_LEAST_SIGMA = 0.001  # of the blur, in pixels
+
 
 def scale_and_resize(pixels: Tensor, height: int, width: int) -> Tensor:
     """Scale to [-1, 1], then resize without keeping the aspect ratio.
@@ -45,7 +47,9 @@ def blur_and_resize(images: Tensor, size: int) -> Tensor:
     """
     height, width = images.shape[-2:]
     for axis, side in ((-2, height), (-1, width)):
-        sigma = max((side / size - 1) / 2, 0.001)
+        sigma = max((side / size - 1) / 2, _LEAST_SIGMA)
+        if sigma == _LEAST_SIGMA:  # weights of exactly 0, 1, 0
+            continue
         length = int(max(4 * sigma, 3))
         images = _blur(images, sigma, length + 1 - length % 2, axis)
     return F.interpolate(images, (size, size), mode="bicubic", align_corners=True)

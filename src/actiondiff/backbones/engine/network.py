@@ -17,6 +17,7 @@ from actiondiff.backbones.engine.encoding import (
 from actiondiff.backbones.engine.precision import cpu_threads, float32_mode
 from actiondiff.backbones.engine.windows import WindowInput
 from actiondiff.errors import UsageError
+from actiondiff.processes import keep_freed_memory
 from actiondiff.types import FeatureKey
 
 __all__ = ["Network", "Outputs"]
@@ -67,6 +68,8 @@ class Network:
     ) -> None:
         self.size = self._fitting = int(backbone.options.batch or 1)
         self.threads = int(backbone.options.threads or torch.get_num_threads())
+        if torch.device(backbone.options.device).type == "cpu":
+            keep_freed_memory()
         self._keys = tuple(keys)
         self._backbone = backbone
         self._keep_maps = keep_maps
