@@ -173,7 +173,8 @@ def _print_checks(
     if own:
         options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in advice.items())
         vae = (
-            " The VAE takes most of the time, and is float32 unless --vae-dtype says otherwise."
+            " The VAE takes most of the time. With half precision on CUDA its default is auto-float16, which "
+            "repeats in tf32 what float16 cannot hold; else it is float32 unless --vae-dtype says otherwise."
             if "vae_dtype" in advice
             else ""
         )

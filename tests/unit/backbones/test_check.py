@@ -47,6 +47,21 @@ def test_what_is_near_enough_becomes_an_option(network, vae, expected):
     assert check.suggested_options(lines, "float16") == expected
 
 
+def test_the_largest_value_says_whether_float16_holds_it():
+    """Found in a float32 pass, so that a CPU can tell it, too."""
+    backbone = load_backbone("tiny", device="cpu", height=32, width=32, window=2)
+    vae = backbone.inputs.latent_vae
+    with check._largest_value(vae) as small:
+        check._latents(backbone, check.formula_video(2))
+    vae.encoder.conv_in.weight.mul_(1e6)
+    with check._largest_value(vae) as large:
+        check._latents(backbone, check.formula_video(2))
+    assert 0 < max(small) < 65504 < max(large) < float("inf")
+    lines = [check.PrecisionCheck("VAE encoder", 1e-3, 1e-2), check.PrecisionCheck(check._RANGE, 1.2, 1.0)]
+    assert check.suggested_options(lines, "float16") == {"dtype": "float16", "vae_dtype": "float32"}
+    assert check.suggested_options(lines, "bfloat16") == {"dtype": "bfloat16", "vae_dtype": "bfloat16"}
+
+
 def test_a_vae_that_overflows_is_infinitely_far(monkeypatch):
     backbone = load_backbone("tiny", device="cpu", height=32, width=32, vae_dtype="float16", window=2)
     backbone.inputs.vae.encoder.conv_in.weight.mul_(1e5)
@@ -76,5 +91,8 @@ def test_weights_of_ones_own(shared_dir):
         unet_head_dim=16,
         clip_head_dim=16,
     )
-    assert [line.name.split(",")[0] for line in lines] == ["U-Net and image encoder"] * 3 + ["VAE encoder"]
+    assert [line.name.split(",")[0] for line in lines] == ["U-Net and image encoder"] * 3 + [
+        "VAE encoder"
+    ] * 2
     assert all(0 < line.error < 0.1 for line in lines)
+    assert lines[-1].name == "VAE encoder, largest value, 1 being float16's limit"
