@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,10 +34,10 @@ def videos(tmp_path) -> Path:
 
 
 @contextmanager
-def serving(model, trained, folder: Path):
+def serving(model, trained, folder: Path, port: int = 0):
     from actiondiff.app.folder_server import open_folder_page
 
-    options = PageOptions(port=0)
+    options = PageOptions(port=port)
     out = folder / "actiondiff-labels"
     with open_folder_page(model, folder, out, run=trained, name="dark or bright", options=options) as opened:
         thread = threading.Thread(target=opened.run)
@@ -205,6 +206,32 @@ def test_a_reload_in_the_middle_loses_nothing(tab, videos):
     tab.keyboard.press("z")  # undo works across the reload
     assert bouts(tab) == before
     tab.wait_for_function("unsaved === 0")
+
+
+def test_edits_while_another_video_opens_are_about_the_one_that_is_shown(tab, videos):
+    tab.route("**/api/videos/1", lambda route: (time.sleep(1), route.continue_()))
+    tab.locator("#videos button").nth(1).click()
+    tab.keyboard.press("!")
+    tab.wait_for_function("video.name === 'b.mp4'")
+    tab.wait_for_function("unsaved === 0")
+    texts = tab.locator("#videos li")
+    tab.wait_for_selector("#videos li:first-child:has-text('done')")
+    assert "not seen yet" in texts.nth(1).inner_text()
+
+
+def test_a_list_that_changed_does_not_move_corrections_to_another_video(model, trained, videos, chromium):
+    """The page is started again with a video before the others, under a tab that is still open."""
+    with serving(model, trained, videos) as address:
+        tab = open_tab(chromium, address)
+        port = int(address.rstrip("/").rsplit(":", 1)[1])
+    (videos / "more" / "a.mp4").rename(videos / "0.mp4")
+    with serving(model, trained, videos, port):
+        tab.evaluate("change(() => { video.bouts = [{label: 'dark', start: 2, end: 4}]; })")
+        tab.wait_for_selector("#videos li:first-child:has-text('0.mp4')")
+        tab.wait_for_selector("#saved:has-text('Saved at')")  # by the page that was loaded again
+        assert tab.evaluate("video.name") == "a.mp4"
+        assert saved(tab, videos) == [(str(videos / "a.mp4"), "dark", 2, 4)]
+        tab.context.close()
 
 
 def test_two_windows_do_not_overwrite_each_other(tab, chromium, address, videos):

@@ -146,6 +146,8 @@ def build_folder_app(opened: OpenedFolder, retraining: Retraining, options: Page
             body = [await _read(request)] if has_body else []
             try:
                 return JSONResponse(await run_in_threadpool(act, request, *body))
+            except _OtherListError as error:
+                return JSONResponse({"message": str(error)}, 410)
             except EditConflictError as error:
                 return JSONResponse({"message": str(error)}, 409)
             except ActionDiffError as error:
@@ -168,6 +170,10 @@ def build_folder_app(opened: OpenedFolder, retraining: Retraining, options: Page
     ]
     hosts = () if options.host in ANY_HOST else {*LOCAL, options.host}
     return Starlette(routes=routes, middleware=[Middleware(LocalGate, hosts=hosts)])
+
+
+class _OtherListError(UsageError):
+    """The page was loaded from a program that listed other videos."""
 
 
 async def _read(request: "Request") -> bytes:
@@ -202,6 +208,8 @@ def _read_edit(video: str, body: bytes) -> Correction:
     """
     try:
         values = json.loads(body)
+        if values.pop("video", video) != video:
+            raise _OtherListError("the list of videos has changed since this page was loaded; load it again.")
         bouts = tuple(BoutEdit.model_validate(bout) for bout in values.pop("bouts"))
         return Correction.model_validate({**values, "bouts": bouts, "video": video})
     except ValidationError as error:

@@ -61,10 +61,10 @@ def build_page(
             status = gr.HTML("", elem_id="status", min_height=0)
             stop = gr.Button("Stop", size="sm", scale=0, min_width=90, elem_id="stop", visible=False)
         findings = gr.HTML("", elem_id="findings")
-        when = gr.HTML("", elem_id="when")
         with gr.Accordion("Cut the bouts", open=False, elem_id="settings"):
             fields = _sliders(times)
             restore = gr.Button("Back to the model's own values", size="sm", elem_id="restore")
+        when = gr.HTML("", elem_id="when")
         with gr.Column(visible=False, elem_id="where") as more:
             gr.HTML("<h2>Where</h2>")
             with gr.Row(equal_height=False):

@@ -109,7 +109,6 @@ def predict(
     from actiondiff.exports.output import PredictionOutput
     from actiondiff.inference.feature_cache import FeatureCache
     from actiondiff.inference.model import ActionDiff
-    from actiondiff.report.heat_strips import FOLDER
     from actiondiff.video.search import find_videos
 
     output = PredictionOutput(
@@ -121,7 +120,7 @@ def predict(
         raise UsageError(f"no videos in {', '.join(map(str, paths))}; give files, or folders that hold some.")
     output.check(videos)
     verdict = verdict_of_run(run)
-    names = [*output.names, *([f"{FOLDER}/"] if heatmaps else [])]
+    names = [*output.names, *_heatmap_names(heatmaps)]
     with outputs.claim(out, "predict", names, overwrite=overwrite):
         model = ActionDiff.from_pretrained(run, **loading.model_dump(), lazy=True)
         cache = FeatureCache.open(features or out / "features", model.backbone_settings, model.config, videos)
@@ -190,6 +189,14 @@ def _predict_all(
         else:
             counts = output.write(model, results)
     return results, counts
+
+
+def _heatmap_names(each: int) -> list[str]:
+    if not each:
+        return []  # the drawing is imported only where something is drawn
+    from actiondiff.report.heat_strips import FOLDER
+
+    return [f"{FOLDER}/"]
 
 
 def _draw_heatmaps(out: Path, model: "ActionDiff", each: int, *, quiet: bool) -> int:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torchmetrics.functional.classification import binary_average_precision
 
 from actiondiff.errors import UsageError
 from actiondiff.evaluation.scores import ClassScores, Scores
@@ -92,6 +91,8 @@ def average_precisions(probabilities: Array, truth: BoolArray) -> DoubleArray:
         truth: (N, K), whether a clip has a class.
     """
     values = np.full(truth.shape[1], np.nan)
+    from torchmetrics.functional.classification import binary_average_precision  # takes seconds to import
+
     for index in np.flatnonzero(truth.any(0)):
         column = torch.from_numpy(np.ascontiguousarray(probabilities[:, index]))
         wanted = torch.from_numpy(truth[:, index].astype(np.int64))

@@ -59,6 +59,7 @@ class TransformerHead(Head):
 
 def sinusoids(num_positions: int, width: int) -> torch.Tensor:
     """(num_positions, width) float32; column 2i is sin(p / 10000^(2i / width)), column 2i + 1 the cosine."""
-    rates = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
-    angles = torch.arange(num_positions, dtype=torch.float64)[:, None] * rates
+    # On the CPU also where a head without memory is made: PyTorch would import its compiler for that.
+    rates = 10000.0 ** (-torch.arange(0, width, 2, dtype=torch.float64, device="cpu") / width)
+    angles = torch.arange(num_positions, dtype=torch.float64, device="cpu")[:, None] * rates
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :width].float()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit  # scipy.stats takes a second to import
 
 from actiondiff.types import DoubleArray
 
@@ -117,5 +117,5 @@ def _bound(distances: DoubleArray, num_recordings: int, rate: float) -> float:
     if num_recordings >= _ENOUGH:
         return quantile
     logs = np.log(np.maximum(distances, 1e-9))
-    reach = student.ppf(1 - rate, num_recordings - 1) * np.sqrt(1 + 1 / num_recordings)
+    reach = stdtrit(num_recordings - 1, 1 - rate) * np.sqrt(1 + 1 / num_recordings)
     return max(quantile, float(np.exp(logs.mean() + reach * logs.std(ddof=1))))

@@ -8,6 +8,7 @@ const player = $("player");
 const STEP = 0.1;
 let state = { videos: [], queue: [] };
 let open = null;      // number of the open video
+let asked = null;     // number of the video that is to be opened; until it is, edits are about the open one
 let video = null;     // its details, as the server sends them; `bouts` is a list of {label, start, end}
 let chosen = null;    // the selected bout, one of video.bouts
 let stretch = null;   // the stretch of the queue that is asked about
@@ -15,7 +16,7 @@ let zoom = 1;
 let saving = Promise.resolve();
 let unsaved = 0;
 
-const pendingKey = (n) => `actiondiff-pending:${setup.folder}:${state.videos[n].name}`;
+const pendingKey = (name) => `actiondiff-pending:${setup.folder}:${name}`;
 const historyKey = () => `actiondiff-undo:${setup.folder}:${video.name}`;
 const round = (t) => Math.round(t * 1000) / 1000;
 const clock = (t) => `${Math.floor(t / 60)}:${(t % 60).toFixed(1).padStart(4, "0")}`;
@@ -79,38 +80,45 @@ function showList() {
     button.disabled = item.status !== "ready";
     button.setAttribute("aria-current", n === open);
   });
-  if (open === null) {
+  if (open === null && asked === null) {
     const wanted = state.videos.findIndex((v) => v.name === decodeURIComponent(location.hash.slice(1)));
     const first = wanted >= 0 ? wanted : state.videos.findIndex((v) => v.status === "ready");
     if (first >= 0 && state.videos[first].status === "ready") show(first);
   }
 }
 
-async function show(number, seconds = 0) {
-  if (number === open && video) {
+async function show(number, seconds = 0, anew = false) {
+  asked = number;
+  if (number === open && !anew) {
     player.currentTime = seconds;
     return;
   }
   await saving;
-  open = number;
-  chosen = stretch = null;
-  const details = await ask(`api/videos/${number}`);
-  if (open !== number) return;
+  let details;
+  try {
+    details = await ask(`api/videos/${number}`);
+  } catch (error) {
+    if (asked === number) asked = open;
+    return complain(error.message);
+  }
+  if (asked !== number) return;
   details.bouts = details.bouts.map(([label, start, end]) => ({ label, start, end }));
+  open = number;
   video = details;
+  chosen = stretch = null;
   location.hash = encodeURIComponent(video.name);
   $("work").hidden = false;
   $("title").textContent = video.name;
   player.src = `media/${number}`;
   player.addEventListener("loadedmetadata", () => { player.currentTime = seconds; }, { once: true });
-  const pending = localStorage.getItem(pendingKey(number));
+  const pending = localStorage.getItem(pendingKey(video.name));
   if (pending) {
     const kept = JSON.parse(pending);
     if (kept.version === video.version) {
       Object.assign(video, { bouts: kept.bouts, checked: kept.checked, done: kept.done });
       save();
     } else {
-      localStorage.removeItem(pendingKey(number));
+      localStorage.removeItem(pendingKey(video.name));
     }
   }
   showList();
@@ -156,7 +164,7 @@ function travel(from, to) {
 function save() {
   const number = open, item = video, content = snapshot();
   unsaved += 1;
-  localStorage.setItem(pendingKey(number), JSON.stringify({ ...content, version: item.version }));
+  localStorage.setItem(pendingKey(item.name), JSON.stringify({ ...content, version: item.version }));
   $("saved").textContent = "Saving ...";
   saving = saving.then(() => send(number, item, content));
 }
@@ -165,7 +173,7 @@ async function send(number, item, content) {
   for (;;) {
     try {
       const body = {
-        version: item.version, done: content.done, checked: content.checked,
+        video: item.name, version: item.version, done: content.done, checked: content.checked,
         bouts: content.bouts.map((b) => ({ label: b.label, start_seconds: b.start, end_seconds: b.end })),
       };
       const answer = await ask(`api/videos/${number}`, {
@@ -173,17 +181,22 @@ async function send(number, item, content) {
       });
       item.version = answer.version;
       unsaved -= 1;
-      if (!unsaved) localStorage.removeItem(pendingKey(number));
-      else localStorage.setItem(pendingKey(number), JSON.stringify({ ...snapshot(), version: item.version }));
+      if (!unsaved) localStorage.removeItem(pendingKey(item.name));
+      else if (item === video) localStorage.setItem(pendingKey(item.name), JSON.stringify({ ...snapshot(), version: item.version }));
       $("saved").textContent = unsaved ? "Saving ..." : `Saved at ${new Date().toLocaleTimeString()}.`;
       $("saved").className = "";
       return;
     } catch (error) {
       $("saved").textContent = `Not saved: ${error.message}`;
       $("saved").className = "bad";
+      if (error.status === 410) {  // the program was started again and lists other videos: the new page saves it
+        unsaved = 0;
+        location.reload();
+        return;
+      }
       if (error.status) {  // the server refuses: another attempt would not help
         unsaved -= 1;
-        localStorage.removeItem(pendingKey(number));
+        localStorage.removeItem(pendingKey(item.name));
         complain(error.message);
         return;
       }
@@ -324,6 +337,7 @@ async function following(step) {
     return;
   }
   await show(next.video, next.start);
+  if (open !== next.video) return;
   stretch = next;
   chosen = null;
   player.currentTime = next.start;
@@ -615,7 +629,7 @@ async function use(which) {
     await ask(`api/use/${which}`, { method: "POST" });
     complain("");
     const number = open;
-    if (video && !video.version) { open = null; video = null; await show(number); }
+    if (video && !video.version) await show(number, player.currentTime, true);
   } catch (error) {
     complain(error.message);
   }
