@@ -20,6 +20,7 @@ from actiondiff.experiments.warm_start import load_recipe_of_run
 from actiondiff.heads.bundle import save_bundle
 from actiondiff.heads.predict import predict_probabilities
 from actiondiff.inference.folders import CARD
+from actiondiff.inference.guard import Guard, save_guard
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import write_text
@@ -192,9 +193,12 @@ class Retraining:
         )  # fmt: skip
         counts = [int(count) for count in packed.targets.sum(0).tolist()]
         config = before.config.replaced(num_train_clips=len(packed), train_label_counts=counts)
+        guard = self._widened_guard(before, [e.video for e in table.examples if e.split == "train"])
+        if guard is not None:
+            save_guard(out, guard)
         save_bundle(out, head, config)
         write_text(out / CARD, _card(self.run, len(packed)))
-        after = before.with_head(head, config)
+        after = before.with_head(head, config, guard)
         if test.examples:
             clips = self._pack(test.examples)
             name = "Stretches that are right, in videos kept out"
@@ -217,6 +221,16 @@ class Retraining:
         )
         self.message = f"Trained on {len(packed)} stretches. {compared} The new model is in {out}."
         self._models = {"old": (before, self.name), "new": (after, out.name)}
+
+    def _widened_guard(self, model: ActionDiff, videos: Sequence[str]) -> Guard | None:
+        """The model's guard, for which the videos that were trained on now are like the training videos."""
+        if model.guard is None:
+            return None
+        root = self.opened.folder.resolve()
+        features = [self.opened.cache.load(root / video) for video in sorted(set(videos))]
+        return model.guard.widened(
+            [(one, model.config.tokens_of(one)) for one in features if one is not None]
+        )
 
     def _pack(self, examples: Sequence[Example]) -> PackedFeatures:
         opened, root = self.opened, self.opened.folder.resolve()

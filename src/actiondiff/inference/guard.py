@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, NamedTuple, TypeAlias
 
@@ -123,6 +123,44 @@ class Guard:
             tuple(deviation.reason for deviation in deviations if deviation.distance > 1),
         )
 
+    def widened(self, videos: Sequence[tuple[Features, Array]]) -> "Guard":
+        """A guard for a model that was trained on with further videos, none of which lies outside.
+
+        Args:
+            videos: For each further video its features, and the tokens made of them.
+        """
+        facts = self.facts
+        looks = [features.appearance for features, _ in videos if features.appearance is not None]
+        steps = [step for features, _ in videos if (step := frame_seconds(features)) is not None]
+        values: dict[str, Sequence[float]] = {
+            "frame_seconds": steps,
+            "num_tokens": [len(tokens) for _, tokens in videos],
+            "side_px": [facts.seen_side(look) for look in looks],
+            "brightness": [look.brightness for look in looks],
+            "saturation": [look.saturation for look in looks],
+        }
+        changed: dict[str, object] = {}
+        for name, further in values.items():
+            own = getattr(facts, name)
+            if own is not None:
+                changed[name] = ValueRange.of([*own, *further])
+        if facts.pictures:
+            sizes = [*facts.pictures, *((round(look.width_px), round(look.height_px)) for look in looks)]
+            ordered = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+            changed["pictures"] = (ordered[0], ordered[-1])
+        tokens = self.tokens
+        if tokens is not None:
+            farthest = max((self._distance(tokens, own) for _, own in videos), default=0.0)
+            tokens = replace(tokens, bound=tokens.bound * max(1.0, 1.001 * farthest))
+            changed["bound"] = tokens.bound
+        return Guard(facts.model_copy(update=changed), tokens)
+
+    def _distance(self, space: TokenSpace, tokens: Array) -> float:
+        """Distance of a video's features: the median over stretches as long as the training clips."""
+        parts = np.array_split(tokens, max(1, round(len(tokens) / self.facts.span_tokens)))
+        means = np.stack([part.mean(axis=0, dtype=np.float64) for part in parts])
+        return float(np.median(space.distances(means)))
+
     def _deviations(self, features: Features, tokens: Array) -> Iterator["_Deviation"]:
         facts, step = self.facts, frame_seconds(features)
         if facts.frame_seconds and facts.frame_seconds.low and step:
@@ -142,9 +180,7 @@ class Guard:
             )
         yield from self._of_pictures(features.appearance)
         if self.tokens is not None:
-            parts = np.array_split(tokens, max(1, round(len(tokens) / facts.span_tokens)))
-            means = np.stack([part.mean(axis=0, dtype=np.float64) for part in parts])
-            distance = float(np.median(self.tokens.distances(means)))
+            distance = self._distance(self.tokens, tokens)
             rate = f"{100 * (facts.false_alarms or 0):.2g} %"
             yield _Deviation(
                 "features",

@@ -133,9 +133,9 @@ class ActionDiff:
             self._backbone = self._load()
         return self._backbone
 
-    def with_head(self, head: Head, config: ModelConfig) -> Self:
-        """The same backbone and guard with another head, which was trained on features of the same kind."""
-        return type(self)(self._backbone, head, config, self._card, self._resized, self._load, self.guard)
+    def with_head(self, head: Head, config: ModelConfig, guard: Guard | None = None) -> Self:
+        """The same backbone with another head, trained on its features, and with that head's guard."""
+        return type(self)(self._backbone, head, config, self._card, self._resized, self._load, guard)
 
     @property
     def labels(self) -> list[str]:

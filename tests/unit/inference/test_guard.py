@@ -194,3 +194,17 @@ def test_a_damaged_guard_is_one_line(tmp_path):
     save_guard(tmp_path, Guard(facts, space))
     with pytest.raises(RunError, match="other shapes or values"):
         load_guard(tmp_path, token_width=49)
+
+
+def test_a_guard_is_widened_by_what_the_model_was_trained_on_with():
+    means = np.stack([features(seed=n).tokens[FeatureKey(0, "layer1")].mean(0) for n in range(40)])
+    space = fit_token_space(means.astype(float), [str(n) for n in range(40)])
+    guard = Guard(FACTS.model_copy(update={"bound": space.bound}), space)
+    further = features(step=1.0, count=8, shift=3.0, look=Appearance(24, 32, 0.05, 0.0))
+    assert len(check(guard, further).reasons) == 5
+    wide = guard.widened([(further, further.tokens[FeatureKey(0, "layer1")])])
+    assert check(wide, further).distance == pytest.approx(1.0, abs=0.01)
+    assert check(wide, further).reasons == ()
+    assert not check(wide, features()).is_outside
+    assert check(wide, features(step=5.0)).reasons[0] == "0.2 frames a second; learnt at 1 to 6.25"
+    assert check(wide, features(shift=9.0)).is_outside
