@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 from tests.conftest import read_rows
 
+from actiondiff.app.corrections import BoutEdit, Correction
+from actiondiff.app.opened_folder import OpenedFolder
+from actiondiff.app.retraining import Retraining
 from actiondiff.cli.main import run
 from actiondiff.features.store import FeatureStore
+from actiondiff.inference.guard import load_guard
+from actiondiff.inference.model import ActionDiff
 from actiondiff.video.write import write_video
 
 LEARNT = "learnt at 5"  # every second frame of 10 a second
@@ -96,3 +101,30 @@ def test_a_model_without_a_guard_says_so(trained, videos, tmp_path, capsys, capl
     assert "1 frames a second were read; the model has learnt from 5" in caplog.text
     (row,) = read_rows(tmp_path / "out/predictions.csv")
     assert (row["status"], bool(row["label"]), row["distance"]) == ("ok", True, "")
+
+
+def test_training_on_with_corrections_widens_the_guard(trained, videos, tmp_path):
+    """On the page: videos of another frame rate are inside once the model has learnt from them."""
+    for n in range(3):
+        shutil.copyfile(videos / "slow.mp4", tmp_path / f"{n}.mp4")
+        with open(tmp_path / f"{n}.mp4", "ab") as file:
+            file.write(bytes(8 + n))  # other contents
+    model = ActionDiff.from_pretrained(trained, device="cpu")
+    opened = OpenedFolder(model, tmp_path, tmp_path / "out", tmp_path / "scratch")
+    opened.start()
+    opened._reader.join()
+    assert [row["outside"].split(" | ")[0] for row in opened.state()["videos"]] == [
+        f"1 frame a second; {LEARNT}"
+    ] * 3
+    assert all(timeline.bouts == () for timeline in opened.timelines.values())
+    for video in opened.videos:
+        bout = BoutEdit(label="bright", start_seconds=0, end_seconds=video.timeline.end_seconds)
+        opened.corrections.save(Correction(video=video.name, bouts=(bout,), done=True), opened.timelines)
+    retraining = Retraining(opened, trained, "before")
+    retraining._compare(*retraining._tables())
+    after, name = retraining._models["new"]
+    assert not any(opened.predict(after, video).abstains for video in opened.videos)
+    assert (
+        load_guard(tmp_path / "out/models" / name, token_width=model.config.token_width).facts
+        == after.guard.facts
+    )
