@@ -320,7 +320,7 @@ def test_timeline(study_folder, trained, tmp_path, capsys):
     assert {name for name in written_files(out) if not name.startswith("features/")} == {
         "bouts.csv", "scores.csv", "timelines.json", "queue.csv", "failures.csv", "predicted.json",
         "boris/project.boris", "boris/aggregated.csv", "boris/tabular/long.csv",
-        "deepethogram/long/long_labels.csv",
+        "deepethogram/long/long_labels.csv", "deepethogram/videos.csv",
     }  # fmt: skip
     assert len(read_rows(out / "queue.csv")) == 5  # four seconds in stretches of 0.8
     found = ActionDiff.from_pretrained(trained, device="cpu").timeline(
