@@ -208,11 +208,13 @@ def _read_edit(video: str, body: bytes) -> Correction:
     """
     try:
         values = json.loads(body)
-        if values.pop("video", video) != video:
-            raise _OtherListError("the list of videos has changed since this page was loaded; load it again.")
+        named = values.pop("video", video)
         bouts = tuple(BoutEdit.model_validate(bout) for bout in values.pop("bouts"))
-        return Correction.model_validate({**values, "bouts": bouts, "video": video})
+        edit = Correction.model_validate({**values, "bouts": bouts, "video": video})
     except ValidationError as error:
         raise UsageError(f"{explain_validation(error)}.") from None
     except (ValueError, LookupError, TypeError, AttributeError):
         raise UsageError("the request is not valid; load the page again.") from None
+    if named != video:
+        raise _OtherListError("the list of videos has changed since this page was loaded; load it again.")
+    return edit
