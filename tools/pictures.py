@@ -17,17 +17,19 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from actiondiff.app.options import PageOptions
 from actiondiff.app.folder_server import open_folder_page
+from actiondiff.app.options import PageOptions
 from actiondiff.inference.model import ActionDiff
 
 _FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 _WIDTH = 1000  # pixels
 _RUN = "runs/tiny-t22-layer3"
+_ETHOGRAM = "section:has(> h2:text-is('Ethogram'))"
 _CUT = ("--smooth-seconds", "2", "--min-seconds", "1")
 
 
 def main() -> None:
+    """Take all pictures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -39,9 +41,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=arguments.chromium, args=_FLAGS)
         work = Path(name)
-        photograph(browser, arguments.demo / "report.html", arguments.out / "demo-report.png", height=640)
+        photograph(
+            browser, arguments.demo / "report.html", "", arguments.out / "demo-report.png", height=1150
+        )
         videos, bouts = predict_long_videos(arguments.demo / _RUN, work)
-        photograph(browser, bouts / "report.html", arguments.out / "ethogram.png", height=900)
+        photograph(browser, bouts / "report.html", _ETHOGRAM, arguments.out / "ethogram.png")
         photograph_page(browser, arguments.demo / _RUN, videos, arguments.out / "page.png")
         browser.close()
 
@@ -61,11 +65,14 @@ def command(*arguments: str | Path) -> None:
     subprocess.run([sys.executable, "-m", "actiondiff", *map(str, arguments)], check=True)
 
 
-def photograph(browser: Browser, html: Path, picture: Path, *, height: int) -> None:
-    """Take a picture of the upper part of a page in a file."""
-    tab = browser.new_page(viewport={"width": _WIDTH, "height": height})
+def photograph(browser: Browser, html: Path, part: str, picture: Path, height: int | None = None) -> None:
+    """Take a picture of one part of a page in a file, or of the upper `height` pixels of it."""
+    tab = browser.new_page(viewport={"width": _WIDTH, "height": height or _WIDTH})
     tab.goto(html.absolute().as_uri())
-    tab.screenshot(path=picture)
+    if height:
+        tab.screenshot(path=picture)
+    else:
+        tab.locator(part).screenshot(path=picture)
     tab.close()
     shrink(picture)
 
@@ -74,9 +81,7 @@ def photograph_page(browser: Browser, run: Path, videos: Path, picture: Path) ->
     """Take a picture of the page on which a folder's bouts are corrected."""
     model = ActionDiff.from_pretrained(run, device="cpu")
     labels = videos.parent / "labels"
-    with open_folder_page(
-        model, videos, labels, run=run, name=run.name, options=PageOptions(port=0)
-    ) as page:
+    with open_folder_page(model, videos, labels, run=run, name=run.name, options=PageOptions(port=0)) as page:
         thread = threading.Thread(target=page.run)
         thread.start()
         tab = browser.new_page(viewport={"width": _WIDTH, "height": 760})
