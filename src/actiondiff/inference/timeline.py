@@ -23,6 +23,7 @@ from actiondiff.heads.predict import Activation, activate, span_logits
 from actiondiff.inference.guard import Guard, check_domain
 from actiondiff.inference.options import TimelineOptions
 from actiondiff.types import Array, Bout, DecodeReport, DomainCheck, Features
+from actiondiff.types.display import bouts_picture
 
 __all__ = [
     "Timeline",
@@ -74,6 +75,14 @@ class Timeline:
     padding_share: float = 0.0
     report: DecodeReport | None = None
     domain: DomainCheck | None = None
+
+    def __repr__(self) -> str:
+        bouts = f"{len(self.bouts)} bout" + ("" if len(self.bouts) == 1 else "s")
+        return f"Timeline({self.video!r}: {bouts} in {self.end_seconds:.1f} s)"
+
+    def _repr_html_(self) -> str:
+        spans = [(bout.label, bout.start_seconds, bout.end_seconds) for bout in self.bouts]
+        return bouts_picture(self.labels, spans, self.end_seconds, repr(self))
 
     @cached_property
     def active(self) -> NDArray[np.bool_]:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actiondiff.errors import UnknownNameError, UsageError
+from actiondiff.types.display import bars, count_and_span, film_strip, heat_picture, summary_table
 from actiondiff.types.domain import Appearance, DomainCheck
 from actiondiff.types.keys import FeatureKey, layer_name
 
@@ -204,6 +205,13 @@ class Frames:
     def __len__(self) -> int:
         return len(self.pixels)
 
+    def __repr__(self) -> str:
+        height, width = self.pixels.shape[1:3]
+        return f"Frames({count_and_span(len(self), 'frame', self.seconds)}, {width} x {height})"
+
+    def _repr_html_(self) -> str:
+        return film_strip(self.pixels, self.seconds, repr(self))
+
     def __getitem__(self, span: slice) -> "Frames":
         """The frames of a slice, with the identity of the whole."""
         seconds = None if self.seconds is None else self.seconds[span]
@@ -263,6 +271,19 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.frame_index)
+
+    def __repr__(self) -> str:
+        keys = ", ".join(f"{key}: {tensor.shape[1]} wide" for key, tensor in self.tokens.items())
+        return f"Features({count_and_span(len(self), 'token', self.seconds)}; {keys})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (str(key), f"{len(tensor)} x {tensor.shape[1]}", f"{tensor.mean():.3g}", f"{tensor.std():.3g}")
+            for key, tensor in self.tokens.items()
+            if len(tensor)
+        ]
+        table = summary_table(("feature", "tokens x width", "mean", "deviation"), rows)
+        return table + "".join(heat_picture(tensor) for tensor in list(self.tokens.values())[:1] if len(self))
 
     def __getitem__(self, key: tuple[int, int | str]) -> Array:
         """Tokens of (timestep, layer), for example `features[20, 9]`: (T, C) float32.
@@ -337,6 +358,14 @@ class Prediction:
     padding_share: float = 0.0
     report: DecodeReport | None = None
     domain: DomainCheck | None = None
+
+    def __repr__(self) -> str:
+        best = ", ".join(f"{label} {value:.2f}" for label, value in self.top(3))
+        outside = "; outside what the model has learnt from" if self.domain and self.domain.is_outside else ""
+        return f"Prediction({self.video!r}: {best}{outside})"
+
+    def _repr_html_(self) -> str:
+        return bars(self.probabilities, repr(self))
 
     def top(self, k: int = 1) -> list[tuple[str, float]]:
         """The `k` most probable labels with their probabilities, most probable first."""
