@@ -68,7 +68,7 @@ class SVDOptions(BackboneOptions):
         "precision on CUDA, repeats in tf32 what is not finite in float16; else the default is float32.",
     )
     vae_chunk: int | None = Field(
-        None, ge=1, le=4096, description="Number of frames that pass the VAE together."
+        None, ge=1, le=1_000_000, description="Number of frames that pass the VAE together."
     )
     fused: bool | None = Field(
         None,
