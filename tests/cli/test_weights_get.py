@@ -6,11 +6,21 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionModel
+from diffusers import (
+    AutoencoderKLCogVideoX,
+    AutoencoderKLLTXVideo,
+    AutoencoderKLTemporalDecoder,
+    AutoencoderKLWan,
+    CogVideoXTransformer3DModel,
+    LTXVideoTransformer3DModel,
+    UNetSpatioTemporalConditionModel,
+    WanTransformer3DModel,
+)
 from huggingface_hub.errors import LocalEntryNotFoundError
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from actiondiff.backbones.base import shipped_specs
+from actiondiff.backbones.dit.prompt import build_text_encoder
 from actiondiff.backbones.image import build_dinov3
 from actiondiff.backbones.videomae import build_videomae
 from actiondiff.backbones.videoprism import build_videoprism
@@ -137,6 +147,13 @@ def test_stated_sizes_are_those_of_the_networks():
             CLIPVisionModelWithProjection(CLIPVisionConfig(**parts["clip"])),
             AutoencoderKLTemporalDecoder(down_block_types=down, **parts["vae"]),
         )
+
+    def dit(name, transformer, vae):
+        parts = SPECS[name].architecture
+        with torch.device("meta"):
+            whole = transformer.from_config(parts["transformer"]), vae.from_config(parts["vae"])
+        return *whole, build_text_encoder(parts["text_encoder"])
+
     encoders = {name: spec.architecture.get("encoder", {}) for name, spec in SPECS.items()}
     networks = {
         "svd-xt": svd,
@@ -145,6 +162,9 @@ def test_stated_sizes_are_those_of_the_networks():
         "vjepa2-l": (build_vjepa2(encoders["vjepa2-l"], side=256),),
         "videoprism-b": (build_videoprism(encoders["videoprism-b"]),),
         "dinov3-l": (build_dinov3(encoders["dinov3-l"]),),
+        "wan21": dit("wan21", WanTransformer3DModel, AutoencoderKLWan),
+        "ltx-video": dit("ltx-video", LTXVideoTransformer3DModel, AutoencoderKLLTXVideo),
+        "cogvideox-2b": dit("cogvideox-2b", CogVideoXTransformer3DModel, AutoencoderKLCogVideoX),
     }
     stated = {name: spec.source.gigabytes for name, spec in SPECS.items() if spec.source}
     assert networks.keys() == {name for name, size in stated.items() if size is not None}

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.unit.backbones.dits import SMALL_DITS
 
 from actiondiff.backbones import base
 from actiondiff.backbones.base import (
@@ -96,6 +97,7 @@ SMALL: dict[str, dict[str, Any]] = {  # kind -> what makes its backbones small
         },
         "layer": "layer2",
     },
+    "dit": {"layer": "layer2"},  # of several architectures: see SMALL_DITS
     "efficientnet": {"defaults": {"height": 64, "width": 64, "window": 3, "batch": 2}},
     "pixels": {},
     "motion": {},
@@ -106,7 +108,7 @@ SQUARES = {"height": 32, "width": 32, "window": 4, "batch": 2}
 def small(name: str) -> BackboneSpec:
     """The spec of a name, with random weights where it has any, and small."""
     spec = find_spec(name if shipped_specs()[name].weights == "none" else f"random-{name}")
-    change = SMALL[spec.kind]
+    change = SMALL[spec.kind] | SMALL_DITS.get(name, {})
     size = change.get("defaults", SQUARES if "architecture" in change else {"window": 3})
     return spec.model_copy(update={**change, "defaults": {**spec.defaults, **size, "threads": 1}})
 
@@ -124,6 +126,7 @@ VARIANTS: list[tuple[str, Mapping[str, Any]]] = [
     ("videomaev2-g", {"padding": "black", "fit": "squash"}),
     ("vjepa2-l", {"window": 6, "height": 24, "width": 24, "tokens": "segment"}),
     ("sd21", {"noise": "forward", "padding": "shift"}),
+    ("wan21", {"noise": "forward", "padding": "black", "fit": "crop"}),
     ("motion", {"padding": "shift"}),
 ]
 
@@ -182,7 +185,10 @@ def clips(shared_dir: Path) -> dict[str, list[Frames]]:
     return {file.name: list(iter_video(file, stride=4, end_seconds=1)) for file in files}
 
 
-@pytest.mark.parametrize("name", {spec.kind: name for name, spec in shipped_specs().items()}.values())
+ONE_PER_KIND = {spec.kind: name for name, spec in shipped_specs().items()}.values()
+
+
+@pytest.mark.parametrize("name", sorted({*ONE_PER_KIND, *SMALL_DITS}))
 def test_every_readable_clip_gives_features(name, clips):
     backbone = build(name)
     keys = feature_keys(backbone, None, None)

@@ -51,6 +51,7 @@ KINDS = Registry(
         "vjepa2": "actiondiff.backbones.vjepa:load_vjepa2",
         "videomae": "actiondiff.backbones.videomae:load",
         "videoprism": "actiondiff.backbones.videoprism:load",
+        "dit": "actiondiff.backbones.dit.backbone:load",
         "dinov3": "actiondiff.backbones.image:load",
         "efficientnet": "actiondiff.backbones.efficientnet:load",
         "pixels": "actiondiff.backbones.pixels:load_pixels",

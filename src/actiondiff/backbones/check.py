@@ -15,7 +15,10 @@ __all__ = ["USABLE_ERROR", "Half", "PrecisionCheck", "check_baseline", "formula_
 Half = Literal["float16", "bfloat16"]
 
 USABLE_ERROR = 1e-2  # relative L2 error up to which half precision may replace float32
-_SMALLER: dict[str, dict[str, Any]] = {"sd": {"height": 128, "width": 192}}  # kinds that take any size
+_SMALLER: dict[str, dict[str, Any]] = {  # kinds that take any size
+    "sd": {"height": 128, "width": 192},
+    "dit": {"height": 128, "width": 192, "window": 8},
+}
 
 
 @dataclass(frozen=True)

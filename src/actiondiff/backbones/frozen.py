@@ -108,6 +108,9 @@ class Parts:
         weights: Source of its tensors.
         device: Device to compute on.
         dtype: Arithmetic to compute in.
+
+    Attributes:
+        dtype: Arithmetic to compute in.
     """
 
     def __init__(
@@ -117,7 +120,7 @@ class Parts:
         self._component = component
         self._weights = weights
         self._device = device
-        self._dtype = dtype
+        self.dtype = dtype
         self._loaded: set[str] = set()
 
     def __getitem__(self, name: str) -> Any:
@@ -125,7 +128,7 @@ class Parts:
         module = self.model.get_submodule(name)
         if name not in self._loaded:
             names = {(f"{name}.{key}" if name else key): key for key in module.state_dict()}
-            tensors = self._weights.tensors(self._component, list(names), dtype=self._dtype)
+            tensors = self._weights.tensors(self._component, list(names), dtype=self.dtype)
             state = {key: tensors[full].to(self._device) for full, key in names.items()}
             module.load_state_dict(state, strict=True, assign=True)
             module.requires_grad_(False).to(self._device)

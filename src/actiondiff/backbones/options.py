@@ -5,6 +5,7 @@ Nothing heavy is imported here, because the command line and recipes need the op
 
 import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OPTIONS",
     "BackboneOptions",
+    "DiTOptions",
     "Dtype",
     "FitOptions",
     "PixelOptions",
@@ -40,6 +42,7 @@ OPTIONS = Registry(
         "efficientnet": "actiondiff.backbones.options:FitOptions",
         "svd": "actiondiff.backbones.svd.options:SVDOptions",
         "sd": "actiondiff.backbones.options:StableDiffusionOptions",
+        "dit": "actiondiff.backbones.options:DiTOptions",
         "pixels": "actiondiff.backbones.options:PixelOptions",
         "motion": "actiondiff.backbones.options:PixelOptions",
     },
@@ -140,6 +143,17 @@ class StableDiffusionOptions(BackboneOptions):
 
     noise: Literal["none", "forward"] = Field(
         "none", description="forward adds sigma * noise to the latents, as other diffusion features do."
+    )
+
+
+class DiTOptions(FitOptions):
+    """Options of video diffusion transformers."""
+
+    noise: Literal["none", "forward"] = Field(
+        "none", description="forward adds noise to the latents, as in training."
+    )
+    text_weights: str | Path | None = Field(
+        None, description="File of the empty prompt's embedding, or folder or hub id of the text encoder."
     )
 
 

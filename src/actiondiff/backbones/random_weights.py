@@ -68,7 +68,7 @@ class RandomTensors:
 def _draw(identity: str, name: str, shape: torch.Size) -> Tensor:
     if name.endswith(("mix_factor", "bias", "running_mean")):
         return torch.zeros(shape)
-    if len(shape) < 2 and "embedding" not in name:
+    if name.endswith(".gamma") or (len(shape) < 2 and "embedding" not in name):
         return torch.ones(shape)  # norms
     seed = int.from_bytes(hashlib.sha256(identity.encode()).digest()[:8], "big") >> 1
     draws = torch.randn(shape, generator=torch.Generator().manual_seed(seed))

@@ -145,6 +145,8 @@ def attention_heads(config: Mapping[str, Any]) -> list[int]:
 
 def attention_widths(config: Mapping[str, Any]) -> list[int]:
     """Widths that are divided among those heads."""
+    if "attention_head_dim" in config:  # of a video diffusion transformer, whose width follows from it
+        return [config["num_attention_heads"] * config["attention_head_dim"]]
     return list(config.get("block_out_channels") or [config["hidden_size"]])
 
 

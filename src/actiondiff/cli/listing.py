@@ -79,6 +79,11 @@ _WEIGHTS = GroupEntry(
         ),
         CommandEntry("convert", "weights:convert", "Convert an original checkpoint into a smaller folder."),
         CommandEntry("check", "weights:check", "Check that this machine computes the right features."),
+        CommandEntry(
+            "prompt",
+            "weights_prompt:prompt",
+            "Compute the embedding of the empty prompt for another machine.",
+        ),
     ),
 )
 _RECIPE = GroupEntry(

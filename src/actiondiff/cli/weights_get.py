@@ -129,4 +129,5 @@ def _parts(spec: "BackboneSpec") -> tuple[str, ...]:
     """Folders of the hub's repository that hold weights."""
     from actiondiff.checkpoints.hub import SVD_PARTS
 
-    return SVD_PARTS if spec.kind == "svd" else ("",)
+    transformers = ("transformer", "vae", "text_encoder")  # of video diffusion
+    return {"svd": SVD_PARTS, "dit": transformers}.get(spec.kind, ("",))

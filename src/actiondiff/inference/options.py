@@ -21,7 +21,9 @@ class LoadingOptions(BaseModel):
         None, description="Checkpoint of the backbone, if it needs one: a file, a folder or a hub id."
     )
     text_weights: str | None = Field(
-        None, description="Folder of the text tower, if the backbone is conditioned on the names of actions."
+        None,
+        description="Folder of the text tower, if the backbone is conditioned on the names of actions; for "
+        "video diffusion transformers, file of the empty prompt's embedding or folder of the text encoder.",
     )
     device: str = Field(
         "auto", description="Device: cpu, cuda, cuda:1 and so on; auto uses CUDA if there is a GPU."

@@ -12,7 +12,10 @@ __all__ = ["CONTROLS", "CandidateBackbone", "choose_backbone"]
 
 CONTROLS = ("pixels", "motion")
 """Cheap features that a backbone must beat: colours on a grid, and what changes from frame to frame."""
-_ON_A_GPU = ("svd-xt", "svd", "vjepa2-l", "videomaev2-g", "vjepa-h", "vjepa-l", "dinov3-l", "sd21")
+_ON_A_GPU = (
+    "svd-xt", "svd", "vjepa2-l", "videomaev2-g", "vjepa-h", "vjepa-l", "dinov3-l", "sd21",
+    "wan21", "cogvideox-2b", "ltx-video",
+)  # fmt: skip
 _SMALL, _SMALL_MODULE = "lite0", "efficientnet_lite_pytorch"
 
 

@@ -44,7 +44,9 @@ class SVDOptions(BackboneOptions):
         None, description="Shorthand that sets embedding and latents together."
     )
     text_weights: str | Path | None = Field(
-        None, description="For text: folder or hub id of the CLIP model whose text tower embeds the actions."
+        None,
+        description="For text: folder or hub id of the CLIP model whose text tower embeds the actions. For "
+        "video diffusion transformers: file of the empty prompt's embedding, or their text encoder.",
     )
     actions: str | tuple[str, ...] | None = Field(
         None, description="For text: names of actions, separated by commas, or a file with one name per line."
