@@ -84,12 +84,20 @@ def photograph_page(browser: Browser, run: Path, videos: Path, picture: Path) ->
     with open_folder_page(model, videos, labels, run=run, name=run.name, options=PageOptions(port=0)) as page:
         thread = threading.Thread(target=page.run)
         thread.start()
-        tab = browser.new_page(viewport={"width": _WIDTH, "height": 760})
+        # The page's policy forbids the driver's own way to wait.
+        context = browser.new_context(viewport={"width": _WIDTH, "height": 1150}, bypass_csp=True)
+        tab = context.new_page()
+        tab.set_default_timeout(900_000)
         tab.goto(page.address)
-        tab.wait_for_selector(".bout", timeout=600_000)
-        tab.wait_for_selector("#stretch:has-text('suggests')", timeout=600_000)
+        tab.wait_for_selector("#videos li:last-child:has-text('bout')")
+        tab.click("#cutting summary")
+        for slider, seconds in zip(tab.locator("#sliders input[type=range]").all(), ("2", "1"), strict=False):
+            slider.fill(seconds)  # smoothing and shortest bout, as in the ethogram
+        tab.click("#title")
+        tab.keyboard.press("n")
+        tab.wait_for_selector("#stretch:has-text('suggests')")
         tab.screenshot(path=picture)
-        tab.close()
+        context.close()
         page.server.should_exit = True
         thread.join()
     shrink(picture)
