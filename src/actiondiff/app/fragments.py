@@ -136,7 +136,7 @@ def _rows(findings: Findings) -> list[_TimelineRow]:
     return [
         _TimelineRow(
             label,
-            index % 8 + 1,
+            index % 24 + 1,
             tuple(bout for bout in timeline.bouts if bout.label == label),
             _points(timeline, index),
             budget[label],

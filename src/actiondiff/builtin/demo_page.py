@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actiondiff.report.figures import bars, heatmap
-from actiondiff.report.html import Gallery, Item, Notes, Page, Provenance, Section, Text, write_page
+from actiondiff.report.html import Page, Section, write_page
+from actiondiff.report.items import Gallery, Item, Notes, Provenance, Text
 from actiondiff.report.strips import frame_strip
 from actiondiff.report.tables import Score, score_table
 

@@ -19,7 +19,8 @@ from actiondiff.paper.figures import (
 )
 from actiondiff.paper.results import ClaimResult, ControlResult, FrameRow, Interval, Reproduction, StudyResult
 from actiondiff.report.card import percent
-from actiondiff.report.html import Item, Notes, Page, Provenance, Section, Text
+from actiondiff.report.html import Page, Section
+from actiondiff.report.items import Item, Notes, Provenance, Text
 from actiondiff.report.sweep_report import heatmaps, test_table
 from actiondiff.report.tables import ReportTable, Score
 

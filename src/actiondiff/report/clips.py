@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from actiondiff.errors import VideoError
-from actiondiff.report.html import Picture
+from actiondiff.report.items import Picture
 from actiondiff.report.strips import frame_strip, scaled
 from actiondiff.video.decode import iter_video
 
@@ -38,12 +38,14 @@ class CaptionedClip:
         start_seconds: Start of the span; None for the start of the video.
         end_seconds: End of the span; None for the end of the video.
         caption: Text below its frames.
+        colour: Colour of a mark before the caption; empty for none.
     """
 
     video: str
     start_seconds: float | None
     end_seconds: float | None
     caption: str
+    colour: str = ""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,8 @@ def pictures(
         if frames is None:
             absent.append(clip.video)
             continue
-        strips.append(frame_strip(frames, clip.caption, num_frames=num_frames, height_px=height_px))
+        strip = frame_strip(frames, clip.caption, num_frames=num_frames, height_px=height_px)
+        strips.append(replace(strip, colour=clip.colour))
     return tuple(strips), list(dict.fromkeys(absent))
 
 

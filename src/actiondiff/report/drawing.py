@@ -4,7 +4,7 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,15 +13,41 @@ from typing import Any
 import matplotlib
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure as Drawing
 
 from actiondiff.provenance import atomic_path, safe_cells
 
-__all__ = ["GRID", "INK", "SERIES", "Figure", "canvas", "shade", "styled"]
+__all__ = [
+    "GRID",
+    "INK",
+    "PHONE_INCHES",
+    "SERIES",
+    "Figure",
+    "behaviour_colours",
+    "canvas",
+    "page_colour",
+    "shade",
+    "styled",
+]
 
 INK, GRID = "#1f2430", "#c4cad4"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#5f6b7a")
 """Colours of series that colour-blind people can tell apart too; the first six after Okabe and Ito (2008)."""
+
+PHONE_INCHES = 3.6
+"""Width of a drawing that fits a phone of 390 CSS pixels without being made smaller."""
+
+
+def _mixed(colours: Sequence[str], other: str, share: float) -> list[str]:
+    """The colours mixed with another one; `share` is how much of the first stays."""
+    pairs = [zip(to_rgb(colour), to_rgb(other), strict=True) for colour in colours]
+    mixtures = ([share * a + (1 - share) * b for a, b in pair] for pair in pairs)
+    return [to_hex((red, green, blue)) for red, green, blue in mixtures]
+
+
+_BEHAVIOURS = (*SERIES, *_mixed(SERIES, INK, 0.6), *_mixed(SERIES, "#ffffff", 0.5))
+"""Colours of up to 24 behaviours: those of the series, then darker and paler ones."""
 
 _STYLE: dict[Any, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -55,7 +81,7 @@ _STYLE: dict[Any, Any] = {
 _PNG_DPI = 160
 # Inside a page, colours follow its light or dark scheme.
 _SCHEME = {INK: "currentColor", GRID: "var(--line)"} | {
-    colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, 1)
+    colour: f"var(--series-{number})" for number, colour in enumerate(_BEHAVIOURS, 1)
 }
 
 
@@ -71,6 +97,7 @@ class Figure:
         caption: Text below the figure: what it shows, on which clips, and the floor where there is one.
         data: Numbers that are drawn.
         watermark: Text written across the figure and into the data; empty for none.
+        phone: The same, drawn `PHONE_INCHES` wide, which pages show on narrow screens; None for none.
     """
 
     name: str
@@ -80,6 +107,7 @@ class Figure:
     caption: str
     data: pd.DataFrame
     watermark: str = ""
+    phone: Drawing | None = None
 
     def marked(self, text: str) -> "Figure":
         """Copy of the figure with a watermark."""
@@ -99,7 +127,16 @@ class Figure:
         return safe_cells(data).to_csv(index=False, lineterminator="\n")
 
     def inline_svg(self, prefix: str) -> str:
-        """SVG element for a page: no background, the page's colours, and ids that begin with `prefix`."""
+        """SVG elements for a page: no background, the page's colours, and ids that begin with `prefix`.
+
+        A figure that is also drawn for phones gives two elements, of which the page shows one.
+        """
+        if self.phone is None:
+            return self._inline(prefix, "")
+        narrow = replace(self, drawing=self.phone, phone=None)
+        return self._inline(prefix, "wide") + narrow._inline(f"{prefix}-phone", "narrow")
+
+    def _inline(self, prefix: str, screen: str) -> str:
         text = self.svg()
         text = text[text.index("<svg") :]
         text = re.sub(r'(<g id="patch_1">\s*<path [^>]*?)fill: #ffffff', r"\1fill: none", text, count=1)
@@ -108,12 +145,10 @@ class Figure:
         text = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}-", text)
         for colour, name in _SCHEME.items():
             text = re.sub(rf"(fill|stroke|stop-color): {colour}", rf"\1: {name}", text)
-        width = (
-            float(self.drawing.get_figwidth()) * 96
-        )  # CSS pixels; on a phone, as small as is still readable
-        size = f"width: {width:.0f}px; min-width: {min(width, max(340, 0.62 * width)):.0f}px"
+        width = 96 * float(self.drawing.get_figwidth())  # CSS pixels; never so small that text is unreadable
+        size = f"width: {width:.0f}px; min-width: {min(width, max(340, 0.8 * width)):.0f}px"
         text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', "", text, count=1)
-        return text.replace("<svg", f'<svg style="{size}" aria-hidden="true"', 1)
+        return text.replace("<svg", f'<svg class="{screen}" style="{size}" aria-hidden="true"', 1)
 
     def save(self, folder: str | os.PathLike[str]) -> list[Path]:
         """Write NAME.svg, NAME.png and NAME.csv into a folder; returns their paths."""
@@ -153,6 +188,16 @@ def canvas(width: float, height: float) -> tuple[Drawing, Axes]:
     """Make a drawing with one pair of axes; sizes are in inches. Call it inside `styled`."""
     drawing = Drawing(figsize=(width, height), layout="constrained")
     return drawing, drawing.add_subplot()
+
+
+def behaviour_colours(labels: Sequence[str]) -> dict[str, str]:
+    """Behaviour -> its colour in every figure, table and caption; from 25 behaviours on, colours repeat."""
+    return {label: _BEHAVIOURS[n % len(_BEHAVIOURS)] for n, label in enumerate(labels)}
+
+
+def page_colour(colour: str) -> str:
+    """A colour as pages name it, where it follows their light or dark scheme."""
+    return _SCHEME.get(colour, colour)
 
 
 def shade(red: float, green: float, blue: float) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from actiondiff.report.budget_figures import clock
 from actiondiff.report.clips import CaptionedClip
 from actiondiff.types import Bout
 
@@ -74,9 +75,9 @@ def _bouts(facts: Mapping[str, Any], is_guess: bool) -> list[ConfidentExample]:
     examples = []
     for video in facts["videos"]:
         for bout in read_bouts(video.get("bouts", ())):
-            times = f"{bout.start_seconds:.1f} to {bout.end_seconds:.1f} s"
+            start, end = clock(bout.start_seconds, tenths=True), clock(bout.end_seconds, tenths=True)
             certainty = _certainty(bout.probability, is_guess)
-            caption = f"{bout.label}: {certainty} in {Path(video['video']).name}, {times}"
+            caption = f"{bout.label}: {certainty} in {Path(video['video']).name}, {start} to {end}"
             clip = CaptionedClip(video["video"], bout.start_seconds, bout.end_seconds, caption)
             examples.append(ConfidentExample(bout.label, bout.probability, clip))
     return examples

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 from actiondiff.errors import UsageError
@@ -66,6 +67,7 @@ def heatmap(
     centre: float | None = None,
     unit: Unit = "percent",
     best: bool = False,
+    colours: Mapping[str, str] | None = None,
 ) -> Figure:
     """Draw a matrix of scores, each written into its cell.
 
@@ -83,6 +85,7 @@ def heatmap(
         centre: Value that is neither good nor bad, drawn pale, for gains and correlations; None for none.
         unit: How numbers are written.
         best: Whether to draw a curve of the highest value of each column below the matrix.
+        colours: Name -> colour of a mark between a name and its row or column; None for no marks.
 
     Raises:
         UsageError: If the names do not fit the numbers.
@@ -103,6 +106,8 @@ def heatmap(
         axes, values, rows=rows, columns=columns, row_title=row_title,
         column_title="" if best else column_title, limits=limits, centre=centre, unit=unit,
     )  # fmt: skip
+    if colours:
+        _mark_names(axes, rows, columns, colours)
     return Figure(
         name=name,
         drawing=drawing,
@@ -159,6 +164,27 @@ def draw_cells(
         axes.text(
             j + 0.5, i + 0.5, _written(float(value), unit), ha="center", va="center", color=colour, fontsize=8
         )
+
+
+def _mark_names(
+    axes: Axes, rows: Sequence[object], columns: Sequence[object], colours: Mapping[str, str]
+) -> None:
+    """Draw a square of its colour between each name of a row or column and the matrix."""
+    room = 8  # points
+    axes.tick_params(axis="both", pad=room + 6)
+    drawing = axes.get_figure(root=True)
+    assert drawing is not None
+    down, left = (
+        ScaledTranslation(x / 72, y / 72, drawing.dpi_scale_trans) for x, y in ((0, -room), (-room, 0))
+    )
+    for place, name in enumerate(map(str, rows)):
+        if name in colours:
+            beside = axes.get_yaxis_transform() + left
+            axes.plot([0], [place + 0.5], "s", color=colours[name], transform=beside, clip_on=False)
+    for place, name in enumerate(map(str, columns)):
+        if name in colours:
+            below = axes.get_xaxis_transform() + down
+            axes.plot([place + 0.5], [0], "s", color=colours[name], transform=below, clip_on=False)
 
 
 def best_over_rows(values: Matrix) -> NDArray[np.float64]:

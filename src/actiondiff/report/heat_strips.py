@@ -16,7 +16,8 @@ from actiondiff.inference.localization import Heatmap
 from actiondiff.inference.model import ActionDiff
 from actiondiff.report.clips import CaptionedClip
 from actiondiff.report.examples import ConfidentExample, most_confident
-from actiondiff.report.html import Gallery, Item, Notes, Picture, Section, Text
+from actiondiff.report.html import Section
+from actiondiff.report.items import Gallery, Item, Notes, Picture, Text
 from actiondiff.report.overlay import colour_limits, write_strip
 from actiondiff.report.strips import heat_strip, scaled
 from actiondiff.types import Frames, Progress, Sampling

@@ -7,94 +7,25 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from numpy.typing import NDArray
 from PIL import Image
 
 from actiondiff.provenance import write_text
-from actiondiff.report.drawing import Figure
-from actiondiff.report.tables import ReportTable
+from actiondiff.report.drawing import Figure, page_colour
+from actiondiff.report.items import Item, Picture
+from actiondiff.report.layout import arrange
 
 __all__ = [
-    "Code",
-    "Gallery",
-    "Item",
-    "Notes",
     "Page",
-    "Picture",
-    "Provenance",
     "Section",
-    "Text",
     "render",
     "write_page",
 ]
 
 _TEMPLATES = Path(__file__).parent / "templates"
-
-
-@dataclass(frozen=True)
-class Text:
-    """Paragraphs, separated by blank lines."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Code:
-    """Lines that are shown as they are, such as commands."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Notes:
-    """Highlighted sentences.
-
-    Attributes:
-        sentences: The sentences, one per line.
-        kind: `warning` for what makes numbers less reliable than they seem.
-    """
-
-    sentences: tuple[str, ...]
-    kind: Literal["note", "warning"] = "note"
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """An image, such as a strip of frames.
-
-    Attributes:
-        pixels: (H, W, 3) uint8, RGB.
-        caption: Text below the image.
-        alt: Description for readers who cannot see the image.
-    """
-
-    pixels: NDArray[np.uint8]
-    caption: str
-    alt: str
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Pictures in a grid."""
-
-    pictures: tuple[Picture, ...]
-    caption: str = ""
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Settings behind the numbers; nested ones are shown with dotted names such as `a.b`."""
-
-    values: Mapping[str, Any]
-    title: str = "Settings"
-
-
-Item: TypeAlias = Text | Code | Notes | ReportTable | Figure | Gallery | Provenance
 
 
 @dataclass(frozen=True)
@@ -140,6 +71,7 @@ def render(page: Page) -> str:
         "flat": _flat,
         "jpeg": _jpeg,
         "csv": _csv,
+        "colour": page_colour,
     }
     figures = {id(item): number for number, item in enumerate(_figures(page), 1)}
 
@@ -147,9 +79,10 @@ def render(page: Page) -> str:
         return Markup(figure.marked(page.watermark).inline_svg(f"figure{figures[id(figure)]}"))
 
     sections = [section for section in page.sections if section.items]
+    places = arrange([section.items for section in sections])
     css = Markup((_TEMPLATES / "page.css").read_text("utf-8"))
     template = environment.get_template("page.html")
-    return template.render(page=page, sections=sections, css=css, inline=inline) + "\n"
+    return template.render(page=page, sections=sections, places=places, css=css, inline=inline) + "\n"
 
 
 def write_page(path: str | os.PathLike[str], page: Page) -> Path:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from actiondiff.errors import UsageError
 from actiondiff.inference.localization import Heatmap
 from actiondiff.provenance import atomic_path
-from actiondiff.report.html import Picture
+from actiondiff.report.items import Picture
 from actiondiff.report.strips import frame_strip
 from actiondiff.types import Frames, Progress, Sampling
 from actiondiff.video.opening import Video, picture_size, read_chunks

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,16 @@ import numpy as np
 from actiondiff.errors import RunError
 from actiondiff.exports.record import read_record
 from actiondiff.outputs.words import counted
+from actiondiff.report.budget_figures import budget_table, clock, time_budget, time_budgets
 from actiondiff.report.card import percent
 from actiondiff.report.clips import VideoRoots, pictures
-from actiondiff.report.ethogram_figures import (
-    budget_table,
-    ethogram,
-    time_budget,
-    time_budgets,
-    transition_matrix,
-)
+from actiondiff.report.drawing import behaviour_colours
+from actiondiff.report.ethogram_figures import ethogram, transition_matrix
 from actiondiff.report.examples import ConfidentExample, most_confident, read_bouts
 from actiondiff.report.figures import MOST_NAMES
 from actiondiff.report.heat_strips import heat_section
-from actiondiff.report.html import Gallery, Item, Notes, Page, Provenance, Section, Text
+from actiondiff.report.html import Page, Section
+from actiondiff.report.items import Gallery, Item, Notes, Provenance, Text
 from actiondiff.report.tables import ReportTable
 
 __all__ = ["prediction_page"]
@@ -48,29 +46,43 @@ def prediction_page(folder: str | os.PathLike[str], *, roots: VideoRoots = ()) -
     if not predicted:
         raise RunError(f"{folder} has no predictions; its failures.csv lists the reasons.")
     has_timelines = facts["kind"] == "timelines"
+    colours = behaviour_colours(facts["labels"])  # as on the page of `actiondiff app`
+    measured = facts.get("scores")
+    scores = [Section("Scores", tuple(_scores(measured)))] if measured else []
     sections = [
+        *scores,
         Section("Videos", tuple(_videos(facts, predicted))),
-        *(_timelines(facts, predicted) if has_timelines else _clips(facts, predicted)),
-        Section("Examples", tuple(_examples(most_confident(facts), roots))),
+        *(_timelines(facts, predicted, colours) if has_timelines else _clips(facts, predicted)),
+        Section("Examples", tuple(_examples(most_confident(facts), roots, colours))),
         *heat_section(folder, facts),
         Section("Confidence", tuple(_confidence(facts))),
         Section("Provenance", tuple(_provenance(facts))),
     ]
     made = datetime.fromisoformat(facts["made"])
-    model_test = facts.get("model_test")
-    lead = (f"The model's own test: {model_test['sentence']} " if model_test else "") + (
-        f"Predictions of {facts['model']} on {counted(len(predicted), 'video')}, made on "
-        f"{made:%d %B %Y, %H:%M %Z}. "
+    lead = (
+        f"{_model_test(facts)} Predictions of {facts['model']} on {counted(len(predicted), 'video')}, "
+        f"made on {made:%d %B %Y, %H:%M %Z}. "
         f"{_headline(facts, predicted)}"
     )
     return Page(f"Predictions {Path(folder).resolve().name}", lead, sections)
+
+
+def _model_test(facts: Facts) -> str:
+    """What the model's own test says, or that nothing is known of it."""
+    model_test = facts.get("model_test")
+    if model_test:
+        return f"The model's own test: {model_test['sentence']}"
+    return (
+        "The model's own test score is not recorded with these predictions, so it is not known how far they "
+        "can be trusted."
+    )
 
 
 def _headline(facts: Facts, predicted: Sequence[Facts]) -> str:
     if facts["kind"] == "clips":
         return "Predicted labels may be wrong; check the examples."
     count = sum(len(video["bouts"]) for video in predicted)
-    minutes = sum(video["end_seconds"] for video in predicted) / 60
+    length = clock(sum(video["end_seconds"] for video in predicted))
     scores = facts["scores"]
     comparison = (
         f" Compared with labelled bouts: frame-wise F1 {percent(scores['frames']['macro_f1'])}, segment mAP "
@@ -78,7 +90,7 @@ def _headline(facts: Facts, predicted: Sequence[Facts]) -> str:
         if scores
         else " They have not been checked by a person; check the examples and queue.csv."
     )
-    return f"{counted(count, 'bout')} in {minutes:.1f} minutes.{comparison}"
+    return f"{counted(count, 'bout')} in {length} (min:s) of video.{comparison}"
 
 
 def _videos(facts: Facts, predicted: Sequence[Facts]) -> list[Item]:
@@ -123,7 +135,7 @@ def _domain(facts: Facts, predicted: Sequence[Facts]) -> list[Item]:
     return [ReportTable(("video", "distance", "why"), rows, caption, note)]
 
 
-def _timelines(facts: Facts, predicted: Sequence[Facts]) -> list[Section]:
+def _timelines(facts: Facts, predicted: Sequence[Facts], colours: Mapping[str, str]) -> list[Section]:
     """Sections on ethogram, time budget and transitions, and on scores where there are labelled bouts."""
     labels = [label for label in facts["labels"] if label != facts["options"].get("background")]
     videos = {video["video"]: read_bouts(video["bouts"]) for video in predicted}
@@ -138,14 +150,14 @@ def _timelines(facts: Facts, predicted: Sequence[Facts]) -> list[Section]:
     if labelled:
         true = time_budget(labelled, {video: lengths[video] for video in labelled}, labels)
         shares["labelled"] = dict(zip(true["behaviour"], true["share"], strict=True))
+    budgets = time_budgets(shares, colours=colours)
+    drawn = ethogram(videos, lengths, labels=labels, truth=labelled or None, colours=colours)
     sections = [
-        Section("Ethogram", (ethogram(videos, lengths, labels=labels, truth=labelled or None),)),
-        Section("Time budget", (time_budgets(shares), budget_table(budget))),
+        Section("Ethogram", (drawn,)),
+        Section("Time budget", (budgets, budget_table(budget, colours=colours))),
     ]
-    if len(labels) > 2:  # two behaviours can only alternate
-        sections.append(Section("Transitions", (transition_matrix(videos, labels),)))
-    if facts["scores"]:
-        sections.insert(0, Section("Scores", tuple(_scores(facts["scores"]))))
+    if len({bout.label for bouts in videos.values() for bout in bouts}) > 2:  # two can only alternate
+        sections.append(Section("Transitions", (transition_matrix(videos, labels, colours=colours),)))
     return sections
 
 
@@ -192,13 +204,13 @@ def _clips(facts: Facts, predicted: Sequence[Facts]) -> list[Section]:
     return [Section("Labels", (table,))]
 
 
-def _examples(every: Sequence[ConfidentExample], roots: VideoRoots) -> list[Item]:
+def _examples(every: Sequence[ConfidentExample], roots: VideoRoots, colours: Mapping[str, str]) -> list[Item]:
     if not every:
         return [Text("Nothing was predicted.")]
     # Each example is decoded, so that their number is bounded.
     surest = sorted(every, key=lambda example: -example.probability)[:MOST_NAMES]
     examples = [example for example in every if example in surest]
-    strips, absent = pictures([example.clip for example in examples], roots)
+    strips, absent = pictures([replace(e.clip, colour=colours[e.label]) for e in examples], roots)
     title = "The most confident prediction of each label"
     if len(examples) < len(every):
         title += f", for the {len(examples)} most confident of {len(every)} labels"

@@ -30,7 +30,8 @@ from actiondiff.report.card import percent
 from actiondiff.report.clips import Mistake, VideoRoots, label_mistakes, pictures, worst_confusions
 from actiondiff.report.confidence_figures import coverage_curve, reliability_diagram
 from actiondiff.report.figures import MOST_NAMES, bars
-from actiondiff.report.html import Gallery, Item, Notes, Page, Provenance, Section, Text
+from actiondiff.report.html import Page, Section
+from actiondiff.report.items import Gallery, Item, Notes, Provenance, Text
 from actiondiff.report.run_figures import class_bars, confusion_matrix, learning_curve
 from actiondiff.report.tables import (
     ReportTable,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from actiondiff.errors import UsageError
-from actiondiff.report.html import Picture
+from actiondiff.report.items import Picture
 
 __all__ = ["frame_strip", "heat_strip", "scaled"]
 

@@ -12,7 +12,8 @@ from actiondiff.evaluation.judge import METRICS
 from actiondiff.report.card import percent
 from actiondiff.report.drawing import Figure
 from actiondiff.report.grid_figures import sweep_panels
-from actiondiff.report.html import Item, Notes, Page, Provenance, Section, Text
+from actiondiff.report.html import Page, Section
+from actiondiff.report.items import Item, Notes, Provenance, Text
 from actiondiff.report.tables import ReportTable, Score
 
 __all__ = ["heatmaps", "sweep_page", "test_table"]

@@ -1,7 +1,7 @@
 """Tables of a page, and those of scores that several reports share."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +49,7 @@ class ReportTable:
         note: Text below the table: on which clips, and against what, the numbers are measured.
         left: Columns of words, which are aligned left like the first column; all others are aligned right.
         last_is_floor: Whether the last row is the floor, which is set apart from the others.
+        colours: Heading of a row -> colour of a mark beside it.
     """
 
     columns: tuple[str, ...]
@@ -57,6 +58,7 @@ class ReportTable:
     note: str = ""
     left: frozenset[str] = frozenset()
     last_is_floor: bool = False
+    colours: Mapping[str, str] = field(default_factory=dict)
 
     def csv(self) -> str:
         """The cells as CSV."""

@@ -9,17 +9,9 @@ from matplotlib.colors import to_rgb
 from tests.conftest import figure_texts
 
 from actiondiff.errors import UsageError
-from actiondiff.report.drawing import INK, SERIES
-from actiondiff.report.ethogram_figures import (
-    budget_table,
-    clock,
-    ethogram,
-    score_lines,
-    time_budget,
-    time_budgets,
-    transition_counts,
-    transition_matrix,
-)
+from actiondiff.report.budget_figures import budget_table, clock, time_budget, time_budgets
+from actiondiff.report.drawing import INK, PHONE_INCHES, SERIES, behaviour_colours
+from actiondiff.report.ethogram_figures import ethogram, score_lines, transition_counts, transition_matrix
 from actiondiff.types import Bout
 
 LABELS = ("eat", "run", "_sit")
@@ -110,7 +102,7 @@ def test_of_a_thousand_behaviours_those_with_the_most_time_are_drawn():
     assert "b69" not in figure_texts(strips)
     assert "Only the first 10 videos are drawn" in strips.caption
     colour = bars.drawing.axes[0].patches[0].get_facecolor()[:3]
-    assert colour == to_rgb(SERIES[70 % len(SERIES)])  # that of the behaviour b70, as in the ethogram
+    assert colour == to_rgb(behaviour_colours(labels)["b70"])  # as in the ethogram
     assert (len(strips.data), len(bars.data), len(arrows.data)) == (2000, 1000, 99)
     assert arrows.data["transitions"].sum() == 20 * 99
 
@@ -161,3 +153,25 @@ def test_a_behaviour_has_one_colour():
     colours = [patch.get_facecolor()[:3] for patch in figure.drawing.axes[0].patches]
     assert colours[:2] == [to_rgb(SERIES[0]), to_rgb(SERIES[1])]
     assert set(colours[2:]) == {to_rgb(INK)}
+
+
+def test_up_to_24_behaviours_have_different_colours():
+    colours = behaviour_colours([str(number) for number in range(24)])
+    assert len(set(colours.values())) == 24
+    assert tuple(colours.values())[:8] == SERIES
+
+
+def test_figures_for_phones_hold_the_same_at_the_full_size_of_their_text():
+    shares = {"predicted": dict.fromkeys(LABELS, 0.1)}
+    for figure in (ethogram(VIDEOS, DURATIONS, labels=LABELS), time_budgets(shares)):
+        assert figure.phone is not None
+        assert figure.phone.get_figwidth() == PHONE_INCHES
+        wide, narrow = re.findall("<svg.*?</svg>", figure.inline_svg("figure1"), flags=re.DOTALL)
+        assert 'class="wide"' in wide
+        assert 'class="narrow"' in narrow
+        # No text is smaller than 8 points, and the drawing is never made smaller than it is.
+        assert f"width: {96 * PHONE_INCHES:.0f}px; min-width: 340px" in narrow
+        sizes = [float(size) for size in re.findall(r"font(?:-size)?: ([\d.]+)px", narrow)]
+        assert min(sizes) >= 8
+        for label in LABELS:
+            assert label.lstrip("_") in narrow

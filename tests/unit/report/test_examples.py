@@ -34,6 +34,6 @@ def test_surest_bouts_of_each_label():
         {"video": "failed"},
     ]
     second, first = most_confident(facts("timelines", videos))
-    assert second.clip.caption == "b: p = 0.60 in 1, 2.0 to 3.0 s"
+    assert second.clip.caption == "b: p = 0.60 in 1, 0:02.0 to 0:03.0"
     assert (first.clip.video, first.clip.start_seconds, first.clip.end_seconds) == ("x/2", 1.0, 2.5)
     assert most_confident(facts("timelines", [{"video": "1", "bouts": []}])) == []

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from actiondiff.report.figures import heatmap
-from actiondiff.report.html import Gallery, Notes, Page, Provenance, Section, Text, render, write_page
+from actiondiff.report.html import Page, Section, render, write_page
+from actiondiff.report.items import Gallery, Notes, Provenance, Text
 from actiondiff.report.strips import frame_strip
 from actiondiff.report.tables import Score, score_table
 

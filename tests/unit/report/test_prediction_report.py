@@ -45,11 +45,39 @@ def test_no_bouts_and_one_behaviour(tmp_path):
     assert "made on 02 January 2026, 03:04 UTC" in text
 
 
-@pytest.mark.parametrize("labels", [("eat", "walk"), ("eat", "walk", "sleep")])
-def test_two_behaviours_only_alternate(tmp_path, labels):
-    bouts = [["eat", 0.0, 2.0, 0.9], ["walk", 2.0, 4.0, 0.9]]
+@pytest.mark.parametrize(
+    ("labels", "third"),
+    [(("eat", "walk"), "eat"), (("eat", "walk", "sleep"), "eat"), (("eat", "walk", "sleep"), "sleep")],
+)
+def test_two_behaviours_only_alternate(tmp_path, labels, third):
+    bouts = [["eat", 0.0, 2.0, 0.9], ["walk", 2.0, 4.0, 0.9], [third, 4.0, 6.0, 0.9]]
     text = page(tmp_path, labels=labels, videos=[timed(bouts)])
-    assert ("1 transitions within videos" in text) is (len(labels) > 2)
+    assert ("2 transitions within videos" in text) is (third == "sleep")
+
+
+@pytest.mark.parametrize("tested", [True, False])
+def test_the_score_of_the_model_comes_first_even_if_it_is_unknown(tmp_path, tested):
+    score = {"model_test": {"sentence": "Better than guessing: 80 %.", "beats_guessing": True}}
+    text = page(tmp_path, videos=[timed([["eat", 0.0, 4.0, 0.9]])], **(score if tested else {}))
+    lead = text[text.index('<p class="lead">') + len('<p class="lead">') :]
+    sentence = (
+        "The model&#39;s own test: Better than guessing: 80 %."
+        if tested
+        else "The model&#39;s own test score is not recorded"
+    )
+    assert lead.startswith(sentence)
+
+
+def test_a_behaviour_has_one_colour_throughout_the_page(tmp_path):
+    """Also where the background comes before it: it is drawn nowhere, but the page of the app counts it."""
+    labels = ("background", "eat", "walk", "zzz")
+    bouts = [["eat", 0.0, 2.0, 0.9], ["walk", 2.0, 4.0, 0.9], ["zzz", 4.0, 6.0, 0.9]]
+    text = page(tmp_path, labels=labels, videos=[timed(bouts)])
+    for part in ("Ethogram", "Time budget", "Transitions"):
+        section = text[text.index(f">{part}</h2>") :].split("</section>")[0]
+        assert "var(--series-2)" in section, part
+        assert "var(--series-1)" not in section, part
+    assert '<span class="swatch" style="background: var(--series-3)"></span>walk' in text
 
 
 def test_examples_of_many_labels_are_bounded(tmp_path):

@@ -20,7 +20,7 @@ const pendingKey = (name) => `actiondiff-pending:${setup.folder}:${name}`;
 const historyKey = () => `actiondiff-undo:${setup.folder}:${video.name}`;
 const round = (t) => Math.round(t * 1000) / 1000;
 const clock = (t) => `${Math.floor(t / 60)}:${(t % 60).toFixed(1).padStart(4, "0")}`;
-const colour = (label) => `c${setup.labels.indexOf(label) % 8}`;
+const colour = (label) => `c${setup.labels.indexOf(label) % 24}`;
 
 function element(tag, properties = {}, ...children) {
   const made = Object.assign(document.createElement(tag), properties);
