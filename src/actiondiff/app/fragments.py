@@ -133,10 +133,13 @@ def _rows(findings: Findings) -> list[_TimelineRow]:
     budget = timeline.budget()
     weight = {label: (budget[label], findings.prediction.probabilities[label]) for label in timeline.labels}
     chosen = sorted(timeline.labels, key=lambda label: weight[label], reverse=True)[:_ROWS]
+    # As in reports, the background takes no colour.
+    behaviours = [label for label in timeline.labels if label != timeline.options.background]
+    colours = {label: number for number, label in enumerate(behaviours)}
     return [
         _TimelineRow(
             label,
-            index % 24 + 1,
+            colours.get(label, 0) % 24 + 1,
             tuple(bout for bout in timeline.bouts if bout.label == label),
             _points(timeline, index),
             budget[label],

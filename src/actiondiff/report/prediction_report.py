@@ -46,7 +46,8 @@ def prediction_page(folder: str | os.PathLike[str], *, roots: VideoRoots = ()) -
     if not predicted:
         raise RunError(f"{folder} has no predictions; its failures.csv lists the reasons.")
     has_timelines = facts["kind"] == "timelines"
-    colours = behaviour_colours(facts["labels"])  # as on the page of `actiondiff app`
+    background = facts["options"].get("background", "background")
+    colours = behaviour_colours([label for label in facts["labels"] if label != background])
     measured = facts.get("scores")
     scores = [Section("Scores", tuple(_scores(measured)))] if measured else []
     sections = [
@@ -210,7 +211,7 @@ def _examples(every: Sequence[ConfidentExample], roots: VideoRoots, colours: Map
     # Each example is decoded, so that their number is bounded.
     surest = sorted(every, key=lambda example: -example.probability)[:MOST_NAMES]
     examples = [example for example in every if example in surest]
-    strips, absent = pictures([replace(e.clip, colour=colours[e.label]) for e in examples], roots)
+    strips, absent = pictures([replace(e.clip, colour=colours.get(e.label, "")) for e in examples], roots)
     title = "The most confident prediction of each label"
     if len(examples) < len(every):
         title += f", for the {len(examples)} most confident of {len(every)} labels"

@@ -87,3 +87,10 @@ def test_a_video_that_lies_outside_says_so():
 )
 def test_clock(seconds, shown):
     assert clock(seconds) == shown
+
+
+def test_behaviours_have_the_colours_of_reports():
+    """The background has none, wherever it stands; up to 24 behaviours have different colours."""
+    labels = ["background", *(f"b{number:02}" for number in range(11))]
+    text = show_timeline(findings(labels), {})
+    assert re.findall(r"ad-row ad-colour-(\d+)", text)[1:] == [str(number) for number in range(1, 12)]

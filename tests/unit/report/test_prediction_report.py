@@ -69,15 +69,15 @@ def test_the_score_of_the_model_comes_first_even_if_it_is_unknown(tmp_path, test
 
 
 def test_a_behaviour_has_one_colour_throughout_the_page(tmp_path):
-    """Also where the background comes before it: it is drawn nowhere, but the page of the app counts it."""
+    """Also where the background comes before it, which has no colour, here and on the page of the app."""
     labels = ("background", "eat", "walk", "zzz")
     bouts = [["eat", 0.0, 2.0, 0.9], ["walk", 2.0, 4.0, 0.9], ["zzz", 4.0, 6.0, 0.9]]
     text = page(tmp_path, labels=labels, videos=[timed(bouts)])
     for part in ("Ethogram", "Time budget", "Transitions"):
         section = text[text.index(f">{part}</h2>") :].split("</section>")[0]
-        assert "var(--series-2)" in section, part
-        assert "var(--series-1)" not in section, part
-    assert '<span class="swatch" style="background: var(--series-3)"></span>walk' in text
+        assert "var(--series-1)" in section, part
+        assert "var(--series-4)" not in section, part
+    assert '<span class="swatch" style="background: var(--series-2)"></span>walk' in text
 
 
 def test_examples_of_many_labels_are_bounded(tmp_path):
