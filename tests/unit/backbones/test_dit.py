@@ -1,5 +1,6 @@
 """Video diffusion transformers against diffusers' own forward passes, on folders as diffusers saves them."""
 
+import copy
 import json
 import shutil
 
@@ -16,6 +17,7 @@ from diffusers import (
     LTXVideoTransformer3DModel,
     WanTransformer3DModel,
 )
+from safetensors.torch import save_file
 from tests.conftest import random_frames
 from tests.unit.backbones.dits import SMALL_DITS
 from tests.unit.backbones.test_original_files import error, jitter
@@ -30,9 +32,11 @@ from actiondiff.backbones.base import (
     shipped_specs,
 )
 from actiondiff.backbones.dit import prompt as prompts
+from actiondiff.backbones.dit.models import FAMILIES
 from actiondiff.backbones.dit.schedule import noise_levels
 from actiondiff.backbones.engine.counting import count_window
 from actiondiff.backbones.svd.schedule import sigmas
+from actiondiff.checkpoints.keymap import KeyMap
 from actiondiff.cli.main import run
 from actiondiff.errors import UsageError, WeightsError
 from actiondiff.types import FeatureKey
@@ -268,14 +272,17 @@ def test_the_prompt_matters_and_is_part_of_the_settings(published, name, tmp_pat
     folder, _ = published(name)
     shape = prompts._shape(small(name))
     other = tmp_path / "other.safetensors"
-    prompts.write_prompt(other, torch.ones(shape))
+    prompts.write_prompt(other, prompts.EmptyPrompt(torch.ones(shape), "another"))
     ours, theirs = load(name, folder), load(name, folder, text_weights=other)
     assert ours.settings["text_weights"] != theirs.settings["text_weights"]
     window = windows_of(ours, 1)
     key = FeatureKey(376, "layer3")
     assert not torch.equal(ours.maps(window, [key])[key], theirs.maps(window, [key])[key])
-    prompts.write_prompt(other, torch.ones(shape[0], 3))
+    prompts.write_prompt(other, prompts.EmptyPrompt(torch.ones(shape[0], 3), "another"))
     with pytest.raises(WeightsError, match="is no embedding of the empty prompt"):
+        load(name, folder, text_weights=other)
+    save_file({"empty_prompt": torch.ones(shape)}, other)
+    with pytest.raises(WeightsError, match="does not say which text encoder"):
         load(name, folder, text_weights=other)
     with pytest.raises(WeightsError, match="no weights at"):
         load(name, folder, text_weights=tmp_path / "nowhere")
@@ -368,3 +375,63 @@ def test_the_prompt_is_written_for_another_machine(published, tmp_path, capsys, 
 def test_only_transformers_have_a_prompt(tmp_path, capsys):
     assert run(["weights", "prompt", "dinov3-l", str(tmp_path), str(tmp_path / "a.safetensors")]) == 1
     assert "sees no prompt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_identity_of_the_prompt_is_that_of_the_text_encoder(published, name, tmp_path):
+    """So that machines whose sums are rounded differently agree, and another text encoder is noticed."""
+    folder, networks = published(name)
+    parts = SMALL_DITS[name]["architecture"]
+    first = prompts.embed_empty_prompt(folder / "text_encoder", parts)
+    changed = copy.deepcopy(networks["text_encoder"])
+    with torch.no_grad():
+        changed.encoder.block[1].layer[1].DenseReluDense.wo.weight[0, 0] += 1e-3
+    changed.save_pretrained(tmp_path)
+    second = prompts.embed_empty_prompt(tmp_path, parts)
+    assert first.identity != second.identity
+    with torch.no_grad():  # of the table, only the rows of the two tokens count
+        unused = copy.deepcopy(networks["text_encoder"])
+        unused.shared.weight[7] += 1
+    unused.save_pretrained(tmp_path)
+    assert prompts.embed_empty_prompt(tmp_path, parts).identity == first.identity
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_half_precision_runs_through_every_part(published, name):
+    folder, _ = published(name)
+    full, half = (load(name, folder, dtype=dtype) for dtype in ("float32", "bfloat16"))
+    windows = windows_of(full, 1)
+    keys = [FeatureKey(376, tap) for tap in full.taps]
+    exact, rounded = full.maps(windows, keys), half.maps(windows, keys)
+    for key in keys:
+        assert rounded[key].dtype == torch.bfloat16
+        assert 0 < error(rounded[key].float(), exact[key]) < 0.05
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_and_shapes_of_the_full_size_are_those_of_the_classes(name):
+    """Every tensor that diffusers' class has is either read under its own name, or listed as not needed."""
+    spec = shipped_specs()[name]
+    parts = spec.architecture
+    family = FAMILIES[parts["transformer"]["_class_name"]](parts)
+    transformer_class, vae_class, text_class, text_config = CLASSES[name]
+    assert transformer_class.__name__ == parts["transformer"]["_class_name"]
+    text = {key: value for key, value in parts["text_encoder"].items() if key != "model_type"}
+    with torch.device("meta"):
+        whole = {
+            "transformer": transformer_class.from_config(parts["transformer"]),
+            "vae": vae_class.from_config(parts["vae"]),
+        }
+        encoder = text_class(text_config(**text))
+    ours = {"transformer": family.transformer(), "vae": family.vae()}
+    for part, network in whole.items():
+        read = {}
+        for key, tensor in network.state_dict().items():
+            targets = KeyMap(family.keymap).match(f"{part}.{key}")
+            assert targets is not None, key
+            for target in targets:
+                assert (target.component, target.name, target.how) == (part, key, "same")
+                read[key] = tensor.shape
+        assert read == {key: tensor.shape for key, tensor in ours[part].state_dict().items()}
+    names = {target.name for key in encoder.state_dict() for target in KeyMap("t5").match(key)}
+    assert names == set(prompts.build_text_encoder(parts["text_encoder"]).state_dict())

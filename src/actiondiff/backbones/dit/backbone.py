@@ -16,7 +16,7 @@ from torch import Tensor
 
 from actiondiff.backbones.base import BackboneSpec, WindowBatch, resolve
 from actiondiff.backbones.dit.models import FAMILIES, Family
-from actiondiff.backbones.dit.prompt import drawn_prompt, open_prompt
+from actiondiff.backbones.dit.prompt import EmptyPrompt, drawn_prompt, open_prompt
 from actiondiff.backbones.dit.published import check_scheduler, folder_of
 from actiondiff.backbones.dit.schedule import noise_levels
 from actiondiff.backbones.engine.encoding import EncodedWindows
@@ -24,7 +24,6 @@ from actiondiff.backbones.engine.windows import window_generator
 from actiondiff.backbones.frozen import Frozen, Parts, Weights, find_tensors
 from actiondiff.backbones.options import DiTOptions
 from actiondiff.backbones.random_weights import RandomTensors
-from actiondiff.checkpoints.identity import Digest
 from actiondiff.errors import UsageError
 from actiondiff.types import JSON, FeatureKey
 
@@ -60,14 +59,15 @@ class VideoDiT(Frozen):
     encoded_type: type[EncodedWindows] = EncodedLatents
 
     def __init__(
-        self, spec: BackboneSpec, options: DiTOptions, family: Family, weights: Weights, prompt: Tensor
+        self, spec: BackboneSpec, options: DiTOptions, family: Family, weights: Weights, prompt: EmptyPrompt
     ) -> None:
         model = family.transformer()
         depth = int(spec.architecture["transformer"]["num_layers"])
         taps = [f"layer{number}" for number in range(1, depth + 1)]
         super().__init__(spec, options, taps, weights, tubelet=family.tubelet)
         self._family = family
-        self._prompt = prompt.to(self.device)
+        self._prompt = prompt.values.to(self.device)
+        self._prompt_identity = prompt.identity
         self._levels = noise_levels(spec.architecture["scheduler"])
         self.blocks = Parts(model, "transformer", weights, self.device, self._dtype)
         # Few operations, whose errors every block would inherit; the autoencoder has large activations.
@@ -76,13 +76,11 @@ class VideoDiT(Frozen):
 
     @property
     def settings(self) -> dict[str, JSON]:
-        """Everything that the features depend on; of the prompt's file its content, not its path."""
+        """Everything that the features depend on; of the text encoder its identity, not its path."""
         settings = super().settings
         settings.pop("text_weights", None)
         if not isinstance(self._weights, RandomTensors):
-            digest = Digest()
-            digest.add("prompt", self._prompt)
-            settings["text_weights"] = digest.hexdigest()
+            settings["text_weights"] = self._prompt_identity
         return settings
 
     def num_parameters(self, layer: str) -> tuple[int, int]:

@@ -7,6 +7,7 @@ The text encoder has 5 billion parameters, and is needed once: its result is kep
 import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,14 @@ from actiondiff.backbones.options import DiTOptions
 from actiondiff.checkpoints.baselines import BaselineCheckpoint, open_baseline
 from actiondiff.checkpoints.folders import weight_files
 from actiondiff.checkpoints.hub import locate
-from actiondiff.checkpoints.identity import cache_folder
+from actiondiff.checkpoints.identity import Digest, cache_folder
 from actiondiff.checkpoints.tensorfile import TensorFile
 from actiondiff.errors import WeightsError
 from actiondiff.provenance import atomic_path, canonical_json
 from actiondiff.types import JSON
 
 __all__ = [
+    "EmptyPrompt",
     "build_text_encoder",
     "drawn_prompt",
     "embed_empty_prompt",
@@ -39,22 +41,44 @@ __all__ = [
 ]
 
 _NAME = "empty_prompt"  # of the tensor in its file
+_ENCODER_FIELD = "actiondiff.text_encoder"  # of the file's metadata: identity of the text encoder
 _PAD, _END = 0, 1  # tokens of T5 and UMT5: padding, and the end that every text has
 _FORMAT = 1
 _CLASSES = {"t5": (T5Config, T5EncoderModel), "umt5": (UMT5Config, UMT5EncoderModel)}
 
 
-def drawn_prompt(spec: BackboneSpec, options: DiTOptions) -> Tensor:
-    """Normal draws from the seed in place of an embedding, for random weights: (1, n, D)."""
+@dataclass(frozen=True, eq=False)
+class EmptyPrompt:
+    """The embedding of the empty prompt.
+
+    Attributes:
+        values: (n, D) float32.
+        identity: sha256 (hex) of the text encoder, as far as the values depend on it. The values themselves
+            are no identity, because their last digits depend on the machine.
+    """
+
+    values: Tensor
+    identity: str
+
+    def padded(self, length: int) -> "EmptyPrompt":
+        """With zeros behind, up to this number of tokens."""
+        missing = length - len(self.values)
+        zeros = self.values.new_zeros(missing, self.values.shape[1])
+        return EmptyPrompt(torch.cat([self.values, zeros]), self.identity)
+
+
+def drawn_prompt(spec: BackboneSpec, options: DiTOptions) -> EmptyPrompt:
+    """Normal draws from the seed in place of an embedding, for random weights."""
     shape = _shape(spec)
     if options.device == "meta":
-        return torch.empty((1, *shape), device="meta")
-    draws = torch.randn(shape, generator=window_generator(options.seed, spec.name, 0, _NAME))
-    return _padded(draws, spec)[None]
+        values = torch.empty(shape, device="meta")
+    else:
+        values = torch.randn(shape, generator=window_generator(options.seed, spec.name, 0, _NAME))
+    return EmptyPrompt(values, "random").padded(_length(spec))
 
 
-def open_prompt(spec: BackboneSpec, source: str | Path | None, weights: str | Path) -> Tensor:
-    """The embedding of the empty prompt: (1, n, D) float32, with the zeros that the model pads it with.
+def open_prompt(spec: BackboneSpec, source: str | Path | None, weights: str | Path) -> EmptyPrompt:
+    """The embedding of the empty prompt, with the zeros that the model pads it with.
 
     Args:
         spec: The backbone's spec.
@@ -66,17 +90,17 @@ def open_prompt(spec: BackboneSpec, source: str | Path | None, weights: str | Pa
         WeightsError: If there is neither an embedding nor a text encoder, or it is of another model.
     """
     if source is not None and Path(source).is_file():
-        return _padded(_read(Path(source), spec), spec)[None]
+        return _read(Path(source), spec).padded(_length(spec))
     if source is None and isinstance(weights, Path) and not (weights / TEXT_ENCODER).is_dir():
         raise WeightsError(
             f"{spec.name} sees the embedding of an empty prompt, and {weights} has no {TEXT_ENCODER}/ to "
             f"compute it with. {_advice(spec)}"
         )
-    return _padded(empty_prompt_of(spec, source or weights), spec)[None]
+    return empty_prompt_of(spec, source or weights).padded(_length(spec))
 
 
-def empty_prompt_of(spec: BackboneSpec, source: str | Path) -> Tensor:
-    """The embedding of the empty prompt, without padding: (n, D) float32; from the cache if it is there.
+def empty_prompt_of(spec: BackboneSpec, source: str | Path) -> EmptyPrompt:
+    """The embedding of the empty prompt, without padding; from the cache if it is there.
 
     Args:
         spec: The backbone's spec.
@@ -95,18 +119,18 @@ def empty_prompt_of(spec: BackboneSpec, source: str | Path) -> Tensor:
     if cache is not None and cache.is_file():
         with suppress(WeightsError):  # damaged: it is written again
             return _read(cache, spec)
-    values = embed_empty_prompt(encoder, spec.architecture)
+    prompt = embed_empty_prompt(encoder, spec.architecture)
     if cache is not None:
         with suppress(OSError):  # the cache cannot be written, so the next start computes it again
             cache.parent.mkdir(parents=True, exist_ok=True)
-            write_prompt(cache, values)
-    return values
+            write_prompt(cache, prompt)
+    return prompt
 
 
-def write_prompt(path: Path, values: Tensor) -> None:
-    """Write an embedding (n, D) to a file, whole or not at all."""
+def write_prompt(path: Path, prompt: EmptyPrompt) -> None:
+    """Write an embedding to a file, whole or not at all."""
     with atomic_path(path) as aside:
-        save_file({_NAME: values.contiguous().cpu()}, aside)
+        save_file({_NAME: prompt.values.contiguous()}, aside, {_ENCODER_FIELD: prompt.identity})
 
 
 def _shape(spec: BackboneSpec) -> tuple[int, int]:
@@ -114,13 +138,12 @@ def _shape(spec: BackboneSpec) -> tuple[int, int]:
     return int(spec.architecture["prompt"]["visible"]), int(spec.architecture["text_encoder"]["d_model"])
 
 
-def _padded(values: Tensor, spec: BackboneSpec) -> Tensor:
-    """(n, D) -> (N, D), with zeros behind, as the model was trained."""
-    missing = int(spec.architecture["prompt"]["padded"]) - len(values)
-    return torch.cat([values, values.new_zeros(missing, values.shape[1])])
+def _length(spec: BackboneSpec) -> int:
+    """Number of tokens that the transformer was trained with."""
+    return int(spec.architecture["prompt"]["padded"])
 
 
-def _read(path: Path, spec: BackboneSpec) -> Tensor:
+def _read(path: Path, spec: BackboneSpec) -> EmptyPrompt:
     file = TensorFile(path)
     shape = file.tensors[_NAME].shape if _NAME in file.tensors else None
     if shape != _shape(spec):
@@ -131,7 +154,10 @@ def _read(path: Path, spec: BackboneSpec) -> Tensor:
     values = file.read(_NAME).float()
     if not values.isfinite().all():
         raise WeightsError(f"{path} holds numbers that are not finite. {_advice(spec)}")
-    return values
+    identity = file.metadata.get(_ENCODER_FIELD)
+    if identity is None:
+        raise WeightsError(f"{path} does not say which text encoder it comes from. {_advice(spec)}")
+    return EmptyPrompt(values, str(identity))
 
 
 def _advice(spec: BackboneSpec) -> str:
@@ -170,8 +196,8 @@ def build_text_encoder(config: Mapping[str, Any]) -> nn.Module:
 
 
 @torch.inference_mode()
-def embed_empty_prompt(folder: Path, architecture: Mapping[str, Mapping[str, Any]]) -> Tensor:
-    """Compute the embedding of the empty prompt: (n, D) float32, in float32 on the CPU, block by block.
+def embed_empty_prompt(folder: Path, architecture: Mapping[str, Mapping[str, Any]]) -> EmptyPrompt:
+    """Compute the embedding of the empty prompt, in float32 on the CPU, block by block.
 
     The tokens are the end of the text, and padding as far as the model's pipeline does not mask it.
 
@@ -192,19 +218,20 @@ def embed_empty_prompt(folder: Path, architecture: Mapping[str, Mapping[str, Any
     table = weights.tensors(TEXT_ENCODER, ["embed_tokens.weight"])["embed_tokens.weight"]
     inputs = table[ids].float()[None]
     parts = Parts(model, TEXT_ENCODER, weights, torch.device("cpu"), torch.float32)
-    _ = parts["final_layer_norm"]
+    digest = Digest()
+    digest.add("rows", table[[_END, _PAD]])
+
+    def read(name: str) -> None:
+        for key, tensor in parts[name].state_dict().items():
+            digest.add(f"{name}.{key}", tensor)
+
+    read("final_layer_norm")
     # The model's own forward pass, with one block in memory at a time.
     for number, block in enumerate(parts.model.block):
-        block.register_forward_pre_hook(
-            lambda _block, _inputs, name=f"block.{number}": _read_part(parts, name)
-        )
+        block.register_forward_pre_hook(lambda _block, _inputs, name=f"block.{number}": read(name))
         block.register_forward_hook(lambda block, _inputs, _output: _forget(block))
     values: Tensor = parts.model(inputs_embeds=inputs).last_hidden_state[0]
-    return values[: architecture["prompt"]["visible"]].clone()
-
-
-def _read_part(parts: Parts, name: str) -> None:
-    _ = parts[name]
+    return EmptyPrompt(values[: architecture["prompt"]["visible"]].clone(), digest.hexdigest())
 
 
 def _forget(block: nn.Module) -> None:
