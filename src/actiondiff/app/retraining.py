@@ -178,6 +178,11 @@ class Retraining:
 
     def _compare(self, table: Table, test: Table) -> None:
         opened, before = self.opened, self.opened.model
+        if before.config.backgrounds is not None:
+            raise UsageError(
+                "this model takes the background of cameras away, which this page cannot do for stretches of "
+                "videos; add them to the table and use `actiondiff train --continue`."
+            )
         out = _free_folder(opened.corrections.folder / "models")
         packed = self._pack([example for example in table.examples if example.split == "train"])
         options = _enough_steps(load_recipe_of_run(self.run).training, len(packed))

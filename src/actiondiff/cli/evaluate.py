@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from actiondiff.cli.options import JsonOption, OverwriteOption, RootOption
+from actiondiff.errors import UsageError
 
 if TYPE_CHECKING:
     from actiondiff.experiments.timelines import TimelineEvaluation
@@ -33,6 +34,14 @@ def evaluate(
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     root: RootOption = None,
+    background: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of stored clips without animals (video, camera), for models that take the background "
+            "of cameras away.  [default: the clips themselves]",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Test a trained model on labelled clips.
 
@@ -44,11 +53,13 @@ def evaluate(
     from actiondiff.provenance import safe_cells, write_text
 
     names = _TIMELINE_FILES if timeline else _CLIP_FILES
+    if timeline and background:
+        raise UsageError("--background is for clips; leave it out with --timeline, or leave out --timeline.")
     with outputs.claim(out, "evaluate", names, overwrite=overwrite) if out else nullcontext():
         if timeline:
             _evaluate_timelines(run, store, table, out, root=root, as_json=as_json)
             return
-        result = evaluate_clips(run, store, table, root=root)
+        result = evaluate_clips(run, store, table, root=root, background=background)
         if out:
             write_text(out / "predictions.csv", safe_cells(result.predictions).to_csv(index=False))
             write_text(out / "metrics.json", result.metrics.to_json())

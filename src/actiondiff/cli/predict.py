@@ -75,6 +75,14 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    cameras: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with the camera of each video, for models that take the background of cameras away.  "
+            "[default: each folder is a camera]",
+            show_default=False,
+        ),
+    ] = None,
     about: Annotated[
         Path | None,
         typer.Option(help="CSV that says where and when each video was taken.", rich_help_panel=_CAMTRAP),
@@ -130,9 +138,12 @@ def predict(
                 cache.fill(
                     videos, model.backbone, weights=loading.weights, workers=workers, progress=progress
                 )
+        places = model.estimate_backgrounds(videos, cameras=cameras, cache=cache)
         results, counts = _predict_all(model, videos, output, cache, quiet=as_json)
         if heatmaps:
             counts["heatmaps"] = _draw_heatmaps(out, model, heatmaps, quiet=as_json)
+    if places:
+        typer.echo(places, err=as_json)
     if as_json:
         typer.echo(json.dumps({**counts, "out": str(out), "beats_guessing": verdict.beats_guessing}))
     else:

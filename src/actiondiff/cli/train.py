@@ -56,6 +56,15 @@ def train(
         ),
     ] = None,
     root: RootOption = None,
+    background: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of stored clips without animals (video, camera), for --set "
+            "head.input=minus-background.  [default: the clips themselves]",
+            rich_help_panel=_DOMAINS,
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Train a head on stored features and test it.
 
@@ -75,6 +84,7 @@ def train(
         "protocol.source": parse_list(source),
         "protocol.target": target if target == "rest" else parse_list(target),
         "seeds": seeds,
+        "protocol.background": str(background) if background else None,
     }
     values = {name: value for name, value in options.items() if value is not None}
     clips = read_table(table)

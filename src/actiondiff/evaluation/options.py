@@ -74,6 +74,15 @@ class ProtocolOptions(BaseModel):
         description="Further columns whose values should be on one side of a split only, such as script.",
     )
 
+    camera: str = Field(
+        "camera", description="Column that names the camera of a clip, for head.input=minus-background."
+    )
+    background: str | None = Field(
+        None,
+        description="Table of stored clips without animals (video, camera), from which backgrounds of "
+        "cameras are estimated; null for the clips of the table. For head.input=minus-background.",
+    )
+
     @field_validator("source", "target", "audit", mode="before")
     @classmethod
     def _as_list(cls, value: Any) -> Any:

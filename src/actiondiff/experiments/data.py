@@ -12,10 +12,12 @@ from actiondiff.evaluation.judge import check_classes, protocol_classes
 from actiondiff.evaluation.leakage import audit, near_duplicates
 from actiondiff.evaluation.protocols import Split, leave_one_out, regroup, split_examples
 from actiondiff.evaluation.results import Leak
+from actiondiff.experiments.backgrounds import take_backgrounds_away
 from actiondiff.experiments.recipe import Recipe
 from actiondiff.experiments.run import stored_rows
 from actiondiff.features.manifest import Row
 from actiondiff.features.store import FeatureStore
+from actiondiff.heads.background import MINUS_BACKGROUND, Backgrounds
 from actiondiff.types import FeatureKey
 
 __all__ = ["DomainFold", "StudyData", "load_study_data", "split_table"]
@@ -51,6 +53,9 @@ class StudyData:
         rows: Video -> its row in the store's index.
         leaks: What is on two sides of the split and should not be.
         scored_labels: Classes that are scored.
+        backgrounds: Backgrounds of the training cameras, which the tokens are without; None if the head does
+            not take them away.
+        notes: Sentences that qualify the numbers.
     """
 
     key: FeatureKey
@@ -63,6 +68,8 @@ class StudyData:
     rows: Mapping[str, Row] = field(default_factory=dict)
     leaks: tuple[Leak, ...] = ()
     scored_labels: tuple[str, ...] = ()
+    backgrounds: Backgrounds | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def sides(self) -> dict[str, PackedFeatures]:
@@ -158,6 +165,17 @@ def load_study_data(
     same_content = {leak.name for leak in leaks if leak.kind == "content"}
     leaks += [leak for leak in near_duplicates(sides) if leak.name not in same_content]
 
+    # The place is taken away last, since the audit looks at the features as they are stored.
+    backgrounds: Backgrounds | None = None
+    notes: tuple[str, ...] = ()
+    if recipe.head.input == MINUS_BACKGROUND:
+        sides, backgrounds, notes = take_backgrounds_away(sides, recipe.protocol, store, [key])
+    elif recipe.protocol.background is not None:
+        raise UsageError(
+            f"clips without animals are used with head.input={MINUS_BACKGROUND} only; got head.input="
+            f"{recipe.head.input}. Add --set head.input={MINUS_BACKGROUND}, or leave out --background."
+        )
+
     restricted = recipe.protocol.restrict_to_protocol_classes
     return StudyData(
         key=key,
@@ -170,6 +188,8 @@ def load_study_data(
         rows=rows,
         leaks=tuple(leaks),
         scored_labels=tuple(protocol_classes(list(sides.values())) if restricted else labels),
+        backgrounds=backgrounds,
+        notes=notes,
     )
 
 

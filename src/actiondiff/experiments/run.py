@@ -27,6 +27,7 @@ from actiondiff.evaluation.results import (
     SeedsMetrics,
     TrainingMetrics,
 )
+from actiondiff.experiments.backgrounds import without_backgrounds
 from actiondiff.features.manifest import Row
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import ModelConfig, load_bundle
@@ -141,6 +142,7 @@ def evaluate(
     table: Table | str | os.PathLike[str],
     *,
     root: str | os.PathLike[str] | None = None,
+    background: str | os.PathLike[str] | None = None,
 ) -> Evaluation:
     """Test a trained model on labelled clips, leaving out those that it was trained or selected on.
 
@@ -149,6 +151,8 @@ def evaluate(
         store: Features of the clips, made with the same settings as the features of training.
         table: The clips and their labels. If its `split` column marks test clips, only those are taken.
         root: Folder that the table's paths are relative to, if not the table's own.
+        background: Table of stored clips without animals, from which backgrounds of new cameras are estimated
+            where the head takes them away; None for the clips themselves.
 
     Raises:
         SettingsMismatchError: If the features were made with other settings; it lists them.
@@ -173,6 +177,7 @@ def evaluate(
     # Leave out what the model was trained or selected on, by content, whatever its name is.
     packed = pack(store, examples, config.feature_keys, config.labels, root=root or table.root)
     seen, notes = seen_in_training(folder)
+    packed, places = without_backgrounds(packed, config, store, background)
     rows = stored_rows(store, packed.examples, Path(root) if root else table.root)
     fresh = [i for i, example in enumerate(packed.examples) if rows[example.video].identity not in seen]
     if not fresh:
@@ -199,7 +204,7 @@ def evaluate(
         num_left_out_as_trained_on=len(packed) - len(fresh),
         missing=tuple(missing_clips(packed)),
         partial=partial,
-        cautions=(*cautions(len(test), {}, partial=partial), *notes),
+        cautions=(*cautions(len(test), {}, partial=partial), *notes, *places),
         run=str(folder),
         table=str(table.source),
         environment=environment(),

@@ -207,7 +207,9 @@ class Study:
                 seed=seed,
                 folder=folder,
             )
-        config, guard = fit_guard(self._config(head, activation), data, self.store)
+        config, guard = fit_guard(
+            self._config(head, activation).with_backgrounds(data.backgrounds), data, self.store
+        )
         config, calibration = calibrate_head(
             head, config, data, protocol,
             store=self.store, root=self.root, held_out=held_out,
@@ -290,7 +292,10 @@ class Study:
             missing=tuple(clip for clips in sides.values() for clip in missing_clips(clips)),
             partial=partial,
             leaks=data.leaks,
-            cautions=tuple(cautions(counts["test"], train_counts, partial=partial, released=released)),
+            cautions=(
+                *cautions(counts["test"], train_counts, partial=partial, released=released),
+                *data.notes,
+            ),
             environment=environment(),
             fit=selected.fit,
             selection=selected.selection.model_copy(update={"target_looks": looks}),

@@ -11,7 +11,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from actiondiff.datasets.base import Table
+from actiondiff.datasets.base import Table, value_of
 from actiondiff.datasets.packing import MissingClip
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import StoreError, UsageError
@@ -20,9 +20,11 @@ from actiondiff.evaluation.results import TimelineMetrics
 from actiondiff.evaluation.scores import FrameScores, SegmentScores
 from actiondiff.evaluation.segments import frame_scores, frame_truth, segment_scores
 from actiondiff.experiments.run import Run, check_settings, seen_in_training, stored_rows
+from actiondiff.features.manifest import Row
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import ModelConfig, load_bundle
 from actiondiff.heads.inputs import Head
+from actiondiff.inference.backgrounds import set_to_cameras
 from actiondiff.inference.folders import find_model_folder
 from actiondiff.inference.timeline import Timeline, TimelineOptions, finish, make_timeline
 from actiondiff.provenance import environment
@@ -233,6 +235,7 @@ def _timelines(
     timelines: dict[str, Timeline] = {}
     truth: dict[str, list[Bout]] = {}
     missing: list[MissingClip] = []
+    cameras = _cameras(config, store, examples, rows)
     for video in dict.fromkeys(example.video for example in examples):
         own = [example for example in examples if example.video == video]
         try:
@@ -240,10 +243,25 @@ def _timelines(
         except StoreError as error:
             missing.append(MissingClip(own[0], str(error)))
             continue
-        timeline = make_timeline(head, config, features, video, options=options)
+        timeline = make_timeline(head, cameras.get(video, config), features, video, options=options)
         timelines[video] = timeline
         truth[video] = bouts_of(own, end_seconds=timeline.end_seconds)
     return timelines, truth, missing
+
+
+def _cameras(
+    config: ModelConfig, store: FeatureStore, examples: Sequence[Example], rows: Mapping[str, Row]
+) -> dict[str, ModelConfig]:
+    """Video -> the config with the background of its camera, if the head takes backgrounds away."""
+    if config.backgrounds is None:
+        return {}
+    cameras = {example.video: value_of(example, config.backgrounds.column) for example in examples}
+    readable = {video: row.identity for video, row in rows.items() if row.file and cameras[video]}
+    configs = set_to_cameras(
+        config,
+        ((cameras[video], store.load(identity, config.feature_keys)) for video, identity in readable.items()),
+    )
+    return {video: configs[cameras[video]] for video in readable}
 
 
 def bouts_of(examples: Sequence[Example], *, end_seconds: float) -> list[Bout]:

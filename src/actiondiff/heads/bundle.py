@@ -11,12 +11,21 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from actiondiff.errors import ActionDiffError, RunError, UsageError, explain_validation
 from actiondiff.heads import build_head
+from actiondiff.heads.background import MINUS_BACKGROUND, Backgrounds, load_backgrounds, save_backgrounds
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.options import HeadOptions
 from actiondiff.heads.predict import Activation
@@ -90,6 +99,8 @@ class ModelConfig(BaseModel):
     temperature: float = Field(
         1.0, ge=1e-3, le=1e3, description="Prediction divides the logits by this number."
     )
+
+    _backgrounds: Backgrounds | None = PrivateAttr(None)
 
     @field_validator("keys")
     @classmethod
@@ -166,12 +177,31 @@ class ModelConfig(BaseModel):
         return dict(zip(self.labels, self.train_label_counts, strict=True))
 
     def tokens_of(self, features: Features) -> Array:
-        """The head's input: (T, D) float32 tokens, the model's features side by side and rounded."""
+        """The head's input: (T, D) float32 tokens, without the background where the head takes it away."""
+        return self.less_background(self.stored_tokens_of(features))
+
+    def stored_tokens_of(self, features: Features) -> Array:
+        """The model's features side by side and rounded, as a store gives them: (T, D) float32."""
         return self.rounded(np.concatenate([features.tokens[key] for key in self.feature_keys], axis=1))
 
     def rounded(self, tokens: Array) -> Array:
         """Tokens of any shape as float32, rounded as the store rounded those that the head was trained on."""
         return tokens.astype(self.store_dtype).astype(np.float32)
+
+    def less_background(self, tokens: Array) -> Array:
+        """Tokens (..., D) of one video without the background of its camera, if the head takes it away."""
+        return tokens if self._backgrounds is None else self._backgrounds.subtract(tokens)
+
+    @property
+    def backgrounds(self) -> Backgrounds | None:
+        """The backgrounds of cameras, which lie in a file of their own; None if the head takes none away."""
+        return self._backgrounds
+
+    def with_backgrounds(self, backgrounds: Backgrounds | None) -> Self:
+        """A copy with these backgrounds."""
+        copy = self.model_copy()
+        copy._backgrounds = backgrounds
+        return copy
 
     def replaced(self, **values: Any) -> Self:
         """A copy with other values of some fields."""
@@ -199,8 +229,15 @@ def save_bundle(folder: str | os.PathLike[str], head: Head, config: ModelConfig)
         raise UsageError(
             f"the head is not trained: {broken[0]} has values that are not finite. Use fit first."
         )
+    if (head.options.input == MINUS_BACKGROUND) is not (config.backgrounds is not None):
+        raise UsageError(
+            f"a head with input={head.options.input} needs {'no ' if config.backgrounds else ''}backgrounds; "
+            "train it with actiondiff.train."
+        )
     with atomic_path(Path(folder) / WEIGHTS) as aside:
         save_file(tensors, aside)
+    if config.backgrounds is not None:
+        save_backgrounds(folder, config.backgrounds)
     fields = {
         **config.model_dump(mode="json", exclude_unset=True),
         "format": FORMAT,
@@ -241,6 +278,8 @@ def load_bundle(folder: str | os.PathLike[str]) -> tuple[Head, ModelConfig]:
         raise RunError(f"{folder} is damaged: {error}. Restore it, or train again.") from None
     head.load_state_dict(dict(tensors))
     head.temperature = config.temperature
+    if config.head.input == MINUS_BACKGROUND:
+        config = config.with_backgrounds(load_backgrounds(folder, token_width=config.token_width))
     return head.eval(), config
 
 

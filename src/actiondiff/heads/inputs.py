@@ -37,7 +37,8 @@ class TokenInput(nn.Module):
         self.num_features = options.fusion
         self.is_plain = options.input == "plain"
         self.is_centred = options.input in ("centred", "centred-standardised")
-        self.is_standardised = options.input in ("standardised", "centred-standardised")
+        # With minus-background, tokens arrive without their camera's background (see `Backgrounds`).
+        self.is_standardised = options.input in ("standardised", "centred-standardised", "minus-background")
         parts = 2 if self.is_centred else 1
         if self.is_standardised:
             # NaN until measured, so that a head without statistics of training data cannot pass for trained.

@@ -18,11 +18,12 @@ class HeadOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field("transformer", description="Name of the head; see `actiondiff.heads.HEADS`.")
-    input: Literal["plain", "standardised", "centred", "centred-standardised"] = Field(
+    input: Literal["plain", "standardised", "centred", "centred-standardised", "minus-background"] = Field(
         "plain",
         description="How tokens are prepared. plain: not at all. standardised: each channel has mean 0 and "
         "standard deviation 1 over the training data. centred: the clip's mean token is subtracted and first "
-        "differences are added, which doubles the width. centred-standardised: centred, then standardised.",
+        "differences are added, which doubles the width. centred-standardised: centred, then standardised. "
+        "minus-background: the background of the clip's camera is subtracted, then standardised.",
     )
     project: int | None = Field(
         None,

@@ -121,7 +121,7 @@ def make_heatmap(
     chosen = options or LocalizationOptions()
     # The backbone gives tokens (T, gh, gw, D), which are rounded as those of the training were.
     grid = _tokens(backbone, config, video, chosen, resized, progress)
-    tokens = config.rounded(grid.tokens)
+    tokens = config.less_background(config.rounded(grid.tokens))
     # At each place the head slides over time, as it does over the frames of a whole video.
     span, step = span_and_step(
         config, head, grid.seconds, span_seconds=chosen.span_seconds, step_seconds=chosen.step_seconds

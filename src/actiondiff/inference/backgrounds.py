@@ -1,0 +1,91 @@
+"""Backgrounds of new cameras, estimated from the videos that are predicted, for heads that take them away."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from actiondiff.datasets.table import read_rows
+from actiondiff.errors import TableError, UsageError
+from actiondiff.heads.background import Backgrounds
+from actiondiff.heads.bundle import ModelConfig
+from actiondiff.outputs.words import counted
+from actiondiff.types import Array, Features
+from actiondiff.video.names import locate
+
+__all__ = ["cameras_of_videos", "places_in_words", "set_to_cameras"]
+
+
+def set_to_cameras(config: ModelConfig, videos: Iterable[tuple[str, Features]]) -> dict[str, ModelConfig]:
+    """Set a model to each camera of some videos.
+
+    Args:
+        config: Config of a model that takes backgrounds away.
+        videos: Name of the camera, and the features of a whole video.
+
+    Returns:
+        Camera -> the config with its background: that of training if it is a training camera, else the one
+        estimated from these videos.
+    """
+    assert config.backgrounds is not None
+    means: dict[str, list[Array]] = {}
+    for camera, features in videos:
+        means.setdefault(camera, []).append(config.stored_tokens_of(features).mean(0, dtype=np.float64))
+    return {
+        camera: config.with_backgrounds(config.backgrounds.at(camera, np.stack(own)))
+        for camera, own in means.items()
+    }
+
+
+def cameras_of_videos(
+    videos: Sequence[str | os.PathLike[str]], table: str | os.PathLike[str] | None, *, column: str
+) -> dict[str, str]:
+    """Say which camera took each video: video, as given -> name of the camera.
+
+    Args:
+        videos: The files.
+        table: CSV with the columns `video` and `column`; None to take each folder for a camera.
+        column: Column that names the camera.
+
+    Raises:
+        TableError: If the table lacks the column, or a camera is empty.
+        UsageError: If a video is not in the table.
+    """
+    if table is None:
+        return {os.fspath(video): os.fspath(Path(video).resolve().parent) for video in videos}
+    path = Path(table)
+    rows = read_rows(path)
+    names: dict[Path, str] = {}
+    problems = []
+    for number, row in rows:
+        if not row.get(column):
+            problems.append(f"row {number}: {column} is empty or missing")
+        names[(path.parent / locate(path.parent, row["video"])).resolve()] = row.get(column, "")
+    if problems:
+        raise TableError(path, problems)
+    absent = [os.fspath(video) for video in videos if Path(video).resolve() not in names]
+    if absent:
+        raise UsageError(
+            f"{len(absent)} of {len(videos)} videos are not in {path}, such as {absent[0]}; add them with "
+            f"their {column}, or leave out --cameras to take each folder for a camera."
+        )
+    return {os.fspath(video): names[Path(video).resolve()] for video in videos}
+
+
+def places_in_words(backgrounds: Backgrounds, cameras: Mapping[str, str], *, by_folder: bool) -> str:
+    """Say what the backgrounds of some videos were estimated from.
+
+    Args:
+        backgrounds: Backgrounds of the training cameras.
+        cameras: Video -> name of its camera.
+        by_folder: Whether folders were taken for cameras.
+    """
+    counts = Counter(cameras.values())
+    new = {camera: count for camera, count in counts.items() if camera not in backgrounds.cameras}
+    old = len(counts) - len(new)
+    parts = ["Each folder was taken for a camera (--cameras names them)."] if by_folder else []
+    if old:
+        parts.append(f"{counted(old, 'camera')} of training kept the background that was estimated there.")
+    return " ".join([*parts, *([backgrounds.note(new)] if new else [])])
