@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -115,6 +116,7 @@ def predict(
     from actiondiff.cli.output.progress import progress_bar
     from actiondiff.evaluation.verdict import verdict_of_run
     from actiondiff.exports.output import PredictionOutput
+    from actiondiff.inference.backgrounds import cameras_to_subtract, places_of_videos
     from actiondiff.inference.feature_cache import FeatureCache
     from actiondiff.inference.model import ActionDiff
     from actiondiff.video.search import find_videos
@@ -131,6 +133,7 @@ def predict(
     names = [*output.names, *_heatmap_names(heatmaps)]
     with outputs.claim(out, "predict", names, overwrite=overwrite):
         model = ActionDiff.from_pretrained(run, **loading.model_dump(), lazy=True)
+        by_camera = cameras_to_subtract(model.config, videos, cameras)
         cache = FeatureCache.open(features or out / "features", model.backbone_settings, model.config, videos)
         if cache.missing(videos):
             _ = model.backbone  # what is wrong with its weights is reported before any video is read
@@ -138,7 +141,9 @@ def predict(
                 cache.fill(
                     videos, model.backbone, weights=loading.weights, workers=workers, progress=progress
                 )
-        places = model.estimate_backgrounds(videos, cameras=cameras, cache=cache)
+        model.places, places = places_of_videos(
+            model.config, by_camera, partial(model.extract_many, cache=cache), by_folder=cameras is None
+        )
         results, counts = _predict_all(model, videos, output, cache, quiet=as_json)
         if heatmaps:
             counts["heatmaps"] = _draw_heatmaps(out, model, heatmaps, quiet=as_json)

@@ -207,9 +207,7 @@ class Study:
                 seed=seed,
                 folder=folder,
             )
-        config, guard = fit_guard(
-            self._config(head, activation).with_backgrounds(data.backgrounds), data, self.store
-        )
+        config, guard = fit_guard(self._config(head, activation), data, self.store)
         config, calibration = calibrate_head(
             head, config, data, protocol,
             store=self.store, root=self.root, held_out=held_out,
@@ -261,7 +259,7 @@ class Study:
             num_train_clips=len(train),
             scored_labels=list(self.data.scored_labels),
             environment=environment(),
-        )
+        ).with_backgrounds(self.data.backgrounds)
 
     def _metrics(
         self,
@@ -277,8 +275,8 @@ class Study:
         counts = {name: len(sides.get(name, ())) for name in ("train", "validation", "test")}
         if data.in_domain is not None:
             counts["in_domain"] = len(data.in_domain)
-        partial = partial_videos(data.rows)
-        released = self.recipe.protocol.looks_at_target
+        partial, released = partial_videos(data.rows), self.recipe.protocol.looks_at_target
+        qualified = cautions(counts["test"], train_counts, partial=partial, released=released)
         # The final test is one more look at the target.
         looks = selected.selection.target_looks + (data.test is not None)
         return TrainingMetrics(
@@ -292,10 +290,7 @@ class Study:
             missing=tuple(clip for clips in sides.values() for clip in missing_clips(clips)),
             partial=partial,
             leaks=data.leaks,
-            cautions=(
-                *cautions(counts["test"], train_counts, partial=partial, released=released),
-                *data.notes,
-            ),
+            cautions=(*qualified, *data.notes),
             environment=environment(),
             fit=selected.fit,
             selection=selected.selection.model_copy(update={"target_looks": looks}),

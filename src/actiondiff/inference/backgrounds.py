@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,10 @@ from actiondiff.errors import TableError, UsageError
 from actiondiff.heads.background import Backgrounds
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.outputs.words import counted
-from actiondiff.types import Array, Features
+from actiondiff.types import Array, DecodeReport, Features
 from actiondiff.video.names import locate
 
-__all__ = ["cameras_of_videos", "places_in_words", "set_to_cameras"]
+__all__ = ["cameras_of_videos", "cameras_to_subtract", "places_of_videos", "set_to_cameras"]
 
 
 def set_to_cameras(config: ModelConfig, videos: Iterable[tuple[str, Features]]) -> dict[str, ModelConfig]:
@@ -74,7 +74,58 @@ def cameras_of_videos(
     return {os.fspath(video): names[Path(video).resolve()] for video in videos}
 
 
-def places_in_words(backgrounds: Backgrounds, cameras: Mapping[str, str], *, by_folder: bool) -> str:
+def cameras_to_subtract(
+    config: ModelConfig,
+    videos: Sequence[str | os.PathLike[str]],
+    cameras: str | os.PathLike[str] | None,
+) -> dict[str, str]:
+    """Say which camera took each video, if the head takes backgrounds away; see `cameras_of_videos`.
+
+    Raises:
+        TableError: If the CSV lacks the camera of a row.
+        UsageError: If cameras are named and the head takes no background away, or a video has no camera.
+    """
+    if config.backgrounds is not None:
+        return cameras_of_videos(videos, cameras, column=config.backgrounds.column)
+    if cameras is not None:
+        raise UsageError(
+            f"this model's head has input={config.head.input}, which takes no background away; leave out "
+            "--cameras, or train with --set head.input=minus-background."
+        )
+    return {}
+
+
+def places_of_videos(
+    config: ModelConfig,
+    cameras: Mapping[str, str],
+    read: Callable[[list[str]], Iterable[tuple[str, Features | DecodeReport]]],
+    *,
+    by_folder: bool,
+) -> tuple[dict[str, ModelConfig], str]:
+    """Estimate what the videos of each camera have in common, for a head that takes it away.
+
+    Without this, the background of each video is estimated from that video by itself.
+
+    Args:
+        config: The model's config.
+        cameras: Video -> its camera, for all files that are going to be predicted; see `cameras_to_subtract`.
+        read: Gives the features of files, such as `ActionDiff.extract_many`.
+        by_folder: Whether folders were taken for cameras.
+
+    Returns:
+        Value for `ActionDiff.places`, and a sentence that says what was estimated; both are empty if the head
+        takes no background away.
+    """
+    backgrounds = config.backgrounds
+    if backgrounds is None:
+        return {}, ""
+    features = ((cameras[name], one) for name, one in read(list(cameras)) if isinstance(one, Features))
+    configs = set_to_cameras(config, features)
+    places = {name: configs[camera] for name, camera in cameras.items() if camera in configs}
+    return places, _in_words(backgrounds, {name: cameras[name] for name in places}, by_folder=by_folder)
+
+
+def _in_words(backgrounds: Backgrounds, cameras: Mapping[str, str], *, by_folder: bool) -> str:
     """Say what the backgrounds of some videos were estimated from.
 
     Args:

@@ -7,7 +7,7 @@ for many files. `timeline` and `localize` ask the same model when, and where, an
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,7 +19,6 @@ from actiondiff.errors import RunError, UsageError, VideoError
 from actiondiff.heads.bundle import CONFIG, ModelConfig, load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import predict_probabilities, split_spans
-from actiondiff.inference.backgrounds import cameras_of_videos, places_in_words, set_to_cameras
 from actiondiff.inference.feature_cache import FeatureCache
 from actiondiff.inference.folders import CARD, find_model_folder, upload_folder
 from actiondiff.inference.frame_rate import chosen_sampling
@@ -43,7 +42,7 @@ class ActionDiff:
         config: What `config.json` holds: labels, activation, feature keys, settings of the features.
         guard: Tells which videos lie outside what the model has learnt from; None for models of older
             versions.
-        places: Video -> the config with the background of its camera; see `estimate_backgrounds`.
+        places: Video -> the config with the background of its camera; see `places_of_videos`.
     """
 
     def __init__(
@@ -199,47 +198,6 @@ class ActionDiff:
             report=features.report,
             domain=check_domain(self.guard, self.config, features, tokens, name),
         )
-
-    def estimate_backgrounds(
-        self,
-        videos: Sequence[str | os.PathLike[str]],
-        *,
-        cameras: str | os.PathLike[str] | None = None,
-        cache: FeatureCache | None = None,
-        progress: Progress | None = None,
-    ) -> str:
-        """Estimate what the videos of each camera have in common, for a head that takes it away.
-
-        Without this, the background of each video is estimated from that video by itself.
-
-        Args:
-            videos: All files that are going to be predicted.
-            cameras: CSV with the columns `video` and, as in training, the camera; None to take each folder
-                for a camera.
-            cache: Where features are kept; without it, the videos are read twice.
-            progress: Called as frames of a file are read, with the file's path.
-
-        Returns:
-            A sentence that says what was estimated; empty if the head takes no background away.
-
-        Raises:
-            UsageError: If cameras are given and the head takes no background away, or a video has no camera.
-        """
-        backgrounds = self.config.backgrounds
-        if backgrounds is None:
-            if cameras is not None:
-                raise UsageError(
-                    f"this model's head has input={self.config.head.input}, which takes no background away; "
-                    "leave out the cameras."
-                )
-            return ""
-        names = cameras_of_videos(videos, cameras, column=backgrounds.column)
-        self.places = {}
-        read = self.extract_many(list(names), cache=cache, progress=progress)
-        features = ((names[name], one) for name, one in read if isinstance(one, Features))
-        configs = set_to_cameras(self.config, features)
-        self.places = {name: configs[camera] for name, camera in names.items() if camera in configs}
-        return places_in_words(backgrounds, names, by_folder=cameras is None)
 
     def predict_many(
         self,

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from tests.conftest import identity_of, store_settings, table_of
 
-from actiondiff.datasets.packing import pack_arrays
 from actiondiff.errors import RunError, StoreError, TableError, UsageError
 from actiondiff.experiments import study
 from actiondiff.experiments.recipe import load_recipe
@@ -12,8 +11,8 @@ from actiondiff.experiments.timelines import evaluate_timelines
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.background import BACKGROUND, fit_backgrounds, load_backgrounds, save_backgrounds
 from actiondiff.heads.bundle import load_bundle
-from actiondiff.heads.predict import predict_probabilities
-from actiondiff.inference.backgrounds import cameras_of_videos, set_to_cameras
+from actiondiff.inference.backgrounds import cameras_of_videos, places_of_videos
+from actiondiff.inference.model import ActionDiff
 from actiondiff.types import Example, FeatureKey, Features
 
 FAST = ("head.name=mean-linear", "head.project=null", "training.learning_rate=0.1", "training.epochs=30",
@@ -74,9 +73,12 @@ def test_a_camera_unlike_the_others_is_named_only_without_its_background(tmp_pat
     assert result.metrics.scores.accuracy == 1.0
     assert any("1 new camera" in text for text in result.metrics.cautions)
     read = {example.video: store.load(identity_of(example.video), [KEY]) for example in test.examples}
-    places = set_to_cameras(config, [("new", one) for one in read.values()])
-    tokens = [places["new"].tokens_of(read[video]) for video in sorted(read)]
-    values = predict_probabilities(head, pack_arrays(tokens), config.activation)
+    model = ActionDiff(None, head, config)
+    cameras = dict.fromkeys(read, "new")
+    model.places, sentence = places_of_videos(config, cameras, lambda names: read.items(), by_folder=True)
+    values = [[model.classify(read[name], name).probabilities[x] for x in LABELS] for name in sorted(read)]
+    assert "1 new camera" in sentence
+    assert "Each folder" in sentence
     frame = result.predictions.set_index("video").loc[sorted(read)]
     assert np.allclose(values, frame[[f"p({label})" for label in LABELS]], atol=1e-5)
 
