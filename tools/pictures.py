@@ -7,6 +7,7 @@ folder. Needs the extra `app` (which has Playwright) and a Chromium of the syste
 """
 
 import argparse
+import contextlib
 import shutil
 import subprocess
 import sys
@@ -37,16 +38,15 @@ def main() -> None:
     parser.add_argument("--chromium", default=shutil.which("chromium"), help="path of Chromium")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "pictures")
     arguments = parser.parse_args()
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    run, out = arguments.demo.absolute() / _RUN, arguments.out.absolute()
+    out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=arguments.chromium, args=_FLAGS)
         work = Path(name)
-        photograph(
-            browser, arguments.demo / "report.html", "", arguments.out / "demo-report.png", height=1150
-        )
-        videos, bouts = predict_long_videos(arguments.demo / _RUN, work)
-        photograph(browser, bouts / "report.html", _ETHOGRAM, arguments.out / "ethogram.png")
-        photograph_page(browser, arguments.demo / _RUN, videos, arguments.out / "page.png")
+        photograph(browser, arguments.demo / "report.html", "", out / "demo-report.png", height=1150)
+        videos, bouts = predict_long_videos(run, work)
+        photograph(browser, bouts / "report.html", _ETHOGRAM, out / "ethogram.png")
+        photograph_page(browser, run, videos, out / "page.png")
         browser.close()
 
 
@@ -80,8 +80,11 @@ def photograph(browser: Browser, html: Path, part: str, picture: Path, height: i
 def photograph_page(browser: Browser, run: Path, videos: Path, picture: Path) -> None:
     """Take a picture of the page on which a folder's bouts are corrected."""
     model = ActionDiff.from_pretrained(run, device="cpu")
-    labels = videos.parent / "labels"
-    with open_folder_page(model, videos, labels, run=run, name=run.name, options=PageOptions(port=0)) as page:
+    options, labels = PageOptions(port=0), Path("labels")
+    with (
+        contextlib.chdir(videos.parent),  # so that the page shows a short path
+        open_folder_page(model, videos, labels, run=run, name=run.name, options=options) as page,
+    ):
         thread = threading.Thread(target=page.run)
         thread.start()
         # The page's policy forbids the driver's own way to wait.
@@ -100,11 +103,10 @@ def photograph_page(browser: Browser, run: Path, videos: Path, picture: Path) ->
         context.close()
         page.server.should_exit = True
         thread.join()
-    shrink(picture)
 
 
 def shrink(picture: Path) -> None:
-    """Store a picture with 128 colours, which keeps it small."""
+    """Store a picture of text and plots with 128 colours, which keeps it small."""
     Image.open(picture).convert("RGB").quantize(128).save(picture, optimize=True)
 
 
