@@ -32,6 +32,7 @@ NAVIGATION = {
         "which-backbone.md",
         "report.md",
         "evaluation.md",
+        "several-keys.md",
         "large-scale.md",
         "backbones.md",
         "datasets.md",

@@ -28,6 +28,7 @@ _PUBLIC = {
     "evaluate": "experiments.study",
     "extract_features": "extraction.api",
     "iter_video": "video.decode",
+    "join_stores": "features.joined",
     "load_backbone": "backbones.base",
     "read_video": "video.decode",
     "sweep": "experiments.sweep",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from actiondiff.experiments.study import train as train
     from actiondiff.experiments.sweep import sweep as sweep
     from actiondiff.extraction.api import extract_features as extract_features
+    from actiondiff.features.joined import join_stores as join_stores
     from actiondiff.features.store import FeatureStore as FeatureStore
     from actiondiff.inference.localization import Heatmap as Heatmap
     from actiondiff.inference.model import ActionDiff as ActionDiff

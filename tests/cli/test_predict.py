@@ -109,16 +109,16 @@ def test_an_interruption_keeps_what_was_predicted(study_folder, trained, tmp_pat
 @pytest.fixture
 def decoded(monkeypatch) -> list[str]:
     """Names of the videos that are decoded from now on."""
-    from actiondiff.inference import model
+    from actiondiff.inference import reading
 
     names: list[str] = []
-    read = model.read_chunks
+    read = reading.read_chunks
 
     def note(video, *arguments, **options):
         names.append(str(video))
         return read(video, *arguments, **options)
 
-    monkeypatch.setattr(model, "read_chunks", note)
+    monkeypatch.setattr(reading, "read_chunks", note)
     return names
 
 
@@ -131,7 +131,7 @@ def test_other_options_need_no_second_pass(study_folder, trained, tmp_path, deco
     assert len(decoded) == 16
     first = (tmp_path / "out/scores.csv").read_text()
     decoded.clear()
-    monkeypatch.setattr("actiondiff.inference.model.backbone_from_settings", None)
+    monkeypatch.setattr("actiondiff.inference.reading.backbone_from_settings", None)
     options = ["--timeline", "--min-seconds", 99, "--format", "csv,json"]
     assert predict(trained, videos, "-o", tmp_path / "out", *options) == 0
     assert (tmp_path / "out/scores.csv").read_text() == first

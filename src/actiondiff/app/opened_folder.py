@@ -13,7 +13,6 @@ from actiondiff.app.options import CUTTING
 from actiondiff.app.stopping import checked_at_layers
 from actiondiff.errors import ActionDiffError, UsageError, warn_once
 from actiondiff.exports.queue import stretch_queue
-from actiondiff.inference.feature_cache import FeatureCache
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.options import TimelineOptions
 from actiondiff.inference.timeline import Timeline, cut_timeline, score_timeline
@@ -75,7 +74,7 @@ class OpenedFolder:
         self.videos = [FolderVideo(path.relative_to(folder).as_posix(), path) for path in paths]
         self.labels = [name for name in model.labels if name != "background"]
         self.corrections = Corrections(out, folder, [v.name for v in self.videos], self.labels)
-        self.cache = FeatureCache.open(out / "features", model.backbone_settings, model.config, paths)
+        self.cache = model.open_cache(out / "features", paths)
         self.work_lock = threading.Lock()  # of the backbone and of training
         self.cutting = TimelineOptions()  # what was chosen on the page; the rest is the model's own
         self._scratch = scratch

@@ -240,7 +240,7 @@ class Retraining:
     def _pack(self, examples: Sequence[Example]) -> PackedFeatures:
         opened, root = self.opened, self.opened.folder.resolve()
         parts: dict[Path, list[Example]] = {}  # those of other frame rates have a store of their own
-        stores = {example.video: opened.cache.store_of(root / example.video) for example in examples}
+        stores = {example.video: opened.cache.joined_store_of(root / example.video) for example in examples}
         for example in examples:
             parts.setdefault(stores[example.video].folder, []).append(example)
         packs = [

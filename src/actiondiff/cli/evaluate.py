@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from actiondiff.cli.options import JsonOption, OverwriteOption, RootOption
+from actiondiff.cli.options import JsonOption, OverwriteOption, RootOption, WithOption
 from actiondiff.errors import UsageError
 
 if TYPE_CHECKING:
     from actiondiff.experiments.timelines import TimelineEvaluation
+    from actiondiff.features.store import FeatureStore
 
 __all__ = ["evaluate"]
 
@@ -33,6 +34,7 @@ def evaluate(
     ] = False,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
+    further: WithOption = None,
     root: RootOption = None,
     background: Annotated[
         Path | None,
@@ -50,16 +52,18 @@ def evaluate(
     from actiondiff import outputs
     from actiondiff.cli.output.scores import print_evaluation
     from actiondiff.experiments.study import evaluate as evaluate_clips
+    from actiondiff.features.joined import join_stores
     from actiondiff.provenance import safe_cells, write_text
 
+    features = join_stores(store, *(further or ()))
     names = _TIMELINE_FILES if timeline else _CLIP_FILES
     if timeline and background:
         raise UsageError("--background is for clips; leave it out with --timeline, or leave out --timeline.")
     with outputs.claim(out, "evaluate", names, overwrite=overwrite) if out else nullcontext():
         if timeline:
-            _evaluate_timelines(run, store, table, out, root=root, as_json=as_json)
+            _evaluate_timelines(run, features, table, out, root=root, as_json=as_json)
             return
-        result = evaluate_clips(run, store, table, root=root, background=background)
+        result = evaluate_clips(run, features, table, root=root, background=background)
         if out:
             write_text(out / "predictions.csv", safe_cells(result.predictions).to_csv(index=False))
             write_text(out / "metrics.json", result.metrics.to_json())
@@ -70,7 +74,7 @@ def evaluate(
 
 
 def _evaluate_timelines(
-    run: Path, store: Path, table: Path, out: Path | None, *, root: Path | None, as_json: bool
+    run: Path, store: "FeatureStore", table: Path, out: Path | None, *, root: Path | None, as_json: bool
 ) -> None:
     from actiondiff.cli.output.timeline_scores import print_timeline_scores
     from actiondiff.experiments.timelines import evaluate_timelines

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "EVERYDAY",
     "EXPERT",
+    "SEVERAL",
     "JsonOption",
     "MaxMegapixelsOption",
     "MaxPauseOption",
@@ -27,6 +28,7 @@ __all__ = [
     "OverwriteOption",
     "RootOption",
     "StreamOption",
+    "WithOption",
     "parse_list",
     "parse_timesteps",
     "with_options",
@@ -74,6 +76,7 @@ def _limit_pauses(value: float | None) -> float | None:
 
 
 LIMITS = "Limits on videos"
+SEVERAL = "Features of several layers or backbones"
 MaxMegapixelsOption = Annotated[
     float | None,
     typer.Option(
@@ -95,6 +98,17 @@ StreamOption = Annotated[
     typer.Option(
         min=0,
         help="Number of the video stream in each file, as `videos check` shows it.  [default: the main one]",
+    ),
+]
+
+
+WithOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        metavar="[NAME=]STORE",
+        help="Further store of the same videos, for features of several backbones; may be repeated.",
+        rich_help_panel=SEVERAL,
     ),
 ]
 

@@ -117,7 +117,6 @@ def predict(
     from actiondiff.evaluation.verdict import verdict_of_run
     from actiondiff.exports.output import PredictionOutput
     from actiondiff.inference.backgrounds import cameras_to_subtract, places_of_videos
-    from actiondiff.inference.feature_cache import FeatureCache
     from actiondiff.inference.model import ActionDiff
     from actiondiff.video.search import find_videos
 
@@ -133,14 +132,20 @@ def predict(
     names = [*output.names, *_heatmap_names(heatmaps)]
     with outputs.claim(out, "predict", names, overwrite=overwrite):
         model = ActionDiff.from_pretrained(run, **loading.model_dump(), lazy=True)
+        if heatmaps and model.further:
+            raise UsageError(
+                f"{run} reads {model.config.sources}, and heatmaps need a head on one backbone; leave out "
+                "--heatmaps."
+            )
         by_camera = cameras_to_subtract(model.config, videos, cameras)
-        cache = FeatureCache.open(features or out / "features", model.backbone_settings, model.config, videos)
-        if cache.missing(videos):
-            _ = model.backbone  # what is wrong with its weights is reported before any video is read
+        cache = model.open_cache(features or out / "features", videos)
+        parts = [(model, cache), *((model.further[key], own) for key, own in cache.further.items())]
+        waiting = [(part, own) for part, own in parts if own.missing(videos)]
+        for part, _ in waiting:
+            _ = part.backbone  # what is wrong with its weights is reported before any video is read
+        for part, own in waiting:
             with progress_bar("Extracting", quiet=as_json) as progress:
-                cache.fill(
-                    videos, model.backbone, weights=loading.weights, workers=workers, progress=progress
-                )
+                own.fill(videos, part.backbone, weights=part.weights, workers=workers, progress=progress)
         model.places, places = places_of_videos(
             model.config, by_camera, partial(model.extract_many, cache=cache), by_folder=cameras is None
         )

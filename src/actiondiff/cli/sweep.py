@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from actiondiff.cli.options import EXPERT, JsonOption, OverridesOption, OverwriteOption, RootOption
+from actiondiff.cli.options import (
+    EXPERT,
+    SEVERAL,
+    JsonOption,
+    OverridesOption,
+    OverwriteOption,
+    RootOption,
+    WithOption,
+    parse_list,
+)
 
 if TYPE_CHECKING:
     from actiondiff.backbones.base import Backbone
@@ -48,6 +57,18 @@ def sweep(
             rich_help_panel=_SEARCH,
         ),
     ] = False,
+    stepwise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEYS",
+            help="Choose features one after the other on the source, among these (with commas) or all.",
+            rich_help_panel=SEVERAL,
+        ),
+    ] = None,
+    most_keys: Annotated[
+        int, typer.Option(min=1, help="Most features that --stepwise chooses.", rich_help_panel=SEVERAL)
+    ] = 4,
+    further: WithOption = None,
     extract: Annotated[
         bool,
         typer.Option("--extract", help="Extract features that the store lacks.", rich_help_panel=_EXTRACTION),
@@ -72,9 +93,9 @@ def sweep(
     from actiondiff.datasets.table import read_table
     from actiondiff.experiments import sweep as sweeps
     from actiondiff.experiments.grid import load_grid
-    from actiondiff.features.store import FeatureStore
+    from actiondiff.features.joined import join_stores
 
-    clips, features = read_table(table), FeatureStore.open(store)
+    clips, features = read_table(table), join_stores(store, *(further or ()))
     grid = load_grid(recipe, overrides=overrides or (), table=clips)
     if dry_run:
         for cell in grid.cells:
@@ -83,7 +104,8 @@ def sweep(
     with status_line("sweeping", quiet=as_json) as progress:
         result = sweeps.sweep(
             grid, features, clips, out=out, root=root, jobs=jobs, threads=threads, budget=budget,
-            touch_target_once=touch_target_once, overwrite=overwrite, progress=progress,
+            touch_target_once=touch_target_once, stepwise=parse_list(stepwise) or (), most_keys=most_keys,
+            overwrite=overwrite, progress=progress,
             backbone=_load_backbone(features, weights, device) if extract else None,
         )  # fmt: skip
     text = (out / "sweep.json").read_text("utf-8")

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from actiondiff.cli.options import JsonOption, OverridesOption, OverwriteOption, RootOption, parse_list
+from actiondiff.cli.options import (
+    SEVERAL,
+    JsonOption,
+    OverridesOption,
+    OverwriteOption,
+    RootOption,
+    WithOption,
+    parse_list,
+)
 
 __all__ = ["train"]
 
@@ -55,6 +63,22 @@ def train(
             help="Domains to test on, separated by commas; rest means all others.", rich_help_panel=_DOMAINS
         ),
     ] = None,
+    keys: Annotated[
+        str | None,
+        typer.Option(
+            help="Features to read, separated by commas, such as t20.layer9,t5.layer6,lite0.  [default: one "
+            "of each store]",
+            rich_help_panel=SEVERAL,
+        ),
+    ] = None,
+    combine: Annotated[
+        str | None,
+        typer.Option(
+            help="concat puts the features side by side; tokens makes one token of each.  [default: concat]",
+            rich_help_panel=SEVERAL,
+        ),
+    ] = None,
+    further: WithOption = None,
     root: RootOption = None,
     background: Annotated[
         Path | None,
@@ -74,12 +98,14 @@ def train(
     from actiondiff.cli.output.scores import print_run
     from actiondiff.datasets.table import read_table
     from actiondiff.experiments import study
-    from actiondiff.features.store import FeatureStore
+    from actiondiff.features.joined import join_stores
     from actiondiff.start.groups import warn_of_unknown_recordings
 
     options = {
         "features.timestep": timestep,
         "features.layer": layer,
+        "features.keys": parse_list(keys),
+        "features.combine": combine,
         "protocol.domain": domain,
         "protocol.source": parse_list(source),
         "protocol.target": target if target == "rest" else parse_list(target),
@@ -88,7 +114,7 @@ def train(
     }
     values = {name: value for name, value in options.items() if value is not None}
     clips = read_table(table)
-    features = FeatureStore.open(store)
+    features = join_stores(store, *(further or ()))
     study_recipe = study.choose_recipe(
         features, clips, recipe, start=start, overrides=overrides or (), values=values
     )

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from actiondiff.errors import StoreError, TableError, UnknownNameError, UsageError
+from actiondiff.features.joined import JoinedStore
 from actiondiff.features.store import FeatureStore
 from actiondiff.types import Array, Example, FeatureKey, Features
 
@@ -197,12 +198,13 @@ def pack(
     Args:
         store: The feature store.
         examples: The clips; a clip with a span gets the tokens with start <= seconds < end.
-        key: The feature; several are concatenated in each token (see `HeadOptions.fusion`).
+        key: The feature; several are concatenated in each token (see `FeatureChoice.combine`).
         label_names: The K classes.
         root: Folder that the examples' paths are relative to; None if they are names in the store's index.
 
     Raises:
-        StoreError: If no example has features, or features are not finite.
+        StoreError: If no example has features, features are not finite, or a store of several that are joined
+            lacks some of them.
         TableError: If spans hold no token, or times are unknown; the error lists all such rows.
         UnknownNameError: If a feature was not extracted, or a label is not among `label_names`.
     """
@@ -216,6 +218,8 @@ def pack(
             f"Names there are relative to {store.root}; extract these videos, leave them out of the "
             "table, or give root= (--root) if the table's paths start elsewhere."
         )
+    if isinstance(store, JoinedStore):
+        store.check_contents(identities.values(), keys)
     arrays: dict[int, Array] = {}
     problems: dict[int, str] = {}
     for identity, positions in _by_content(identities).items():

@@ -1,9 +1,11 @@
 """The examples of a study: which clips train, select and test, and their features."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
+
+import pandas as pd
 
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.packing import PackedFeatures, pack
@@ -20,7 +22,7 @@ from actiondiff.features.store import FeatureStore
 from actiondiff.heads.background import MINUS_BACKGROUND, Backgrounds
 from actiondiff.types import FeatureKey
 
-__all__ = ["DomainFold", "StudyData", "load_study_data", "split_table"]
+__all__ = ["DomainFold", "StudyData", "clip_table", "load_study_data", "split_table"]
 
 _SIDES = ("train", "validation", "test", "in_domain")
 
@@ -42,7 +44,8 @@ class StudyData:
     """The clips of a study with their features.
 
     Attributes:
-        key: The feature that is read.
+        keys: The features that are read.
+        widths: Width of each.
         split_description: How the clips were split, in words.
         train: Clips to learn from.
         validation: Clips to choose the epoch by; None if there are none.
@@ -58,7 +61,8 @@ class StudyData:
         notes: Sentences that qualify the numbers.
     """
 
-    key: FeatureKey
+    keys: tuple[FeatureKey, ...]
+    widths: tuple[int, ...]
     split_description: str
     train: PackedFeatures
     validation: PackedFeatures | None = None
@@ -138,7 +142,8 @@ def load_study_data(
     """
     # Split first: it costs nothing, and most mistakes in a recipe show up here.
     grouped, split = split_table(table, recipe)
-    key = recipe.features.key(store) if is_checked else recipe.features.checked_key(store)
+    choice = recipe.features
+    keys = choice.all_keys(store) if is_checked else choice.checked_keys(store)
     examples = {side: [grouped.examples[i] for i in getattr(split, side)] for side in _SIDES}
     present = sorted({label for clips in examples.values() for clip in clips for label in clip.labels})
     labels = table.classes or present
@@ -148,7 +153,7 @@ def load_study_data(
     for side, clips in examples.items():
         try:
             if clips:
-                sides[side] = pack(store, clips, key, labels, root=root)
+                sides[side] = pack(store, clips, keys, labels, root=root)
         except StoreError as error:
             raise StoreError(f"{side} clips: {error}") from None
     if not table.classes:
@@ -169,7 +174,7 @@ def load_study_data(
     backgrounds: Backgrounds | None = None
     notes: tuple[str, ...] = ()
     if recipe.head.input == MINUS_BACKGROUND:
-        sides, backgrounds, notes = take_backgrounds_away(sides, recipe.protocol, store, [key])
+        sides, backgrounds, notes = take_backgrounds_away(sides, recipe.protocol, store, keys)
     elif recipe.protocol.background is not None:
         raise UsageError(
             f"clips without animals are used with head.input={MINUS_BACKGROUND} only; got head.input="
@@ -178,7 +183,8 @@ def load_study_data(
 
     restricted = recipe.protocol.restrict_to_protocol_classes
     return StudyData(
-        key=key,
+        keys=tuple(keys),
+        widths=_widths(store, keys, rows, sides["train"]),
         split_description=split.description,
         train=sides["train"],
         validation=sides.get("validation"),
@@ -191,6 +197,26 @@ def load_study_data(
         backgrounds=backgrounds,
         notes=notes,
     )
+
+
+def clip_table(data: StudyData) -> pd.DataFrame:
+    """One row per clip: its video, its span, its side and the identity of the video's content."""
+    rows = [
+        (clip.video, clip.start_seconds, clip.end_seconds, data.rows[clip.video].identity, side)
+        for side, clips in data.sides.items()
+        for clip in clips.examples
+    ]
+    return pd.DataFrame(rows, columns=["video", "start_seconds", "end_seconds", "identity", "side"])
+
+
+def _widths(
+    store: FeatureStore, keys: Sequence[FeatureKey], rows: Mapping[str, Row], packed: PackedFeatures
+) -> tuple[int, ...]:
+    """Width of each feature; of one alone, it is that of the packed tokens."""
+    if len(keys) == 1:
+        return (packed.token_width,)
+    features = store.load(min(row.identity for row in rows.values() if row.file), keys)
+    return tuple(features.tokens[key].shape[1] for key in keys)
 
 
 def _domain_folds(train: PackedFeatures, table: Table, recipe: Recipe) -> dict[str, DomainFold]:

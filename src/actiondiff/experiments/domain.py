@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from actiondiff.experiments.data import StudyData
+from actiondiff.features.joined import further_stores
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.inference.frame_rate import frame_seconds
@@ -42,6 +43,19 @@ def fit_guard(config: ModelConfig, data: StudyData, store: FeatureStore) -> tupl
 
     median = float(np.median(steps)) if steps else None
     window = max((video.window_length for video in videos), default=0)
+    further = {}
+    for name, other in further_stores(store).items():
+        if name in config.further:  # each backbone is sampled as it was in training
+            theirs = [
+                step for video in _some_videos(data, other) if (step := frame_seconds(video)) is not None
+            ]
+            values = {
+                "frame_seconds": float(np.median(theirs)) if theirs else None,
+                "frame_seconds_range": (min(theirs), max(theirs)) if theirs else None,
+            }
+            further[name] = config.further[name].model_copy(update=values)
+    if further:
+        config = config.replaced(further=further)
     config = config.replaced(
         frame_seconds=median, frame_seconds_range=(min(steps), max(steps)) if steps else None
     )

@@ -22,7 +22,18 @@ from actiondiff.experiments.runner import StudyRunner
 from actiondiff.experiments.tables import headline
 from actiondiff.types import JSON
 
-__all__ = ["Cut", "HalvingResult", "Round", "best_half", "choose", "cost_of", "plan_rounds", "round_table"]
+__all__ = [
+    "Cut",
+    "HalvingResult",
+    "Round",
+    "Trial",
+    "best_half",
+    "choose",
+    "cost_of",
+    "plan_rounds",
+    "round_table",
+    "try_on_source",
+]
 
 _MAX_ROUNDS = 8
 
@@ -54,6 +65,21 @@ class Cut:
     best: tuple[str, ...]
     dropped: tuple[str, ...]
     doubtful: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How studies do on held-out clips of the source.
+
+    Attributes:
+        scores: Study -> mean score over seeds.
+        upper: Study -> upper bound of its interval; NaN where there is none.
+        clips: The clips that were used.
+    """
+
+    scores: Mapping[str, float]
+    upper: Mapping[str, float]
+    clips: Table
 
 
 @dataclass(frozen=True)
@@ -89,7 +115,7 @@ def choose(
     """
     chosen: list[Cell] = []
     rounds: list[JSON] = []
-    used: set[tuple[str, int]] = set()  # (video, timestep) whose features were needed
+    used: set[tuple[str, str]] = set()
     spent, num_doubtful = 0.0, 0
     for number, question in enumerate(_questions(cells)):
         # Plan the rounds. A question with a single study needs none.
@@ -105,7 +131,7 @@ def choose(
             cut, part = _run_round(
                 runner, remaining, planned, following.num_studies, round_folder, all_seeds=budget is None
             )
-            used |= {(clip.video, runner.key(cell).timestep) for clip in part.examples for cell in remaining}
+            used |= _passes(runner, part, remaining)
             rounds.append(_round_entry(number, planned, len(part), cut))
             num_doubtful += len(cut.doubtful)
             line = f"{len(remaining)} studies on {len(part)} clips: {len(cut.best)} go on"
@@ -116,10 +142,8 @@ def choose(
         spent += cost_of(plan) * len(question)
 
     # Those that are left are trained in full, which counts, too.
-    used |= {(clip.video, runner.key(cell).timestep) for clip in runner.table.examples for cell in chosen}
-    videos = {clip.video for clip in runner.table.examples}
-    timesteps = {runner.key(cell).timestep for cell in cells}
-    extraction_share = len(used) / (len(videos) * len(timesteps))
+    used |= _passes(runner, runner.table, chosen)
+    extraction_share = len(used) / len(_passes(runner, runner.table, cells))
     training_share = spent / len(cells)
     summary: dict[str, JSON] = {
         "budget": budget,
@@ -135,6 +159,12 @@ def choose(
         "the best.",
     }
     return HalvingResult(tuple(chosen), summary)
+
+
+def _passes(runner: StudyRunner, table: Table, cells: Sequence[Cell]) -> set[tuple[str, str]]:
+    """Each video with each timestep of a backbone at which some studies need its features."""
+    passes = {f"{key.store}:{key.timestep}" for cell in cells for key in runner.keys(cell)}
+    return {(clip.video, name) for clip in table.examples for name in passes}
 
 
 def plan_rounds(num_studies: int, budget: float) -> list[Round]:
@@ -223,6 +253,26 @@ def _run_round(
     all_seeds: bool,
 ) -> tuple[Cut, Table]:
     """Try some studies on a share of the source, and decide which go on."""
+    trial = try_on_source(runner, cells, planned.share, folder, all_seeds=all_seeds)
+    return best_half(trial.scores, trial.upper, num_best), trial.clips
+
+
+def try_on_source(
+    runner: StudyRunner, cells: Sequence[Cell], share: float, folder: Path, *, all_seeds: bool
+) -> Trial:
+    """Train studies on clips of the source alone, and score them on held-out ones.
+
+    Args:
+        runner: Runs the studies.
+        cells: Studies of one question.
+        share: Share of the source's groups to take.
+        folder: Folder of their runs.
+        all_seeds: Whether every seed is trained, or the first alone.
+
+    Raises:
+        UsageError: If there are no clips to choose on.
+        RunError: If no study can be trained.
+    """
     # Draw the clips. The target's are not among them.
     recipe = cells[0].recipe
     if recipe.protocol.selection != "source-validation":
@@ -233,7 +283,7 @@ def _run_round(
     table, split = split_table(runner.table, recipe)
     if not split.validation:
         raise UsageError("no clips of the source are held out to choose on; see protocol.validation_share.")
-    part = round_table(table, split, planned.share, seed=recipe.seed)
+    part = round_table(table, split, share, seed=recipe.seed)
 
     # Train, and score each study on the held-out clips.
     tried = [replace(cell, recipe=_on_source(cell.recipe, all_seeds=all_seeds)) for cell in cells]
@@ -250,7 +300,7 @@ def _run_round(
         upper[cell.name] = sum(bounds) / len(bounds)
     if not scores:
         raise RunError(f"no study could be trained: {next(iter(failed.values()))}")
-    return best_half(scores, upper, num_best), part
+    return Trial(scores, upper, part)
 
 
 def _round_entry(question: int, planned: Round, num_clips: int, cut: Cut) -> dict[str, JSON]:

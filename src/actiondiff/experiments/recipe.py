@@ -14,15 +14,13 @@ from typing import Any, TypeAlias
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from actiondiff.backbones.base import find_spec
 from actiondiff.errors import UnknownNameError, UsageError, explain_validation
 from actiondiff.evaluation.options import ProtocolOptions
-from actiondiff.features.store import FeatureStore
+from actiondiff.experiments.feature_choice import FeatureChoice
 from actiondiff.heads.options import HeadOptions
 from actiondiff.outputs.documents import parse_yaml
 from actiondiff.registry import Registry
 from actiondiff.training.options import TrainingOptions
-from actiondiff.types import FeatureKey
 
 __all__ = [
     "GRID_FIELDS",
@@ -55,60 +53,13 @@ GRID_FIELDS = ("cases", "data", "extraction", "published", "others")
 """Fields that the recipe of a sweep can have beside the options of a study."""
 
 
-class FeatureChoice(BaseModel):
-    """The stored feature that a head reads."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    timestep: int | None = Field(
-        None, ge=0, description="Diffusion timestep; none takes the backbone's default."
-    )
-    layer: int | str | None = Field(
-        None, description="Number or name of the layer; none takes the backbone's default."
-    )
-
-    def key(self, store: FeatureStore) -> FeatureKey:
-        """Return the feature to read, whether or not the store has it.
-
-        Where timestep or layer are left open, the backbone's defaults are taken. If the store lacks that
-        feature and has exactly one that fits, this one is taken.
-        """
-        settings: Any = store.settings["backbone"]
-        spec = find_spec(settings["name"])
-        timestep = spec.timestep if self.timestep is None else self.timestep
-        default = FeatureKey.of(timestep, spec.layer if self.layer is None else self.layer)
-        stored = store.keys()
-        fitting = [key for key in stored if self._allows(key)]
-        return fitting[0] if default not in stored and len(fitting) == 1 else default
-
-    def _allows(self, key: FeatureKey) -> bool:
-        """Whether a feature has the timestep and the layer that are not left open."""
-        asked = FeatureKey.of(
-            key.timestep if self.timestep is None else self.timestep,
-            key.layer if self.layer is None else self.layer,
-        )
-        return key == asked
-
-    def checked_key(self, store: FeatureStore) -> FeatureKey:
-        """Return the feature to read, once it is certain that the store has it.
-
-        Raises:
-            UnknownNameError: If the store does not have the feature for every video.
-        """
-        key, stored = self.key(store), store.keys()
-        if key not in stored:
-            hint = f"Choose with --timestep and --layer, or extract it into {store.folder} first."
-            raise UnknownNameError(f"feature of {store.folder}", key, stored, hint)
-        return key
-
-
 class Recipe(BaseModel):
     """All options of a study."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     description: str = Field("", description="Purpose of the recipe, and the source of its values.")
-    features: FeatureChoice = Field(FeatureChoice(), description="The stored feature that the head reads.")
+    features: FeatureChoice = Field(FeatureChoice(), description="The stored features that the head reads.")
     head: HeadOptions = Field(HeadOptions(), description="Name and size of the head.")
     training: TrainingOptions = Field(TrainingOptions(), description="How the head is trained.")
     protocol: ProtocolOptions = Field(ProtocolOptions(), description="Which clips train, select and test.")
@@ -250,7 +201,7 @@ def set_options(
 
 def is_list_field(dotted: str) -> bool:
     """Whether the value of an option is itself a list, so that only a list of lists varies it."""
-    return dotted in ("protocol.source", "protocol.target", "protocol.audit")
+    return dotted in ("features.keys", "protocol.source", "protocol.target", "protocol.audit")
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tree:

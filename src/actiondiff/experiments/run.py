@@ -28,14 +28,16 @@ from actiondiff.evaluation.results import (
     TrainingMetrics,
 )
 from actiondiff.experiments.backgrounds import without_backgrounds
+from actiondiff.features.joined import further_stores
 from actiondiff.features.manifest import Row
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import ModelConfig, load_bundle
+from actiondiff.heads.further import FurtherFeatures
 from actiondiff.heads.predict import predict_probabilities
 from actiondiff.inference.folders import BEST, CARD, find_model_folder
 from actiondiff.provenance import differences, environment, write_text
 from actiondiff.report.card import cautions, seeds_card
-from actiondiff.types import Example
+from actiondiff.types import Example, FeatureKey
 
 __all__ = [
     "CLIPS",
@@ -45,7 +47,9 @@ __all__ = [
     "SeedRun",
     "check_settings",
     "evaluate",
+    "further_features",
     "partial_videos",
+    "same_features",
     "seen_in_training",
     "stored_rows",
     "write_seeds_run",
@@ -148,7 +152,8 @@ def evaluate(
 
     Args:
         run: Run that made the model, or its folder.
-        store: Features of the clips, made with the same settings as the features of training.
+        store: Features of the clips, made with the same settings as the features of training; several stores
+            in one, see `join_stores`, where the model reads features of several backbones.
         table: The clips and their labels. If its `split` column marks test clips, only those are taken.
         root: Folder that the table's paths are relative to, if not the table's own.
         background: Table of stored clips without animals, from which backgrounds of new cameras are estimated
@@ -218,12 +223,38 @@ def check_settings(store: FeatureStore, config: ModelConfig, folder: Path) -> No
     Raises:
         SettingsMismatchError: If they do not; it lists what differs.
     """
-    if store.fingerprint != config.feature_fingerprint:
-        raise SettingsMismatchError(
-            f"{store.folder} does not fit {folder} (the store's settings against the model's)",
-            differences(store.settings, config.features),
-            "Extract the clips with the model's settings into a new folder.",
+    stores = {"": store, **further_stores(store)}
+    lacking = [name for name in config.further if name not in stores]
+    if lacking:
+        raise UsageError(
+            f"{folder} reads {config.sources}, and features of {', '.join(lacking)} are missing; give "
+            f"their store, made with the model's settings: --with {lacking[0]}=STORE."
         )
+    for name in ("", *config.further):
+        own, part = stores[name], config.part(name)
+        if own.fingerprint != part.feature_fingerprint:
+            raise SettingsMismatchError(
+                f"{own.folder} does not fit {folder} (the store's settings against the model's)",
+                differences(own.settings, part.features),
+                "Extract the clips with the model's settings into a new folder.",
+            )
+
+
+def same_features(store: FeatureStore, config: ModelConfig) -> bool:
+    """Whether a store, with the further ones that it is joined with, holds the features of a model."""
+    prints = {name: other.fingerprint for name, other in further_stores(store).items()}
+    recorded = {name: other.feature_fingerprint for name, other in config.further.items()}
+    return store.fingerprint == config.feature_fingerprint and prints == recorded
+
+
+def further_features(store: FeatureStore, keys: Sequence[FeatureKey]) -> dict[str, FurtherFeatures]:
+    """What a model records about the further stores that some keys are from."""
+    read = {key.store for key in keys}
+    return {
+        name: FurtherFeatures(features=other.settings, feature_fingerprint=other.fingerprint)
+        for name, other in further_stores(store).items()
+        if name in read
+    }
 
 
 def _check_labels(examples: Sequence[Example], config: ModelConfig) -> None:

@@ -22,6 +22,7 @@ from actiondiff.experiments.recipe import Recipe
 from actiondiff.experiments.run import SeedRun
 from actiondiff.experiments.study import Study
 from actiondiff.extraction.api import extract_features
+from actiondiff.features.joined import further_stores, open_joined, own_keys
 from actiondiff.features.store import FeatureStore
 from actiondiff.processes import ScriptlessContext, end_with_parent, num_cores
 from actiondiff.types import FeatureKey, Progress, Sampling
@@ -54,6 +55,7 @@ class SharedInputs:
 
     Attributes:
         store: Folder of the feature store.
+        further: Name -> folder of a further store that it is joined with.
         table: Clips and their labels.
         root: Folder that the table's paths are relative to.
         recipes: Study -> recipe.
@@ -62,6 +64,7 @@ class SharedInputs:
     """
 
     store: Path
+    further: Mapping[str, Path]
     table: Table
     root: Path
     recipes: Mapping[str, Recipe]
@@ -98,9 +101,9 @@ class StudyRunner:
         self.backbone, self.progress = backbone, progress
         self._metrics: dict[Path, TrainingMetrics] = {}  # of finished runs, by folder
 
-    def key(self, cell: Cell) -> FeatureKey:
-        """The feature that a study reads."""
-        return cell.recipe.features.key(self.store)
+    def keys(self, cell: Cell) -> list[FeatureKey]:
+        """The features that a study reads."""
+        return cell.recipe.features.all_keys(self.store)
 
     def run(self, cells: Sequence[Cell], folder: Path, *, table: Table | None = None) -> dict[str, str]:
         """Train and test every seed of some studies.
@@ -125,6 +128,7 @@ class StudyRunner:
         trained = [cell for cell in cells if twin(cell, cells) is None]
         inputs = SharedInputs(
             store=self.store.folder.resolve(),
+            further={name: other.folder.resolve() for name, other in further_stores(self.store).items()},
             table=table,
             root=self.root.resolve(),
             recipes={cell.name: cell.recipe for cell in trained},
@@ -167,9 +171,12 @@ class StudyRunner:
         Raises:
             UnknownNameError: If features are missing, and there is no backbone.
         """
-        wanted = sorted({self.key(cell) for cell in cells})
+        every = {key for cell in cells for key in self.keys(cell)}
+        wanted = sorted(
+            key for key in every if not key.store
+        )  # those of further stores are checked in `pack`
         if self.backbone is None:
-            stored = self.store.keys()
+            stored = own_keys(self.store)
             missing = [str(key) for key in wanted if key not in stored]
             if missing:
                 hint = "Extract it first (actiondiff extract), or let the sweep do so (--extract)."
@@ -193,7 +200,8 @@ class StudyRunner:
                 store_dtype=self.store.dtype,
                 workers=self.jobs or num_cores(),
             )
-        self.store = FeatureStore.open(self.store.folder)  # opened again, to see the new features
+        # Opened again, to see the new features.
+        self.store = open_joined(self.store.folder, further_stores(self.store))
 
 
 def _timesteps_by_layers(keys: Sequence[FeatureKey]) -> dict[tuple[str, ...], list[int]]:
@@ -278,7 +286,7 @@ class _SeedWorker:
 
     def __init__(self, inputs: SharedInputs) -> None:
         self.inputs = inputs
-        self.store = FeatureStore.open(inputs.store)
+        self.store = open_joined(inputs.store, inputs.further)
         self.study: tuple[str, Study] | None = None
 
     def run(self, task: SeedTask) -> SeedRun | str:

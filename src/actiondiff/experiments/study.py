@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import yaml
 
 from actiondiff.datasets.base import Table
@@ -24,8 +23,9 @@ from actiondiff.evaluation.judge import missing_clips, protocol_classes
 from actiondiff.evaluation.results import METRICS_FILE, TrainingMetrics, read_training_metrics
 from actiondiff.evaluation.scores import Calibration, SideScores
 from actiondiff.experiments.cross_fit import held_out_heads
-from actiondiff.experiments.data import StudyData, load_study_data
+from actiondiff.experiments.data import StudyData, clip_table, load_study_data
 from actiondiff.experiments.domain import fit_guard
+from actiondiff.experiments.feature_choice import head_options
 from actiondiff.experiments.grid import check_store, load_grid
 from actiondiff.experiments.recipe import Recipe, checked_recipe, load_recipe
 from actiondiff.experiments.run import (
@@ -34,7 +34,9 @@ from actiondiff.experiments.run import (
     Run,
     SeedRun,
     evaluate,
+    further_features,
     partial_videos,
+    same_features,
     stored_rows,
     write_seeds_run,
 )
@@ -88,7 +90,7 @@ def train(
     If training was cut short, a call with the same arguments continues it. Finished runs are not repeated.
 
     Args:
-        store: Feature store to read from.
+        store: Feature store to read from; for features of several backbones, see `join_stores`.
         table: Clips and their labels: a CSV, a folder per class, or a `Table`.
         out: Folder of the run; created if it does not exist.
         recipe: All options; None for `own-videos`, with a loss that fits the labels.
@@ -117,6 +119,7 @@ def train(
 
     # Refuse a folder that holds something else before anything is computed.
     resolved = recipe if isinstance(recipe, Recipe) else choose_recipe(store, table, recipe, start=start)
+    resolved = resolved.model_copy(update={"features": resolved.features.resolved(store)})
     folder = Path(out)
     check_run_folder(folder, num_seeds=resolved.seeds)
 
@@ -220,7 +223,7 @@ class Study:
         # Write: metrics.json comes last, because it marks the run as finished.
         for side, frame in predictions.items():
             write_gzip(folder / scores_file(side), safe_cells(frame).to_csv(index=False))
-        write_gzip(folder / CLIPS, safe_cells(_clip_table(data)).to_csv(index=False))
+        write_gzip(folder / CLIPS, safe_cells(clip_table(data)).to_csv(index=False))
         save_guard(folder, guard)
         save_bundle(folder, head, config)
         write_text(folder / CARD, model_card(config, metrics))
@@ -240,17 +243,20 @@ class Study:
     def _new_head(self, seed: int) -> Head:
         """Build a head with random weights, or with those of the run to start from."""
         train = self.data.train
-        head = build_head(self.recipe.head, train.token_width, len(train.label_names), seed=seed)
+        options = head_options(self.recipe.head, self.recipe.features, self.data.widths)
+        head = build_head(options, train.token_width, len(train.label_names), seed=seed)
         return warm_start(head, train.label_names, self.start) if self.start else head
 
     def _config(self, head: Head, activation: Activation) -> ModelConfig:
         """The config of a trained head, before calibration."""
         train = self.data.train
+        further = further_features(self.store, self.data.keys)
         return ModelConfig.for_head(
             head,
+            **({"further": further} if further else {}),
             labels=list(train.label_names),
             activation=activation,
-            keys=[str(self.data.key)],
+            keys=[str(key) for key in self.data.keys],
             backbone=self.store.settings["backbone"],
             features=self.store.settings,
             feature_fingerprint=self.store.fingerprint,
@@ -281,7 +287,7 @@ class Study:
         looks = selected.selection.target_looks + (data.test is not None)
         return TrainingMetrics(
             seed=seed,
-            feature=config.keys[0],
+            feature=" + ".join(config.keys),
             task="multi-label" if config.activation == "sigmoid" else "single-label",
             split=data.split_description,
             counts=counts,
@@ -326,7 +332,7 @@ class Study:
         recipes = (self._recipe_text(seed), (folder / RECIPE).read_text("utf-8"))
         differs = {
             "recipe": _options(recipes[0]) != _options(recipes[1]),
-            "features": self.store.fingerprint != config.feature_fingerprint,
+            "features": not same_features(self.store, config),
             "table": self._clips_fingerprint != config.clips_fingerprint,
         }
         others = [name for name, is_other in differs.items() if is_other]
@@ -380,16 +386,6 @@ def choose_recipe(
     if table.multi_label and load_recipe(OWN_VIDEOS).training.loss in SINGLE_LABEL_LOSSES:
         values = {"training.loss": "bce", **(values or {})}
     return load_recipe(OWN_VIDEOS, overrides=overrides, values=values)
-
-
-def _clip_table(data: StudyData) -> pd.DataFrame:
-    """One row per clip: its video, its span, its side and the identity of the video's content."""
-    rows = [
-        (clip.video, clip.start_seconds, clip.end_seconds, data.rows[clip.video].identity, side)
-        for side, clips in data.sides.items()
-        for clip in clips.examples
-    ]
-    return pd.DataFrame(rows, columns=["video", "start_seconds", "end_seconds", "identity", "side"])
 
 
 def _report_epoch(progress: Progress, row: EpochRow, epochs: int) -> None:

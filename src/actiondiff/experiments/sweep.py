@@ -34,6 +34,7 @@ from actiondiff.experiments.grid import Cell, Grid, check_store, load_grid
 from actiondiff.experiments.grid_tests import grid_tests, scored_cells
 from actiondiff.experiments.halving import choose
 from actiondiff.experiments.runner import StudyRunner, twin
+from actiondiff.experiments.stepwise import choose_keys
 from actiondiff.experiments.tables import (
     PublishedComparison,
     choices,
@@ -42,6 +43,7 @@ from actiondiff.experiments.tables import (
     run_rows,
     study_rows,
 )
+from actiondiff.features.joined import further_stores
 from actiondiff.features.store import FeatureStore
 from actiondiff.provenance import check_own_folder, environment, safe_cells, write_text
 from actiondiff.training.losses import SINGLE_LABEL_LOSSES
@@ -117,6 +119,8 @@ def sweep(
     threads: int = 1,
     budget: float | None = None,
     touch_target_once: bool = False,
+    stepwise: Sequence[str] = (),
+    most_keys: int = 4,
     backbone: Backbone | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -128,7 +132,7 @@ def sweep(
 
     Args:
         recipe: Name or file of a recipe, or a grid.
-        store: Feature store to read from.
+        store: Feature store to read from; for features of several backbones, see `join_stores`.
         table: Clips and their labels: a CSV, a folder per class, or a `Table`.
         out: Folder of the sweep; created if it does not exist.
         root: Folder that the table's paths are relative to, if not the table's own.
@@ -139,6 +143,9 @@ def sweep(
             halving. All studies are tried on few clips of the source, the better half on twice as many, and
             so on; only the last are trained in full and tested.
         touch_target_once: Choose on clips of the source first, and test only what is chosen.
+        stepwise: Features to choose among one after the other, on clips of the source; only the chosen ones
+            are tested together. `all` means every feature of the stores. The recipe describes one study.
+        most_keys: Largest number of features that are chosen so.
         backbone: Extracts the features that the store lacks; with a budget only those that each round needs.
             None extracts nothing.
         overwrite: Whether tables of others in the folder may be replaced.
@@ -160,6 +167,12 @@ def sweep(
     check_own_folder(folder, "sweep", ["sweep.json", "runs", "rungs"], error=RunError, option="-o")
     check_store(store, grid.cells)
     _check_losses(table, grid.cells)
+    if stepwise and (len(grid.cells) != 1 or budget is not None or backbone is not None):
+        raise UsageError(
+            f"stepwise takes a recipe of one study, without a budget and with features that are stored; got "
+            f"{len(grid.cells)} studies{', a budget' if budget is not None else ''}"
+            f"{', and a backbone to extract with' if backbone is not None else ''}."
+        )
     different = {(cell.recipe.protocol, cell.recipe.seed): cell.recipe for cell in grid.cells}
     for study_recipe in different.values():
         split_table(table, study_recipe)
@@ -177,7 +190,10 @@ def sweep(
     with outputs.claim(folder, "sweep", _FILES, overwrite=overwrite):
         # Choose on clips of the source, if only the chosen studies are to be tested.
         cells, halving = grid.cells, dict[str, JSON]()
-        if budget is not None or touch_target_once:
+        if stepwise:
+            choice = choose_keys(runner, cells[0], stepwise, folder / "rungs", most=most_keys)
+            cells, halving = choice.cells, choice.summary
+        elif budget is not None or touch_target_once:
             choice = choose(runner, cells, folder / "rungs", budget=budget)
             cells, halving = choice.cells, choice.summary
 
@@ -253,6 +269,7 @@ def _write(result: SweepResult, runner: StudyRunner) -> None:
         "store": {"folder": str(runner.store.folder), "fingerprint": runner.store.fingerprint},
         "backbone": runner.store.settings["backbone"],
         "table": str(runner.table.source),
+        **({"further": further} if (further := _further(runner.store)) else {}),
         "num_studies": len(result.grid.cells),
         **{name: _records(tables[name]) for name in tables if name != "runs"},
         "others": [entry.model_dump() for entry in result.grid.others],
@@ -264,6 +281,14 @@ def _write(result: SweepResult, runner: StudyRunner) -> None:
     }
     write_text(result.folder / "sweep.json", json.dumps(summary, indent=2, allow_nan=False) + "\n")
     write_text(result.folder / "recipe.yaml", yaml.safe_dump(dict(result.grid.tree), sort_keys=False))
+
+
+def _further(store: FeatureStore) -> dict[str, JSON]:
+    """The stores that a store is joined with: name -> folder and fingerprint."""
+    return {
+        name: {"folder": str(other.folder), "fingerprint": other.fingerprint}
+        for name, other in further_stores(store).items()
+    }
 
 
 def _published_row(entry: PublishedComparison) -> dict[str, Any]:

@@ -105,6 +105,8 @@ def describe_model(config: ModelConfig) -> str:
         release = version("actiondiff")
     except PackageNotFoundError:  # run from a checkout that is not installed
         release = "(not installed)"
+    if config.further:
+        return f"actiondiff {release} ({config.sources})"
     return f"actiondiff {release} ({config.backbone['name']} {' '.join(config.keys)})"
 
 

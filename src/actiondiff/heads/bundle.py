@@ -26,20 +26,29 @@ from safetensors.torch import load_file, save_file
 from actiondiff.errors import ActionDiffError, RunError, UsageError, explain_validation
 from actiondiff.heads import build_head
 from actiondiff.heads.background import MINUS_BACKGROUND, Backgrounds, load_backgrounds, save_backgrounds
+from actiondiff.heads.further import FurtherFeatures, Seconds, checked_settings
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.options import HeadOptions
 from actiondiff.heads.predict import Activation
 from actiondiff.provenance import atomic_path, write_text
 from actiondiff.types import Array, FeatureKey, Features, Sampling
 
-__all__ = ["CONFIG", "FORMAT", "WEIGHTS", "ModelConfig", "load_bundle", "read_config", "save_bundle"]
+__all__ = [
+    "CONFIG",
+    "FORMAT",
+    "WEIGHTS",
+    "FurtherFeatures",
+    "ModelConfig",
+    "load_bundle",
+    "read_config",
+    "save_bundle",
+]
 
 FORMAT = 1
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 _Name: TypeAlias = Annotated[str, Field(max_length=1000)]
 _Count: TypeAlias = Annotated[int, Field(ge=0, le=2**53)]
-_Seconds: TypeAlias = Annotated[float, Field(gt=0, le=1e9)]
 
 
 class ModelConfig(BaseModel):
@@ -58,7 +67,8 @@ class ModelConfig(BaseModel):
     keys: list[_Name] = Field(
         min_length=1,
         max_length=1024,
-        description="Features that make up one token, such as t20.layer9, side by side.",
+        description="Features that make up one token, such as t20.layer9, side by side. Those of a further "
+        "backbone have its name in `further` before them, as in lite0:t0.layer17.",
     )
     backbone: Mapping[str, Any] = Field(description="Settings of the backbone that made the features.")
     features: Mapping[str, Any] = Field(
@@ -66,6 +76,9 @@ class ModelConfig(BaseModel):
         description="Settings of the training's feature store, among them `sampling` and `store_dtype`.",
     )
     feature_fingerprint: str = Field(min_length=1, description="Fingerprint of the feature store's settings.")
+    further: Mapping[_Name, FurtherFeatures] = Field(
+        default_factory=dict, max_length=100, description="Name -> features of a further backbone."
+    )
     clips_fingerprint: str | None = Field(None, description="Fingerprint of the table of clips.")
     train_label_counts: list[_Count] = Field(
         default_factory=list, description="Number of training clips of each class, in the order of labels."
@@ -78,10 +91,10 @@ class ModelConfig(BaseModel):
     span_tokens: int | None = Field(
         None, ge=1, le=1_000_000, description="Median length of the training clips, in tokens."
     )
-    frame_seconds: _Seconds | None = Field(
+    frame_seconds: Seconds | None = Field(
         None, description="Median time from one sampled frame to the next in the training videos."
     )
-    frame_seconds_range: tuple[_Seconds, _Seconds] | None = Field(
+    frame_seconds_range: tuple[Seconds, Seconds] | None = Field(
         None, description="Lowest and highest of these times, one per training video."
     )
     thresholds: Mapping[str, Annotated[float, Field(ge=0, le=1)]] = Field(
@@ -119,16 +132,7 @@ class ModelConfig(BaseModel):
     @field_validator("features")
     @classmethod
     def _check_features(cls, settings: Mapping[str, Any]) -> Mapping[str, Any]:
-        if settings.get("store_dtype", "float32") not in ("float32", "float16"):
-            raise ValueError("store_dtype is float32 or float16")
-        sampling = settings.get("sampling", {"stride": 1})
-        try:
-            sampling = Sampling.from_settings(sampling)
-        except (AttributeError, TypeError, OverflowError):
-            raise ValueError("sampling has stride or fps, and perhaps stream, as numbers") from None
-        if not isinstance(sampling.stream, int | None) or max(sampling.stride or 1, sampling.fps or 1) > 1e9:
-            raise ValueError("stream is a whole number, and stride and fps are at most 1e9")
-        return settings
+        return checked_settings(settings)
 
     @model_validator(mode="after")
     def _check_counts(self) -> Self:
@@ -136,6 +140,11 @@ class ModelConfig(BaseModel):
             raise ValueError(
                 f"train_label_counts has {len(self.train_label_counts)} numbers for {len(self.labels)} labels"
             )
+        lacking = {key.store for key in self.feature_keys} - {"", *self.further}
+        if lacking:
+            raise ValueError(f"keys name {', '.join(sorted(lacking))}, which further lacks")
+        if not any(key.store == "" for key in self.feature_keys):
+            raise ValueError("none of the keys is of the first backbone")
         return self
 
     @classmethod
@@ -162,6 +171,33 @@ class ModelConfig(BaseModel):
         return [FeatureKey.parse(key) for key in self.keys]
 
     @property
+    def sources(self) -> str:
+        """The features in words, by backbone: `t20.layer9 of tiny, t0.layer17 of lite0`."""
+        by_backbone: dict[str, list[str]] = {}
+        for key in self.feature_keys:
+            settings = self.further[key.store].features["backbone"] if key.store else self.backbone
+            by_backbone.setdefault(settings["name"], []).append(str(key.within()))
+        return ", ".join(f"{' and '.join(keys)} of {name}" for name, keys in by_backbone.items())
+
+    def part(self, name: str = "") -> Self:
+        """The config as far as one backbone is concerned: the first, or a further one by its name."""
+        if not self.further:
+            return self
+        keys = [str(key.within()) for key in self.feature_keys if key.store == name]
+        if not name:
+            return self.replaced(keys=keys, further={})
+        other = self.further[name]
+        return self.replaced(
+            keys=keys,
+            further={},
+            backbone=other.features["backbone"],
+            features=other.features,
+            feature_fingerprint=other.feature_fingerprint,
+            frame_seconds=other.frame_seconds,
+            frame_seconds_range=other.frame_seconds_range,
+        )
+
+    @property
     def sampling(self) -> Sampling:
         """Which frames of a video the features were made from."""
         return Sampling.from_settings(self.features["sampling"])
@@ -182,7 +218,11 @@ class ModelConfig(BaseModel):
 
     def stored_tokens_of(self, features: Features) -> Array:
         """The model's features side by side and rounded, as a store gives them: (T, D) float32."""
-        return self.rounded(np.concatenate([features.tokens[key] for key in self.feature_keys], axis=1))
+        if not self.further:
+            return self.rounded(np.concatenate([features.tokens[key] for key in self.feature_keys], axis=1))
+        parts = {name: self.part(name) for name in ("", *self.further)}  # stores may round differently
+        own = [parts[key.store].rounded(features.tokens[key]) for key in self.feature_keys]
+        return np.concatenate(own, axis=1)
 
     def rounded(self, tokens: Array) -> Array:
         """Tokens of any shape as float32, rounded as the store rounded those that the head was trained on."""

@@ -14,14 +14,16 @@ class TokenInput(nn.Module):
 
     The steps, each of which the options can ask for, are in this order: subtract the clip's mean and add
     first differences; standardise the channels; mix several features (a softmax-weighted sum); project to
-    another width. With the default options there are no parameters and tokens do not change.
+    another width. With the default options there are no parameters and tokens do not change. With `split`,
+    each feature of a token is projected by itself and becomes a token of its own, beside the others of its
+    time.
 
     Args:
         options: Options of the head.
         token_width: D, the width of the stored tokens: `fusion` times the width of one feature.
 
     Raises:
-        UsageError: If `token_width` is not a multiple of `fusion`.
+        UsageError: If `token_width` is not a multiple of `fusion`, or `split` does not fit it.
     """
 
     mean: torch.Tensor
@@ -47,8 +49,28 @@ class TokenInput(nn.Module):
         if options.fusion > 1:
             self.mixture = nn.Parameter(torch.zeros(options.fusion))
         width = parts * token_width // options.fusion
+        self.split = options.split
+        self.tokens_per_time = max(1, len(options.split))
+        if options.split:
+            _check_split(options, token_width)
+            self.width = options.project or max(options.split)
+            self.projections = nn.ModuleList(nn.Linear(parts * own, self.width) for own in options.split)
+            self.feature_marks = nn.Parameter(torch.randn(len(options.split), self.width) * 0.02)
+            self.projection = None
+            return
         self.projection = nn.Linear(width, options.project) if options.project else None
         self.width = options.project or width
+
+    def expand(self, mask: torch.Tensor) -> torch.Tensor:
+        """(B, T) -> (B, T * tokens per time), the mask of the tokens that `forward` returns."""
+        return mask.repeat_interleave(self.tokens_per_time, dim=1) if self.split else mask
+
+    def _split_tokens(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(B, T, parts * D) -> (B, T * features, width)."""
+        halves = [half.split(list(self.split), dim=-1) for half in tokens.split(sum(self.split), dim=-1)]
+        own = [torch.cat(part, dim=-1) for part in zip(*halves, strict=True)]  # (B, T, parts * own) each
+        projected = [layer(part) for layer, part in zip(self.projections, own, strict=True)]
+        return (torch.stack(projected, dim=2) + self.feature_marks).flatten(1, 2)
 
     def measure(self, tokens: torch.Tensor, offsets: torch.Tensor) -> None:
         """Measure mean and deviation of each channel on training data, if the input is standardised.
@@ -74,11 +96,16 @@ class TokenInput(nn.Module):
         )  # constant channels are not scaled
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(B, T, D) float32, (B, T) bool -> (B, T, width). Padding becomes zero unless nothing is changed."""
+        """(B, T, D) float32, (B, T) bool -> (B, T, width). Padding becomes zero unless nothing is changed.
+
+        With `split`, the result is (B, T * features, width): the features of a time lie side by side.
+        """
         if self.is_centred:
             tokens = _centred(tokens, mask)
         if self.is_standardised:
             tokens = (tokens - self.mean) / self.deviation
+        if self.split:
+            return self._split_tokens(tokens).masked_fill(~self.expand(mask)[..., None], 0)
         if self.num_features > 1:
             parts = tokens.unflatten(-1, (2 if self.is_centred else 1, self.num_features, -1))
             tokens = (parts * self.mixture.softmax(0)[:, None]).sum(-2).flatten(-2)
@@ -86,6 +113,20 @@ class TokenInput(nn.Module):
             tokens = self.projection(tokens)
         changes_padding = not self.is_plain or self.projection is not None
         return tokens.masked_fill(~mask[..., None], 0) if changes_padding else tokens
+
+
+def _check_split(options: HeadOptions, token_width: int) -> None:
+    """Raise a UsageError unless the widths of `split` add up and nothing else mixes the features."""
+    if sum(options.split) != token_width:
+        raise UsageError(
+            f"split={list(options.split)} adds up to {sum(options.split)}; got tokens of width "
+            f"{token_width}. Leave head.split out: training sets it for features.combine=tokens."
+        )
+    if options.fusion > 1:
+        raise UsageError(
+            f"features.combine=tokens gives each feature a token of its own, and fusion={options.fusion} "
+            "mixes them into one; use features.combine=concat, or fusion=1."
+        )
 
 
 def _centred(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -107,6 +148,8 @@ class Head(nn.Module):
 
     Attributes:
         temperature: Prediction divides the logits by this number; it is 1 during training.
+        max_positions: Most tokens that `classify` gets: `max_tokens`, times the number of features where each
+            has a token of its own.
     """
 
     temperature: float = 1.0
@@ -118,6 +161,7 @@ class Head(nn.Module):
         self.num_classes = num_classes
         self.inputs = TokenInput(options, token_width)
         self.width = self.inputs.width
+        self.max_positions = options.max_tokens * self.inputs.tokens_per_time
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Compute the logits of clips.
@@ -138,15 +182,15 @@ class Head(nn.Module):
                 f"this head takes up to {self.options.max_tokens} tokens of width {self.token_width}; got "
                 f"{tokens.shape[1]} of width {tokens.shape[2]}. Cut longer clips (see predict_probabilities)."
             )
-        return self.classify(self.inputs(tokens, mask), mask)
+        return self.classify(self.inputs(tokens, mask), self.inputs.expand(mask))
 
     def classify(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """(B, T, width) and (B, T) bool -> logits (B, K)."""
+        """(B, T, width) and (B, T) bool -> logits (B, K); T is at most `max_positions`."""
         raise NotImplementedError
 
     def pad(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Concatenate each clip's tokens and append zeros: (B, T, width) -> (B, max_tokens * width)."""
-        return nn.functional.pad(tokens, (0, 0, 0, self.options.max_tokens - tokens.shape[1])).flatten(1)
+        """Concatenate each clip's tokens and append zeros: (B, T, width) -> (B, max_positions * width)."""
+        return nn.functional.pad(tokens, (0, 0, 0, self.max_positions - tokens.shape[1])).flatten(1)
 
 
 def check_divisible(width: int, heads: int) -> None:

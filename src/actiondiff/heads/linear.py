@@ -18,7 +18,7 @@ class LinearHead(Head):
 
     def __init__(self, options: HeadOptions, token_width: int, num_classes: int) -> None:
         super().__init__(options, token_width, num_classes)
-        self.classifier = nn.Linear(options.max_tokens * self.width, num_classes)
+        self.classifier = nn.Linear(self.max_positions * self.width, num_classes)
 
     def classify(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """See `Head.classify`."""

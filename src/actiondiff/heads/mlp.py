@@ -22,7 +22,7 @@ class MLPHead(Head):
         super().__init__(options, token_width, num_classes)
         first, second = _HIDDEN
         self.layers = nn.Sequential(
-            nn.Linear(options.max_tokens * self.width, first),
+            nn.Linear(self.max_positions * self.width, first),
             nn.ReLU(),
             nn.Dropout(options.dropout),
             nn.Linear(first, second),

@@ -1,8 +1,15 @@
 """Options of heads."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+)
 
 from actiondiff.heads import HEADS
 
@@ -37,6 +44,12 @@ class HeadOptions(BaseModel):
         le=1024,
         description="Number of features of equal width in each token, which learned weights mix.",
     )
+    split: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = Field(
+        (),
+        max_length=1024,
+        description="Widths of the features in each stored token, each of which becomes a token of its own, "
+        "as features.combine=tokens asks for; training sets it. Empty: one token for all features.",
+    )
     layers: int = Field(6, ge=1, le=256, description="Number of encoder layers (transformer).")
     heads: int = Field(
         8,
@@ -62,6 +75,12 @@ class HeadOptions(BaseModel):
         le=1_000_000,
         description="Most tokens per clip. Longer clips are cut in training, and predicted in spans.",
     )
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, write: SerializerFunctionWrapHandler) -> "dict[str, Any]":
+        """Leave out what only several features need, so that other heads are written as ever."""
+        fields: dict[str, Any] = write(self)
+        return fields if self.split else {name: fields[name] for name in fields if name != "split"}
 
     @field_validator("name")
     @classmethod

@@ -48,7 +48,13 @@ class TransformerHead(Head):
     def embed(self, tokens: torch.Tensor) -> torch.Tensor:
         """Put the class token first and add positions: (B, T, width) -> (B, 1 + T, width)."""
         tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
-        return self.dropout(tokens + self.positions[: tokens.shape[1]])
+        times = -(-(tokens.shape[1] - 1) // self.inputs.tokens_per_time)
+        positions = self.positions[: 1 + times]
+        if self.inputs.tokens_per_time > 1:  # tokens of one time share its position
+            positions = torch.cat(
+                [positions[:1], positions[1:].repeat_interleave(self.inputs.tokens_per_time, 0)]
+            )
+        return self.dropout(tokens + positions)
 
     def classify(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """See `Head.classify`."""

@@ -11,6 +11,7 @@ from actiondiff.errors import StoreError
 from actiondiff.extraction.api import plan_extraction
 from actiondiff.extraction.devices import on_devices
 from actiondiff.extraction.runners import num_default_workers
+from actiondiff.features.joined import JoinedStore, join_features
 from actiondiff.features.store import FORMAT, FeatureStore
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.inference.frame_rate import chosen_sampling
@@ -33,12 +34,21 @@ class FeatureCache:
     Args:
         store: The store of videos that are sampled as the training videos were.
         config: The model's config, which names the features.
+        further: Name -> cache of a further backbone, where the model reads features of several.
+
+    Attributes:
+        store: See above.
+        further: See above. `load` joins their features with the first backbone's; all other methods are about
+            the first backbone's alone.
     """
 
-    def __init__(self, store: FeatureStore, config: ModelConfig) -> None:
+    def __init__(
+        self, store: FeatureStore, config: ModelConfig, further: Mapping[str, "FeatureCache"] | None = None
+    ) -> None:
         self.store = store
-        self._config = config
-        self._keys = config.feature_keys
+        self.further = dict(further or {})
+        self._config = config.part()
+        self._keys = self._config.feature_keys
         self._identities: dict[str, str] = {}
         self._by_time: dict[Sampling, FeatureStore] = {}
 
@@ -49,14 +59,18 @@ class FeatureCache:
         backbone_settings: Mapping[str, Any],
         config: ModelConfig,
         videos: Iterable[str | os.PathLike[str]],
+        *,
+        further_settings: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> "FeatureCache":
-        """Open the store in a folder; it is created if there is none.
+        """Open the store in a folder; it is created if there is none. Further backbones get one beside it.
 
         Args:
             folder: Folder of the store.
             backbone_settings: Settings of the backbone as it is loaded now.
             config: The model's config.
             videos: Videos that will be read; names in a new store are relative to the folder of all of them.
+            further_settings: Name of a further backbone -> its settings as it is loaded now; those of the
+                training if None.
 
         Raises:
             SettingsMismatchError: If the store's features are not those that the model takes.
@@ -68,11 +82,25 @@ class FeatureCache:
             "sampling": config.sampling.settings,
             "store_dtype": config.store_dtype,
         }
+        videos, further = list(videos), {}
+        for name in config.further:
+            part = config.part(name)
+            theirs = (further_settings or {}).get(name, part.backbone)
+            further[name] = cls.open(f"{os.fspath(folder)}-{name}", theirs, part, videos)
         root = os.path.commonpath([os.path.dirname(os.path.abspath(video)) for video in videos] or ["."])
-        return cls(FeatureStore.create(folder, settings=settings, root=root), config)
+        return cls(FeatureStore.create(folder, settings=settings, root=root), config, further)
 
     def load(self, video: str | os.PathLike[str]) -> Features | None:
-        """The features of a video's file; None if they are not stored, or cannot be read."""
+        """The features of a video's file, of all backbones; None if some are not stored or cannot be read."""
+        own = self.load_own(video)
+        parts = {name: cache.load(video) for name, cache in self.further.items()}
+        loaded = {name: part for name, part in parts.items() if part is not None}
+        if own is None or len(loaded) < len(parts):
+            return None
+        return join_features(own, loaded, video=os.fspath(video))
+
+    def load_own(self, video: str | os.PathLike[str]) -> Features | None:
+        """The features of the first backbone; see `load`."""
         try:
             identity = self._identity(video)
             store = self.store_of(video)
@@ -172,6 +200,11 @@ class FeatureCache:
             folder = self.store.folder.with_name(f"{self.store.folder.name}-by-time")
             self._by_time[sampling] = FeatureStore.create(folder, settings=settings, root=self.store.root)
         return self._by_time[sampling]
+
+    def joined_store_of(self, video: str | os.PathLike[str]) -> FeatureStore:
+        """The store that holds the features of a video, joined with those of further backbones."""
+        own, further = self.store_of(video), {n: cache.store_of(video) for n, cache in self.further.items()}
+        return JoinedStore(own, further) if further else own
 
     def _identity(self, video: str | os.PathLike[str]) -> str:
         path = os.fspath(video)

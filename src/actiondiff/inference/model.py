@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from actiondiff.backbones.base import Backbone, backbone_from_settings, check_device, find_spec
+from actiondiff.backbones.base import Backbone, check_device
 from actiondiff.backbones.engine.run import extract_in_order
-from actiondiff.backbones.options import Dtype, options_class
+from actiondiff.backbones.options import Dtype
 from actiondiff.datasets.packing import pack_arrays
 from actiondiff.errors import RunError, UsageError, VideoError
+from actiondiff.features.joined import join_features
 from actiondiff.heads.bundle import CONFIG, ModelConfig, load_bundle, save_bundle
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import predict_probabilities, split_spans
@@ -24,10 +25,17 @@ from actiondiff.inference.folders import CARD, find_model_folder, upload_folder
 from actiondiff.inference.frame_rate import chosen_sampling
 from actiondiff.inference.guard import Guard, check_domain, load_guard, save_guard
 from actiondiff.inference.localization import Heatmap, LocalizationOptions, make_heatmap
+from actiondiff.inference.reading import (
+    BackboneLoader,
+    join_results,
+    read_or_load,
+    split_weights,
+    video_name,
+)
 from actiondiff.inference.timeline import Timeline, TimelineOptions, make_timeline
 from actiondiff.provenance import write_text
-from actiondiff.types import DecodeReport, Features, Frames, Prediction, Progress
-from actiondiff.video.opening import ProgressReader, Video, read_chunks
+from actiondiff.types import DecodeReport, Features, Prediction, Progress
+from actiondiff.video.opening import Video, read_chunks
 
 __all__ = ["ActionDiff"]
 
@@ -43,6 +51,9 @@ class ActionDiff:
         guard: Tells which videos lie outside what the model has learnt from; None for models of older
             versions.
         places: Video -> the config with the background of its camera; see `places_of_videos`.
+        further: Name -> the same with a further backbone, where the head reads features of several; it
+            only extracts.
+        weights: Checkpoint that the backbone is loaded from, if one was given.
     """
 
     def __init__(
@@ -61,6 +72,9 @@ class ActionDiff:
         self.config = config
         self.guard = guard
         self.places: Mapping[str, ModelConfig] = {}
+        self.further: dict[str, Self] = {}
+        self.weights: str | Path | None = None
+        self._own = config.part()  # what concerns the first backbone, where there are several
         self._card = card
         self._resized = resized
         self._load = load
@@ -106,25 +120,35 @@ class ActionDiff:
         TimelineOptions.of_model(config.timeline)
         check_device(device)
 
-        # The backbone must be set up as it was when it made the training's features.
-        def load(**size: int) -> Backbone:
-            return backbone_from_settings(
-                {**config.backbone, **size},
-                weights=weights, text_weights=text_weights, device=device, dtype=dtype,
-            )  # fmt: skip
+        # Each backbone must be set up as it was when it made the training's features.
+        def loader(part: ModelConfig, checkpoint: str | Path | None) -> BackboneLoader:
+            return BackboneLoader(part.backbone, checkpoint, text_weights, device, dtype)
 
         card = folder / CARD
         text = card.read_text("utf-8") if card.is_file() else ""
+        checkpoints = split_weights(weights, config)
+        model = cls._of(loader(config, checkpoints[""]), head, config, text, guard, lazy=lazy)
+        for name in config.further:
+            part = config.part(name)
+            model.further[name] = cls._of(loader(part, checkpoints[name]), head, part, "", None, lazy=lazy)
+        return model
 
-        def resize(height: int, width: int) -> Backbone:
-            return load(height=height, width=width)
-
-        model = cls(None if lazy else load(), head, config, text, resize, load, guard)
-        if dtype:
-            # What else depends on it takes its default, which is known once the backbone is loaded.
-            arithmetic = options_class(find_spec(config.backbone["name"]).kind).arithmetic
-            changed = dict.fromkeys(arithmetic.keys() & config.backbone.keys()) | {"dtype": dtype}
-            model.backbone_settings = {**model.backbone_settings, **changed}
+    @classmethod
+    def _of(
+        cls,
+        loader: BackboneLoader,
+        head: Head,
+        config: ModelConfig,
+        card: str,
+        guard: Guard | None,
+        *,
+        lazy: bool,
+    ) -> Self:
+        """Put a model together whose backbone is loaded now, or when it is first needed."""
+        backbone = None if lazy else loader.load()
+        model = cls(backbone, head, config, card, loader.resize, loader.load, guard)
+        model.backbone_settings = loader.settings_of(model.backbone_settings)
+        model.weights = loader.weights
         return model
 
     @property
@@ -137,7 +161,16 @@ class ActionDiff:
 
     def with_head(self, head: Head, config: ModelConfig, guard: Guard | None = None) -> Self:
         """The same backbone with another head, trained on its features, and with that head's guard."""
-        return type(self)(self._backbone, head, config, self._card, self._resized, self._load, guard)
+        model = type(self)(self._backbone, head, config, self._card, self._resized, self._load, guard)
+        model.further, model.weights = self.further, self.weights
+        return model
+
+    def open_cache(self, folder: str | Path, videos: Iterable[str | os.PathLike[str]]) -> FeatureCache:
+        """Open a store in a folder, where features of these videos are kept; see `FeatureCache.open`."""
+        further = {name: model.backbone_settings for name, model in self.further.items()}
+        return FeatureCache.open(
+            folder, self.backbone_settings, self.config, videos, further_settings=further
+        )
 
     @property
     def labels(self) -> list[str]:
@@ -156,7 +189,7 @@ class ActionDiff:
             UsageError: If there are no frames.
         """
         features = self.extract(video, progress=progress)
-        return self.classify(features, _name(video))
+        return self.classify(features, video_name(video))
 
     def extract(self, video: Video, *, progress: Progress | None = None) -> Features:
         """Extract the features of one video; `classify` and `make_timeline` take them as input.
@@ -170,11 +203,13 @@ class ActionDiff:
             UsageError: If there are no frames.
         """
         # The reader gives the sampled frames; the engine cuts them into windows for the backbone.
-        reader = read_chunks(video, chosen_sampling(self.config, video), progress=progress)
-        _, features = next(extract_in_order(self.backbone, [reader], self.config.feature_keys))
+        reader = read_chunks(video, chosen_sampling(self._own, video), progress=progress)
+        _, features = next(extract_in_order(self.backbone, [reader], self._own.feature_keys))
         if features is None:
             raise VideoError(f"{reader.name}: {reader.report.reason if reader.report else 'no frame'}.")
-        return features
+        # Further backbones read the video again, each as it did in training.
+        parts = {name: model.extract(video, progress=progress) for name, model in self.further.items()}
+        return join_features(features, parts, video=reader.name)
 
     def classify(self, features: Features, name: str) -> Prediction:
         """Apply the head to the features of one video.
@@ -233,42 +268,25 @@ class ActionDiff:
         """Extract the features of many files; see `extract` and `predict_many`."""
         if isinstance(videos, str | os.PathLike):
             raise UsageError(f"several videos are given as a list of paths; got {videos!r}.")
-        if cache is None:
-            yield from self._read_many(videos, progress)
+        if not self.further:
+            yield from self._extract_own(videos, cache, progress)
             return
-        # Only the videos that are not stored are read, and each is stored as soon as it is complete.
         listed = list(videos)
-        missing = cache.missing(listed)
-        extracted = self._read_many([listed[n] for n in sorted(missing)], progress)
-        for n, video in enumerate(listed):
-            features = None if n in missing else cache.load(video)
-            if features is not None:
-                yield os.fspath(video), features
-                continue
-            # A file that is damaged, or was removed in the meantime, does not give what was expected of it.
-            name, result = next(extracted if n in missing else self._read_many([video], progress))
-            if isinstance(result, Features):
-                cache.add(video, result)
-            yield name, result
+        streams = [self._extract_own(listed, cache, progress)]
+        for key, model in self.further.items():
+            streams.append(model._extract_own(listed, cache and cache.further[key], progress))
+        for (name, own), *others in zip(*streams, strict=True):
+            parts = {key: part for key, (_, part) in zip(self.further, others, strict=True)}
+            yield name, join_results(name, own, parts)
 
-    def _read_many(
-        self, videos: Iterable[str | os.PathLike[str]], progress: Progress | None
+    def _extract_own(
+        self,
+        videos: Iterable[str | os.PathLike[str]],
+        cache: FeatureCache | None,
+        progress: Progress | None,
     ) -> Iterator[tuple[str, Features | DecodeReport]]:
-        """Decode files and run the backbone on them."""
-
-        def readers() -> Iterator[ProgressReader | _Unreadable]:
-            for video in videos:
-                try:
-                    yield read_chunks(video, chosen_sampling(self.config, video), progress=progress)
-                except VideoError as error:  # one bad file must not end the work on the others
-                    yield _Unreadable(os.fspath(video), error.reason_for(video))
-
-        for reader, features in extract_in_order(self.backbone, readers(), self.config.feature_keys):
-            if features is None:
-                assert reader.report is not None  # the frames came from a file
-                yield reader.name, reader.report
-            else:
-                yield reader.name, features
+        """Extract the features of the first backbone; see `extract_many`."""
+        return read_or_load(lambda: self.backbone, self._own, videos, cache, progress)
 
     def timeline(
         self, video: Video, *, options: TimelineOptions | None = None, progress: Progress | None = None
@@ -285,7 +303,7 @@ class ActionDiff:
             UsageError: If there are no frames, or their times are unknown.
         """
         features = self.extract(video, progress=progress)
-        return self.timeline_of(features, _name(video), options=options)
+        return self.timeline_of(features, video_name(video), options=options)
 
     def timeline_of(
         self, features: Features, name: str, *, options: TimelineOptions | None = None
@@ -341,6 +359,11 @@ class ActionDiff:
             VideoError: If no frame of the file decodes.
             UsageError: If there are no frames, or the model's feature has no places.
         """
+        if self.further:
+            raise UsageError(
+                f"this model reads {self.config.sources}, whose places differ, so it cannot say where an "
+                "action is; train a head on one backbone for that."
+            )
         return make_heatmap(
             self.backbone, self.head, self.config, video, action,
             options=options, resized=self._resized, progress=progress,
@@ -370,18 +393,3 @@ class ActionDiff:
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder)
             return upload_folder(Path(folder), repo_id, private=private, token=token)
-
-
-class _Unreadable:
-    """Reader of a file that cannot even be opened: it gives no frames, and its report says why."""
-
-    def __init__(self, name: str, reason: str) -> None:
-        self.name = name
-        self.report = DecodeReport("failed", reason)
-
-    def __iter__(self) -> Iterator[Frames]:
-        return iter(())
-
-
-def _name(video: Video) -> str:
-    return video.identity if isinstance(video, Frames) else os.fspath(video)

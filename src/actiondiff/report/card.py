@@ -85,8 +85,7 @@ def model_card(config: ModelConfig, metrics: TrainingMetrics) -> str:
         f"This head predicts one{several} of {len(config.labels)} actions in a video: "
         f"{', '.join(config.labels)}.",
         "",
-        f"It reads the feature `{', '.join(config.keys)}` of the frozen backbone `{backbone['name']}`",
-        f"({weights}), which is not included. It was made with ActionDiff; to use it:",
+        *_features(config, weights),
         "`actiondiff predict THIS_FOLDER VIDEOS -o OUT`.",
         "",
         "## Data",
@@ -117,6 +116,25 @@ def model_card(config: ModelConfig, metrics: TrainingMetrics) -> str:
         "- It was tested only on clips like those above. Test it again before using it at another site."
     )
     return "\n".join(lines) + "\n"
+
+
+def _features(config: ModelConfig, weights: str) -> list[str]:
+    """Say which features the head reads, of one backbone or of several."""
+    if not config.further:
+        return [
+            f"It reads the feature `{', '.join(config.keys)}` of the frozen backbone "
+            f"`{config.backbone['name']}`",
+            f"({weights}), which is not included. It was made with ActionDiff; to use it:",
+        ]
+    parts = [config.part(name).backbone for name in ("", *config.further)]
+    checkpoints = [
+        f"`{part['name']}`: {'weights `' + part['weights'][:24] + '`' if 'weights' in part else 'no weights'}"
+        for part in parts
+    ]
+    return [
+        f"It reads the features {config.sources}, which are frozen backbones",
+        f"({', '.join(checkpoints)}), not included. It was made with ActionDiff; to use it:",
+    ]
 
 
 def _table(metrics: TrainingMetrics) -> Sequence[str]:

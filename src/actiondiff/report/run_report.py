@@ -70,8 +70,8 @@ def run_page(folder: str | os.PathLike[str], *, roots: VideoRoots = ()) -> Page:
         Section("Provenance", tuple(_provenance(metrics, config, recipe))),
     ]
     lead = (
-        f"{chance_verdict(metrics.test).sentence} This head names {len(labels)} actions from the feature "
-        f"{metrics.feature} of the frozen backbone {config.backbone['name']}."
+        f"{chance_verdict(metrics.test).sentence} This head names {len(labels)} actions from the "
+        f"{_frozen(config)}."
     )
     return Page(f"Run {folder.resolve().name}", lead, sections)
 
@@ -152,7 +152,7 @@ def _what(metrics: TrainingMetrics, config: ModelConfig, recipe: Mapping[str, An
     rows = (
         (
             "feature",
-            f"{', '.join(config.keys)} of {config.backbone['name']}, {config.token_width} channels",
+            f"{config.sources if config.further else _own_keys(config)}, {config.token_width} channels",
         ),
         ("head", f"{config.head.name}, input {config.head.input}"),
         ("task", f"{metrics.task}, {len(config.labels)} classes"),
@@ -318,10 +318,28 @@ def _audit(leaks: Sequence[Leak]) -> list[Item]:
     ]
 
 
+def _own_keys(config: ModelConfig) -> str:
+    return f"{', '.join(config.keys)} of {config.backbone['name']}"
+
+
+def _frozen(config: ModelConfig) -> str:
+    """The features and their frozen backbones, in words."""
+    if config.further:
+        return f"features {config.sources}, which are frozen backbones"
+    several = "s" if len(config.keys) > 1 else ""
+    return f"feature{several} {', '.join(config.keys)} of the frozen backbone {config.backbone['name']}"
+
+
 def _provenance(metrics: TrainingMetrics, config: ModelConfig, recipe: Mapping[str, Any]) -> list[Item]:
     prints = config.model_dump(include={"feature_fingerprint", "clips_fingerprint"}, exclude_none=True)
     return [
         Provenance(recipe, "Recipe"),
         Provenance({**config.features, **prints}, "Features"),
+        *(
+            Provenance(
+                {**other.features, "feature_fingerprint": other.feature_fingerprint}, f"Features: {name}"
+            )
+            for name, other in config.further.items()
+        ),
         Provenance(metrics.environment, "Versions and machine"),
     ]

@@ -1,0 +1,124 @@
+"""A head on features of two backbones, from extraction to prediction, timeline and report."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.conftest import read_rows
+
+from actiondiff.cli.main import run
+from actiondiff.inference.model import ActionDiff
+from actiondiff.video.decode import read_video
+
+
+@pytest.fixture(scope="module")
+def trained(study_folder, quick, tmp_path_factory) -> Path:
+    """`pixels`, features of a second backbone at another stride, and `run`, a head on both."""
+    folder = tmp_path_factory.mktemp("several")
+    table = str(study_folder / "table.csv")
+    arguments = ["--backbone", "pixels", "--stride", "4", "--store-dtype", "float16", "--device", "cpu"]
+    assert run(["extract", table, "-o", str(folder / "pixels"), *arguments]) == 0
+    keys = ["--keys", "t20.layer3,t20.layer9,pixels", "--combine", "tokens", "--with", str(folder / "pixels")]
+    options = [*quick, "--set", "head.project=4", "--set", "head.input=plain"]
+    store = str(study_folder / "features")
+    assert run(["train", store, table, "-o", str(folder / "run"), *keys, *options]) == 0
+    return folder
+
+
+def written_scores(folder: Path) -> dict[str, list[float]]:
+    """Name of a test clip -> probabilities that the study wrote."""
+    import pandas as pd
+
+    frame = pd.read_csv(folder / "run/predictions.csv.gz")
+    return {Path(row["video"]).name: [row["p(bright)"], row["p(dark)"]] for _, row in frame.iterrows()}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_predictions_are_those_of_the_test(study_folder, trained, tmp_path, workers):
+    """Both backbones read each video as they did in training, and their features are kept."""
+    expected = written_scores(trained)
+    out = str(tmp_path / "out")
+    assert (
+        run(["predict", str(trained / "run"), str(study_folder / "clips"), "-o", out, "--workers", workers])
+        == 0
+    )
+    rows = {Path(row["video"]).name: row for row in read_rows(tmp_path / "out/predictions.csv")}
+    assert len(rows) == 16
+    for name, probabilities in expected.items():
+        assert [float(rows[name][f"p({label})"]) for label in ("bright", "dark")] == probabilities
+    assert {path.name for path in (tmp_path / "out").glob("features*")} == {"features", "features-pixels"}
+
+
+def test_options_need_no_second_pass(study_folder, trained, tmp_path, monkeypatch):
+    videos, out = str(study_folder / "clips"), str(tmp_path / "out")
+    assert run(["predict", str(trained / "run"), videos, "-o", out, "--timeline", "--workers", "1"]) == 0
+    scores = (tmp_path / "out/scores.csv").read_text()
+    monkeypatch.setattr("actiondiff.inference.reading.backbone_from_settings", None)
+    assert run(["predict", str(trained / "run"), videos, "-o", out, "--timeline", "--min-seconds", "99"]) == 0
+    assert (tmp_path / "out/scores.csv").read_text() == scores
+    assert run(["report", out]) == 0
+
+
+def test_one_video_as_many(study_folder, trained):
+    """`predict` and `predict_many` without a cache, and frames in memory, take the same road."""
+    model = ActionDiff.from_pretrained(trained / "run", device="cpu")
+    path = study_folder / "clips/3.mp4"
+    one = model.predict(path)
+    ((_, same),) = model.predict_many([path])
+    assert same.probabilities == one.probabilities
+    assert list(one.probabilities.values()) == pytest.approx(
+        written_scores(trained).get("3.mp4", list(one.probabilities.values())), abs=1e-6
+    )
+    features = model.extract(path)
+    assert [str(key) for key in features.tokens] == ["t20.layer3", "t20.layer9", "pixels:t0.layer1"]
+    assert len(features) == 6  # 12 frames at stride 2; each token of pixels, at stride 4, is taken twice
+    pixels = next(values for key, values in features.tokens.items() if key.store)
+    assert len(np.unique(pixels, axis=0)) == 3
+    assert model.timeline(path).probabilities.shape == (6, 2)
+    assert len(model.extract(read_video(path, stride=2))) == 6
+
+
+def test_a_video_that_fails_is_reported_once(trained, tmp_path, capsys):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos/broken.mp4").write_bytes(b"no video")
+    assert run(["predict", str(trained / "run"), str(tmp_path / "videos"), "-o", str(tmp_path / "out")]) == 3
+    assert [row["status"] for row in read_rows(tmp_path / "out/failures.csv")] == ["failed"]
+
+
+def test_evaluate_with_both_stores(study_folder, trained, tmp_path, capsys):
+    store, table = str(study_folder / "features"), str(study_folder / "table.csv")
+    assert (
+        run(["evaluate", str(trained / "run"), store, table, "--with", str(trained / "pixels"), "--json"])
+        == 0
+    )
+    assert json.loads(capsys.readouterr().out)["num_clips"] == len(written_scores(trained))
+    assert run(["evaluate", str(trained / "run"), store, table]) == 1
+    assert "--with pixels=STORE" in capsys.readouterr().err
+
+
+def test_the_report_names_both_backbones(trained, capsys):
+    assert run(["report", str(trained / "run")]) == 0
+    page = (trained / "run/report.html").read_text()
+    assert "t20.layer3 and t20.layer9 of tiny, t0.layer1 of pixels" in page
+    assert "Features: pixels" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (
+            ["localize", "clips/0.mp4", "--action", "dark", "-o", "out.mp4"],
+            "reads t20.layer3 and t20.layer9 of tiny",
+        ),
+        (["predict", "clips", "-o", "out", "--heatmaps", "1"], "leave out --heatmaps"),
+        (["predict", "clips", "-o", "out", "--weights", "lite0=x"], "one of the names tiny, pixels"),
+    ],
+)
+def test_what_several_backbones_cannot_do(study_folder, trained, tmp_path, capsys, arguments, reason):
+    command, videos, *rest = arguments
+    rest = [str(tmp_path / part) if part.startswith("out") else part for part in rest]
+    assert run([command, str(trained / "run"), str(study_folder / videos), *rest]) == 1
+    message = capsys.readouterr().err
+    assert reason in message
+    assert len(message.strip().splitlines()) == 1
