@@ -169,7 +169,9 @@ def _parameter(name: str, field: "FieldInfo", panel: str) -> inspect.Parameter:
     text = field.description or ""
     if is_choice:
         text += f" [{'|'.join(map(str, typing.get_args(plain)))}]"
-    if field.default is not None and field.default is not False and not field.is_required():
+    states_own = "if not given" in text  # a default that depends on the model
+    has_default = field.default is not None and field.default is not False and not field.is_required()
+    if has_default and not states_own:
         text += f"  [default: {'on' if field.default is True else field.default}]"
     flag = name.replace("_", "-")
     option = typer.Option(

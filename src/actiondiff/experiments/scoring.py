@@ -13,7 +13,7 @@ from actiondiff.evaluation.judge import judge, judge_by_value, prediction_table,
 from actiondiff.evaluation.options import ProtocolOptions
 from actiondiff.evaluation.scores import Calibration, SideScores
 from actiondiff.experiments.data import StudyData
-from actiondiff.experiments.timelines import choose_timeline
+from actiondiff.experiments.timelines import choose_timeline, usual_timeline
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.inputs import Head
@@ -51,6 +51,7 @@ def calibrate_head(
         The config with what was chosen, and the calibration in numbers; None without clips to calibrate on.
     """
     config = config.replaced(span_tokens=int(data.train.lengths.median()))
+    config = config.replaced(timeline=usual_timeline(config))
     if held_out is not None:
         if not held_out:
             return config, None

@@ -30,10 +30,11 @@ from actiondiff.inference.timeline import Timeline, TimelineOptions, finish, mak
 from actiondiff.provenance import environment
 from actiondiff.types import JSON, Bout, Example
 
-__all__ = ["TimelineEvaluation", "bouts_of", "choose_timeline", "evaluate_timelines"]
+__all__ = ["TimelineEvaluation", "bouts_of", "choose_timeline", "evaluate_timelines", "usual_timeline"]
 
 _SMOOTH_SECONDS = (0.0, 0.5, 1.0, 2.0, 3.0)
 _MIN_SECONDS = (0.0, 0.5, 1.0, 2.0)
+_SHORTEST_SPAN = 4  # tokens; half of fewer averages nothing
 _MIN_COVERED = 0.9  # share of a video's frames that its rows must cover for options to be chosen on it
 
 
@@ -129,6 +130,21 @@ def evaluate_timelines(
     return TimelineEvaluation(metrics, timelines, truth)
 
 
+def usual_timeline(config: ModelConfig) -> dict[str, JSON]:
+    """Options of timelines for a model that none were chosen for: scores are averaged over half a clip.
+
+    Each score is computed from the median length of a training clip, so shorter bouts are mostly noise.
+    `python benchmarks/smoothing.py WORK` measures what the average is worth.
+
+    Args:
+        config: The model's config, with `span_tokens` and `frame_seconds`.
+    """
+    tokens = min(config.span_tokens or 1, config.head.max_tokens)
+    if config.frame_seconds is None or tokens < _SHORTEST_SPAN:
+        return {}
+    return {"smooth_seconds": round(tokens * config.frame_seconds / 2, 3)}
+
+
 def choose_timeline(
     head: Head,
     config: ModelConfig,
@@ -154,6 +170,7 @@ def choose_timeline(
     # Take the videos whose rows cover nearly all of their time: elsewhere, silence may mean no label.
     timed = {example.video for example in examples if example.end_seconds is not None}
     examples = [example for example in examples if example.video in timed]
+    config = config.replaced(timeline={})  # scores as they are
     timelines, truth, _ = _timelines(head, config, store, examples, root, None)
     covered = {
         video: timeline

@@ -101,10 +101,12 @@ class ModelConfig(BaseModel):
         default_factory=dict, description="Label -> probability from which its action counts as present."
     )
     timeline: Mapping[str, Any] = Field(
-        default_factory=dict, description="Values of `TimelineOptions` that were chosen on validation videos."
+        default_factory=dict, description="The model's own values of `TimelineOptions`."
     )
     chosen_on: Mapping[str, Any] | None = Field(
-        None, description="The validation videos that `timeline` was chosen on, and its scores there."
+        None,
+        description="The validation videos that `timeline` was chosen on, and its scores there; not set if"
+        " it follows from the length of the training clips.",
     )
     format: Literal[1] = Field(description="Version of this file's format.")
     head: HeadOptions = Field(description="Name and size of the head.")

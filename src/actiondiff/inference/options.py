@@ -1,14 +1,16 @@
 """Options of inference, in a module that imports nothing heavy, since commands and the page show them."""
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from actiondiff.errors import RunError, explain_validation
 
-__all__ = ["LoadingOptions", "LocalizationOptions", "TimelineOptions"]
+__all__ = ["LoadingOptions", "LocalizationOptions", "TimelineOptions", "short_bouts_hint"]
 
+_FEW_BOUTS = 10  # say nothing about the length of most bouts
 _LONGEST = 1e12  # seconds; beyond, a number of steps does not fit into an integer
 
 
@@ -52,7 +54,11 @@ class TimelineOptions(BaseModel):
         description="Seconds from one score to the next; a score for every sampled frame if not given.",
     )
     smooth_seconds: float = Field(
-        0.0, ge=0, le=_LONGEST, description="Scores are averaged over this many seconds."
+        0.0,
+        ge=0,
+        le=_LONGEST,
+        description="Scores are averaged over this many seconds; if not given, over what was chosen on "
+        "validation videos, or over half a training clip. 0 for none.",
     )
     threshold: float | None = Field(
         None,
@@ -91,6 +97,25 @@ class TimelineOptions(BaseModel):
                 f"the model's own options of timelines cannot be used: {explain_validation(error)}. Restore "
                 "its config.json, or train again."
             ) from None
+
+
+def short_bouts_hint(bout_seconds: Sequence[float], span_seconds: float, smooth_seconds: float) -> str:
+    """One line of advice if most bouts are shorter than what a score is computed from; else an empty text.
+
+    Args:
+        bout_seconds: Lengths of all bouts.
+        span_seconds: Seconds of video per score.
+        smooth_seconds: Seconds that scores were averaged over.
+    """
+    if len(bout_seconds) < _FEW_BOUTS or statistics.median(bout_seconds) >= span_seconds:
+        return ""
+    advice = f"--min-seconds {span_seconds / 2:.1f}"
+    if smooth_seconds < span_seconds - 0.05:
+        advice = f"--smooth-seconds {span_seconds:.1f} or {advice}"
+    return (
+        f"Most bouts are shorter than the {span_seconds:.1f} s of video that each score is computed from, so "
+        f"many may be noise; {advice} gives fewer."
+    )
 
 
 class LocalizationOptions(BaseModel):

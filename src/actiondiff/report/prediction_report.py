@@ -12,8 +12,9 @@ import numpy as np
 
 from actiondiff.errors import RunError
 from actiondiff.exports.record import read_record
+from actiondiff.inference.options import short_bouts_hint
 from actiondiff.outputs.words import counted
-from actiondiff.report.budget_figures import budget_table, clock, time_budget, time_budgets
+from actiondiff.report.budget_figures import BoutsByVideo, budget_table, clock, time_budget, time_budgets
 from actiondiff.report.card import percent
 from actiondiff.report.clips import VideoRoots, pictures
 from actiondiff.report.drawing import behaviour_colours
@@ -154,12 +155,21 @@ def _timelines(facts: Facts, predicted: Sequence[Facts], colours: Mapping[str, s
     budgets = time_budgets(shares, colours=colours)
     drawn = ethogram(videos, lengths, labels=labels, truth=labelled or None, colours=colours)
     sections = [
-        Section("Ethogram", (drawn,)),
+        Section("Ethogram", (drawn, *_short_bouts(facts, videos))),
         Section("Time budget", (budgets, budget_table(budget, colours=colours))),
     ]
     if len({bout.label for bouts in videos.values() for bout in bouts}) > 2:  # two can only alternate
         sections.append(Section("Transitions", (transition_matrix(videos, labels, colours=colours),)))
     return sections
+
+
+def _short_bouts(facts: Facts, videos: BoutsByVideo) -> list[Item]:
+    """A note if most bouts are shorter than what a score is computed from."""
+    options = facts["options"]
+    lengths = [bout.end_seconds - bout.start_seconds for bouts in videos.values() for bout in bouts]
+    span = options.get("span_seconds")
+    hint = short_bouts_hint(lengths, span, options.get("smooth_seconds", 0.0)) if span else ""
+    return [Notes((hint,))] if hint else []
 
 
 def _scores(scores: Facts) -> list[Item]:

@@ -8,9 +8,10 @@ from actiondiff.datasets.base import Table
 from actiondiff.errors import UsageError
 from actiondiff.experiments import study
 from actiondiff.experiments.recipe import load_recipe
-from actiondiff.experiments.timelines import bouts_of, choose_timeline, evaluate_timelines
+from actiondiff.experiments.timelines import bouts_of, choose_timeline, evaluate_timelines, usual_timeline
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import load_bundle
+from actiondiff.inference.options import TimelineOptions
 from actiondiff.types import Example, FeatureKey, Features
 
 KEY = FeatureKey.of(20, 9)
@@ -83,6 +84,37 @@ def test_what_is_chosen_helps_and_is_kept(world):
     assert chosen is not None
     assert chosen["timeline"]["min_seconds"] > 0 or chosen["timeline"]["smooth_seconds"] > 0
     assert chosen["chosen_on"]["num_videos"] == 12
+
+
+def test_scores_are_averaged_over_half_a_clip_where_nothing_was_chosen(tmp_path, world):
+    """The model records it, and 0 leaves it out; half a clip of 4 s is 2 s, which removes false bouts."""
+    folder, table = world
+    some = Table(table.source, folder, tuple(e for e in table.examples if e.start_seconds != 4.0))
+    run = study.train(folder / "features", some, out=tmp_path / "run",
+                      recipe=load_recipe("default", overrides=FAST))  # fmt: skip
+    _, config = load_bundle(run.folder)
+    assert config.chosen_on is None
+    assert config.timeline == {"smooth_seconds": 2.0}
+    evaluated = evaluate_timelines(run, folder / "features", table)
+    assert evaluated.metrics.options["smooth_seconds"] == 2.0
+    none = evaluate_timelines(run, folder / "features", table, options=TimelineOptions(smooth_seconds=0))
+    assert none.metrics.options["smooth_seconds"] == 0
+
+    def unclear(**values):
+        return usual_timeline(config.replaced(**values))
+
+    assert unclear(frame_seconds=None) == unclear(span_tokens=None) == unclear(span_tokens=3) == {}
+
+
+def test_what_is_chosen_does_not_depend_on_what_the_model_records(world):
+    folder, table = world
+    head, config = load_bundle(folder / "run")
+    store = FeatureStore.open(folder / "features")
+    first, second = (
+        choose_timeline(head, config.replaced(timeline=recorded), store, table.examples, folder)
+        for recorded in ({}, {"smooth_seconds": 19.0})
+    )
+    assert first == second
 
 
 def test_nothing_is_chosen_where_rows_do_not_cover_the_time(world):

@@ -131,3 +131,11 @@ def test_what_others_wrote_is_not_markup(tmp_path, kind):
     text = page(tmp_path, labels=[HOSTILE, "走る" * 80], videos=[seen, failed], kind=kind, run=HOSTILE)
     assert "<img" not in text
     assert text.count("&lt;img src=x onerror=alert(1)&gt;") >= 3
+
+
+@pytest.mark.parametrize(("seconds", "noted"), [(0.2, True), (5.0, False)])
+def test_bouts_that_are_shorter_than_what_a_score_sees_are_noted(tmp_path, seconds, noted):
+    bouts = [["eat", 5.0 * n, 5.0 * n + seconds, 0.9] for n in range(12)]
+    options = {"background": "background", "span_seconds": 2.56, "smooth_seconds": 0.0}
+    text = page(tmp_path, videos=[{**timed(bouts), "end_seconds": 70.0}], options=options)
+    assert ("--smooth-seconds 2.6 or --min-seconds 1.3" in text) is noted

@@ -68,8 +68,22 @@ def print_predictions(
     Console(markup=False, emoji=False).print(table)  # names are printed as they are
     if len(results) > _MAX_VIDEOS:
         typer.echo(f"... and {len(results) - _MAX_VIDEOS} more")
+    if timeline:
+        _print_short_bouts([result for _, result in results if isinstance(result, Timeline)])
     _print_domain(results, has_guard=has_guard, abstains=options.abstain_outside)
     typer.echo(", ".join(f"{count} {name}" for name, count in counts.items()) + f"; written to {out}")
+
+
+def _print_short_bouts(timelines: "Sequence[Timeline]") -> None:
+    """Print a hint if most bouts are shorter than what a score is computed from."""
+    from actiondiff.inference.options import short_bouts_hint
+
+    lengths = [bout.end_seconds - bout.start_seconds for timeline in timelines for bout in timeline.bouts]
+    options = [timeline.options for timeline in timelines]
+    spans = [chosen.span_seconds for chosen in options if chosen.span_seconds is not None]
+    hint = short_bouts_hint(lengths, max(spans), options[0].smooth_seconds) if spans else ""
+    if hint:
+        typer.echo(hint)
 
 
 def _print_domain(results: "Sequence[VideoResult]", *, has_guard: bool, abstains: bool) -> None:
