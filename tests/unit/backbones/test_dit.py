@@ -304,6 +304,16 @@ def test_of_a_hub_id_the_text_encoder_is_downloaded_too(published, monkeypatch):
     assert asked == [("owner/name", ("transformer", "vae")), ("owner/name", ("text_encoder",))]
 
 
+def test_a_damaged_text_encoder_is_refused(published, tmp_path):
+    folder, networks = published("ltx-video")
+    broken = copy.deepcopy(networks["text_encoder"])
+    with torch.no_grad():
+        broken.shared.weight[1] = float("nan")
+    broken.save_pretrained(tmp_path)
+    with pytest.raises(WeightsError, match="not finite: its weights are damaged"):
+        load("ltx-video", folder, text_weights=tmp_path)
+
+
 def test_settings_load_the_same_backbone_again(published, monkeypatch):
     folder, _ = published("wan21")
     first = load("wan21", folder)

@@ -120,6 +120,10 @@ def empty_prompt_of(spec: BackboneSpec, source: str | Path) -> EmptyPrompt:
         with suppress(WeightsError):  # damaged: it is written again
             return _read(cache, spec)
     prompt = embed_empty_prompt(encoder, spec.architecture)
+    if not prompt.values.isfinite().all():
+        raise WeightsError(
+            f"{encoder} gives numbers that are not finite: its weights are damaged. {_advice(spec)}"
+        )
     if cache is not None:
         with suppress(OSError):  # the cache cannot be written, so the next start computes it again
             cache.parent.mkdir(parents=True, exist_ok=True)
