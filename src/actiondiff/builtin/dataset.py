@@ -57,6 +57,7 @@ _WORTH_A_PROCESS = 128  # videos, which take longer to draw than a process to st
 _TABLES = ("table.csv", "boxes.csv", "long.csv", "world.json")
 _NAMES_WRITTEN = (*_TABLES, "clips/", "long/")
 _SIZE = 64  # pixels, height and width
+_STILL_SIZE = 128  # the same where creatures are a fifth of the picture
 _NAMES = (
     "abby", "alfie", "bailey", "barney", "bella", "benji", "biscuit", "blue", "bonnie", "bruno", "buddy",
     "casper", "charlie", "chester", "chloe", "cleo", "coco", "cookie", "daisy", "dexter", "duke", "ella",
@@ -90,6 +91,7 @@ def write_menagerie(
     num_long: int = 0,
     minutes: float = 2.0,
     workers: int | None = None,
+    still: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Path:
@@ -113,6 +115,8 @@ def write_menagerie(
         num_long: Number of long videos of several actions.
         minutes: Duration of each long video.
         workers: Number of processes that draw; None for one per core. Changes no byte of the files.
+        still: Whether the cameras stand still, each before a place of its own, and the creatures are small: a
+            fifth of the picture. Pictures then have 128 x 128 pixels, and the table has a column `camera`.
         overwrite: Whether files of others may be replaced.
         progress: Called after each video.
 
@@ -127,8 +131,12 @@ def write_menagerie(
     for protocol in PROTOCOLS:
         counts[protocol] = test
     names = _Names()
-    clips = [item for split, count in counts.items() for item in _clips(split, count, seed, targets, names)]
+    clips = [
+        item for split, count in counts.items() for item in _clips(split, count, seed, targets, names, still)
+    ]
     videos = [_long(spec, names) for spec in sample_videos(num_long, minutes, seed=seed)]
+    if still and num_long:
+        raise UsageError(f"there are no long videos of still cameras; got {num_long}. Leave out --long.")
     if not clips:
         raise UsageError("a dataset needs clips; got 0 training, validation and test clips. Ask for some.")
     with outputs.claim(folder, "dev menagerie write", _NAMES_WRITTEN, overwrite=overwrite) as held:
@@ -142,10 +150,16 @@ def write_menagerie(
         if videos:
             write_csv(folder / "long.csv", LONG_COLUMNS, _rows(videos))
         _write_world(
-            folder / "world.json", counts, seed=seed, targets=targets, num_long=num_long, minutes=minutes
+            folder / "world.json",
+            counts,
+            seed=seed,
+            targets=targets,
+            num_long=num_long,
+            minutes=minutes,
+            still=still,
         )
         table = folder / "table.csv"
-        write_csv(table, TABLE_COLUMNS, _rows(clips))
+        write_csv(table, (*TABLE_COLUMNS, "camera") if still else TABLE_COLUMNS, _rows(clips))
     return table
 
 
@@ -164,7 +178,10 @@ def _draw(
 
 def _draw_one(held: outputs.OutputClaim, item: _Item) -> list[WorldRow]:
     """Render a video, write it, and return the rows of its boxes."""
-    rendered = render_clip(item.spec) if isinstance(item.spec, ClipSpec) else render_video(item.spec)
+    spec = item.spec
+    size = _SIZE if spec.camera is None else _STILL_SIZE
+    render = partial(render_clip, spec) if isinstance(spec, ClipSpec) else partial(render_video, spec)
+    rendered = render(height=size, width=size)
     with outputs.join(held):
         write_video(held.folder / item.video, rendered.pixels, fps=FPS)
     return _box_rows(item.video, rendered)
@@ -176,11 +193,16 @@ class _Names:
     def __init__(self) -> None:
         self._names: dict[int, str] = {}
         self._clips: dict[str, int] = {}
+        self._cameras: dict[int, str] = {}
 
     def individual(self, number: int) -> str:
         """Name of an individual, such as `bella`, or `bella2` in the second pass through the list."""
         turn, index = divmod(len(self._names), len(_NAMES))
         return self._names.setdefault(number, _NAMES[index] + (str(turn + 1) if turn else ""))
+
+    def camera(self, number: int) -> str:
+        """Name of a camera, such as `camera03`."""
+        return self._cameras.setdefault(number, f"camera{len(self._cameras) + 1:02d}")
 
     def clip(self, spec: ClipSpec | VideoSpec) -> str:
         """Name of a clip, such as `bella_meadow_side_03`: individual, context, view, and a running number."""
@@ -189,14 +211,18 @@ class _Names:
         return f"{name}_{spec.context}_{spec.view}_{self._clips[name]:02d}"
 
 
-def _clips(split: Split, count: int, seed: int, targets: Targets, names: _Names) -> Iterator[_Item]:
-    for spec in sample_specs(split, count, seed=seed, targets=targets):
+def _clips(
+    split: Split, count: int, seed: int, targets: Targets, names: _Names, still: bool
+) -> Iterator[_Item]:
+    for spec in sample_specs(split, count, seed=seed, targets=targets, still=still):
         is_source = split in ("train", "val")
         row = {
             "label": spec.action,
             "split": split if is_source else "test",
             "protocol": "source" if is_source else split,
         }
+        if spec.camera is not None:
+            row["camera"] = names.camera(spec.camera)
         yield _Item(f"clips/{names.clip(spec)}.mp4", spec, ({**row, **_who_and_where(spec, names)},))
 
 
@@ -229,16 +255,24 @@ def _box_rows(video: str, rendered: RenderedClip) -> list[WorldRow]:
 
 
 def _write_world(
-    path: Path, counts: Mapping[Split, int], *, seed: int, targets: Targets, num_long: int, minutes: float
+    path: Path,
+    counts: Mapping[Split, int],
+    *,
+    seed: int,
+    targets: Targets,
+    num_long: int,
+    minutes: float,
+    still: bool,
 ) -> None:
+    size = _STILL_SIZE if still else _SIZE
     settings = {
         "format": 1,
-        "world": world_hash(),
+        "world": world_hash(still=still),
         "seed": seed,
         "targets": targets,
         "clips": dict(counts),
         "long": {"videos": num_long, "minutes": minutes if num_long else 0},
-        "clip": {"frames": CLIP_FRAMES, "fps": FPS, "height": _SIZE, "width": _SIZE},
+        "clip": {"frames": CLIP_FRAMES, "fps": FPS, "height": size, "width": size},
         "domains": {split: asdict(domain_of(split, targets=targets)) for split in counts},
         "environment": environment(),
     }

@@ -25,6 +25,12 @@ def write(
         int, typer.Option(help="Number of long videos of several actions, with timed labels.")
     ] = 0,
     minutes: Annotated[float, typer.Option(help="Duration of each long video.")] = 2.0,
+    still: Annotated[
+        bool,
+        typer.Option(
+            "--still", help="Cameras stand still, each before its own place, and creatures are small."
+        ),
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Number of processes.  [default: one per core]")
     ] = None,
@@ -41,7 +47,8 @@ def write(
     with progress_bar("Drawing", quiet=as_json) as progress:
         table = write_menagerie(
             folder, train=train, test=test, val=val, seed=seed, targets=targets,  # type: ignore[arg-type]  # checked there
-            num_long=long, minutes=minutes, workers=workers, overwrite=overwrite, progress=progress,
+            num_long=long, minutes=minutes, still=still, workers=workers,
+            overwrite=overwrite, progress=progress,
         )  # fmt: skip
     typer.echo(json.dumps({"table": table.as_posix()}) if as_json else f"Written: {table}")
 

@@ -4,7 +4,7 @@ The camera keeps the creature in the picture, but its own motion does not reveal
 walking creatures only in part, drifts over standing ones, and is never still.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,9 +12,12 @@ from actiondiff.builtin.world.actions import CreatureMotion
 from actiondiff.builtin.world.arrays import Floats
 from actiondiff.errors import UnknownNameError
 
-__all__ = ["VIEWS", "CameraPath", "View", "film", "random_view", "view_named"]
+__all__ = ["VIEWS", "CameraPath", "View", "film", "random_view", "stand_still", "view_named", "walk_about"]
 
 _PAN_LIMIT = 0.45  # how far the creature may run ahead of the camera's aim, creature radii
+_SMALL = 0.44  # share of the picture of the diameter of a creature, which is then a fifth high
+_MIDDLE = 0.5  # height that a still camera aims at, creature radii
+_ASIDE = 0.8  # how far from the aim of a still camera a creature moves at most, creature radii
 _NEAREST = 0.2  # smallest depth, creature radii
 
 
@@ -134,6 +137,43 @@ def film(
     target += shake * np.stack([_waver(seconds, 2.2, random) for _ in range(3)], axis=1)
     axes = _look(position, target, 2.0 * view.shake * _waver(seconds, 1.1, random))
     return CameraPath(position, axes, float(0.5 / np.tan(0.5 * field)), float(distance * np.cos(elevation)))
+
+
+def stand_still(view: View, num_frames: int, azimuth: float, *, random: np.random.Generator) -> CameraPath:
+    """A camera that stands still, so far off that creatures are small; it aims at the middle of the world.
+
+    Args:
+        view: Viewpoint of the camera; its own `fill`, `shake` and `sway` do not count.
+        num_frames: T, number of frames.
+        azimuth: Direction from the middle to the camera on the ground, radians.
+        random: Random generator of the camera.
+    """
+    elevation, field = (random.uniform(*limits) for limits in (view.elevation, view.field))
+    distance = 1.0 / (_SMALL * np.tan(0.5 * field))
+    level = distance * np.cos(elevation)
+    height = _MIDDLE + distance * np.sin(elevation)
+    position = np.array([[level * np.cos(azimuth), level * np.sin(azimuth), height]])
+    axes = _look(position, np.array([[0.0, 0.0, _MIDDLE]]), np.zeros(1))
+    return CameraPath(
+        np.repeat(position, num_frames, axis=0),
+        np.repeat(axes, num_frames, axis=0),
+        float(0.5 / np.tan(0.5 * field)),
+        float(level),
+    )
+
+
+def walk_about(
+    motion: CreatureMotion, camera: CameraPath, azimuth: float, *, random: np.random.Generator
+) -> CreatureMotion:
+    """Move a creature in front of a camera that stands still: somewhere else in each clip, always in view.
+
+    A creature that approaches a camera which retreats, approaches this one by itself.
+    """
+    away = -camera.distance * motion.retreat[:, None] * np.array([np.cos(azimuth), np.sin(azimuth)])
+    offset = motion.position - motion.position[len(motion.seconds) // 2]
+    size = np.linalg.norm(offset, axis=1, keepdims=True) + 1e-9
+    place = random.uniform(-_ASIDE, _ASIDE, 2)
+    return replace(motion, position=place + offset / size * _ASIDE * np.tanh(size / _ASIDE) + away)
 
 
 def _pan(motion: CreatureMotion, share: float) -> Floats:

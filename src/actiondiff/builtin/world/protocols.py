@@ -39,6 +39,7 @@ Targets: TypeAlias = Literal["development", "reserved"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 _CLIPS_PER_INDIVIDUAL = 4  # in labelled splits; unlabelled clips show a new individual each
+_SOURCE_CAMERAS, _NEW_CAMERAS = 8, 4  # cameras that stand still
 _SEGMENT_SECONDS = (3.0, 8.0)
 _AXES = ("bodies", "contexts", "views")
 _LONG_NECK = 0.9  # torso lengths
@@ -90,7 +91,7 @@ def domain_of(split: Split, *, targets: Targets = "development") -> Domain:
 
 
 def sample_specs(
-    split: Split, count: int, *, seed: int = 0, targets: Targets = "development"
+    split: Split, count: int, *, seed: int = 0, targets: Targets = "development", still: bool = False
 ) -> list[ClipSpec]:
     """Sample clips of a split: all actions equally often, and four clips per individual.
 
@@ -103,6 +104,8 @@ def sample_specs(
         count: Number of clips.
         seed: Seed of the whole sample.
         targets: Which unseen bodies, contexts and views make the shift.
+        still: Whether cameras stand still. Then eight cameras film the source, also where the species change;
+            four others each film new contexts and new views.
 
     Raises:
         UsageError: If `count` is negative.
@@ -123,8 +126,21 @@ def sample_specs(
         if not actions:
             actions = [ACTIONS[index] for index in random.permutation(len(ACTIONS))]
         context, view = (str(random.choice(names)) for names in (domain.contexts, domain.views))
-        specs.append(ClipSpec(body, actions.pop(), context, view, int(random.integers(2**48)), individual))
+        spec = ClipSpec(body, actions.pop(), context, view, int(random.integers(2**48)), individual)
+        specs.append(_before_camera(spec, split, number, domain, seed, targets) if still else spec)
     return specs
+
+
+def _before_camera(
+    spec: ClipSpec, split: Split, number: int, domain: Domain, seed: int, targets: Targets
+) -> ClipSpec:
+    """The same clip, filmed by one of the still cameras of its split, which has a context and a view."""
+    is_new = split in ("context", "view")
+    index = number // _CLIPS_PER_INDIVIDUAL % (_NEW_CAMERAS if is_new else _SOURCE_CAMERAS)
+    name = f"{split}/{targets}" if is_new else "source"
+    camera = int(generator(seed, "cameras", name, str(index)).integers(2**48))
+    context, view = domain.contexts[index % len(domain.contexts)], domain.views[index % len(domain.views)]
+    return replace(spec, context=context, view=view, camera=camera)
 
 
 def is_held_out(spec: ClipSpec) -> bool:

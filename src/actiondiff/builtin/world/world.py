@@ -15,12 +15,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actiondiff.builtin.world.actions import ACTIONS, Action, Segment, act
-from actiondiff.builtin.world.anatomy import middle_height, pose
+from actiondiff.builtin.world.anatomy import Capsules, middle_height, pose
 from actiondiff.builtin.world.backdrop import develop, let_fall, paint_backdrop
 from actiondiff.builtin.world.bodies import BODIES, Body, body_named, random_body, random_coat, vary
-from actiondiff.builtin.world.cameras import VIEWS, View, film, random_view, view_named
+from actiondiff.builtin.world.cameras import (
+    VIEWS,
+    CameraPath,
+    View,
+    film,
+    random_view,
+    stand_still,
+    view_named,
+    walk_about,
+)
 from actiondiff.builtin.world.render import bounding_boxes, paint_creature
-from actiondiff.builtin.world.scenes import CONTEXTS, SceneContext, build_scene, context_named, random_context
+from actiondiff.builtin.world.scenes import (
+    CONTEXTS,
+    Scene,
+    SceneContext,
+    build_scene,
+    context_named,
+    random_context,
+)
 from actiondiff.errors import UnknownNameError, UsageError
 
 __all__ = [
@@ -56,6 +72,8 @@ class ClipSpec:
         seed: Seed of motion, camera, scene and noise.
         individual: Seed of the creature's proportions and colours; clips that share it show the same
             creature.
+        camera: Seed of a camera that stands still, and of its place; the creature is then small. None for a
+            camera that follows the creature, at a place of the clip's own.
     """
 
     body: str
@@ -64,6 +82,7 @@ class ClipSpec:
     view: str
     seed: int
     individual: int = 0
+    camera: int | None = None
 
     def __post_init__(self) -> None:
         if self.action not in ACTIONS:
@@ -81,6 +100,7 @@ class VideoSpec:
         view: Name of a view, or `random`.
         seed: Seed of motion, camera, scene and noise.
         individual: Seed of the creature's proportions and colours.
+        camera: See `ClipSpec`.
     """
 
     body: str
@@ -89,6 +109,7 @@ class VideoSpec:
     view: str
     seed: int
     individual: int = 0
+    camera: int | None = None
 
     @property
     def duration_seconds(self) -> float:
@@ -139,7 +160,7 @@ def render_clip(
     """
     _check(num_frames, fps, height, width)
     segments = (Segment(spec.action, 0.0, num_frames / fps),)
-    whole = VideoSpec(spec.body, segments, spec.context, spec.view, spec.seed, spec.individual)
+    whole = VideoSpec(spec.body, segments, spec.context, spec.view, spec.seed, spec.individual, spec.camera)
     return _render(whole, np.arange(num_frames) / fps, height, width)
 
 
@@ -166,18 +187,25 @@ def actors(spec: ClipSpec | VideoSpec) -> tuple[Body, SceneContext, View]:
     return _body(spec), _context(spec), _view(spec)
 
 
-def world_hash() -> str:
+def world_hash(*, still: bool = False) -> str:
     """sha256 (hex) over small reference clips: every body with every action, all contexts and views in turn.
 
     It changes with anything that changes the look of a clip, and is recorded beside whatever is made with the
     world. It may differ between machines whose floating-point functions round differently.
+
+    Args:
+        still: Whether the cameras stand still, and the creatures are small.
     """
     digest = hashlib.sha256()
     settings = tuple(product(CONTEXTS, VIEWS))
     for index, (body, action) in enumerate(product(BODIES, ACTIONS)):
         context, view = settings[index % len(settings)]
         clip = render_clip(
-            ClipSpec(body, action, context, view, index, index), num_frames=4, fps=5, height=32, width=32
+            ClipSpec(body, action, context, view, index, index, index % 7 if still else None),
+            num_frames=4,
+            fps=5,
+            height=32,
+            width=32,
         )
         digest.update(clip.pixels.tobytes())
     return digest.hexdigest()
@@ -193,23 +221,61 @@ def _check(num_frames: int, fps: float, height: int, width: int) -> None:
 
 def _render(spec: VideoSpec, seconds: NDArray[np.float64], height: int, width: int) -> RenderedClip:
     # Everything but the pixels is known for the whole video at once.
+    if spec.camera is not None:
+        return _render_still(spec, spec.camera, seconds, height, width)
     body, view = _body(spec), _view(spec)
     azimuth = float(generator(spec.seed, "azimuth").uniform(0.0, 2 * np.pi))
     motion = act(spec.segments, seconds, azimuth, random=generator(spec.seed, "motion"))
     capsules = pose(body, motion, random_coat(generator(spec.individual, "coat")))
     camera = film(view, motion, azimuth, middle_height(body), random=generator(spec.seed, "camera"))
     scene = build_scene(_context(spec), azimuth, camera.distance, random=generator(spec.seed, "place"))
+    pixels = _paint(scene, camera, capsules, motion.position, seconds, (height, width),
+                    noise=generator(spec.seed, "noise"))  # fmt: skip
+    return RenderedClip(pixels, bounding_boxes(capsules, camera, height, width))
+
+
+def _render_still(
+    spec: VideoSpec, number: int, seconds: NDArray[np.float64], height: int, width: int
+) -> RenderedClip:
+    """Render what a camera sees that stands still; its place is the same in all of its videos."""
+    body = _body(spec)
+    azimuth = float(generator(number, "azimuth").uniform(0.0, 2 * np.pi))
+    camera = stand_still(
+        view_named(spec.view), len(seconds), azimuth, random=generator(number, "still camera")
+    )
+    scene = build_scene(
+        context_named(spec.context), azimuth, camera.distance, random=generator(number, "place")
+    )
+    motion = act(spec.segments, seconds, azimuth, random=generator(spec.seed, "motion"))
+    motion = walk_about(motion, camera, azimuth, random=generator(spec.seed, "position"))
+    capsules = pose(body, motion, random_coat(generator(spec.individual, "coat")))
+    pixels = _paint(scene, camera, capsules, np.zeros_like(motion.position), seconds, (height, width),
+                    noise=generator(spec.seed, "noise"))  # fmt: skip
+    return RenderedClip(pixels, bounding_boxes(capsules, camera, height, width))
+
+
+def _paint(
+    scene: Scene,
+    camera: CameraPath,
+    capsules: Capsules,
+    around: NDArray[np.float64],
+    seconds: NDArray[np.float64],
+    size: tuple[int, int],
+    *,
+    noise: np.random.Generator,
+) -> NDArray[np.uint8]:
+    """Paint the frames of a video: (T, H, W, 3). `around` (T, 2) is where things stand about."""
+    height, width = size
     # Pixels are painted in chunks that fit the processor's cache.
-    noise = generator(spec.seed, "noise")
     pixels = np.empty((len(seconds), height, width, 3), np.uint8)
     for span in _chunks(len(seconds), height * width):
         here = replace(camera, position=camera.position[span], axes=camera.axes[span])
         canvas = paint_backdrop(scene, here, seconds[span], height, width)
         creature = replace(capsules, ends=capsules.ends[span], radii=capsules.radii[span])
-        paint_creature(canvas, creature, motion.position[span], here, scene)
+        paint_creature(canvas, creature, around[span], here, scene)
         let_fall(canvas, scene, seconds[span])
         pixels[span] = develop(canvas, scene, noise)
-    return RenderedClip(pixels, bounding_boxes(capsules, camera, height, width))
+    return pixels
 
 
 def _chunks(num_frames: int, pixels_per_frame: int) -> Iterator[slice]:

@@ -13,6 +13,7 @@ from actiondiff.builtin.world import world
 from actiondiff.builtin.world.actions import ACTIONS, Segment
 from actiondiff.builtin.world.bodies import BODIES, Coat
 from actiondiff.builtin.world.cameras import VIEWS
+from actiondiff.builtin.world.protocols import PROTOCOLS, sample_specs
 from actiondiff.builtin.world.scenes import CONTEXTS
 from actiondiff.builtin.world.world import RANDOM, ClipSpec, VideoSpec, render_clip, render_video, world_hash
 from actiondiff.errors import UnknownNameError, UsageError
@@ -180,3 +181,32 @@ def test_world_hash_tells_worlds_apart(monkeypatch):
     assert before == world_hash()
     monkeypatch.setitem(CONTEXTS, "water", replace(CONTEXTS["water"], flow=0.6))
     assert world_hash() != before
+
+
+def test_a_camera_that_stands_still_shows_its_own_place_and_a_small_creature():
+    specs = sample_specs("train", 64, still=True)
+    assert len({spec.camera for spec in specs}) == 8
+    one, other = specs[0], next(s for s in specs[4:] if s.camera == specs[0].camera)
+    assert one.individual != other.individual
+    clips = [render_clip(spec, num_frames=6, fps=2.5, height=128, width=128) for spec in (one, other)]
+    heights = [clip.boxes[:, 3] - clip.boxes[:, 1] for clip in clips]
+    assert all((tall > 0.08 * 128).all() and (tall < 0.45 * 128).all() for tall in heights)
+    # Away from the creatures the two clips differ by the sensor's noise alone, at all times.
+    places = [np.median(clip.pixels.astype(float), axis=0) for clip in clips]
+    apart = np.abs(places[0] - places[1]).mean(-1)
+    assert np.median(apart) < 4
+    elsewhere = render_clip(replace(other, camera=other.camera + 1), num_frames=6, height=128, width=128)
+    assert np.median(np.abs(np.median(elsewhere.pixels.astype(float), axis=0) - places[0])) > 8
+
+
+def test_new_places_have_cameras_of_their_own():
+    cameras = {
+        split: {s.camera for s in sample_specs(split, 64, still=True)} for split in ("train", *PROTOCOLS)
+    }
+    assert cameras["in-domain"] == cameras["species"] == cameras["train"]
+    assert not (cameras["context"] | cameras["view"]) & cameras["train"]
+    assert {s.camera for s in sample_specs("context", 16)} == {None}
+
+
+def test_still_cameras_have_a_hash_of_their_own():
+    assert world_hash(still=True) != world_hash()
