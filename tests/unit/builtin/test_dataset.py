@@ -168,3 +168,18 @@ def test_sheet_command(tmp_path, kind, size):
     with Image.open(out) as sheet:
         assert sheet.size == size
         assert len(sheet.getcolors(2**20)) > 1000
+
+
+def test_still_cameras_are_named_in_the_table(tmp_path):
+    table = read_table(
+        write_menagerie(tmp_path, train=8, test=4, val=0, seed=5, still=True), check_files=True
+    )
+    assert table.counts("camera")["camera01"] >= 4
+    assert (
+        len(table.counts("camera")) == 4
+    )  # two of the source, where species are tested too, and two new ones
+    world = json.loads((tmp_path / "world.json").read_text())
+    assert world["world"] == world_hash(still=True)
+    assert world["clip"]["height"] == 128
+    with pytest.raises(UsageError, match="no long videos of still cameras"):
+        write_menagerie(tmp_path / "long", num_long=1, still=True)
