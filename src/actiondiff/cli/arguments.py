@@ -27,6 +27,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {
     "spans": ("table",),
     "add": ("table", "more"),
     "verify": ("store",),
+    "report": ("folder",),
 }
 """Command -> its arguments, in order; what each accepts is in `_ACCEPTS`."""
 
@@ -49,6 +50,7 @@ _ABSENT = {
     "paths": "{path} does not exist; give video files or folders that hold them.",
     "video": "{path} does not exist; give a video file.",
     "folder": "{path} is not a folder; give the folder that holds the videos.",
+    "report folder": "there is no folder {path}; give that of a run, an evaluation, predictions or a sweep.",
     "labels": "there are no labels at {path}; give a CSV with video and label, a folder per class, a BORIS "
     "project, or DeepEthogram's *_labels.csv.",
     "first": "there is no run at {path}. Give a folder of actiondiff train.",
@@ -77,7 +79,8 @@ def check_arguments(command: str, values: Mapping[str, Any]) -> None:
         value = values[name]
         for path in map(Path, value if isinstance(value, list | tuple) else [value]):
             if not path.exists() and not (name == "run" and _may_be_on_the_hub(path)):
-                raise UsageError(_ABSENT[name].format(path=path) + _similar(path))
+                message = _ABSENT.get(f"{command} {name}", _ABSENT[name])
+                raise UsageError(message.format(path=path) + _similar(path))
 
 
 def _check_order(command: str, paths: Mapping[str, Path]) -> None:

@@ -21,7 +21,6 @@ app = typer.Typer(
     cls=MainGroup,
     help="Action recognition in video with a frozen video diffusion model.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

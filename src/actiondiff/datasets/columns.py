@@ -98,7 +98,9 @@ def differ_by_one_letter(one: str, other: str) -> bool:
         return short[at:] == long[at + 1 :] and long[at].isalpha()
     if short[at + 1 :] == long[at + 1 :]:
         return short[at].isalpha() and long[at].isalpha()
-    return short[at : at + 2] == long[at : at + 2][::-1] and short[at + 2 :] == long[at + 2 :]
+    swapped = short[at : at + 2]
+    is_swap = swapped == long[at : at + 2][::-1] and short[at + 2 :] == long[at + 2 :]
+    return is_swap and swapped.isalpha()
 
 
 def _letters(name: str) -> str:

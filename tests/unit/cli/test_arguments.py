@@ -50,6 +50,8 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
         ("sweep sweep featurse table.csv -o x", "Did you mean features?"),
         ("compare run rnu", "there is no run at rnu"),
         ("videos check vidoes", "Did you mean videos?"),
+        ("report rnu", "there is no folder rnu; give that of a run, an evaluation, predictions or a sweep."),
+        ("report runs", "Did you mean run?"),
         ("table add table.csv tabel.csv -o x", "Did you mean table.csv?"),
     ],
 )  # fmt: skip

@@ -257,7 +257,9 @@ def test_labels_that_differ_in_one_letter_are_told(write, caplog):
     [
         ("eating", "etaing", True), ("drink", "drinks", True), ("walk", "talk", True),
         ("walk", "walk", False),
-        ("leg2", "leg3", False), ("walk", "wander", False), ("run a", "run b", True), ("abcd", "badc", False),
+        ("leg2", "leg3", False), ("0001", "0010", False), ("leg12", "leg21", False), ("leg1", "le1g", False),
+        ("1 leg", "2 leg", False), ("walk", "wander", False),
+        ("run a", "run b", True), ("abcd", "badc", False),
     ],
 )  # fmt: skip
 def test_one_letter(one, other, expected):
