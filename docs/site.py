@@ -35,6 +35,7 @@ NAVIGATION = {
         "several-keys.md",
         "large-scale.md",
         "backbones.md",
+        "student.md",
         "datasets.md",
     ],
     "The method": ["method.md", "reproduce.md", "builtin.md"],

@@ -99,6 +99,18 @@ SMALL: dict[str, dict[str, Any]] = {  # kind -> what makes its backbones small
     },
     "dit": {"layer": "layer2"},  # of several architectures: see SMALL_DITS
     "efficientnet": {"defaults": {"height": 64, "width": 64, "window": 3, "batch": 2}},
+    "student": {
+        "architecture": {
+            "student": {
+                "channels": [8, 8, 16, 16],
+                "hidden": 16,
+                "blocks": 1,
+                "token_width": 12,
+                "tubelet": 1,
+            }
+        },
+        "defaults": {"height": 32, "width": 32, "window": 3, "batch": 2},
+    },
     "pixels": {},
     "motion": {},
 }

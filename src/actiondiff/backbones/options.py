@@ -40,6 +40,7 @@ OPTIONS = Registry(
         "dinov3": "actiondiff.backbones.options:FitOptions",
         "videoprism": "actiondiff.backbones.options:FitOptions",
         "efficientnet": "actiondiff.backbones.options:FitOptions",
+        "student": "actiondiff.backbones.options:FitOptions",
         "svd": "actiondiff.backbones.svd.options:SVDOptions",
         "sd": "actiondiff.backbones.options:StableDiffusionOptions",
         "dit": "actiondiff.backbones.options:DiTOptions",

@@ -60,7 +60,7 @@ def _examine_machine() -> "dict[str, JSON]":
         "free disk here": f"{shutil.disk_usage('.').free / 1e9:.0f} GB",
         "decoders": [codec for codec in _CODECS if codec in av.codecs_available],
         "backbones without download": [
-            name for name, spec in shipped_specs().items() if spec.weights != "required"
+            name for name, spec in shipped_specs().items() if spec.weights not in ("required", "own")
         ],
         "weights folder": f"{folder} ({VARIABLE} names another)" if folder else f"none: set {VARIABLE}",
         "weights": {name: str(find_weights(name) or "not found") for name in with_weights},

@@ -137,7 +137,13 @@ SECTIONS: Mapping[str, "tuple[CommandEntry | GroupEntry, ...]"] = {
         CommandEntry("report", "report:report", "Write a report: one HTML page that needs no other file."),
         CommandEntry("app", "app:serve", "Serve a page on this machine for trying a model on videos."),
     ),
-    "Models and features": (_FEATURES, _WEIGHTS),
+    "Models and features": (
+        _FEATURES,
+        _WEIGHTS,
+        CommandEntry(
+            "distill", "distill:distill", "Teach a small network a backbone's features of your videos."
+        ),
+    ),
     "Experiments": (
         _RECIPE,
         CommandEntry("sweep", "sweep:sweep", "Train every study of a recipe with lists and compare them."),

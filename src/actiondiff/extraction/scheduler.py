@@ -73,7 +73,7 @@ class WorkerJob:
         backbone = extraction.backbone
         name = backbone.spec.name
         if name.removeprefix("random-") not in shipped_specs() or (
-            backbone.spec.weights == "required" and weights is None
+            backbone.spec.weights in ("required", "own") and weights is None
         ):
             raise UsageError(
                 f"workers load the backbone themselves, and cannot load this {name}: give one by name, with "

@@ -32,6 +32,7 @@ from actiondiff.inference.reading import (
     split_weights,
     video_name,
 )
+from actiondiff.inference.student import with_student
 from actiondiff.inference.timeline import Timeline, TimelineOptions, make_timeline
 from actiondiff.provenance import write_text
 from actiondiff.types import DecodeReport, Features, Prediction, Progress
@@ -88,6 +89,7 @@ class ActionDiff:
         text_weights: str | Path | None = None,
         device: str = "auto",
         dtype: Dtype | None = None,
+        student: str | Path | None = None,
         lazy: bool = False,
     ) -> Self:
         """Load a trained model from the folder of a run or from the hub.
@@ -99,12 +101,14 @@ class ActionDiff:
             text_weights: Folder of the text tower, where the backbone is conditioned on names of actions.
             device: Device that the backbone runs on.
             dtype: Arithmetic of the backbone; that of the training's features if None.
+            student: Folder of a student of the backbone, which then takes the backbone's place.
             lazy: Load the backbone when it is first needed, which it is not where features are stored. Errors
                 about its weights then come at that time.
 
         Raises:
             RunError: If there is no complete model.
-            SettingsMismatchError: If the weights differ from those the head was trained with.
+            SettingsMismatchError: If the weights differ from those the head was trained with, or the student
+                learnt from another teacher.
         """
         # The head and its config lie in one folder.
         folder = find_model_folder(path)
@@ -119,6 +123,11 @@ class ActionDiff:
 
         TimelineOptions.of_model(config.timeline)
         check_device(device)
+
+        if student is not None:
+            if weights is not None:
+                raise UsageError(f"a student needs no weights of its teacher; got {student} and {weights}.")
+            config, weights = with_student(config, student, device=device, dtype=dtype), student
 
         # Each backbone must be set up as it was when it made the training's features.
         def loader(part: ModelConfig, checkpoint: str | Path | None) -> BackboneLoader:

@@ -22,6 +22,11 @@ class LoadingOptions(BaseModel):
     weights: str | None = Field(
         None, description="Checkpoint of the backbone, if it needs one: a file, a folder or a hub id."
     )
+    student: str | None = Field(
+        None,
+        description="Folder of a student of the model's backbone, which `distill` wrote; it takes the "
+        "backbone's place.",
+    )
     text_weights: str | None = Field(
         None,
         description="Folder of the text tower, if the backbone is conditioned on the names of actions; for "

@@ -11,7 +11,6 @@ from actiondiff.backbones.base import (
     BackboneSpec,
     WindowBatch,
     build_backbone,
-    find_spec,
     shipped_specs,
 )
 from actiondiff.backbones.engine.encoding import EncodedWindows, TwoStage
@@ -57,7 +56,9 @@ def count_window(
     if name not in shipped_specs():
         return None
     chosen = options.on_meta()
-    shapes = find_spec(RANDOM + name) if shipped_specs()[name].architecture else shipped_specs()[name]
+    # The spec itself, as that of a student says more than the one under its name.
+    change = {"name": RANDOM + name, "weights": "random"} if spec.architecture else {}
+    shapes = spec.model_copy(update=change)
     backbone = build_backbone(shapes, chosen)
     size = (1, chosen.window or 1, 3, chosen.height or 1, chosen.width or 1)
     batch = WindowBatch(torch.empty(size, device="meta"), (size[1],), ("",), (0,))

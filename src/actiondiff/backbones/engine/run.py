@@ -53,6 +53,10 @@ def feature_keys(
                 f"timestep {key.timestep} does not exist: {backbone.spec.name} has timesteps 0 (noisiest) to "
                 f"{backbone.num_timesteps - 1} (cleanest)."
             )
+        if backbone.spec.only_timestep and key.timestep != backbone.spec.timestep:
+            raise UsageError(
+                f"this {backbone.spec.name} gives timestep {backbone.spec.timestep} only; got {key.timestep}."
+            )
         if key.layer not in backbone.taps:
             raise UnknownNameError(f"layer of {backbone.spec.name}", key.layer, backbone.taps)
     return sorted(set(chosen))

@@ -20,11 +20,11 @@ from actiondiff.builtin.pretraining.diffusion import Denoiser, denoising_loss
 from actiondiff.builtin.pretraining.export import write_backbone
 from actiondiff.builtin.pretraining.options import CROP, CROPS_PER_CLIP, WINDOW, PretrainingOptions
 from actiondiff.builtin.pretraining.samples import sample_sheet
-from actiondiff.builtin.pretraining.stage import Deadline, PretrainingStage, StageState, step_generator
 from actiondiff.builtin.pretraining.vae import Autoencoder, autoencoder_loss, crops, standardise
 from actiondiff.builtin.world.world import world_hash
 from actiondiff.errors import UsageError
 from actiondiff.provenance import atomic_path, check_own_folder, environment, write_text
+from actiondiff.training.stage import Deadline, StageState, TrainingStage, step_generator
 
 __all__ = ["Pretraining", "pretrain"]
 
@@ -99,7 +99,7 @@ class Pretraining:
             RunError: If a loss is no longer finite, or a state on disk cannot be read.
         """
         options = self.options
-        autoencoder = PretrainingStage(
+        autoencoder = TrainingStage(
             "autoencoder", self.folder, self.autoencoder, options.autoencoder_steps,
             options.autoencoder_rate, options.warmup_steps, decay=True,
         )  # fmt: skip
@@ -121,10 +121,10 @@ class Pretraining:
             first_average=StageState.read(half_size.path),
         )
 
-    def _stage(self, name: str) -> PretrainingStage:
+    def _stage(self, name: str) -> TrainingStage:
         """A stage of the diffusion model, at its start."""
         options = self.options
-        return PretrainingStage(
+        return TrainingStage(
             name, self.folder, self.denoiser, options.steps(name), options.rate, options.warmup_steps,
             average=options.average,
         )  # fmt: skip

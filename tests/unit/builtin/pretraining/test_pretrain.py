@@ -13,9 +13,9 @@ from actiondiff.builtin.pretraining.diffusion import Denoiser, choose_conditioni
 from actiondiff.builtin.pretraining.options import PretrainingOptions
 from actiondiff.builtin.pretraining.pretrain import Pretraining, pretrain
 from actiondiff.builtin.pretraining.samples import denoise
-from actiondiff.builtin.pretraining.stage import Deadline, PretrainingStage
 from actiondiff.cli import main
 from actiondiff.errors import RunError, UsageError
+from actiondiff.training.stage import Deadline, TrainingStage
 
 ARCHITECTURE = {
     "unet": {
@@ -60,7 +60,7 @@ def test_a_cut_changes_nothing(tmp_path):
 def test_lines_of_lost_steps_leave_the_log(tmp_path):
     model = torch.nn.Linear(2, 1)
     for steps in (2, 4):
-        stage = PretrainingStage("toy", tmp_path, model, steps, 0.1, 1)
+        stage = TrainingStage("toy", tmp_path, model, steps, 0.1, 1)
         state = stage.folder / "toy.state"
         kept = state.read_bytes() if state.exists() else b""
         stage.run(
@@ -70,14 +70,14 @@ def test_lines_of_lost_steps_leave_the_log(tmp_path):
             lambda line: None,
         )
     state.write_bytes(kept)  # as if the last two steps had not been kept
-    again = PretrainingStage("toy", tmp_path, model, 4, 0.1, 1)
+    again = TrainingStage("toy", tmp_path, model, 4, 0.1, 1)
     assert again.restore().step == 2
     assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [1, 2]
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
     model = torch.nn.Linear(2, 1)
-    stage = PretrainingStage("toy", tmp_path, model, 2, 0.1, 1)
+    stage = TrainingStage("toy", tmp_path, model, 2, 0.1, 1)
     with pytest.raises(RunError, match="toy is nan at step 0"):
         stage.run(
             lambda asked: [torch.full((1, 2), torch.nan)],

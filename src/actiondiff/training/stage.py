@@ -1,4 +1,4 @@
-"""One stage of pre-training: Lightning trains a network, and the training may be interrupted at any moment.
+"""One stage of a long training run: Lightning trains a network, which may be interrupted at any moment.
 
 All random numbers depend on the number of the step alone, so that an interrupted and continued run gives the
 same bits as an uninterrupted one.
@@ -24,7 +24,7 @@ from actiondiff.errors import RunError
 from actiondiff.provenance import write_text
 from actiondiff.training.trainer import open_trainer
 
-__all__ = ["Deadline", "PretrainingStage", "StageState", "step_generator"]
+__all__ = ["Deadline", "StageState", "TrainingStage", "step_generator"]
 
 Batches: TypeAlias = Callable[[range], Iterable[Tensor]]
 """Gives the clips of each of these steps, in order."""
@@ -87,12 +87,12 @@ class StageState:
             return cls(checkpoint["global_step"], weights, checkpoint.get("averaging_state", {}))
         except (OSError, RuntimeError, EOFError, LookupError, pickle.UnpicklingError) as error:
             raise RunError(
-                f"cannot read the pre-training state {path} ({type(error).__name__}); it is damaged or was "
+                f"cannot read the training state {path} ({type(error).__name__}); it is damaged or was "
                 "written by an earlier version. Start again in another folder."
             ) from None
 
 
-class PretrainingStage(lightning.LightningModule):
+class TrainingStage(lightning.LightningModule):
     """One network in training.
 
     Args:

@@ -1,0 +1,1 @@
+"""Students: small networks that learn a backbone's features on the user's own videos."""

@@ -1,0 +1,377 @@
+"""Distillation from start to end: lessons, training, and the student that is written."""
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from actiondiff import outputs
+from actiondiff.backbones.base import check_device, find_spec, load_backbone
+from actiondiff.backbones.efficientnet import packaged_tensors
+from actiondiff.backbones.student import (
+    CONFIG,
+    SIDE_MULTIPLE,
+    WEIGHTS,
+    Student,
+    StudentArchitecture,
+    StudentConfig,
+    StudentNetwork,
+    save_student,
+)
+from actiondiff.distillation.card import student_card
+from actiondiff.distillation.lessons import FILES, Lessons, covered_frames, windows_of, write_lessons
+from actiondiff.distillation.nearness import (
+    Agreement,
+    Nearness,
+    WorkOfWindow,
+    check_model,
+    compare_predictions,
+    compare_tokens,
+    measure_work,
+    student_features,
+)
+from actiondiff.distillation.options import DistillOptions
+from actiondiff.distillation.recordings import Recordings, choose_key, find_recordings
+from actiondiff.errors import RunError, UsageError
+from actiondiff.extraction.plan import VideoInputs
+from actiondiff.features.store import FeatureStore
+from actiondiff.inference.model import ActionDiff
+from actiondiff.provenance import check_own_folder, differences, environment, write_text
+from actiondiff.training.stage import Deadline, TrainingStage, step_generator
+from actiondiff.types import FeatureKey, Progress, Sampling
+
+__all__ = ["NEARNESS", "Distilled", "distill"]
+
+NEARNESS = "nearness.json"
+_CARD = "README.md"
+_TRAINING = "training"  # folder of what is only needed until the student is written
+_SETTINGS = "settings.json"
+_STAGE = "student"
+_NAMES = (  # but the log, to which lines are appended
+    *(CONFIG, WEIGHTS, NEARNESS, _CARD),
+    *(f"{_TRAINING}/{name}" for name in (_SETTINGS, *FILES, f"{_STAGE}.state")),
+)
+_WARMUP = 50  # steps
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """A finished student.
+
+    Attributes:
+        folder: Its folder.
+        nearness: `held_out` and `train` -> how near its tokens are to the teacher's.
+        work: What a window costs.
+        agreement: Agreement of a head's predictions on held-out recordings; None without a model.
+    """
+
+    folder: Path
+    nearness: dict[str, Nearness]
+    work: WorkOfWindow
+    agreement: Agreement | None
+
+
+def distill(
+    store: str | os.PathLike[str],
+    videos: VideoInputs,
+    out: str | os.PathLike[str],
+    options: DistillOptions | None = None,
+    *,
+    timestep: int | None = None,
+    layer: int | str | None = None,
+    model: str | os.PathLike[str] | None = None,
+    weights: str | Path | None = None,
+    root: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    minutes: float | None = None,
+    overwrite: bool = False,
+    report: Report = lambda line: None,
+    progress: Progress | None = None,
+) -> Distilled | None:
+    """Teach a small network the features of a store, on unlabelled videos.
+
+    A call that was interrupted continues where it stopped, with the same bits on the CPU.
+
+    Args:
+        store: Feature store of the teacher.
+        videos: The videos that the features are of: files, folders, or a table, whose column `group` names
+            recordings.
+        out: Folder of the student; created if it does not exist.
+        options: Options of the distillation.
+        timestep: Timestep of the feature to learn; may be left out if the store has one feature only.
+        layer: Layer of the feature to learn; likewise.
+        model: Folder of a model that was trained on the teacher's feature. Its predictions from the features
+            of both are then compared on the held-out recordings.
+        weights: Checkpoint of the teacher, if it needs one; only to time the teacher.
+        root: Folder that the names of videos start at.
+        device: Device to train on.
+        minutes: Minutes after which to stop for now; None trains to the end.
+        overwrite: Whether files that this did not write, or that were changed since, may be replaced.
+        report: Called with a line of progress from time to time.
+        progress: Called as videos are read.
+
+    Returns:
+        The student; None if the time was over before the training was complete.
+
+    Raises:
+        UsageError: If something does not fit together, or the folder holds something else.
+        RunError: If the folder holds another distillation, or the loss is no longer finite.
+        StoreError: If there is no store, or its features are not those of the videos.
+    """
+    options, folder = options or DistillOptions(), Path(out)
+    # Refuse what cannot be done before anything is computed.
+    _check_options(options, device)
+    teacher_store = FeatureStore.open(store)
+    key = choose_key(teacher_store, timestep, layer)
+    teacher: Any = teacher_store.settings["backbone"]
+    judge = ActionDiff.from_pretrained(model, lazy=True, device=device) if model is not None else None
+    if judge is not None:
+        check_model(judge.config, teacher, key)
+    recordings = find_recordings(
+        teacher_store, videos, key, held_out=options.held_out, seed=options.seed, root=root
+    )
+    if recordings.without_features:
+        report(
+            f"{len(recordings.without_features)} videos without features in {store} are left out, among them "
+            f"{recordings.without_features[0]}."
+        )
+    check_own_folder(folder, "student", [CONFIG, _TRAINING], error=UsageError, option="-o")
+    with outputs.claim(folder, "distill", _NAMES, overwrite=overwrite):
+        run = _Run(folder, teacher_store, key, recordings, options, device)
+        if not run.train(Deadline(minutes), report, progress):
+            return None
+        return run.finish(judge, weights)
+
+
+def _check_options(options: DistillOptions, device: str) -> None:
+    check_device(device)
+    multiple = SIDE_MULTIPLE[options.encoder]
+    if options.side % multiple:
+        raise UsageError(
+            f"size of the encoder {options.encoder} is a multiple of {multiple}; got {options.side}."
+        )
+    if options.encoder == "lite0":
+        packaged_tensors()  # an error if the extra is not installed
+
+
+class _Run:
+    """A distillation in a folder.
+
+    Args:
+        folder: The folder.
+        store: Store of the teacher's features.
+        key: The feature to learn.
+        recordings: Videos to learn from and to be judged on.
+        options: Options of the distillation.
+        device: Device to train on.
+
+    Raises:
+        RunError: If the folder holds another distillation.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        store: FeatureStore,
+        key: FeatureKey,
+        recordings: Recordings,
+        options: DistillOptions,
+        device: str,
+    ) -> None:
+        self.folder, self.store, self.key = folder, store, key
+        self.recordings, self.options = recordings, options
+        self.device = torch.device("cuda" if device == "auto" and torch.cuda.is_available() else
+                                   "cpu" if device == "auto" else device)  # fmt: skip
+        self.training = folder / _TRAINING
+        self.config = self._make_config()
+        self._check_settings()
+
+    def _make_config(self) -> StudentConfig:
+        """The config of the student, which the teacher's settings and features decide."""
+        settings: Any = self.store.settings["backbone"]
+        sampling: Any = self.store.settings["sampling"]
+        first = self.store.load(self.recordings.train[0].identity, [self.key])
+        length, padding = int(settings["window"]), settings["padding"]
+        tubelet = None
+        for video in self.recordings.train:
+            features = self.store.load(video.identity, [self.key])
+            windows = list(
+                _first(windows_of(video, Sampling.from_settings(sampling), length=length, padding=padding))
+            )
+            tubelet = covered_frames(windows, features)
+            if tubelet is not None:
+                break
+        return StudentConfig(
+            architecture=StudentArchitecture(
+                encoder=self.options.encoder,
+                token_width=first.tokens[self.key].shape[1],
+                tubelet=tubelet or 1,
+            ),
+            teacher=settings,
+            sampling=sampling,
+            key=str(self.key),
+            num_timesteps=find_spec(settings["name"]).num_timesteps,
+            height=self.options.side,
+            width=self.options.side,
+            window=length,
+            padding=padding,
+            fit=settings.get("fit") or "squash",
+        )
+
+    def _check_settings(self) -> None:
+        """Write what this distillation is, or make sure that the folder holds the same one."""
+        settings = {
+            "options": self.options.model_dump(),
+            "student": self.config.model_dump(mode="json"),
+            "store": self.store.fingerprint,
+            "train": [video.identity for video in self.recordings.train],
+            "held_out": [video.identity for video in self.recordings.held_out],
+        }
+        path = self.training / _SETTINGS
+        if not path.exists():
+            write_text(path, json.dumps(settings, indent=2) + "\n")
+            return
+        try:
+            stored = dict(json.loads(path.read_text("utf-8")))
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise RunError(f"{path} is damaged ({type(error).__name__}). Give another folder (-o).") from None
+        changed = differences(settings, stored)
+        if changed:
+            raise RunError(
+                f"{self.folder} holds another distillation: {', '.join(changed)} differ. Give another folder "
+                "(-o), or the same options, store and videos."
+            )
+
+    # -- training --------------------------------------------------------------------------------------
+
+    def train(self, deadline: Deadline, report: Report, progress: Progress | None) -> bool:
+        """Continue until the training is complete or the deadline has passed; True if it is complete."""
+        if (self.folder / CONFIG).exists():
+            report(f"{self.folder} holds the finished student of this distillation already.")
+            return True
+        lessons = (
+            Lessons.open(self.training)
+            if Lessons.is_at(self.training)
+            else write_lessons(self.training, self.store, self.recordings.train, self.config, progress)
+        )
+        network = self._network(lessons)
+        stage = TrainingStage(
+            _STAGE, self.training, network, self.options.steps, self.options.learning_rate,
+            min(_WARMUP, self.options.steps), decay=True,
+        )  # fmt: skip
+        if not stage.run(partial(self._batches, lessons), partial(_loss, lessons, network), deadline, report):
+            return False
+        save_student(self.folder, network, self.config)
+        return True
+
+    def _network(self, lessons: Lessons) -> StudentNetwork:
+        """The network at the start, on the device; its weights follow from the seed."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.options.seed)
+            if self.options.encoder == "small":
+                network = StudentNetwork(self.config.architecture)
+            else:
+                network = _with_lite0(self.config.architecture)
+        mean, deviation = lessons.statistics()
+        network.mean.copy_(mean)
+        network.deviation.copy_(deviation)
+        return network.to(self.device)
+
+    def _batches(self, lessons: Lessons, steps: range) -> Iterable[Tensor]:
+        """Numbers of the windows of each step."""
+        for step in steps:
+            random = step_generator(self.options.seed, _STAGE, step)
+            yield torch.randint(len(lessons.windows), (self.options.batch,), generator=random)
+
+    # -- what is written -------------------------------------------------------------------------------
+
+    def finish(self, judge: ActionDiff | None, weights: str | Path | None) -> Distilled:
+        """Judge the student that was written, write its card, and remove what only the training needed."""
+        student = load_backbone("student", weights=self.folder, device=str(self.device))
+        assert isinstance(student, Student)
+        sampling = Sampling.from_settings(self.config.sampling)
+        tensors = student.parts[""].state_dict()
+        mean, deviation = (tensors[name].cpu().double().numpy() for name in ("mean", "deviation"))
+        sides = {"held_out": self.recordings.held_out, "train": self.recordings.train[:_MOST_JUDGED]}
+        nearness: dict[str, Nearness] = {}
+        agreement = None
+        for side, videos in sides.items():
+            both = [
+                (video.name, ours, self.store.load(video.identity, [self.key]))
+                for video, ours in student_features(student, videos, self.key, sampling)
+            ]
+            pairs = [(ours.tokens[self.key], theirs.tokens[self.key]) for _, ours, theirs in both]
+            nearness[side] = compare_tokens(pairs, mean=mean, deviation=deviation)
+            if side == "held_out" and judge is not None:
+                agreement, _ = compare_predictions(judge, both)
+        work = measure_work(student, self.recordings.held_out[0], self.key, sampling, teacher_weights=weights)
+        num_recordings = tuple(
+            len({video.recording for video in videos})
+            for videos in (self.recordings.train, self.recordings.held_out)
+        )
+        fields = {
+            "nearness": {side: values.model_dump() for side, values in nearness.items()},
+            "agreement": agreement.model_dump() if agreement else None,
+            "work": work.model_dump(),
+            "recordings": dict(zip(("train", "held_out"), num_recordings, strict=True)),
+            "options": self.options.model_dump(),
+            "environment": environment(),
+        }
+        write_text(self.folder / NEARNESS, json.dumps(fields, indent=2) + "\n")
+        card = student_card(
+            self.config, nearness, work, agreement,
+            num_recordings=(num_recordings[0], num_recordings[1]), options=self.options.model_dump(),
+        )  # fmt: skip
+        write_text(self.folder / _CARD, card)
+        for name in (*FILES, f"{_STAGE}.state"):  # large, and a pickle; all written by this command
+            (self.training / name).unlink(missing_ok=True)
+        return Distilled(self.folder, nearness, work, agreement)
+
+
+_MOST_JUDGED = 50  # videos that were learnt from, whose nearness is given beside that of held-out ones
+
+
+def _loss(
+    lessons: Lessons, network: StudentNetwork, step: int, rows: Tensor
+) -> tuple[Tensor, dict[str, float]]:
+    """Cosine and smooth-L1 distance of standardised tokens, the mean over real tokens."""
+    device = network.mean.device
+    pixels, tokens, real = (part.to(device) for part in lessons.batch(rows.tolist()))
+    asked = ((tokens - network.mean) / network.deviation)[real]
+    answers = network.standardised(pixels)[real]
+    angle = (1 - F.cosine_similarity(answers, asked, dim=-1)).mean()
+    distance = F.smooth_l1_loss(answers, asked)
+    return angle + distance, {"cosine": 1 - float(angle.detach()), "smooth_l1": float(distance.detach())}
+
+
+def _with_lite0(architecture: StudentArchitecture) -> StudentNetwork:
+    """A student whose encoder has the published weights; the rest is drawn from the global generator."""
+    small = architecture.model_copy(update={"encoder": "small"})
+    drawn = StudentNetwork(small)
+    with torch.device("meta"):
+        network = StudentNetwork(architecture)
+    names = list(network.encoder.state_dict())
+    published = packaged_tensors().tensors("encoder", names)
+    counts = {name: published[name].long() for name in names if name.endswith("num_batches_tracked")}
+    network.encoder.load_state_dict({**published, **counts}, assign=True)
+    network.project = torch.nn.Linear(network.project.in_features, architecture.hidden)
+    for name in ("blocks", "norm", "output"):
+        setattr(network, name, getattr(drawn, name))
+    for name in ("mean", "deviation"):
+        network.register_buffer(name, getattr(drawn, name))
+    return network
+
+
+def _first(windows: Iterable[Any]) -> Iterable[Any]:
+    """The first window alone."""
+    for window in windows:
+        yield window
+        return

