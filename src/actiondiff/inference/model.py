@@ -107,8 +107,7 @@ class ActionDiff:
 
         Raises:
             RunError: If there is no complete model.
-            SettingsMismatchError: If the weights differ from those the head was trained with, or the student
-                learnt from another teacher.
+            SettingsMismatchError: If the weights or the student differ from what the head was trained on.
         """
         # The head and its config lie in one folder.
         folder = find_model_folder(path)
@@ -124,10 +123,7 @@ class ActionDiff:
         TimelineOptions.of_model(config.timeline)
         check_device(device)
 
-        if student is not None:
-            if weights is not None:
-                raise UsageError(f"a student needs no weights of its teacher; got {student} and {weights}.")
-            config, weights = with_student(config, student, device=device, dtype=dtype), student
+        config, weights = with_student(config, student, weights, device=device, dtype=dtype)
 
         # Each backbone must be set up as it was when it made the training's features.
         def loader(part: ModelConfig, checkpoint: str | Path | None) -> BackboneLoader:

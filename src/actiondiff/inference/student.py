@@ -7,8 +7,8 @@ from typing import Any
 
 from actiondiff.backbones.base import find_spec, load_backbone
 from actiondiff.backbones.options import Dtype, options_class
-from actiondiff.backbones.student import StudentConfig, read_student
-from actiondiff.errors import SettingsMismatchError
+from actiondiff.backbones.student import read_student
+from actiondiff.errors import SettingsMismatchError, UsageError
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.provenance import differences, fingerprint
 
@@ -73,22 +73,36 @@ def check_taught_by(config: ModelConfig, settings: Mapping[str, Any], source: ob
 
 
 def with_student(
-    config: ModelConfig, student: str | Path, *, device: str = "auto", dtype: Dtype | None = None
-) -> ModelConfig:
-    """The config of the same head on the features of a student in place of its teacher's.
+    config: ModelConfig,
+    student: str | Path | None,
+    weights: str | Path | None,
+    *,
+    device: str = "auto",
+    dtype: Dtype | None = None,
+) -> tuple[ModelConfig, str | Path | None]:
+    """The config and checkpoint of the same head on the features of a student in place of its teacher's.
 
     Args:
         config: The model's config.
-        student: Folder of the student.
+        student: Folder of the student; None leaves config and checkpoint as they are.
+        weights: Checkpoint of the backbone, which a student does not need.
         device: Device that the student runs on.
         dtype: Arithmetic of the student.
 
     Raises:
+        UsageError: If there is a checkpoint beside the student.
         SettingsMismatchError: If it learnt from another teacher, another feature or other frames.
         WeightsError: If the folder holds no student.
     """
-    taught: StudentConfig = read_student(student)
+    if student is None:
+        return config, weights
+    if weights is not None:
+        raise UsageError(f"a student needs no weights of its teacher; got {student} and {weights}.")
+    taught = read_student(student)
     settings = load_backbone("student", weights=student, device=device, dtype=dtype or "auto").settings
     features = {**config.features, "backbone": settings}
     check_taught_by(config, {**features, "sampling": taught.sampling}, student)
-    return config.replaced(backbone=settings, features=features, feature_fingerprint=fingerprint(features))
+    replaced = config.replaced(
+        backbone=settings, features=features, feature_fingerprint=fingerprint(features)
+    )
+    return replaced, student

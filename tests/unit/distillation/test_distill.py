@@ -94,8 +94,10 @@ def test_a_cut_changes_nothing(taught, tmp_path):
 
 def test_another_distillation_in_the_folder_is_refused(taught):
     table = taught / "clips" / "table.csv"
-    with pytest.raises(RunError, match=r"holds another distillation: options\.seed"):
-        distill(taught / "store", table, taught / "student", FEW.model_copy(update={"seed": 1}), device="cpu")
+    with pytest.raises(RunError, match=r"holds another distillation: options\.rate differ"):
+        distill(
+            taught / "store", table, taught / "student", FEW.model_copy(update={"rate": 0.1}), device="cpu"
+        )
 
 
 def test_a_folder_of_something_else_is_refused(taught, tmp_path):
