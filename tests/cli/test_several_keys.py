@@ -8,7 +8,9 @@ import pytest
 from tests.conftest import read_rows
 
 from actiondiff.cli.main import run
+from actiondiff.datasets.packing import pack
 from actiondiff.inference.model import ActionDiff
+from actiondiff.types import Example
 from actiondiff.video.decode import read_video
 
 
@@ -77,6 +79,21 @@ def test_one_video_as_many(study_folder, trained):
     assert len(np.unique(pixels, axis=0)) == 3
     assert model.timeline(path).probabilities.shape == (6, 2)
     assert len(model.extract(read_video(path, stride=2))) == 6
+
+
+def test_kept_features_are_those_of_the_video(study_folder, trained, tmp_path):
+    """What the page trains on: the stores of both backbones, joined, and rounded as in training."""
+    model = ActionDiff.from_pretrained(trained / "run", device="cpu")
+    path = study_folder / "clips/3.mp4"
+    cache = model.open_cache(tmp_path / "features", [path])
+    assert cache.load(path) is None
+    ((_, features),) = model.extract_many([path], cache=cache)
+    loaded = cache.load(path)
+    tokens = model.config.tokens_of(features)
+    assert np.array_equal(model.config.tokens_of(loaded), tokens)
+    packed = pack(cache.joined_store_of(path), [Example("3.mp4")], model.config.feature_keys, model.labels)
+    assert np.array_equal(packed.tokens.numpy(), tokens)
+    assert np.array_equal(tokens[:, -192:], tokens[:, -192:].astype(np.float16))
 
 
 def test_a_video_that_fails_is_reported_once(trained, tmp_path, capsys):

@@ -17,6 +17,7 @@ from actiondiff.datasets.base import Table
 from actiondiff.datasets.packing import PackedFeatures, join, pack
 from actiondiff.errors import ActionDiffError, UsageError
 from actiondiff.experiments.warm_start import load_recipe_of_run
+from actiondiff.features.joined import further_stores
 from actiondiff.heads.bundle import save_bundle
 from actiondiff.heads.predict import predict_probabilities
 from actiondiff.inference.folders import CARD
@@ -239,10 +240,12 @@ class Retraining:
 
     def _pack(self, examples: Sequence[Example]) -> PackedFeatures:
         opened, root = self.opened, self.opened.folder.resolve()
-        parts: dict[Path, list[Example]] = {}  # those of other frame rates have a store of their own
+        parts: dict[tuple[Path, ...], list[Example]] = {}  # those of other frame rates have their own stores
         stores = {example.video: opened.cache.joined_store_of(root / example.video) for example in examples}
         for example in examples:
-            parts.setdefault(stores[example.video].folder, []).append(example)
+            store = stores[example.video]
+            folders = (store.folder, *(other.folder for other in further_stores(store).values()))
+            parts.setdefault(folders, []).append(example)
         packs = [
             pack(
                 stores[part[0].video], part, opened.model.config.feature_keys, opened.model.labels, root=root
