@@ -89,7 +89,7 @@ def drawn_column(
     }
 
 
-def drawn(work: Path, num_train: int, num_test: int, steps: int) -> dict[str, Any]:
+def drawn(work: Path, num_train: int, num_test: int, steps: int, arms: Sequence[str]) -> dict[str, Any]:
     """Both students on the drawn world."""
     path = work / "clips" / "table.csv"
     if not path.exists():
@@ -117,7 +117,8 @@ def drawn(work: Path, num_train: int, num_test: int, steps: int) -> dict[str, An
     }
     tests = clips[~(targets & clips.group.isin(half))]
     results: dict[str, Any] = {}
-    for name, lessons in sides.items():
+    for name in arms:
+        lessons = sides[name]
         folder = work / f"student-{name.replace(' ', '-')}"
         table = path.with_name(f"{folder.name}.csv")
         lessons.to_csv(table, index=False)
@@ -212,6 +213,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=192, help="number of training clips of the drawn world")
     parser.add_argument("--test", type=int, default=128, help="number of test clips of each column")
     parser.add_argument("--steps", type=int, default=1000, help="training steps of each student")
+    parser.add_argument("--arms", default="source,source and targets", help="students of the drawn world")
     parser.add_argument("--only", choices=["drawn", "real"], help="leave out the other part")
     parser.add_argument("--json", type=Path, help="file that the figures are added to")
     arguments = parser.parse_args()
@@ -220,7 +222,9 @@ def main() -> None:
         results = json.loads(arguments.json.read_text("utf-8"))["results"]
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.only != "real":
-        results["drawn"] = drawn(arguments.work, arguments.train, arguments.test, arguments.steps)
+        results["drawn"] = drawn(
+            arguments.work, arguments.train, arguments.test, arguments.steps, arguments.arms.split(",")
+        )
     if arguments.videos and arguments.only != "drawn":
         results["real"] = real(arguments.work, arguments.videos, arguments.steps)
     print(json.dumps(results, indent=2))

@@ -213,12 +213,12 @@ class _Run:
             architecture=StudentArchitecture(
                 encoder=self.options.encoder,
                 token_width=first.tokens[self.key].shape[1],
-                tubelet=tubelet or 1,
+                tubelet=tubelet or length,  # where no video has a second token
             ),
             teacher=settings,
             sampling=sampling,
             key=str(self.key),
-            num_timesteps=find_spec(settings["name"]).num_timesteps,
+            num_timesteps=max(find_spec(settings["name"]).num_timesteps, self.key.timestep + 1),
             height=self.options.side,
             width=self.options.side,
             window=length,

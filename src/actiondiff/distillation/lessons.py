@@ -94,10 +94,12 @@ def covered_frames(windows: Sequence[tuple[Window, Frames]], features: Features)
     """
     starts = set(features.frame_index.tolist())
     for window, frames in windows:
-        if window.num_real < len(window.slots):
-            continue
-        steps = [slot for slot, raw in enumerate(frames.frame_index.tolist()) if raw in starts]
-        return steps[1] - steps[0] if len(steps) > 1 else len(window.slots)
+        raws = frames.frame_index[: window.num_real].tolist()
+        steps = [slot for slot, raw in enumerate(raws) if raw in starts]
+        if len(steps) > 1:
+            return steps[1] - steps[0]
+        if window.num_real == len(window.slots):
+            return len(window.slots)
     return None
 
 

@@ -13,6 +13,7 @@ from actiondiff.backbones.base import load_backbone
 from actiondiff.backbones.engine.counting import count_window
 from actiondiff.cli.main import run
 from actiondiff.distillation.distill import distill
+from actiondiff.distillation.lessons import covered_frames
 from actiondiff.distillation.nearness import compare_tokens
 from actiondiff.distillation.options import DistillOptions
 from actiondiff.distillation.recordings import find_recordings
@@ -20,6 +21,7 @@ from actiondiff.errors import RunError, SettingsMismatchError, UnknownNameError,
 from actiondiff.features.store import FeatureStore
 from actiondiff.testing import check_backbone
 from actiondiff.types import FeatureKey
+from actiondiff.video.windows import iter_windows
 from actiondiff.video.write import write_video
 
 KEY = FeatureKey.of(0, "layer1")
@@ -251,6 +253,22 @@ def test_tokens_that_cover_several_frames(taught, tmp_path):
     assert ours.frame_index.tolist() == theirs.frame_index.tolist()
     key = next(iter(theirs.tokens))
     assert ours[key].shape == theirs[key].shape
+
+
+def test_frames_per_token_of_short_videos():
+    """Also where no video fills a window; copies of the last frame do not count."""
+
+    def covered(num_frames, starts, *, length=8):
+        frames = ad.Frames(np.zeros((num_frames, 8, 8, 3), np.uint8))
+        windows = iter_windows([frames], length=length, padding="repeat")
+        index = np.array(starts, dtype=np.int64)
+        return covered_frames(list(windows), ad.Features({}, None, index, ""))
+
+    assert covered(5, [0, 2, 4]) == 2
+    assert covered(5, [0, 1, 2, 3, 4]) == 1
+    assert covered(8, [0]) == 8
+    assert covered(16, [0, 8]) == 8
+    assert covered(5, [0]) is None
 
 
 def test_the_pre_trained_encoder(taught, tmp_path):
