@@ -43,7 +43,10 @@ class GroupEntry:
 _VIDEOS = GroupEntry(
     "videos",
     "Find problems in video files",
-    (CommandEntry("check", "videos:check", "Decode videos and report what is broken, cut short or odd."),),
+    (
+        CommandEntry("check", "videos:check", "Decode videos and report what is broken, cut short or odd."),
+        CommandEntry("crop", "crop:crop", "Crop videos around animals, whose boxes a detector has written."),
+    ),
 )
 _TABLE = GroupEntry(
     "table",
