@@ -72,7 +72,7 @@ def crop_videos(
     base = Path(os.path.commonpath([source.parent for source in sources]))
     rows: list[Mapping[str, object]] = []
     failed: dict[str, str] = {}
-    for done, (source, given) in enumerate(sources.items(), start=1):
+    for done, (source, as_named) in enumerate(sources.items(), start=1):
         try:
             rate = probe(source).average_rate or 25.0
             gap = options.max_gap_seconds * (1 if boxes.in_seconds else rate)
@@ -89,7 +89,7 @@ def crop_videos(
                 rows.append(
                     {
                         "video": file.as_posix(),
-                        "source": os.fspath(given),
+                        "source": os.fspath(as_named),
                         "individual": track.individual if track else "",
                         "side_px": result.side_px,
                         "num_frames": result.num_frames,
@@ -98,7 +98,7 @@ def crop_videos(
                     }
                 )
         except VideoError as error:
-            failed[os.fspath(given)] = error.reason_for(given)
+            failed[os.fspath(as_named)] = error.reason_for(as_named)
         if progress:
             progress(done, len(sources), source.name)
     if labels is not None:
