@@ -3,6 +3,7 @@
 The rows of a video in a table are taken to be complete: between them, none of the classes occurs.
 """
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -142,7 +143,8 @@ def usual_timeline(config: ModelConfig) -> dict[str, JSON]:
     tokens = min(config.span_tokens or 1, config.head.max_tokens)
     if config.frame_seconds is None or tokens < _SHORTEST_SPAN:
         return {}
-    return {"smooth_seconds": round(tokens * config.frame_seconds / 2, 3)}
+    tenths = math.ceil(10 * tokens * config.frame_seconds / 2 - 1e-6)  # the steps of the pages' sliders
+    return {"smooth_seconds": tenths / 10}
 
 
 def choose_timeline(

@@ -100,6 +100,8 @@ def test_scores_are_averaged_over_half_a_clip_where_nothing_was_chosen(tmp_path,
     none = evaluate_timelines(run, folder / "features", table, options=TimelineOptions(smooth_seconds=0))
     assert none.metrics.options["smooth_seconds"] == 0
 
+    assert usual_timeline(config.replaced(span_tokens=16, frame_seconds=0.16)) == {"smooth_seconds": 1.3}
+
     def unclear(**values):
         return usual_timeline(config.replaced(**values))
 
