@@ -72,10 +72,9 @@ def student_card(
     lines += [
         "## Where it strays",
         "A student has learnt what its teacher says about these videos, and about nothing else. In a new "
-        "place, or of other animals, it may be far from its teacher without a sign in its tokens' form. The "
-        "guard of a model compares its tokens with those that the model was trained on (`predict "
-        "--abstain-outside`). For videos of another kind, extract features of some with "
-        "the teacher, and distill again.",
+        "place, or of other animals, it may be far from its teacher, and its tokens look familiar all the "
+        "same: a model's guard, which compares tokens, need not tell. Before you use it on videos of "
+        "another kind, extract features of some with the teacher, and distill again with these.",
         "",
         "## How it was made",
         "`actiondiff distill`, with "
