@@ -22,7 +22,8 @@ from actiondiff.start.backbones import CONTROLS, choose_backbone
 from actiondiff.start.comparison import StartVerdict, compare_candidates, pool_folds, too_few
 from actiondiff.start.groups import GroupProposal, join_alike, propose_groups
 from actiondiff.start.labels import LabelSource, find_labels, span_seconds
-from actiondiff.types import Example
+from actiondiff.start.rates import common_rate
+from actiondiff.types import DEFAULT_STRIDE, Example
 from actiondiff.video.search import search_videos
 
 __all__ = ["GROUPINGS", "StartOptions", "start"]
@@ -98,7 +99,13 @@ def start(
     # The groups: proposed by names, then joined where the colours of two clips are nearly the same.
     labelled = options.out / "labelled.csv"
     write_table(table, labelled)
-    road.extract(labelled, "pixels")
+    fps = common_rate(table)
+    if fps is not None:
+        echo(
+            f"frames: {fps:g} a second of every video, because the rates of the videos differ too much for "
+            f"every {DEFAULT_STRIDE}th frame."
+        )
+    road.extract(labelled, "pixels", fps)
     proposal = road.propose(table, source)
     echo(
         f"groups: {proposal.num_groups}, from {proposal.reason}. Clips of one group are never on both sides."
@@ -133,7 +140,7 @@ def start(
     candidates = []
     for name in names:
         if name != "pixels":
-            road.extract(labelled, name)
+            road.extract(labelled, name, fps)
         runs = [road.train_fold(name, fold, num_folds) for fold in range(1, num_folds + 1)]
         candidates.append(pool_folds(name, runs))
     verdict = compare_candidates(candidates, multi_label=table.multi_label)
@@ -198,11 +205,12 @@ class _Road:
         packed = pack(store, whole, FeatureChoice().key(store), ("clip",), root=table.root)
         return join_alike(proposal, packed)
 
-    def extract(self, table: Path, name: str) -> None:
-        """Extract the features of a backbone."""
+    def extract(self, table: Path, name: str, fps: float | None) -> None:
+        """Extract the features of a backbone, at a rate in frames per second or with the default stride."""
+        sampling = () if fps is None else ("--fps", f"{fps:g}")
         weights = () if name in CONTROLS or not self.options.weights else ("--weights", self.options.weights)
         store = str(self.options.out / "features" / name)
-        self.run("extract", str(table), "-o", store, "--backbone", name, *weights)
+        self.run("extract", str(table), "-o", store, "--backbone", name, *weights, *sampling)
 
     def train_fold(self, name: str, fold: int, num_folds: int) -> Path:
         """Train on all folds but one, and test on that one."""
