@@ -49,7 +49,7 @@ def crop(
     """Crop videos around animals, whose boxes a detector has written.
 
     The crop is a square of constant size that moves smoothly with the animal. A video without boxes is
-    written whole. The exit code is 3 if a video failed.
+    written whole. The exit code is 3 if any video failed or is partial.
     """
     from actiondiff import outputs
     from actiondiff.cli.output.progress import progress_bar
@@ -76,17 +76,19 @@ def crop(
         )
         write_csv(out / "crops.csv", _COLUMNS, result.rows)
     whole = sum(not row["side_px"] for row in result.rows)
-    counts = {"written": len(result.rows), "whole": whole, "failed": len(result.failed)}
+    counts = {"written": len(result.rows), "whole": whole}
+    counts |= {"partial": len(result.partial), "failed": len(result.failed)}
     if as_json:
         typer.echo(json.dumps({**counts, "out": str(out)}))
     else:
-        for video, reason in result.failed.items():
+        for video, reason in {**result.failed, **result.partial}.items():
             typer.echo(f"{video}: {reason}")
         without = sum(int(str(row["num_without_box"])) for row in result.rows)
         frames = sum(int(str(row["num_frames"])) for row in result.rows)
         typer.echo(
             f"{counted(len(result.rows), 'video')} written to {out}, {whole} of them whole (no box); "
-            f"{without} of {frames} frames have no box of their own; {len(result.failed)} failed."
+            f"{without} of {frames} frames have no box of their own; {len(result.partial)} partial, "
+            f"{len(result.failed)} failed."
         )
-    if result.failed:
+    if result.failed or result.partial:
         raise typer.Exit(3)

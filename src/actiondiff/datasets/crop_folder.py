@@ -25,10 +25,12 @@ class CroppedVideos:
     Attributes:
         rows: One row per video that was written: its path, source, individual, side, frames and score.
         failed: Source -> why nothing was written.
+        partial: Source -> which part of it is missing.
     """
 
     rows: Sequence[Mapping[str, object]]
     failed: Mapping[str, str]
+    partial: Mapping[str, str]
 
 
 def crop_videos(
@@ -72,6 +74,7 @@ def crop_videos(
     base = Path(os.path.commonpath([source.parent for source in sources]))
     rows: list[Mapping[str, object]] = []
     failed: dict[str, str] = {}
+    partial: dict[str, str] = {}
     for done, (source, as_named) in enumerate(sources.items(), start=1):
         try:
             rate = probe(source).average_rate or 25.0
@@ -86,6 +89,8 @@ def crop_videos(
                     f"{name.stem}{name.suffix.replace('.', '-')}_{tail}.mp4"
                 )
                 result = write_crop(source, out / file, track, boxes, options)
+                if result.partial:
+                    partial[os.fspath(as_named)] = result.partial
                 rows.append(
                     {
                         "video": file.as_posix(),
@@ -103,7 +108,7 @@ def crop_videos(
             progress(done, len(sources), source.name)
     if labels is not None:
         _write_table(out / "table.csv", rows, labels, by_individual=by_individual)
-    return CroppedVideos(rows, failed)
+    return CroppedVideos(rows, failed, partial)
 
 
 def _write_table(

@@ -62,11 +62,13 @@ class CropResult:
         num_frames: Number of frames.
         num_without_box: Number of frames without a box, whose crop is interpolated or held; or all, if the
             whole picture was taken.
+        partial: Which part of the source is missing, in words; empty if none is.
     """
 
     side_px: int
     num_frames: int
     num_without_box: int
+    partial: str = ""
 
 
 def link_boxes(boxes: Sequence[Box], *, max_gap: float, min_overlap: float) -> list[Track]:
@@ -155,7 +157,8 @@ def write_crop(
     if reader.report.status == "failed":
         out.unlink(missing_ok=True)
         raise VideoError(f"{video}: {reader.report.reason}.")
-    return CropResult(side, num_frames, num_frames - num_boxed)
+    partial = reader.report.reason if reader.report.status == "partial" else ""
+    return CropResult(side, num_frames, num_frames - num_boxed, partial)
 
 
 @dataclass(frozen=True)

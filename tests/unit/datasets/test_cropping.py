@@ -2,6 +2,7 @@
 
 import json
 
+import av
 import numpy as np
 import pytest
 from tests.conftest import read_rows
@@ -157,3 +158,25 @@ def test_wrong_boxes_are_named(tmp_path):
     boxes_csv(path)
     (tmp_path / "t.csv").write_text("video,label\na.mp4,run\n")
     assert run([*command, "--individuals", "2", "--table", str(tmp_path / "t.csv")]) == 1
+
+
+def test_a_source_that_is_cut_short_is_said_to_be_partial(tmp_path, capsys):
+    video = moving_squares(tmp_path / "a.mp4")
+    data = remuxed_cut(video, tmp_path / "v/a.mkv")
+    boxes = tmp_path / "v/b.csv"
+    boxes.write_text("video,frame,x0,y0,x1,y1\na.mkv,0,1,1,20,20\n")
+    assert run(["videos", "crop", str(data), "--boxes", str(boxes), "-o", str(tmp_path / "out")]) == 3
+    assert "1 partial, 0 failed" in " ".join(capsys.readouterr().out.split())
+
+
+def remuxed_cut(source, path):
+    """The video as a Matroska file whose last part is missing."""
+    path.parent.mkdir()
+    with av.open(str(source)) as read, av.open(str(path), "w") as write:
+        stream = write.add_stream_from_template(read.streams.video[0])
+        for packet in read.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                write.mux(packet)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
