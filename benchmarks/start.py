@@ -15,7 +15,9 @@ Cases on clips of the drawn world:
 
 Cases on the real clips of FOLDER, which has an `index.csv` (columns `file`, `class`, `duration_s`):
 
-- `real-index`: the classes of the index. Most have a single recording. Right: too few recordings to tell.
+- `real-index`: the classes of the index. Most have a single recording, and those that are left come from
+  different collections. Right: too few recordings to tell, or not better than a control, since colours alone
+  can tell collections apart.
 - `real-animals`, `real-limbs`: coarse classes (see `real_sets.py`), of which enough recordings exist.
 
 Each case is one command in a process of its own. What an earlier call left in WORK is used again, so a time
@@ -133,13 +135,17 @@ def run(case: Case, work: Path, name: str, options: Sequence[str]) -> Outcome:
     if done.returncode:
         sys.exit(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
     verdict = json.loads((out / "verdict.json").read_text("utf-8"))
+    printed = done.stdout.replace(str(work), "WORK").replace(str(case.folder), "VIDEOS")
+    relative = os.path.relpath(case.folder, case.labels.parent)
+    if relative.startswith(".."):
+        printed = printed.replace(relative, "VIDEOS")
     return Outcome(
         outcome=verdict["outcome"],
         sentence=verdict["sentence"],
         is_right=verdict["outcome"] in case.right,
         seconds=round(time.perf_counter() - started, 1),
         processor_seconds=round(processor_seconds() - used, 1),
-        lines=tuple(done.stdout.replace(str(work), "WORK").splitlines()),
+        lines=tuple(printed.splitlines()),
     )
 
 
@@ -225,7 +231,7 @@ def real_index(work: Path, videos: Path) -> Case:
     path.parent.mkdir(parents=True, exist_ok=True)
     named = [os.path.relpath(videos / row["file"], path.parent) for row in rows]
     write(path, [{"video": name, "label": row["class"]} for name, row in zip(named, rows, strict=True)])
-    return Case(videos, path, ("too few",))
+    return Case(videos, path, ("too few", "not better than controls"))
 
 
 def real(work: Path, videos: Path, name: str) -> Case:
