@@ -123,7 +123,7 @@ def test_the_same_arguments_give_the_same_files(written, tmp_path):
 @pytest.fixture
 def nothing_is_drawn(monkeypatch):
     empty = RenderedClip(np.zeros((0, 64, 64, 3), np.uint8), np.zeros((0, 4), np.float32))
-    monkeypatch.setattr(menagerie, "render_clip", lambda spec: empty)
+    monkeypatch.setattr(menagerie, "render_clip", lambda spec, **size: empty)
     monkeypatch.setattr(menagerie, "write_video", lambda path, pixels, fps: None)
 
 
