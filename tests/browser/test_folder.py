@@ -99,6 +99,7 @@ def saved(tab, folder: Path) -> list[tuple[str, str, float, float]]:
 
 
 def seek(tab, seconds: float) -> None:
+    tab.wait_for_function("player.readyState > 0")  # before, the player forgets where it was sent
     tab.evaluate(f"player.pause(); player.currentTime = {seconds}")
     tab.wait_for_function(f"Math.abs(player.currentTime - {seconds}) < 0.01")
 
@@ -130,7 +131,7 @@ def test_by_keyboard_alone(tab, videos):
     # From here on in the first video, from a clean slate: one bout that is added, moved, cut, joined.
     tab.locator("#videos button").first.focus()
     press("Enter")
-    tab.wait_for_function("video.name === 'a.mp4'")
+    tab.wait_for_function("video?.name === 'a.mp4'")
     while bouts(tab):
         press(".")
         press("Delete")
@@ -212,7 +213,7 @@ def test_edits_while_another_video_opens_are_about_the_one_that_is_shown(tab, vi
     tab.route("**/api/videos/1", lambda route: (time.sleep(1), route.continue_()))
     tab.locator("#videos button").nth(1).click()
     tab.keyboard.press("!")
-    tab.wait_for_function("video.name === 'b.mp4'")
+    tab.wait_for_function("video?.name === 'b.mp4'")
     tab.wait_for_function("unsaved === 0")
     texts = tab.locator("#videos li")
     tab.wait_for_selector("#videos li:first-child:has-text('done')")
@@ -316,7 +317,7 @@ def test_sliders_cut_the_bouts_of_all_videos_but_corrected_ones(tab, videos):
     tab.evaluate("change(() => { video.bouts = [{label: 'dark', start: 2, end: 4}]; })")
     rows = saved(tab, videos)
     tab.locator("#videos button").nth(1).click()
-    tab.wait_for_function("video.name === 'b.mp4'")
+    tab.wait_for_function("video?.name === 'b.mp4'")
     assert bouts(tab)
     tab.click("#cutting summary")
     slider = tab.get_by_label("min seconds")
@@ -330,7 +331,7 @@ def test_sliders_cut_the_bouts_of_all_videos_but_corrected_ones(tab, videos):
     assert tab.locator("#videos li").all_inner_texts()[1].endswith("0 bouts, not seen yet")
     assert slider.input_value() == "60"
     tab.locator("#videos button").first.click()
-    tab.wait_for_function("video.name === 'a.mp4'")
+    tab.wait_for_function("video?.name === 'a.mp4'")
     assert bouts(tab) == [("dark", 2, 4)]
     tab.click("#cutting summary")
     tab.click("#own")
