@@ -1,46 +1,14 @@
 """Verdicts on figure 5's claims, on sweeps of made-up predictions: it is known which timestep helps where."""
 
-import numpy as np
 import pandas as pd
 import pytest
+from tests.unit.experiments.test_grid_tests import METRICS, predictions
 
-from actiondiff.evaluation.results import METRICS_FILE, EpochChoice, FitSummary, TrainingMetrics
+from actiondiff.evaluation.results import METRICS_FILE
 from actiondiff.experiments.grid import Cell, Grid
 from actiondiff.experiments.run import PREDICTIONS
 from actiondiff.experiments.sweep import SweepResult
 from actiondiff.paper.verdicts import SweptStudy, judge_claims
-
-LABELS = ("eat", "run", "sit")
-METRICS = TrainingMetrics(
-    seed=0,
-    feature="t20.layer9",
-    task="single-label",
-    split="",
-    counts={"train": 0, "validation": 0, "test": 240},
-    fit=FitSummary(
-        best_epoch=1, selected_on="last", num_train=0, num_validation=0, num_cut=0, num_epochs=1, selection=""
-    ),
-    selection=EpochChoice(rule="source-validation", metric="last", epoch=1, score=None, target_looks=1),
-)
-
-
-def write_predictions(path, share, seed, count=240):
-    """Clips of which a share is named rightly; two clips per group."""
-    random = np.random.default_rng(seed)
-    truth = np.arange(count) % 3
-    named = np.where(random.random(count) < share, truth, (truth + 1) % 3)
-    frame = pd.DataFrame(
-        {
-            "video": [f"{i}.mp4" for i in range(count)],
-            "start_seconds": "",
-            "end_seconds": "",
-            "group": [f"g{i // 2}" for i in range(count)],
-            "label": [LABELS[k] for k in truth],
-        }
-    )
-    for k, label in enumerate(LABELS):
-        frame[f"p({label})"] = np.where(named == k, 0.8, 0.1)
-    frame.to_csv(path, index=False)
 
 
 def swept(folder, scores):
@@ -61,7 +29,7 @@ def swept(folder, scores):
         run = folder / "runs" / cell.slug
         run.mkdir(parents=True)
         (run / METRICS_FILE).write_text(METRICS.to_json())
-        write_predictions(run / PREDICTIONS, test, seed)
+        predictions(run / PREDICTIONS, test, seed)
         cells.append(cell)
         rows.append({"point": cell.name, "validation": validation})
     empty = pd.DataFrame()
