@@ -7,7 +7,6 @@ from typing import Any
 
 from actiondiff.backbones.base import find_spec, load_backbone
 from actiondiff.backbones.options import Dtype, options_class
-from actiondiff.backbones.student import read_student
 from actiondiff.errors import SettingsMismatchError, UsageError
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.provenance import differences, fingerprint
@@ -98,6 +97,8 @@ def with_student(
         return config, weights
     if weights is not None:
         raise UsageError(f"a student needs no weights of its teacher; got {student} and {weights}.")
+    from actiondiff.backbones.student import read_student  # loads the libraries of networks
+
     taught = read_student(student)
     settings = load_backbone("student", weights=student, device=device, dtype=dtype or "auto").settings
     features = {**config.features, "backbone": settings}
