@@ -1,5 +1,6 @@
 """Base of all backbones but SVD: options, weights, preprocessing, and networks that load part by part."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,7 +35,7 @@ class Weights(Protocol):
     ) -> Mapping[str, Tensor]: ...
 
 
-class Frozen:
+class Frozen(ABC):
     """Base of a `Backbone`; subclasses define `maps`, and `preprocess` where theirs differs.
 
     Args:
@@ -81,9 +82,9 @@ class Frozen:
         crop = isinstance(options, FitOptions) and options.fit == "crop"
         return fit_to(pixels, options.height or 0, options.width or 0, crop=crop)
 
+    @abstractmethod
     def maps(self, windows: WindowBatch, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
         """Un-pooled outputs of a batch of windows; see `Backbone.maps`."""
-        raise NotImplementedError
 
     def extract(
         self,

@@ -1,5 +1,6 @@
 """Vision transformers as frozen backbones, run block by block up to the deepest requested layer."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,13 +89,13 @@ class VisionTransformer(Frozen):
         output: Tensor = block(tokens)
         return output
 
+    @abstractmethod
     def _grid(self, tokens: Tensor, windows: WindowBatch) -> Tensor:
         """Tokens (N, P, C) -> maps (B, S, C, h, w)."""
-        raise NotImplementedError
 
     def _extra(self, tokens: Tensor, windows: WindowBatch) -> Tensor:
         """The extra tap: tokens of the last block (N, P, C) -> (B, S, C, h, w)."""
-        raise NotImplementedError
+        raise UsageError(f"{self.spec.name} has no output beside those of its blocks.")
 
 
 class VideoTransformer(VisionTransformer):

@@ -1,5 +1,7 @@
 """The base class of all heads, and the preparation of tokens that all heads begin with."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import nn
 
@@ -138,7 +140,7 @@ def _centred(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return torch.cat([tokens - mean, steps], dim=-1)
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """A classifier of clips. Subclasses build layers for tokens of `self.width` and define `classify`.
 
     Args:
@@ -184,9 +186,9 @@ class Head(nn.Module):
             )
         return self.classify(self.inputs(tokens, mask), self.inputs.expand(mask))
 
+    @abstractmethod
     def classify(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(B, T, width) and (B, T) bool -> logits (B, K); T is at most `max_positions`."""
-        raise NotImplementedError
 
     def pad(self, tokens: torch.Tensor) -> torch.Tensor:
         """Concatenate each clip's tokens and append zeros: (B, T, width) -> (B, max_positions * width)."""

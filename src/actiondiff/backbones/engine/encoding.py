@@ -1,5 +1,6 @@
 """Backbones whose work has two stages, and what the first stage makes of a batch of windows."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Protocol, Self, runtime_checkable
@@ -14,7 +15,7 @@ __all__ = ["EncodedWindows", "EncodesAgain", "PoolsEarly", "TwoStage", "spatial_
 
 
 @dataclass(frozen=True)
-class EncodedWindows:
+class EncodedWindows(ABC):
     """A batch of windows after the first stage of a backbone.
 
     A backbone's own class is a frozen dataclass that derives from this one. Each of its fields is a tensor
@@ -28,9 +29,9 @@ class EncodedWindows:
     multiples: ClassVar[Mapping[str, tuple[str, float]]] = {}
 
     @classmethod
+    @abstractmethod
     def needed_for(cls, keys: Collection[FeatureKey]) -> frozenset[str]:
         """Names of the tensors without which these features cannot be computed."""
-        raise NotImplementedError
 
     def tensors(self) -> dict[str, Tensor]:
         """Name -> tensor, without those that are None."""
