@@ -1,13 +1,15 @@
 """What crops, and taking the background of each camera away, are worth where cameras stand still.
 
     python benchmarks/still_cameras.py WORK [--train 512] [--test 512] [--backbones pixels,motion] [--seeds 3]
+        [--empty 8]
 
 Draws clips of small creatures (`dev menagerie write --still`), crops them by their own boxes
 (`videos crop`), extracts both, and trains the same heads with `head.input=standardised` and with
-`minus-background`. Accuracy is that of each test: the same cameras and animals, new animals at the same
-cameras, new cameras in new places, and new cameras with a new view. Differences from whole pictures with
-standardised tokens have 95 % intervals, which resample individuals and seeds. The boxes are the true ones: a
-detector's would be worse. WORK keeps what is finished; a second call continues.
+`minus-background`. The background is that of the clips themselves, or of clips of each camera without
+creatures (`--empty`, how many of each). Accuracy is that of each test: the same cameras and animals, new
+animals at the same cameras, new cameras in new places, and new cameras with a new view. Differences from
+whole pictures with standardised tokens have 95 % intervals, which resample individuals and seeds. The boxes
+are the true ones: a detector's would be worse. WORK keeps what is finished; a second call continues.
 """
 
 import argparse
@@ -33,12 +35,13 @@ from actiondiff.provenance import environment
 
 STANDARDISED, MINUS = "standardised", "minus-background"
 VARIANTS = {
-    "whole": ("world", STANDARDISED),
-    "whole, minus-background": ("world", MINUS),
-    "crops": ("crops", STANDARDISED),
-    "crops, minus-background": ("crops", MINUS),
+    "whole": ("world", STANDARDISED, None),
+    "whole, minus-background": ("world", MINUS, None),
+    "whole, minus empty background": ("world", MINUS, "empty.csv"),
+    "crops": ("crops", STANDARDISED, None),
+    "crops, minus-background": ("crops", MINUS, None),
 }
-"""Name -> folder of the clips, input of the head."""
+"""Name -> folder of the clips, input of the head, table of clips without creatures."""
 
 
 def main() -> None:
@@ -49,11 +52,19 @@ def main() -> None:
     parser.add_argument("--val", type=int, default=64)
     parser.add_argument("--backbones", default="pixels,motion")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--empty", type=int, default=8, help="clips without creatures of each camera")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     world = options.work / "world"
-    if not (world / "table.csv").is_file():
-        write_menagerie(world, train=options.train, test=options.test, val=options.val, still=True)
+    if not (world / "empty.csv").is_file():
+        write_menagerie(
+            world,
+            train=options.train,
+            test=options.test,
+            val=options.val,
+            still=True,
+            num_empty=options.empty,
+        )
     crops = options.work / "crops"
     if not (crops / "table.csv").is_file():
         labels = read_table(world / "table.csv")
@@ -63,16 +74,20 @@ def main() -> None:
         "environment": environment(),
         "world": world_hash(still=True),
         "clips": {"train": options.train, "test": options.test, "val": options.val},
+        "empty_per_camera": options.empty,
         "seeds": options.seeds,
         "backbones": {},
     }
     for backbone in options.backbones.split(","):
         scored = {}
-        for name, (folder, prepared) in VARIANTS.items():
+        for name, (folder, prepared, empty) in VARIANTS.items():
             store = options.work / "features" / folder / backbone
             table = options.work / folder / "table.csv"
             ad.extract_features(table, store, backbone=backbone)
-            scored[name] = train(store, table, options, backbone, f"{folder}-{prepared}", prepared)
+            background = None if empty is None else options.work / folder / empty
+            if background is not None:
+                ad.extract_features(background, store, backbone=backbone)
+            scored[name] = train(store, table, options, f"{backbone}-{folder}", prepared, background)
         result["backbones"][backbone] = compare(scored, world / "table.csv")
         for test, row in result["backbones"][backbone].items():
             print(backbone, test, row, flush=True)
@@ -81,7 +96,12 @@ def main() -> None:
 
 
 def train(
-    store: Path, table: Path, options: argparse.Namespace, backbone: str, name: str, prepared: str
+    store: Path,
+    table: Path,
+    options: argparse.Namespace,
+    name: str,
+    prepared: str,
+    background: Path | None,
 ) -> ScoredRun:
     """Train the heads of all seeds and read their predictions, in the order of the clips' names."""
     values = {
@@ -89,8 +109,9 @@ def train(
         "seeds": options.seeds,
         "protocol.domain": "protocol",
         "protocol.source": ["source"],
+        "protocol.background": None if background is None else str(background),
     }
-    run = options.work / "runs" / f"{backbone}-{name}"
+    run = options.work / "runs" / f"{name}-{prepared}{'' if background is None else '-empty'}"
     study.train(store, table, out=run, recipe=load_recipe("own-videos", values=values))
     scored = read_scored(run)
     order = sorted(range(len(scored.clips)), key=lambda n: source_of(scored.clips[n][0]))

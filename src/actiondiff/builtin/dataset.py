@@ -22,9 +22,12 @@ from actiondiff.builtin.world.world import (
     CLIP_FRAMES,
     FPS,
     ClipSpec,
+    EmptySpec,
     RenderedClip,
     VideoSpec,
+    generator,
     render_clip,
+    render_empty,
     render_video,
     world_hash,
 )
@@ -34,7 +37,7 @@ from actiondiff.provenance import environment, write_csv, write_text
 from actiondiff.types import Progress
 from actiondiff.video.write import write_video
 
-__all__ = ["BOX_COLUMNS", "LONG_COLUMNS", "TABLE_COLUMNS", "write_menagerie"]
+__all__ = ["BOX_COLUMNS", "EMPTY_COLUMNS", "LONG_COLUMNS", "TABLE_COLUMNS", "write_menagerie"]
 
 WorldRow: TypeAlias = Mapping[str, object]
 """A row of one of the dataset's tables."""
@@ -51,11 +54,12 @@ LONG_COLUMNS = (
     "context",
     "view",
 )
+EMPTY_COLUMNS = ("video", "camera", "context", "view")
 BOX_COLUMNS = ("video", "frame_index", "x0", "y0", "x1", "y1")
 
 _WORTH_A_PROCESS = 128  # videos, which take longer to draw than a process to start
-_TABLES = ("table.csv", "boxes.csv", "long.csv", "world.json")
-_NAMES_WRITTEN = (*_TABLES, "clips/", "long/")
+_TABLES = ("table.csv", "boxes.csv", "long.csv", "empty.csv", "world.json")
+_NAMES_WRITTEN = (*_TABLES, "clips/", "long/", "empty/")
 _SIZE = 64  # pixels, height and width
 _STILL_SIZE = 128  # the same where creatures are a fifth of the picture
 _NAMES = (
@@ -76,7 +80,7 @@ class _Item:
     """One video to write: its path, its specification, and its rows of the table without the path."""
 
     video: str
-    spec: ClipSpec | VideoSpec
+    spec: ClipSpec | VideoSpec | EmptySpec
     rows: tuple[WorldRow, ...]
 
 
@@ -92,6 +96,7 @@ def write_menagerie(
     minutes: float = 2.0,
     workers: int | None = None,
     still: bool = False,
+    num_empty: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Path:
@@ -101,7 +106,8 @@ def write_menagerie(
     what a test clip tests (`in-domain`, `species`, `context`, `view`), or `source` for clips to learn from.
     `boxes.csv` has the creature's box in every frame: x0, y0, x1, y1 in pixels, where pixel i covers
     [i, i + 1); divide by 64 for a share of the picture. `long.csv`, if there are long videos, has one row per
-    action with its start and end. `world.json` records the settings and versions.
+    action with its start and end. `empty.csv`, if there are clips without creatures, has one row per such
+    clip with its camera. `world.json` records the settings and versions.
     The same arguments give the same files. Files that an earlier call wrote are replaced.
 
     Args:
@@ -117,12 +123,14 @@ def write_menagerie(
         workers: Number of processes that draw; None for one per core. Changes no byte of the files.
         still: Whether the cameras stand still, each before a place of its own, and the creatures are small: a
             fifth of the picture. Pictures then have 128 x 128 pixels, and the table has a column `camera`.
+        num_empty: Number of clips without creatures of each camera that stands still, for
+            `head.input=minus-background`.
         overwrite: Whether files of others may be replaced.
         progress: Called after each video.
 
     Raises:
-        UsageError: If a number of clips is negative, `workers` is below 1, `minutes` is not above 0, or there
-            are no clips.
+        UsageError: If a number of clips is negative, `workers` is below 1, `minutes` is not above 0, there
+            are no clips, or clips without creatures are asked for where cameras move.
         UnknownNameError: If `targets` is unknown.
     """
     # Everything is sampled and named first, so that the names do not depend on what is written.
@@ -137,6 +145,12 @@ def write_menagerie(
     videos = [_long(spec, names) for spec in sample_videos(num_long, minutes, seed=seed)]
     if still and num_long:
         raise UsageError(f"there are no long videos of still cameras; got {num_long}. Leave out --long.")
+    if num_empty < 0 or (num_empty and not still):
+        raise UsageError(
+            f"clips without creatures are of cameras that stand still, 0 or more of each; got {num_empty}. "
+            "Add --still, or leave out --empty."
+        )
+    empty = list(_empty(clips, num_empty, names))
     if not clips:
         raise UsageError("a dataset needs clips; got 0 training, validation and test clips. Ask for some.")
     with outputs.claim(folder, "dev menagerie write", _NAMES_WRITTEN, overwrite=overwrite) as held:
@@ -144,11 +158,13 @@ def write_menagerie(
         for name in _TABLES:
             (folder / name).unlink(missing_ok=True)
         # Long videos come first, so that all processes end at about the same time.
-        rows_of = _draw(held, [*videos, *clips], workers, progress)
+        rows_of = _draw(held, [*videos, *clips, *empty], workers, progress)
         boxes = [row for item in (*clips, *videos) for row in rows_of[item.video]]
         write_csv(folder / "boxes.csv", BOX_COLUMNS, boxes)
         if videos:
             write_csv(folder / "long.csv", LONG_COLUMNS, _rows(videos))
+        if empty:
+            write_csv(folder / "empty.csv", EMPTY_COLUMNS, _rows(empty))
         _write_world(
             folder / "world.json",
             counts,
@@ -157,6 +173,7 @@ def write_menagerie(
             num_long=num_long,
             minutes=minutes,
             still=still,
+            num_empty=num_empty,
         )
         table = folder / "table.csv"
         write_csv(table, (*TABLE_COLUMNS, "camera") if still else TABLE_COLUMNS, _rows(clips))
@@ -179,6 +196,11 @@ def _draw(
 def _draw_one(held: outputs.OutputClaim, item: _Item) -> list[WorldRow]:
     """Render a video, write it, and return the rows of its boxes."""
     spec = item.spec
+    if isinstance(spec, EmptySpec):
+        pixels = render_empty(spec, height=_STILL_SIZE, width=_STILL_SIZE)
+        with outputs.join(held):
+            write_video(held.folder / item.video, pixels, fps=FPS)
+        return []
     size = _SIZE if spec.camera is None else _STILL_SIZE
     render = partial(render_clip, spec) if isinstance(spec, ClipSpec) else partial(render_video, spec)
     rendered = render(height=size, width=size)
@@ -226,6 +248,20 @@ def _clips(
         yield _Item(f"clips/{names.clip(spec)}.mp4", spec, ({**row, **_who_and_where(spec, names)},))
 
 
+def _empty(clips: Sequence[_Item], count: int, names: _Names) -> Iterator[_Item]:
+    """Clips without creatures of each camera that stands still, in the order of the cameras."""
+    cameras = {item.spec.camera: item.spec for item in clips if isinstance(item.spec, ClipSpec)}
+    for number, spec in cameras.items():
+        if number is None:
+            continue
+        name = names.camera(number)
+        row = {"camera": name, "context": spec.context, "view": spec.view}
+        for index in range(count):
+            seed = int(generator(number, "empty", str(index)).integers(2**48))
+            empty = EmptySpec(spec.context, spec.view, number, seed)
+            yield _Item(f"empty/{name}_{index + 1:02d}.mp4", empty, (row,))
+
+
 def _long(spec: VideoSpec, names: _Names) -> _Item:
     def row(segment: Segment) -> WorldRow:
         times = {"start_seconds": f"{segment.start_seconds:.2f}", "end_seconds": f"{segment.end_seconds:.2f}"}
@@ -263,6 +299,7 @@ def _write_world(
     num_long: int,
     minutes: float,
     still: bool,
+    num_empty: int,
 ) -> None:
     size = _STILL_SIZE if still else _SIZE
     settings = {
@@ -272,6 +309,7 @@ def _write_world(
         "targets": targets,
         "clips": dict(counts),
         "long": {"videos": num_long, "minutes": minutes if num_long else 0},
+        "empty_per_camera": num_empty,
         "clip": {"frames": CLIP_FRAMES, "fps": FPS, "height": size, "width": size},
         "domains": {split: asdict(domain_of(split, targets=targets)) for split in counts},
         "environment": environment(),

@@ -31,6 +31,10 @@ def write(
             "--still", help="Cameras stand still, each before its own place, and creatures are small."
         ),
     ] = False,
+    empty: Annotated[
+        int,
+        typer.Option(help="Number of clips without creatures of each still camera, in empty.csv."),
+    ] = 0,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Number of processes.  [default: one per core]")
     ] = None,
@@ -47,7 +51,7 @@ def write(
     with progress_bar("Drawing", quiet=as_json) as progress:
         table = write_menagerie(
             folder, train=train, test=test, val=val, seed=seed, targets=targets,  # type: ignore[arg-type]  # checked there
-            num_long=long, minutes=minutes, still=still, workers=workers,
+            num_long=long, minutes=minutes, still=still, num_empty=empty, workers=workers,
             overwrite=overwrite, progress=progress,
         )  # fmt: skip
     typer.echo(json.dumps({"table": table.as_posix()}) if as_json else f"Written: {table}")

@@ -15,6 +15,7 @@ from actiondiff.builtin.world.world import RenderedClip, world_hash
 from actiondiff.cli.main import run
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import UnknownNameError, UsageError
+from actiondiff.video.decode import read_video
 
 OPTIONS = {"train": 8, "test": 4, "val": 4, "seed": 5, "num_long": 1, "minutes": 0.15}
 
@@ -183,3 +184,29 @@ def test_still_cameras_are_named_in_the_table(tmp_path):
     assert world["clip"]["height"] == 128
     with pytest.raises(UsageError, match="no long videos of still cameras"):
         write_menagerie(tmp_path / "long", num_long=1, still=True)
+
+
+def test_clips_without_creatures_show_the_place_of_each_camera(tmp_path):
+    options = ["--still", "--train", "8", "--test", "4", "--val", "0", "--workers", "1"]
+    assert run(["menagerie", "write", str(tmp_path / "w"), *options, "--empty", "2"]) == 0
+    table = read_table(tmp_path / "w" / "table.csv")
+    empty = read_table(tmp_path / "w" / "empty.csv", check_files=True)
+    assert empty.counts("camera") == dict.fromkeys(table.counts("camera"), 2)
+    one, again = (read_video(tmp_path / "w" / f"empty/camera01_0{n}.mp4").pixels for n in (1, 2))
+    assert one.shape[1:] == (128, 128, 3)
+    assert (one != again).any()  # the noise is each clip's own
+    # What clips of the camera show most of the time is what its clips without creatures show.
+    places = {}
+    for example in table.examples:
+        pixels = read_video(tmp_path / "w" / example.video).pixels
+        places.setdefault(example.columns["camera"], []).append(np.median(pixels.astype(float), axis=0))
+    place = {camera: np.median(np.concatenate([own]), axis=0) for camera, own in places.items()}
+    apart = {
+        camera: np.abs(np.median(one.astype(float), axis=0) - own).mean() for camera, own in place.items()
+    }
+    assert min(apart, key=apart.get) == "camera01"
+    assert apart["camera01"] < 4 < 8 < sorted(apart.values())[1]
+    world = json.loads((tmp_path / "w" / "world.json").read_text())
+    assert world["empty_per_camera"] == 2
+    with pytest.raises(UsageError, match="cameras that stand still, 0 or more of each; got 2"):
+        write_menagerie(tmp_path / "moving", train=2, num_empty=2)

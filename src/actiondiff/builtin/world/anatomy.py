@@ -15,7 +15,7 @@ from actiondiff.builtin.world.actions import CHANNELS, CreatureMotion
 from actiondiff.builtin.world.arrays import Floats
 from actiondiff.builtin.world.bodies import Body, Coat
 
-__all__ = ["Capsules", "middle_height", "pose"]
+__all__ = ["Capsules", "middle_height", "no_capsules", "pose"]
 
 _EYE = (0.03, 0.03, 0.04)
 _STRIPED = {"torso": 1.0, "neck": 0.7, "tail": 0.5}  # share of the body's stripes a part has
@@ -69,6 +69,15 @@ def pose(body: Body, motion: CreatureMotion, coat: Coat) -> Capsules:
         stripes=np.array([body.stripes * _STRIPED.get(part, 0.0) for part in skeleton.parts]),
         casts=np.array([part == "torso" for part in skeleton.parts]),
     )
+
+
+def no_capsules(num_frames: int) -> Capsules:
+    """The capsules of nothing, over a number of frames."""
+    colours = np.zeros((0, 3))
+    return Capsules(
+        np.zeros((num_frames, 0, 2, 3)), np.zeros((num_frames, 0, 2)), colours, colours, np.zeros(0),
+        np.zeros(0, bool),
+    )  # fmt: skip
 
 
 def middle_height(body: Body) -> float:

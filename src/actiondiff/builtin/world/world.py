@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actiondiff.builtin.world.actions import ACTIONS, Action, Segment, act
-from actiondiff.builtin.world.anatomy import Capsules, middle_height, pose
+from actiondiff.builtin.world.anatomy import Capsules, middle_height, no_capsules, pose
 from actiondiff.builtin.world.backdrop import develop, let_fall, paint_backdrop
 from actiondiff.builtin.world.bodies import BODIES, Body, body_named, random_body, random_coat, vary
 from actiondiff.builtin.world.cameras import (
@@ -44,11 +44,13 @@ __all__ = [
     "FPS",
     "RANDOM",
     "ClipSpec",
+    "EmptySpec",
     "RenderedClip",
     "VideoSpec",
     "actors",
     "generator",
     "render_clip",
+    "render_empty",
     "render_video",
     "world_hash",
 ]
@@ -117,6 +119,23 @@ class VideoSpec:
         return self.segments[-1].end_seconds
 
 
+@dataclass(frozen=True)
+class EmptySpec:
+    """One clip without any creature, of a camera that stands still.
+
+    Attributes:
+        context: Name of the camera's context.
+        view: Name of the camera's view.
+        camera: Seed of the camera, and of its place; see `ClipSpec`.
+        seed: Seed of the noise.
+    """
+
+    context: str
+    view: str
+    camera: int
+    seed: int
+
+
 @dataclass(frozen=True, eq=False)
 class RenderedClip:
     """A rendered video.
@@ -182,6 +201,34 @@ def render_video(spec: VideoSpec, *, fps: float = FPS, height: int = 64, width: 
     return _render(spec, np.arange(num_frames) / fps, height, width)
 
 
+def render_empty(
+    spec: EmptySpec,
+    *,
+    num_frames: int = CLIP_FRAMES,
+    fps: float = FPS,
+    height: int = 64,
+    width: int = 64,
+) -> NDArray[np.uint8]:
+    """Render what a camera that stands still sees where there is no creature: (T, H, W, 3) uint8, RGB.
+
+    Args:
+        spec: Specification of the clip.
+        num_frames: T, number of frames.
+        fps: Frames per second.
+        height: Height of the picture, pixels.
+        width: Width of the picture, pixels.
+
+    Raises:
+        UsageError: If there are no frames or pixels, or the rate is not above 0.
+        UnknownNameError: If a context or view is unknown.
+    """
+    _check(num_frames, fps, height, width)
+    scene, camera, _ = _place(spec.context, spec.view, spec.camera, num_frames)
+    seconds = np.arange(num_frames) / fps
+    return _paint(scene, camera, no_capsules(num_frames), np.zeros((num_frames, 2)), seconds, (height, width),
+                  noise=generator(spec.seed, "noise"))  # fmt: skip
+
+
 def actors(spec: ClipSpec | VideoSpec) -> tuple[Body, SceneContext, View]:
     """The body, context and view of a specification; random ones are drawn."""
     return _body(spec), _context(spec), _view(spec)
@@ -239,19 +286,21 @@ def _render_still(
 ) -> RenderedClip:
     """Render what a camera sees that stands still; its place is the same in all of its videos."""
     body = _body(spec)
-    azimuth = float(generator(number, "azimuth").uniform(0.0, 2 * np.pi))
-    camera = stand_still(
-        view_named(spec.view), len(seconds), azimuth, random=generator(number, "still camera")
-    )
-    scene = build_scene(
-        context_named(spec.context), azimuth, camera.distance, random=generator(number, "place")
-    )
+    scene, camera, azimuth = _place(spec.context, spec.view, number, len(seconds))
     motion = act(spec.segments, seconds, azimuth, random=generator(spec.seed, "motion"))
     motion = walk_about(motion, camera, azimuth, random=generator(spec.seed, "position"))
     capsules = pose(body, motion, random_coat(generator(spec.individual, "coat")))
     pixels = _paint(scene, camera, capsules, np.zeros_like(motion.position), seconds, (height, width),
                     noise=generator(spec.seed, "noise"))  # fmt: skip
     return RenderedClip(pixels, bounding_boxes(capsules, camera, height, width))
+
+
+def _place(context: str, view: str, number: int, num_frames: int) -> tuple[Scene, CameraPath, float]:
+    """The place of a camera that stands still, the camera, and its direction from the middle in radians."""
+    azimuth = float(generator(number, "azimuth").uniform(0.0, 2 * np.pi))
+    camera = stand_still(view_named(view), num_frames, azimuth, random=generator(number, "still camera"))
+    scene = build_scene(context_named(context), azimuth, camera.distance, random=generator(number, "place"))
+    return scene, camera, azimuth
 
 
 def _paint(
