@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 
 from actiondiff.backbones.base import shipped_specs
+from actiondiff.distillation.nearness import window_flop
+from actiondiff.types import FeatureKey
 
-PAGE = (Path(__file__).parents[2] / "docs" / "backbones.md").read_text("utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "backbones.md").read_text("utf-8")
+README = (ROOT / "README.md").read_text("utf-8")
 
 
 def row_of(name: str, section: str) -> list[str]:
@@ -40,3 +44,19 @@ def test_every_hub_id_of_the_specs_is_named():
     for spec in shipped_specs().values():
         for hub_id in re.findall(r"\b[\w-]+/[\w.-]*-[\w.-]+\b", spec.title):
             assert hub_id in PAGE
+
+
+@pytest.mark.parametrize("name", shipped_specs())
+def test_the_readme_lists_every_backbone_with_its_cost(name):
+    table = README.partition("## Compare with other backbones")[2].partition("\n\nTFLOP are counted")[0]
+    names, _, frames, cost, _ = row_of(name, table)
+    place = re.findall(r"`([^`]+)`", names).index(name)
+    spec = shipped_specs()[name]
+    of_windows, of_costs = frames.split(", "), cost.split(", ")
+    if name != "student":  # which has its teacher's window
+        assert of_windows[place if len(of_windows) > 1 else 0] == str(spec.defaults["window"])
+    if name not in ("student", "pixels", "motion"):
+        settings = {"name": name if spec.weights == "built-in" else f"random-{name}", **spec.defaults}
+        flop = window_flop(settings, FeatureKey(spec.timestep, spec.layer))
+        assert flop is not None
+        assert float(of_costs[place]) * 1e12 == pytest.approx(flop, rel=0.02)
