@@ -122,6 +122,8 @@ def test_training_on_with_corrections_widens_the_guard(trained, videos, tmp_path
         opened.corrections.save(Correction(video=video.name, bouts=(bout,), done=True), opened.timelines)
     retraining = Retraining(opened, trained, "before")
     retraining._compare(*retraining._tables())
+    sides = json.loads((tmp_path / "out/models/sides.json").read_text("utf-8"))
+    assert sides == {"0.mp4": "train", "1.mp4": "train", "2.mp4": "test"}
     after, name = retraining._models["new"]
     assert not any(opened.predict(after, video).abstains for video in opened.videos)
     assert (

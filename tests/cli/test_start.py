@@ -87,3 +87,32 @@ def test_wrong_arguments_are_one_line_before_any_work(folder, capsys):
     Path("out/mine.txt").write_text("")
     assert run(["start", "videos", "-o", "out"]) == 1
     assert "out" in capsys.readouterr().err
+
+
+def test_clips_that_cannot_be_read_are_left_out_before_groups_are_counted(folder, quick, capsys):
+    """Of two recordings of a class one is broken, so that the class cannot be tested."""
+    rows = read_rows(folder / "videos/labels.csv")
+    for row in rows:
+        row["label"] = "rare" if row["video"] in ("cam0_0.mp4", "cam1_0.mp4") else row["label"]
+    write_rows(folder / "videos/labels.csv", rows)
+    (folder / "videos/cam1_0.mp4").write_bytes(b"no video")
+    assert run(["start", "videos", "--backbone", "pixels", "-o", "out", *quick]) == 0
+    printed = capsys.readouterr().out
+    assert "1 clip is left out, because there are no features of pixels, for example" in printed
+    assert "cam1_0.mp4 (failed: the file holds text)" in printed
+    assert "rare is left out: it occurs in one group only" in printed
+    assert "(22 clips, 12 groups)" in printed
+    predicted = read_rows(Path("out/ethogram/predictions.csv"))  # those without a label alone
+    assert {Path(row["video"]).name for row in predicted} == {"cam12_0.mp4", "cam12_1.mp4"}
+
+    # Tables that were changed by hand are not replaced, and damaged settings are one line.
+    text = Path("out/labels.csv").read_text() + "\n"
+    Path("out/labels.csv").write_text(text)
+    assert run(["start", "videos", "--backbone", "pixels", "-o", "out", *quick]) == 1
+    printed = capsys.readouterr()
+    assert "labels.csv would be replaced" in printed.err
+    assert printed.out == ""
+    assert Path("out/labels.csv").read_text() == text
+    Path("out/start.json").write_text("{")
+    assert run(["start", "videos", "--backbone", "pixels", "-o", "out", "--overwrite", *quick]) == 1
+    assert "start.json is damaged (JSONDecodeError)" in capsys.readouterr().err

@@ -81,7 +81,7 @@ def test_what_is_said_before_a_download(cli, folder):
     assert result.exit_code == 1
     for text in (SPECS["svd-xt"].licence, SPECS["svd-xt"].source.page, "about 9 GB", str(folder / "svd-xt")):
         assert text in result.out
-    assert "say --yes" in result.err
+    assert "give --yes" in result.err
     assert not folder.exists()
 
 
@@ -128,6 +128,7 @@ def test_backbones_without_a_download(cli):
 
 
 def test_json_is_all_of_the_output(cli):
+    assert "nothing to download" in json.loads(cli("weights", "get", "pixels", "--json").out)["note"]
     result = cli("weights", "get", "dinov3-l", "--json")
     assert json.loads(result.out)["hub"] == SPECS["dinov3-l"].source.hub
 

@@ -1,13 +1,14 @@
 """Training on with the corrected bouts of an opened folder, and the comparison of both models."""
 
 import copy
+import json
 import logging
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
@@ -30,17 +31,19 @@ from actiondiff.training.loop import EpochRow
 from actiondiff.training.options import TrainingOptions
 from actiondiff.types import JSON, Example
 
-__all__ = ["Retraining", "corrected_spans"]
+__all__ = ["Retraining", "assign_sides", "corrected_spans"]
 
 _BACKGROUND = "background"
 _MIN_SHARE = 0.5  # of a span that a label covers
 _MIN_SPANS = 4
 _STEPS = 300  # of the optimiser, at least
+_SIDES = "sides.json"  # beside the models
 _log = logging.getLogger(__name__)
+Side: TypeAlias = Literal["train", "test"]
 
 
 def corrected_spans(
-    correction: Correction, timeline: Timeline, labels: Sequence[str], *, split: Literal["train", "test"]
+    correction: Correction, timeline: Timeline, labels: Sequence[str], *, split: Side
 ) -> list[Example]:
     """Cut the judged part of a video into labelled spans, as long as those that scores are computed from.
 
@@ -145,13 +148,12 @@ class Retraining:
         timelines = self.opened.timelines
         corrections = [item for item in self.opened.corrections.all if item.video in timelines]
         labels = self.opened.model.labels
-        tested = {n for n in range(len(corrections)) if n % 3 == 2 or (n == 1 and len(corrections) == 2)}
+        path = self.opened.corrections.folder / "models" / _SIDES
+        sides = assign_sides([item.video for item in corrections], _read_sides(path))
         spans = [
             span
-            for n, item in enumerate(corrections)
-            for span in corrected_spans(
-                item, timelines[item.video], labels, split="test" if n in tested else "train"
-            )
+            for item in corrections
+            for span in corrected_spans(item, timelines[item.video], labels, split=sides[item.video])
         ]
         num_train = sum(span.split == "train" for span in spans)
         if num_train < _MIN_SPANS:
@@ -159,6 +161,7 @@ class Retraining:
                 f"There are {num_train} judged stretches to train on, and {_MIN_SPANS} are needed. Judge "
                 "more stretches of the queue, or mark whole videos as done."
             )
+        write_text(path, json.dumps(sides, indent=1) + "\n")
         source = self.opened.corrections.folder
         root = self.opened.folder.resolve()
         held = tuple(span for span in spans if span.split == "test")
@@ -253,6 +256,42 @@ class Retraining:
             for part in parts.values()
         ]
         return packs[0] if len(packs) == 1 else join(packs)
+
+
+def assign_sides(videos: Sequence[str], before: Mapping[str, Side]) -> dict[str, Side]:
+    """Say which corrected videos are trained on, and which are kept for the comparison: every third one.
+
+    A video stays on its side, because a model that was trained on it would be flattered by a test with it.
+
+    Args:
+        videos: The corrected videos.
+        before: Sides of videos in earlier training runs.
+    """
+    sides = dict(before)
+    for video in videos:
+        if video not in sides:
+            tested = sum(side == "test" for side in sides.values())
+            is_due = tested < (len(sides) + 1) // 3 or (len(videos) == 2 and len(sides) == 1 and not tested)
+            sides[video] = "test" if is_due else "train"
+    return sides
+
+
+def _read_sides(path: Path) -> dict[str, Side]:
+    """The sides of earlier training runs; none if there were none.
+
+    Raises:
+        UsageError: If the file is damaged.
+    """
+    try:
+        values = json.loads(path.read_text("utf-8"))
+        return {str(video): "test" if side == "test" else "train" for video, side in values.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, RecursionError):
+        raise UsageError(
+            f"{path} is damaged, which says on which videos earlier models were trained. Restore it, or "
+            "move the folder of these models away."
+        ) from None
 
 
 def _enough_steps(options: TrainingOptions, num_clips: int) -> TrainingOptions:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from actiondiff.cli.options import OverridesOption
+from actiondiff.cli.options import OverridesOption, OverwriteOption
 
 if TYPE_CHECKING:
     from actiondiff.start.groups import GroupProposal
@@ -54,6 +54,7 @@ def start(
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Do not ask about the proposed groups or similar labels.")
     ] = False,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Go from videos and labels to a model and a verdict.
 
@@ -72,6 +73,7 @@ def start(
         weights,
         seed,
         tuple(overrides or ()),
+        overwrite,
     )
     go(
         options,

@@ -42,7 +42,8 @@ def get(
     spec = find_spec(backbone)
     source = spec.source
     if source is None:
-        typer.echo(_without_weights(spec))
+        text = _without_weights(spec)
+        typer.echo(json.dumps({"backbone": spec.name, "note": text}) if as_json else text)
         return
     present = find_weights(spec.name) if to is None else None
     folder = _target(spec.name, to)
@@ -66,7 +67,9 @@ def get(
         raise UsageError(f"{folder} exists already: give another folder (--to), or move it away.")
     if not yes:
         if as_json or not sys.stdin.isatty():
-            raise UsageError(f"read the licence of {spec.name} at {source.page}, then say --yes to download.")
+            raise UsageError(
+                f"read the licence of {spec.name} at {source.page}, then give --yes to download."
+            )
         typer.confirm("Have you read the licence, do you accept it, and download now?", abort=True)
     # An interrupted download is continued by the next one, and never looks like weights.
     unfinished = folder.parent / f".{spec.name}.download"

@@ -18,7 +18,16 @@ from actiondiff.features.joined import JoinedStore
 from actiondiff.features.store import FeatureStore
 from actiondiff.types import Array, Example, FeatureKey, Features
 
-__all__ = ["Batch", "MissingClip", "PackedFeatures", "encode_labels", "join", "pack", "pack_arrays"]
+__all__ = [
+    "Batch",
+    "MissingClip",
+    "PackedFeatures",
+    "clips_without_features",
+    "encode_labels",
+    "join",
+    "pack",
+    "pack_arrays",
+]
 
 
 class Batch(NamedTuple):
@@ -243,6 +252,30 @@ def pack(
         )
     order = sorted(arrays)
     return pack_arrays([arrays[i] for i in order], [examples[i] for i in order], label_names, missing=missing)
+
+
+def clips_without_features(
+    store: FeatureStore, examples: Sequence[Example], *, root: str | os.PathLike[str] | None = None
+) -> list[MissingClip]:
+    """The examples that `pack` could not read from a store, with the reasons.
+
+    Args:
+        store: The feature store.
+        examples: The clips.
+        root: Folder that the examples' paths are relative to; None if they are names in the store's index.
+
+    Raises:
+        StoreError: If a file of features is missing or damaged.
+    """
+    identities, missing = _join(store, examples, root)
+    for identity, positions in _by_content(identities).items():
+        times = store.load(identity, [])
+        for position in positions:
+            try:
+                _span(times, examples[position])
+            except UsageError as error:
+                missing.append(MissingClip(examples[position], str(error)))
+    return missing
 
 
 def _join(

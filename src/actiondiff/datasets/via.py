@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from actiondiff.datasets.bouts import CodedBout
 from actiondiff.datasets.sheets import read_text
 from actiondiff.errors import TableError, UnknownNameError, UsageError, warn_once
+from actiondiff.outputs.words import counted
 
 __all__ = ["read_via"]
 
@@ -52,9 +53,11 @@ def read_via(path: str | Path, *, attribute: str | None = None) -> list[CodedBou
     if attribute is None and len(names) > 1:
         problems.append(f"{_SEVERAL}: {', '.join(map(repr, names))}; choose one with --label-from")
     bouts: list[CodedBout] = []
+    num_without = 0
     chosen = attribute if attribute is not None else next(iter(names), "")
     for position, media, times, values in segments:
         labels = values.get(chosen, [])
+        num_without += bool(values and chosen not in values)
         if not values:
             problems.append(f"{position}: the segment has no label; fill it in, or delete it")
         if len(times) > 2 or (times and not 0 <= times[0] <= times[-1] < math.inf):
@@ -65,6 +68,9 @@ def read_via(path: str | Path, *, attribute: str | None = None) -> list[CodedBou
         bouts += [CodedBout(media, label, start, end) for label in labels]
     if problems:
         raise TableError(path, problems)
+    if num_without:
+        left_out = counted(num_without, "segment")
+        warn_once(f"{path}: left out {left_out} with values of other attributes than {chosen!r} only.")
     return bouts
 
 

@@ -42,7 +42,6 @@ def fit_guard(config: ModelConfig, data: StudyData, store: FeatureStore) -> tupl
     space = fit_token_space(np.stack([part.mean(0).numpy() for part in parts]), recordings)
 
     median = float(np.median(steps)) if steps else None
-    window = max((video.window_length for video in videos), default=0)
     further = {}
     for name, other in further_stores(store).items():
         if name in config.further:  # each backbone is sampled as it was in training
@@ -63,7 +62,6 @@ def fit_guard(config: ModelConfig, data: StudyData, store: FeatureStore) -> tupl
         num_clips=len(clips),
         num_recordings=len(set(recordings)),
         frame_seconds=ValueRange.of(steps),
-        window_seconds=median * window if median and window else None,
         num_tokens=ValueRange.of(clips.lengths.tolist()),
         brightness=ValueRange.of([look.brightness for look in looks]),
         saturation=ValueRange.of([look.saturation for look in looks]),

@@ -60,7 +60,6 @@ class GuardFacts(BaseModel):
         num_clips: Number of training clips.
         num_recordings: Number of recordings or individuals that these are from, as far as labels tell.
         frame_seconds: Seconds from one sampled frame to the next.
-        window_seconds: Seconds that a window of the backbone spans.
         num_tokens: Number of tokens of a clip.
         side_px: Side of a square as large as the picture, at most as large as the backbone takes it.
         pictures: Width and height of the smallest and of the largest picture.
@@ -78,7 +77,6 @@ class GuardFacts(BaseModel):
     num_clips: _Count
     num_recordings: _Count
     frame_seconds: ValueRange | None = None
-    window_seconds: float | None = None
     num_tokens: ValueRange | None = None
     side_px: ValueRange | None = None
     pictures: tuple[tuple[_Count, _Count], tuple[_Count, _Count]] | None = None

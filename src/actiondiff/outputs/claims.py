@@ -107,7 +107,7 @@ def claim(
     overwrite: bool = False,
     lock: str = "folder",
 ) -> Iterator[OutputClaim]:
-    """OutputClaim what a command is about to write; to be called before any work is done.
+    """Claim what a command is about to write; to be called before any work is done.
 
     Args:
         folder: Folder to write to; created if it does not exist.
@@ -166,7 +166,7 @@ def join(held: OutputClaim) -> Iterator[None]:
 def claim_file(
     path: str | os.PathLike[str], command: str, *, others: Collection[str] = (), overwrite: bool = False
 ) -> Iterator[OutputClaim]:
-    """OutputClaim a single file, and others in the same folder that are written with it; see `claim`."""
+    """Claim a single file, and others in the same folder that are written with it; see `claim`."""
     path = Path(path)
     lock = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
     with claim(path.parent, command, [path.name, *others], overwrite=overwrite, lock=lock) as held:

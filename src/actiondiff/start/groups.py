@@ -10,11 +10,13 @@ from actiondiff.datasets.packing import PackedFeatures
 from actiondiff.errors import warn_once
 from actiondiff.evaluation.folds import groups_per_class
 from actiondiff.evaluation.leakage import alike_pairs
+from actiondiff.outputs.words import counted
 from actiondiff.types import Example
 
 __all__ = ["GroupProposal", "join_alike", "propose_groups", "warn_of_unknown_recordings"]
 
-_ENOUGH = 3  # groups of every class that a coarse grouping must leave
+_EACH = "each video on its own"
+_ENOUGH = 3  # groups of every class that a coarse grouping must leave, if it has so many videos
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ def propose_groups(
 
     Of a file name, what comes up to its first number counts, or else what is left without its last number.
 
-    The first of these is taken that joins any videos and leaves every class three groups.
+    The first of these is taken that joins any videos and leaves every class three groups. Classes of fewer
+    than three videos do not count, since no grouping leaves them three.
 
     Args:
         examples: The labelled clips.
@@ -71,13 +74,20 @@ def propose_groups(
             "the names of the videos without their last number",
         ),
     ]
-    each = GroupProposal({video: video for video in videos}, "each video on its own")
+    each = GroupProposal({video: video for video in videos}, _EACH)
     if only is not None:
         return {"folders": proposals[0], "names": proposals[1], "videos": each}[only]
+    common = {label for label, count in groups_per_class(each.apply(examples)).items() if count >= _ENOUGH}
     for proposal in proposals:
-        fewest = min(groups_per_class(proposal.apply(examples)).values(), default=0)
-        if proposal.num_groups < len(videos) and fewest >= _ENOUGH:
+        counts = groups_per_class(proposal.apply(examples))
+        lacking = sorted(label for label in common if counts[label] < _ENOUGH)
+        if proposal.num_groups == len(videos) or not common:
+            continue
+        if not lacking:
             return proposal
+        if len(common) - len(lacking) > 1 and each.reason == _EACH:  # it would do for others
+            few = counted(counts[lacking[0]], "group")
+            each = replace(each, reason=f"{_EACH}, as {proposal.reason} would leave {lacking[0]} {few}")
     return each
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.boris import read_boris
-from actiondiff.datasets.sheets import TABLE_SUFFIXES
+from actiondiff.datasets.sheets import TABLE_SUFFIXES, find_files
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import TableError, UsageError
 from actiondiff.video.search import is_system_name, search_videos
@@ -17,6 +17,7 @@ __all__ = ["LabelSource", "find_labels", "span_seconds"]
 
 LabelKind: TypeAlias = Literal["table", "folders", "boris", "deepethogram"]
 _BORIS = (".boris", ".boris.gz")
+_MATRICES = "*_labels.csv"
 _SHORTEST, _LONGEST = 0.5, 4.0
 _KINDS = "a CSV with video and label, a folder per class, a BORIS project, or DeepEthogram's *_labels.csv"
 
@@ -62,7 +63,7 @@ def find_labels(folder: Path, labels: Path | None) -> LabelSource:
             raise UsageError(f"there are no labels at {labels}; give {_KINDS}.")
         return _of_path(labels)
     sources = [LabelSource("boris", path) for path in sorted(folder.iterdir()) if _is_boris(path)]
-    matrices = sorted(folder.rglob("*_labels.csv"))
+    matrices = find_files(folder, _MATRICES)
     if matrices:
         sources.append(LabelSource("deepethogram", folder))
     others = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in TABLE_SUFFIXES and p not in matrices]
@@ -96,7 +97,7 @@ def span_seconds(table: Table) -> float | None:
 
 def _of_path(path: Path) -> LabelSource:
     if path.is_dir():
-        kind: LabelKind = "deepethogram" if any(path.rglob("*_labels.csv")) else "folders"
+        kind: LabelKind = "deepethogram" if find_files(path, _MATRICES) else "folders"
         return LabelSource(kind, path)
     if _is_boris(path):
         return LabelSource("boris", path)

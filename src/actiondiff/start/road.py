@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from actiondiff import outputs
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.columns import similar_labels
 from actiondiff.datasets.export import write_table
-from actiondiff.datasets.packing import pack
+from actiondiff.datasets.packing import clips_without_features, pack
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import RunError, UnknownNameError, UsageError
 from actiondiff.evaluation.folds import group_folds, groups_per_class
@@ -31,6 +32,7 @@ __all__ = ["GROUPINGS", "StartOptions", "start"]
 GROUPINGS = ("folders", "names", "videos")
 """Ways to group videos, beside the columns of the table."""
 _SETTINGS, _LABELS, _VERDICT = "start.json", "labels.csv", "verdict.json"
+_LABELLED = "labelled.csv"
 _MOST_FOLDS = 4
 _INCOMPLETE = 3  # exit code of commands that finished although some videos failed
 
@@ -48,6 +50,7 @@ class StartOptions:
         weights: Checkpoint of the backbone.
         seed: Seed of the folds and of training.
         overrides: Options of the recipe `own-videos` that are changed, such as `training.epochs=30`.
+        overwrite: Whether tables and the verdict that were changed since may be replaced.
     """
 
     folder: Path
@@ -58,6 +61,7 @@ class StartOptions:
     weights: str | None = None
     seed: int = 0
     overrides: tuple[str, ...] = ()
+    overwrite: bool = False
 
 
 def start(
@@ -78,15 +82,29 @@ def start(
         ask: Asks a question whose answer is yes or no, and returns yes where nobody can be asked.
 
     Raises:
-        UsageError: If the labels are not there, or the groups are refused.
+        UsageError: If the labels are not there, no labelled video can be read, the groups are refused, or a
+            table in the folder was changed since.
         TableError: If the labels have problems.
         RunError: If the folder to write to holds something else, or a command fails.
     """
     source = find_labels(options.folder, options.labels)
     if options.backbone is not None:
         choose_backbone(options.backbone)  # a wrong name is an error before any work
-    _own_folder(options)
-    road = _Road(options, run_command, echo)
+    check_own_folder(options.out, "start", [_SETTINGS], error=RunError, option="-o")
+    names = (_SETTINGS, _LABELLED, _LABELS, _VERDICT)
+    with outputs.claim(options.out, "start", names, overwrite=options.overwrite):
+        _own_folder(options)
+        return _go(_Road(options, run_command, echo), source, confirm, ask)
+
+
+def _go(
+    road: "_Road",
+    source: LabelSource,
+    confirm: Callable[[GroupProposal], bool],
+    ask: Callable[[str], bool],
+) -> StartVerdict:
+    """The steps of `start`."""
+    options, echo = road.options, road.echo
 
     # The videos and their labels.
     road.run("videos", "check", str(options.folder), show="last line")
@@ -97,7 +115,7 @@ def start(
         raise UsageError(f"correct the misspelt labels of {source.path}, and start again.")
 
     # The groups: proposed by names, then joined where the colours of two clips are nearly the same.
-    labelled = options.out / "labelled.csv"
+    labelled = options.out / _LABELLED
     write_table(table, labelled)
     fps = common_rate(table)
     if fps is not None:
@@ -106,7 +124,8 @@ def start(
             f"every {DEFAULT_STRIDE}th frame."
         )
     road.extract(labelled, "pixels", fps)
-    proposal = road.propose(table, source)
+    readable = replace(table, examples=road.with_features("pixels", table.examples, table.root))
+    proposal = road.propose(readable, source)
     echo(
         f"groups: {proposal.num_groups}, from {proposal.reason}. Clips of one group are never on both sides."
     )
@@ -115,35 +134,36 @@ def start(
             "the groups were refused; give the column of the table that has them with --groups, or one of "
             f"{', '.join(GROUPINGS)}."
         )
-    examples = proposal.apply(table.examples)
-    counts = groups_per_class(examples)
-    rare = [label for label, count in counts.items() if count < 2]
-    for label in rare:
-        echo(f"{label} is left out: it occurs in one group only, so it cannot be tested.")
-    examples = tuple(e for e in examples if e.labels and not set(e.labels) & set(rare))
-    usable = groups_per_class(examples)
-    if len(usable) < 2 or min(usable.values()) < 2:
+    testable, counts = road.testable(proposal.apply(readable.examples))
+    if not testable:
         return road.finish(too_few(counts), None, (), is_timed=is_timed)
 
     # The comparison: each feature's heads are tested on every fold of the groups in turn.
+    choice = choose_backbone(options.backbone)
+    echo(f"backbone: {choice.reason}")
+    names = [*CONTROLS, *([choice.name] if choice.name and choice.name not in CONTROLS else [])]
+    examples = testable
+    for name in names[1:]:
+        road.extract(labelled, name, fps)
+        examples = road.with_features(name, examples, table.root)
+    if examples != testable:
+        examples, counts = road.testable(examples)
+        if not examples:
+            return road.finish(too_few(counts), None, (), is_timed=is_timed)
+    usable = groups_per_class(examples)
     num_folds = min(_MOST_FOLDS, *usable.values())
     folds = group_folds(examples, num_folds, salt=str(options.seed))
     examples = tuple(
         replace(example, columns={**example.columns, "fold": str(fold + 1)})
         for example, fold in zip(examples, folds, strict=True)
     )
-    table = replace(table, examples=examples)
-    write_table(table, options.out / _LABELS)
-    choice = choose_backbone(options.backbone)
-    echo(f"backbone: {choice.reason}")
-    names = [*CONTROLS, *([choice.name] if choice.name and choice.name not in CONTROLS else [])]
-    candidates = []
-    for name in names:
-        if name != "pixels":
-            road.extract(labelled, name, fps)
-        runs = [road.train_fold(name, fold, num_folds) for fold in range(1, num_folds + 1)]
-        candidates.append(pool_folds(name, runs))
-    verdict = compare_candidates(candidates, multi_label=table.multi_label)
+    compared = replace(table, examples=examples)
+    write_table(compared, options.out / _LABELS)
+    candidates = [
+        pool_folds(name, [road.train_fold(name, fold, num_folds) for fold in range(1, num_folds + 1)])
+        for name in names
+    ]
+    verdict = compare_candidates(candidates, multi_label=compared.multi_label)
     return road.finish(verdict, verdict.recommended, _unlabelled(options.folder, table), is_timed=is_timed)
 
 
@@ -172,11 +192,12 @@ class _Road:
     def read_labels(self, source: LabelSource) -> tuple[Table, bool]:
         """Read the labels, cut into spans where they have times; returns whether they have."""
         out = self.options.out
+        again = ("--overwrite",) if self.options.overwrite else ()
         path = source.path
         if source.kind in ("boris", "deepethogram"):
             path = out / "imported.csv"
             folder = ("--videos", str(self.options.folder))
-            self.run("table", "import", source.kind, str(source.path), "-o", str(path), *folder)
+            self.run("table", "import", source.kind, str(source.path), "-o", str(path), *folder, *again)
         table = read_table(path)
         seconds = span_seconds(table)
         if seconds is None:
@@ -184,8 +205,40 @@ class _Road:
         if not path.is_file():
             raise UsageError(f"{path} has times but is not a table.")
         spans = out / "spans.csv"
-        self.run("table", "spans", str(path), "-o", str(spans), "--seconds", f"{seconds:g}", show="last line")
+        length = ("--seconds", f"{seconds:g}", *again)
+        self.run("table", "spans", str(path), "-o", str(spans), *length, show="last line")
         return read_table(spans), True
+
+    def with_features(self, name: str, examples: tuple[Example, ...], root: Path) -> tuple[Example, ...]:
+        """The clips that a backbone has features of; what is left out is counted.
+
+        Raises:
+            UsageError: If there is none.
+        """
+        store = FeatureStore.open(self.options.out / "features" / name)
+        missing = clips_without_features(store, examples, root=root)
+        lacking = {id(clip.example) for clip in missing}
+        left = tuple(example for example in examples if id(example) not in lacking)
+        if missing:
+            first = f"{missing[0].example.video} ({missing[0].reason})"
+            if not left:
+                raise UsageError(f"none of the labelled clips could be read, for example {first}.")
+            words = counted(len(missing), "clip is", "clips are")
+            self.echo(f"{words} left out, because there are no features of {name}, for example {first}.")
+        return left
+
+    def testable(self, examples: Sequence[Example]) -> tuple[tuple[Example, ...], dict[str, int]]:
+        """The clips whose classes occur in several groups, or none if these are fewer than two classes.
+
+        Also returns the number of groups of each class.
+        """
+        counts = groups_per_class(examples)
+        rare = [label for label, count in counts.items() if count < 2]
+        for label in rare:
+            self.echo(f"{label} is left out: it occurs in one group only, so it cannot be tested.")
+        left = tuple(e for e in examples if e.labels and not set(e.labels) & set(rare))
+        usable = groups_per_class(left)
+        return (left if len(usable) > 1 and min(usable.values()) > 1 else ()), counts
 
     def propose(self, table: Table, source: LabelSource) -> GroupProposal:
         """Propose groups, or take those that were asked for."""
@@ -261,14 +314,17 @@ class _Road:
 
 def _own_folder(options: StartOptions) -> None:
     """Make sure that the folder is new, or of an earlier call with the same options."""
-    names = check_own_folder(options.out, "start", [_SETTINGS], error=RunError, option="-o")
     settings = {
         name: None if value is None else str(value)
         for name, value in asdict(options).items()
-        if name != "out"
+        if name not in ("out", "overwrite")
     }
     path = options.out / _SETTINGS
-    if _SETTINGS in names and json.loads(path.read_text("utf-8")) != settings:
+    try:
+        stored = json.loads(path.read_text("utf-8")) if path.exists() else settings
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged ({type(error).__name__}); give another folder (-o).") from None
+    if stored != settings:
         raise RunError(f"{options.out} was started with other videos or options; give another folder (-o).")
     write_text(path, json.dumps(settings, indent=2) + "\n")
 

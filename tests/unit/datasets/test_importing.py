@@ -251,7 +251,7 @@ def test_via(tmp_path, caplog):
     assert "left out 1 regions of pictures" in caplog.text
 
 
-def test_via_checkboxes_and_several_attributes(tmp_path):
+def test_via_checkboxes_and_several_attributes(tmp_path, caplog):
     attributes = {
         "1": {"aname": "act", "type": 2, "options": {"0": "walk", "1": "eat"}},
         "2": {"aname": "who", "type": 1, "options": {}},
@@ -266,6 +266,7 @@ def test_via_checkboxes_and_several_attributes(tmp_path):
         "via", path
     )
     assert [b.label for b in read_labels("via", path, label_from="act")] == ["walk", "eat"]
+    assert "left out 1 segment with values of other attributes than 'act' only" in caplog.text
     assert [b.label for b in read_labels("via", path, label_from="who")] == ["fox", "cat"]
     with pytest.raises(UnknownNameError, match="attribute"):
         read_labels("via", path, label_from="whom")

@@ -3,7 +3,7 @@ import pytest
 import torch
 from tests.conftest import store_settings
 
-from actiondiff.datasets.packing import encode_labels, pack, pack_arrays
+from actiondiff.datasets.packing import clips_without_features, encode_labels, pack, pack_arrays
 from actiondiff.errors import StoreError, TableError, UnknownNameError, UsageError
 from actiondiff.features.store import FeatureStore
 from actiondiff.types import Example, FeatureKey, Features
@@ -117,6 +117,11 @@ def test_spans_without_tokens_are_all_told(store):
         "fish/c.mp4: no token lies in 7 to the end (seconds); its 5 tokens are at 0.00 to 2.00",
     ]
     assert len(pack(store, [Example("fish/untimed.mp4", ("run",))], KEY, LABELS)) == 1
+    absent = Example("never.mp4", ("run",))
+    missing = clips_without_features(store, [*examples, absent])
+    assert [clip.example for clip in missing] == [absent, examples[0], examples[2], examples[3]]
+    assert "birds/a.mp4: " + missing[1].reason == caught.value.problems[0]
+    assert len(pack(store, [examples[1]], KEY, LABELS)) == 1
 
 
 def test_several_features_stand_side_by_side(store):

@@ -63,7 +63,7 @@ def test_the_covariance_is_that_of_ledoit_and_wolf(count, width):
 
 @pytest.mark.parametrize(("count", "width"), [(15, 40), (60, 200), (250, 30)])
 def test_the_stated_share_of_videos_like_those_of_training_is_outside(count, width):
-    """On average over trainings; between half and three times the rate, for few recordings and for many."""
+    """On average over trainings; between a quarter of the rate and three times it."""
     rates = []
     for seed in range(30):
         means = drawn(count + 400, width, seed)

@@ -57,6 +57,25 @@ def test_a_grouping_that_leaves_a_class_in_one_group_is_not_taken():
     assert propose_groups(examples).num_groups == 16  # two cameras a class would leave one to learn from
 
 
+def test_a_rare_class_does_not_undo_the_groups_of_all_others():
+    cameras = [Example(f"cam{n // 4}_{n}.mp4", (("eat", "run")[n % 2],)) for n in range(24)]
+    assert propose_groups(cameras).num_groups == 6
+    rare = [
+        replace(example, labels=("yawn",)) if n in (3, 9) else example for n, example in enumerate(cameras)
+    ]
+    assert propose_groups(rare).num_groups == 6
+    # A class that one camera alone has could not be tested: each video is its own, and the reason says so.
+    local = [replace(example, labels=("yawn",)) if n < 4 else example for n, example in enumerate(cameras)]
+    proposal = propose_groups(local)
+    assert proposal.num_groups == 24
+    assert proposal.reason == (
+        "each video on its own, as the names of the videos up to their first number would leave yawn 1 group"
+    )
+    assert propose_groups(local, only="names").num_groups == 6
+    two = [Example("cam1_1.mp4", ("eat",)), Example("cam1_2.mp4", ("run",))]
+    assert propose_groups(two).num_groups == 2
+
+
 def test_copies_of_a_recording_are_joined():
     random = np.random.default_rng(0)
     arrays = [random.normal(size=(3, 20)).astype(np.float32) for _ in range(8)]
@@ -77,7 +96,9 @@ def test_labels_are_looked_for_in_the_folder(tmp_path):
     (tmp_path / "notes.csv").write_text("camera,weather\n1,rain\n")
     assert find_labels(tmp_path, None).path.name == "labels.csv"
     (tmp_path / "more.csv").write_text("video,label\na.mp4,eat\n")
-    with pytest.raises(UsageError, match=r"labels\.csv.*more\.csv"):
+    (tmp_path / "._a_labels.csv").write_bytes(b"\0")  # the side file of another program
+    assert find_labels(tmp_path, tmp_path).kind == "folders"
+    with pytest.raises(UsageError, match=r"labels\.csv.*more\.csv\b(?!.*DeepEthogram\))"):
         find_labels(tmp_path, None)
     with pytest.raises(UsageError, match="no labels at"):
         find_labels(tmp_path, tmp_path / "gone.csv")
