@@ -11,8 +11,6 @@ from actiondiff.errors import UsageError
 
 __all__ = ["crop"]
 
-_COLUMNS = ("video", "source", "individual", "side_px", "num_frames", "num_without_box", "score")
-
 
 def crop(
     paths: Annotated[list[Path], typer.Argument(help="Videos, or folders that are searched for videos.")],
@@ -30,8 +28,13 @@ def crop(
         typer.Option(help="Labels of the videos; table.csv then has the same for the crops.", dir_okay=False),
     ] = None,
     individuals: Annotated[
-        int, typer.Option(min=1, help="Most individuals of a video; each gets a video of its own.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Most individuals of a video, the best; each gets a video of its own.  [default: all that "
+            "the boxes name, or else the best one]",
+        ),
+    ] = None,
     margin: Annotated[float, typer.Option(min=0, max=5, help="Share of the box to add on each side.")] = 0.25,
     smooth_seconds: Annotated[
         float, typer.Option(min=0, max=60, help="Span over which the position of the crop is averaged.")
@@ -58,7 +61,6 @@ def crop(
     from actiondiff.datasets.cropping import CropOptions
     from actiondiff.datasets.table import read_table
     from actiondiff.outputs.words import counted
-    from actiondiff.provenance import write_csv
     from actiondiff.video.search import find_videos
 
     videos = find_videos(paths)
@@ -74,7 +76,6 @@ def crop(
         result = crop_videos(
             out, videos, read, options, individuals=individuals, labels=labels, progress=progress
         )
-        write_csv(out / "crops.csv", _COLUMNS, result.rows)
     whole = sum(not row["side_px"] for row in result.rows)
     counts = {"written": len(result.rows), "whole": whole}
     counts |= {"partial": len(result.partial), "failed": len(result.failed)}
@@ -83,12 +84,11 @@ def crop(
     else:
         for video, reason in {**result.failed, **result.partial}.items():
             typer.echo(f"{video}: {reason}")
-        without = sum(int(str(row["num_without_box"])) for row in result.rows)
-        frames = sum(int(str(row["num_frames"])) for row in result.rows)
         typer.echo(
             f"{counted(len(result.rows), 'video')} written to {out}, {whole} of them whole (no box); "
-            f"{without} of {frames} frames have no box of their own; {len(result.partial)} partial, "
-            f"{len(result.failed)} failed."
+            f"{result.count('num_without_box')} of {result.count('num_frames')} frames have no box of their "
+            f"own, {result.count('num_whole')} of them show the whole picture; "
+            f"{len(result.partial)} partial, {len(result.failed)} failed."
         )
     if result.failed or result.partial:
         raise typer.Exit(3)

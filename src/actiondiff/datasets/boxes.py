@@ -57,6 +57,10 @@ class VideoBoxes:
     in_seconds: bool
     in_pixels: bool
 
+    def of(self, video: Path) -> tuple[Box, ...]:
+        """The boxes of a video, in order of time; none if it is not in the file."""
+        return self.boxes.get(Path(os.path.abspath(video)), ())
+
 
 def read_boxes(
     path: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None, min_score: float = 0.2

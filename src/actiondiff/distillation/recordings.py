@@ -11,8 +11,8 @@ from actiondiff.datasets.table import read_table
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.extraction.plan import VideoInputs, name_videos
 from actiondiff.features.store import FeatureStore
-from actiondiff.provenance import sha256_of_file
 from actiondiff.types import FeatureKey
+from actiondiff.video.crop_file import identity_of
 
 __all__ = ["Recordings", "TaughtVideo", "choose_key", "find_recordings"]
 
@@ -106,7 +106,7 @@ def find_recordings(
     by_identity: dict[str, TaughtVideo] = {}
     without: list[str] = []
     for name, path in files.items():
-        identity = sha256_of_file(path) if path.is_file() else ""
+        identity = identity_of(path) if path.is_file() else ""
         if identity and store.has(identity, [key]):
             recording = groups.get(name) or identity
             by_identity.setdefault(identity, TaughtVideo(name, path, identity, recording))

@@ -14,8 +14,8 @@ from actiondiff.datasets.sheets import TABLE_SUFFIXES
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.features.store import FeatureStore
-from actiondiff.provenance import sha256_of_file
 from actiondiff.types import Example, FeatureKey, Sampling
+from actiondiff.video.crop_file import identity_of
 from actiondiff.video.probe import probe
 from actiondiff.video.search import find_videos
 
@@ -265,7 +265,7 @@ def _identify(
     keys: Sequence[FeatureKey],
     encoded_type: "type[EncodedWindows] | None",
 ) -> str:
-    """sha256 of a file. For a deleted file it is the recorded one, if its stored latents suffice.
+    """Identity of a file. For a deleted file it is the recorded one, if its stored latents suffice.
 
     Raises:
         VideoError: If there is no file, or it cannot be read. The message does not name the path.
@@ -277,9 +277,11 @@ def _identify(
             return row.identity
         raise VideoError("this is not a file" if path.exists() else "the file does not exist")
     try:
-        return sha256_of_file(path)
+        return identity_of(path)
     except OSError as error:
         raise VideoError(f"the file cannot be read: {error.strerror}") from None
+    except VideoError as error:  # a crop file that is damaged
+        raise VideoError(error.reason_for(path)) from None
 
 
 def _holds(path: Path, file: Path) -> bool:

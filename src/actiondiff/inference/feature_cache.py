@@ -15,8 +15,8 @@ from actiondiff.features.joined import JoinedStore, join_features
 from actiondiff.features.store import FORMAT, FeatureStore
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.inference.frame_rate import chosen_sampling
-from actiondiff.provenance import sha256_of_file
 from actiondiff.types import JSON, Features, Progress, Sampling
+from actiondiff.video.crop_file import identity_of
 
 __all__ = ["FeatureCache"]
 
@@ -209,7 +209,7 @@ class FeatureCache:
     def _identity(self, video: str | os.PathLike[str]) -> str:
         path = os.fspath(video)
         if path not in self._identities:
-            self._identities[path] = sha256_of_file(path)
+            self._identities[path] = identity_of(path)
         return self._identities[path]
 
     def _name(self, video: str | os.PathLike[str]) -> str:

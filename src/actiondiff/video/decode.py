@@ -22,6 +22,8 @@ from actiondiff.provenance import sha256_of_file
 from actiondiff.types import DEFAULT_STRIDE, DecodeReport, Frames, Sampling
 from actiondiff.video.buffers import empty_pictures
 from actiondiff.video.container import orientation, pixel_aspect
+from actiondiff.video.crop_file import is_crop, read_crop, source_of
+from actiondiff.video.cutting import CropFile, Cutter
 from actiondiff.video.judgement import DecodingState
 from actiondiff.video.limits import limits_in_force
 from actiondiff.video.passes import open_pass
@@ -45,16 +47,18 @@ def iter_video(
     chunk_frames: int = 32,
     stream: int | None = None,
     square: bool = True,
+    crop: CropFile | None = None,
 ) -> "VideoReader":
     """Decode a video in chunks.
 
     Frames are as a player shows them: RGB, rotated as the file says, and all of the first frame's size. Their
     seconds are presentation times; they are 0 at the video's first frame and always rise. Times that are
     missing or wrong are mended one by one, see `clock`; if there are none and no rate either, they are None.
-    Damage costs the frames that it damages; those after it keep their times and their index.
+    Damage costs the frames that it damages; those after it keep their times and their index. Of a crop file
+    (`crop_file`), these are the frames of its source, each cut.
 
     Args:
-        path: The file.
+        path: The file: a video, or a crop file.
         stride: Keep every stride-th raw frame, from the first (of the span) on. None if `fps` is given.
         fps: Keep frames by presentation time instead: for k = 0, 1, ... the first frame at or after k / fps
             seconds from the first (of the span). No frame comes twice: a rate above the video's keeps all.
@@ -66,13 +70,15 @@ def iter_video(
             the one with the most pixels x frames, never a cover.
         square: Whether pictures are stretched to square pixels, as players show them; else they are as the
             file stores them.
+        crop: How to cut the pictures of a video that is no crop file; None for whole pictures.
 
     Returns:
         An iterator over chunks. It never raises for damage inside the file; see its `report`. If the report
         is `failed`, chunks that came before are to be discarded.
 
     Raises:
-        VideoError: If the path is not a file or cannot be read.
+        VideoError: If the path is not a file or cannot be read, or it is a crop file whose source is not
+            there or has changed.
         UsageError: If not exactly one of stride and fps is given, or a number is out of range.
 
     Example:
@@ -83,7 +89,7 @@ def iter_video(
     sampler = Sampler(sampling, start_seconds=start_seconds, end_seconds=end_seconds)
     if chunk_frames < 1:
         raise UsageError(f"chunk_frames must be at least 1; got {chunk_frames}.")
-    return VideoReader(path, sampler, chunk_frames, sampling)
+    return VideoReader(path, sampler, chunk_frames, sampling, crop)
 
 
 def read_video(
@@ -132,7 +138,7 @@ class VideoReader(Iterator[Frames]):
 
     Attributes:
         path: The file.
-        identity: sha256 of its content.
+        identity: sha256 of its content; see `CropFile.identity` for crops.
         report: How decoding went; final once the iterator is exhausted. Until then its status is `failed` or
             `partial`, and its reason says that decoding has not finished.
         on_frame: Called with the number of raw frames that were decoded, after each; an exception that it
@@ -142,17 +148,32 @@ class VideoReader(Iterator[Frames]):
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], sampler: Sampler, chunk_frames: int, sampling: Sampling
+        self,
+        path: str | os.PathLike[str],
+        sampler: Sampler,
+        chunk_frames: int,
+        sampling: Sampling,
+        crop: CropFile | None = None,
     ) -> None:
-        self.path = Path(path)
+        self.path = self._source = Path(path)
         try:
             if not self.path.is_file():
                 what = "is not a file" if self.path.exists() else "does not exist"
                 raise VideoError(f"{self.path} {what}; the path of a video file is needed.")
-            self._state_of_file = _state_of(self.path)
-            self.identity = sha256_of_file(self.path)
+            if is_crop(self.path):
+                crop = read_crop(self.path)
+                self._source = source_of(crop, self.path)
+            self._state_of_file = _state_of(self._source)
+            self._sha256 = sha256_of_file(self._source)
         except OSError as error:
             raise VideoError(f"{self.path} cannot be read: {error.strerror}.") from None
+        if crop and self._sha256 != crop.source_sha256:
+            raise VideoError(
+                f"{self.path}: its video {self._source} has changed since the crop was made (its sha256 is "
+                "another). Write the crops again with --boxes."
+            )
+        self.identity = crop.identity if crop else self._sha256
+        self._crop = crop
         self.report = DecodeReport("failed", "decoding has not begun")
         self.on_frame: Callable[[int], None] | None = None
         self.outside_cause = ""
@@ -184,7 +205,8 @@ class VideoReader(Iterator[Frames]):
     def _was_replaced(self) -> bool:
         """Whether the file is another one than when its sha256 was taken."""
         try:
-            return _state_of(self.path) != self._state_of_file and sha256_of_file(self.path) != self.identity
+            is_new = _state_of(self._source) != self._state_of_file
+            return is_new and sha256_of_file(self._source) != self._sha256
         except OSError:
             return True
 
@@ -195,12 +217,13 @@ class VideoReader(Iterator[Frames]):
         """
         limits = limits_in_force()
         try:
-            num_bytes = self.path.stat().st_size
+            num_bytes = self._source.stat().st_size
             if not num_bytes:
                 raise VideoError("the file is empty (0 bytes)")
-            with open_pass(self.path, self._sampler, self._sampling.stream, limits) as opened:
+            with open_pass(self._source, self._sampler, self._sampling.stream, limits) as opened:
                 state.begin(opened)
                 clock, convert = opened.clock, _Converter(opened.stream, square=self._sampling.square)
+                cutter: Cutter | None = None
                 for frame in opened.frames:
                     state.num_corrupt += frame.is_corrupt
                     limits.check_count(clock.num_frames, num_bytes)
@@ -212,7 +235,12 @@ class VideoReader(Iterator[Frames]):
                         break
                     index = state.index_of(frame)
                     if self._sampler.keeps(index, seconds):
-                        yield index, seconds, convert(frame)
+                        picture = convert(frame)
+                        if self._crop:
+                            cutter = cutter or Cutter(self._crop, *picture.shape[:2])
+                            picture = cutter(picture, index, seconds)
+                        yield index, seconds, picture
+                        del picture  # so that the next one takes its memory
                         state.num_kept += 1
                 state.promise = promise(
                     opened.container, opened.stream, opened.findings, clock.num_frames, clock.end_seconds

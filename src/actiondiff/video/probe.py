@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ from actiondiff.video.container import (
     other_streams,
     pixel_aspect,
 )
+from actiondiff.video.crop_file import is_crop, read_crop, source_of
+from actiondiff.video.cutting import CropFile, Cutter
 from actiondiff.video.decode import iter_video
 from actiondiff.video.search import SUFFIXES, find_videos
 from actiondiff.video.survey import length_seconds_of
@@ -81,7 +83,7 @@ class VideoInfo:
 
 
 def probe(path: str | os.PathLike[str], *, stream: int | None = None) -> VideoInfo:
-    """Read a video's header and first frame.
+    """Read a video's header and first frame; of a crop file those of its source, with the crop's size.
 
     Args:
         path: The file.
@@ -93,6 +95,9 @@ def probe(path: str | os.PathLike[str], *, stream: int | None = None) -> VideoIn
     path = Path(path)
     if not path.is_file():
         raise VideoError(f"{path} is not a file; the path of a video file is needed.")
+    if is_crop(path):
+        crop = read_crop(path)
+        return _cropped(probe(source_of(crop, path), stream=stream), crop)
     try:
         with open_video(path, stream) as (container, main):
             context = main.codec_context
@@ -120,6 +125,18 @@ def probe(path: str | os.PathLike[str], *, stream: int | None = None) -> VideoIn
         raise VideoError(f"{path}: {error}.") from None
 
 
+def _cropped(info: VideoInfo, crop: CropFile) -> VideoInfo:
+    """Properties of a crop, from those of its source."""
+    height, width = Cutter(crop, info.height_px, info.width_px).size
+    # Pictures are cut after they are turned; the stored size is one before that.
+    is_turned = info.rotation_degrees % 180 != 0
+    turned = info.stored_size_px[::-1] if is_turned else info.stored_size_px
+    stored = Cutter(crop, turned[1], turned[0]).size
+    return replace(
+        info, width_px=width, height_px=height, stored_size_px=stored if is_turned else (stored[1], stored[0])
+    )
+
+
 def length_seconds(path: str | os.PathLike[str]) -> float | None:
     """Seconds from a video's first frame to the end of its last, from its packets; None if unknown.
 
@@ -129,6 +146,8 @@ def length_seconds(path: str | os.PathLike[str]) -> float | None:
     path = Path(path)
     if not path.is_file():
         raise VideoError(f"{path} is not a file; the path of a video file is needed.")
+    if is_crop(path):
+        path = source_of(read_crop(path), path)
     try:
         return length_seconds_of(path)
     except VideoError as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from actiondiff.errors import UsageError, VideoError, warn_once
 from actiondiff.video.container import open_video
+from actiondiff.video.crop_file import CROP_SUFFIX
 
 __all__ = ["SUFFIXES", "VideoSearch", "find_videos", "is_system_name", "search_videos"]
 
@@ -79,8 +80,9 @@ def is_system_name(name: str) -> bool:
 
 
 def search_videos(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> VideoSearch:
-    """Search folders for files with a video suffix; files that are given by name count whatever they are.
+    """Search folders for files with the suffix of a video or of a crop file.
 
+    Files that are given by name count whatever they are.
     Files without any suffix are opened to see whether they are videos. Links are followed, and each path is
     listed once.
 
@@ -146,7 +148,7 @@ def _below(folder: Path) -> Iterator[tuple[Path, str]]:
             elif suffix in _PREVIEWS and _recording(name) in recordings:
                 yield path, _PREVIEW
             else:
-                is_video = suffix in SUFFIXES or (not suffix and _looks_like_video(path))
+                is_video = suffix in (*SUFFIXES, CROP_SUFFIX) or (not suffix and _looks_like_video(path))
                 yield path, "" if is_video else _OTHER
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "Break",
     "Promise",
     "Survey",
+    "frame_seconds",
     "length_seconds_of",
     "promise",
     "schedule",
@@ -106,6 +107,19 @@ def survey(path: Path, number: int | None = None) -> Survey:
     """
     with open_video(path, number) as (container, stream):
         return survey_packets(path, container, stream)
+
+
+def frame_seconds(path: Path, number: int | None = None) -> NDArray[np.float64] | None:
+    """(N,) times of all frames, 0 at the first, from the packets alone; None if those do not suffice.
+
+    Raises:
+        VideoError: If the file is not a video.
+    """
+    with open_video(path, number) as (container, stream):
+        ticks = survey_packets(path, container, stream).ticks
+        if ticks is None or not len(ticks) or not stream.time_base:
+            return None
+        return (ticks - ticks[0]) * float(stream.time_base)
 
 
 def survey_packets(

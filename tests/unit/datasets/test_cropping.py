@@ -120,13 +120,21 @@ def test_tracks_end_at_long_gaps_and_names_come_before_overlap():
     def box(at, x=0.0, name=""):
         return Box(at, x, 0, x + 10, 10, 1.0, name)
 
-    assert [len(t.boxes) for t in link_boxes([box(0), box(5), box(90)], max_gap=50, min_overlap=0.1)] == [
-        2,
-        1,
+    def linked(*boxes, max_gap=50):
+        sequences = link_boxes(boxes, max_gap=max_gap, min_overlap=0.1)
+        return [(own.individual, [[box.at for box in track] for track in own.tracks]) for own in sequences]
+
+    # A long gap ends a track, and the next animal continues the sequence.
+    assert linked(box(0), box(5), box(90)) == [("1", [[0, 5], [90]])]
+    # Two animals at the same time are two sequences; a third one later continues that of the surest.
+    assert linked(box(0), box(0, 50), box(1), box(1, 50), box(2), box(99, 99)) == [
+        ("1", [[0, 1, 2], [99]]),
+        ("2", [[0, 1]]),
     ]
-    assert len(link_boxes([box(0), box(1, 30.0)], max_gap=50, min_overlap=0.1)) == 2
-    named = link_boxes([box(0, 0, "ana"), box(9, 500, "ana"), box(9, 0, "bo")], max_gap=5, min_overlap=0.1)
-    assert [(track.individual, len(track.boxes)) for track in named] == [("ana", 2), ("bo", 1)]
+    names = linked(box(0, 0, "ana"), box(9, 500, "ana"), box(9, 0, "bo"), max_gap=5)
+    assert names == [("ana", [[0], [9]]), ("bo", [[9]])]
+    # Numbers that are names already are not given again.
+    assert {name for name, _ in linked(box(0, 0, "1"), box(0, 50))} == {"1", "2"}
 
 
 def test_a_video_without_boxes_is_written_whole_and_said(tmp_path, capsys):
@@ -143,7 +151,7 @@ def test_a_video_without_boxes_is_written_whole_and_said(tmp_path, capsys):
     assert "c.mp4" in printed
 
 
-def test_wrong_boxes_are_named(tmp_path):
+def test_wrong_boxes_are_named(tmp_path, capsys):
     video = moving_squares(tmp_path / "a.mp4", frames=2)
     path = tmp_path / "b.csv"
     path.write_text("video,frame,x0,y0,x1\na.mp4,0,1,1,2\n")
@@ -155,9 +163,11 @@ def test_wrong_boxes_are_named(tmp_path):
     path.write_text("video,frame,x0,y0,x1,y1\nother.mp4,0,1,1,2,2\n")
     command = ["videos", "crop", str(video), "--boxes", str(path), "-o", str(tmp_path / "out")]
     assert run(command) == 1
-    boxes_csv(path)
+    boxes_csv(path, second=True)
     (tmp_path / "t.csv").write_text("video,label\na.mp4,run\n")
     assert run([*command, "--individuals", "2", "--table", str(tmp_path / "t.csv")]) == 1
+    assert "which of the individuals 1, 2 of" in capsys.readouterr().err
+    assert not list((tmp_path / "out").rglob("*.mp4"))
 
 
 def test_a_source_that_is_cut_short_is_said_to_be_partial(tmp_path, capsys):
