@@ -5,7 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
-from tests.conftest import read_rows
+from tests.cli.conftest import SMALL
+from tests.conftest import read_rows, write_rows
 
 from actiondiff.app.corrections import BoutEdit, Correction
 from actiondiff.app.opened_folder import OpenedFolder
@@ -130,3 +131,30 @@ def test_training_on_with_corrections_widens_the_guard(trained, videos, tmp_path
         load_guard(tmp_path / "out/models" / name, token_width=model.config.token_width).facts
         == after.guard.facts
     )
+
+
+def test_scores_stand_beside_the_share_of_clips_outside(trained, videos, tmp_path, capsys):
+    metrics = json.loads((trained / "metrics.json").read_text("utf-8"))
+    assert metrics["test"]["outside"] == {"num_clips": 0, "causes": {}}
+    words = f"0 of {metrics['test']['num_clips']} test clips lie outside what the model has learnt from."
+    assert words in (trained / "README.md").read_text("utf-8")
+
+    names = ("like", "slow", "gray", "black")
+    rows = [{"video": str(videos / f"{name}.mp4"), "label": "bright"} for name in names]
+    write_rows(tmp_path / "table.csv", rows)
+    store = str(tmp_path / "features")
+    assert run(["extract", str(tmp_path / "table.csv"), "-o", store, *SMALL, "--stride", "2"]) == 0
+    capsys.readouterr()
+    evaluate = ["evaluate", str(trained), store, str(tmp_path / "table.csv")]
+    assert run([*evaluate, "--json"]) == 0
+    outside = json.loads(capsys.readouterr().out)["outside"]
+    assert outside["num_clips"] == 3
+    assert (outside["causes"]["frame rate"], outside["causes"]["saturation"]) == (1, 2)
+    assert run(evaluate) == 0
+    assert "3 of 4 test clips (75 %) lie outside what the model has learnt from" in capsys.readouterr().out
+
+    # A model of an older version has no guard.
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run/guard.safetensors").unlink()
+    assert run(["evaluate", str(tmp_path / "run"), *evaluate[2:], "--json"]) == 0
+    assert "outside" not in json.loads(capsys.readouterr().out)

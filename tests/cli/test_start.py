@@ -1,6 +1,7 @@
 """`actiondiff start`: one command from videos and labels to a verdict, and again from where it ended."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,7 @@ def test_clips_that_cannot_be_read_are_left_out_before_groups_are_counted(folder
     assert "cam1_0.mp4 (failed: the file holds text)" in printed
     assert "rare is left out: it occurs in one group only" in printed
     assert "(22 clips, 12 groups)" in printed
+    assert re.search(r"guard of pixels: \d+ of 22 held-out clips lies? outside what the head", printed)
     predicted = read_rows(Path("out/ethogram/predictions.csv"))  # those without a label alone
     assert {Path(row["video"]).name for row in predicted} == {"cam12_0.mp4", "cam12_1.mp4"}
 

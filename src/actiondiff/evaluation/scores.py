@@ -3,7 +3,7 @@
 import json
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from actiondiff.evaluation.options import Metric
 
@@ -11,6 +11,7 @@ __all__ = [
     "Calibration",
     "CalibrationTest",
     "ClassScores",
+    "ClipsOutside",
     "ConfidenceScores",
     "CoverageRow",
     "FrameClassScores",
@@ -113,6 +114,18 @@ class Scores(Totals):
     confusion: tuple[tuple[int, ...], ...] | None = None
 
 
+class ClipsOutside(Result):
+    """Clips that lie outside what the model has learnt from, by its guard.
+
+    Attributes:
+        num_clips: Number of these clips.
+        causes: What was compared, such as `frame rate` or `features` -> number of clips outside in it.
+    """
+
+    num_clips: int
+    causes: dict[str, int] = Field(default_factory=dict)
+
+
 class SideScores(Result):
     """Scores of one side of a split, such as the test clips, with their floor and intervals.
 
@@ -124,9 +137,11 @@ class SideScores(Result):
         by_domain: Value of the domain -> scores of its clips; None for the validation clips, and where
             the study has no domain.
         clips: Which clips of the source were scored: `training` or `held-out`; None for other sides.
+        outside: Clips that the guard places outside; they are scored like all others. None for sides other
+            than the test clips, and for models without a guard.
     """
 
-    OMITTED: ClassVar[frozenset[str]] = frozenset({"by_domain", "clips"})
+    OMITTED: ClassVar[frozenset[str]] = frozenset({"by_domain", "clips", "outside"})
 
     num_clips: int
     scores: Scores
@@ -134,6 +149,7 @@ class SideScores(Result):
     intervals: dict[str, tuple[float, float]]
     by_domain: "dict[str, SideScores] | None" = None
     clips: str | None = None
+    outside: ClipsOutside | None = None
 
 
 class CoverageRow(Result):

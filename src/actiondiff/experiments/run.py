@@ -28,6 +28,7 @@ from actiondiff.evaluation.results import (
     TrainingMetrics,
 )
 from actiondiff.experiments.backgrounds import without_backgrounds
+from actiondiff.experiments.outside import count_outside
 from actiondiff.features.joined import further_stores
 from actiondiff.features.manifest import Row
 from actiondiff.features.store import FeatureStore
@@ -35,6 +36,7 @@ from actiondiff.heads.bundle import ModelConfig, load_bundle
 from actiondiff.heads.further import FurtherFeatures
 from actiondiff.heads.predict import predict_probabilities
 from actiondiff.inference.folders import BEST, CARD, find_model_folder
+from actiondiff.inference.guard import load_guard
 from actiondiff.inference.student import check_taught_by, student_differences
 from actiondiff.provenance import differences, environment, write_text
 from actiondiff.report.card import cautions, seeds_card
@@ -209,6 +211,7 @@ def evaluate(
         intervals=judged.intervals,
         num_left_out_as_trained_on=len(packed) - len(fresh),
         missing=tuple(missing_clips(packed)),
+        outside=count_outside(load_guard(folder, token_width=config.token_width), test, rows, store),
         partial=partial,
         cautions=(*cautions(len(test), {}, partial=partial), *notes, *places),
         run=str(folder),

@@ -13,11 +13,13 @@ from actiondiff.evaluation.judge import judge, judge_by_value, prediction_table,
 from actiondiff.evaluation.options import ProtocolOptions
 from actiondiff.evaluation.scores import Calibration, SideScores
 from actiondiff.experiments.data import StudyData
+from actiondiff.experiments.outside import count_outside
 from actiondiff.experiments.timelines import choose_timeline, usual_timeline
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.inputs import Head
 from actiondiff.heads.predict import predict_probabilities
+from actiondiff.inference.guard import Guard
 from actiondiff.training.batches import by_identity
 
 __all__ = ["calibrate_head", "score_sides"]
@@ -78,7 +80,13 @@ def calibrate_head(
 
 
 def score_sides(
-    head: Head, config: ModelConfig, data: StudyData, protocol: ProtocolOptions
+    head: Head,
+    config: ModelConfig,
+    data: StudyData,
+    protocol: ProtocolOptions,
+    *,
+    guard: Guard,
+    store: FeatureStore,
 ) -> tuple[dict[str, SideScores], dict[str, pd.DataFrame]]:
     """Score a head on the validation clips, the test clips and, where asked for, clips of the source.
 
@@ -87,6 +95,8 @@ def score_sides(
         config: Its config.
         data: Clips of the study.
         protocol: Names the domain, and the clips of the source to score.
+        guard: The head's guard, which tells which test clips lie outside.
+        store: Store of the features, which also knows times and pictures of the videos.
 
     Returns:
         Side -> scores, and side -> table of predictions, without those of the validation clips.
@@ -109,6 +119,9 @@ def score_sides(
         if protocol.domain and side != "validation":
             by_domain = judge_by_value(clips, probabilities, activation, source, protocol.domain)
             side_scores = side_scores.model_copy(update={"by_domain": by_domain})
+        if side == "test":
+            outside = count_outside(guard, clips, data.rows, store)
+            side_scores = side_scores.model_copy(update={"outside": outside})
         if side == "in_domain":
             side_scores = side_scores.model_copy(update={"clips": protocol.score_source})
         if side != "validation":

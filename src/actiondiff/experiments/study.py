@@ -217,7 +217,7 @@ class Study:
         )  # fmt: skip
 
         # Score: validation clips, test clips and, where asked for, clips of the source.
-        scores, predictions = score_sides(head, config, data, protocol)
+        scores, predictions = score_sides(head, config, data, protocol, guard=guard, store=self.store)
         metrics = self._metrics(config, seed, selected, calibration, scores)
 
         # Write: metrics.json comes last, because it marks the run as finished.

@@ -9,7 +9,7 @@ from actiondiff.evaluation.verdict import chance_verdict
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.outputs.words import counted
 
-__all__ = ["cautions", "model_card", "percent", "score_rows", "seeds_card"]
+__all__ = ["cautions", "model_card", "outside_words", "percent", "score_rows", "seeds_card"]
 
 _FEW_TEST, _FEW_PER_CLASS, _LISTED = 30, 10, 6
 
@@ -30,6 +30,22 @@ def score_rows(side: SideScores) -> list[tuple[str, str, str, str]]:
         span = f"{100 * bounds[0]:.1f} to {100 * bounds[1]:.1f} %" if bounds else "–"
         rows.append((title, percent(value), span, percent(side.prior_floor.total(name))))
     return rows
+
+
+def outside_words(side: SideScores) -> str:
+    """Say how many clips the guard places outside, and why; empty where there is no guard."""
+    outside = side.outside
+    if outside is None:
+        return ""
+    clips = f"{outside.num_clips} of {counted(side.num_clips, 'test clip')}"
+    if not outside.num_clips:
+        return f"{clips} lie outside what the model has learnt from."
+    causes = ", ".join(f"{name} {number}" for name, number in outside.causes.items())
+    lie = "lies" if outside.num_clips == 1 else "lie"
+    return (
+        f"{clips} ({100 * outside.num_clips / side.num_clips:.0f} %) {lie} outside what the model has learnt "
+        f"from ({causes}). They count here, while predict gives no label to videos that lie outside."
+    )
 
 
 def cautions(
@@ -144,6 +160,7 @@ def _table(metrics: TrainingMetrics) -> Sequence[str]:
         "| on the test clips | score | interval | prior floor |",
         "|---|---|---|---|",
         *["| " + " | ".join(row) + " |" for row in score_rows(metrics.test)],
+        *(["", words] if (words := outside_words(metrics.test)) else []),
     ]
 
 

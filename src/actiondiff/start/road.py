@@ -15,6 +15,7 @@ from actiondiff.datasets.table import read_table
 from actiondiff.errors import RunError, UnknownNameError, UsageError
 from actiondiff.evaluation.folds import group_folds, groups_per_class
 from actiondiff.evaluation.protocols import regroup
+from actiondiff.evaluation.results import read_training_metrics
 from actiondiff.experiments.recipe import FeatureChoice
 from actiondiff.features.store import FeatureStore
 from actiondiff.outputs.words import counted
@@ -159,11 +160,13 @@ def _go(
     )
     compared = replace(table, examples=examples)
     write_table(compared, options.out / _LABELS)
-    candidates = [
-        pool_folds(name, [road.train_fold(name, fold, num_folds) for fold in range(1, num_folds + 1)])
-        for name in names
-    ]
+    runs = {
+        name: [road.train_fold(name, fold, num_folds) for fold in range(1, num_folds + 1)] for name in names
+    }
+    candidates = [pool_folds(name, own) for name, own in runs.items()]
     verdict = compare_candidates(candidates, multi_label=compared.multi_label)
+    for name, own in runs.items():
+        road.echo(_outside_words(name, own))
     return road.finish(verdict, verdict.recommended, _unlabelled(options.folder, table), is_timed=is_timed)
 
 
@@ -310,6 +313,17 @@ class _Road:
 
     def _weights(self) -> tuple[str, ...]:
         return ("--weights", str(self.options.weights))
+
+
+def _outside_words(name: str, runs: Sequence[Path]) -> str:
+    """Say how many held-out clips lie outside what the heads of their folds have learnt from."""
+    tests = [test for run in runs if (test := read_training_metrics(run).test) is not None]
+    num_outside = sum(test.outside.num_clips for test in tests if test.outside is not None)
+    clips = counted(sum(test.num_clips for test in tests), "held-out clip")
+    lie = "lies" if num_outside == 1 else "lie"
+    return (
+        f"guard of {name}: {num_outside} of {clips} {lie} outside what the head of the fold has learnt from."
+    )
 
 
 def _own_folder(options: StartOptions) -> None:

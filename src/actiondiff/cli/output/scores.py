@@ -91,12 +91,14 @@ def _print_scores(scores: "SideScores", *, title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from actiondiff.report.card import score_rows
+    from actiondiff.report.card import outside_words, score_rows
 
     table = Table("score", "value", "95 % interval", "prior floor", title=title)
     for row in score_rows(scores):
         table.add_row(*row)
     Console(markup=False, emoji=False).print(table)  # names of domains are printed as they are
+    if words := outside_words(scores):
+        typer.echo(words)
 
 
 def _print_domains(domains: "dict[str, SideScores]") -> None:
