@@ -1,4 +1,4 @@
-"""Corrected bouts on disk: one file per video, and from all of them a table of labels and a BORIS project.
+"""Corrected bouts on disk: one file per video or crop, and a table of labels and a BORIS project of all.
 
 Every change is written at once, whole or not at all, so that a crash loses nothing.
 """
@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from actiondiff.errors import UsageError, explain_validation
 from actiondiff.exports.boris import write_project
 from actiondiff.exports.bouts import with_paths_from
+from actiondiff.exports.individuals import has_individuals, with_individual
+from actiondiff.inference.individuals import Subject
 from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import write_csv, write_text
 from actiondiff.types import Bout
@@ -46,7 +48,7 @@ class Correction(BaseModel):
     """The bouts of a video after a person has seen them.
 
     Attributes:
-        video: The video's path, relative to the opened folder.
+        video: Path of the video or crop file, relative to the opened folder.
         version: Number of times that it was saved.
         bouts: All bouts, corrected or not.
         checked: Stretches [start, end), in seconds, that the person has judged.
@@ -68,15 +70,18 @@ class Corrections:
     Args:
         folder: Folder that they are written to; created with the first correction.
         root: The opened folder, which the videos' names are relative to.
-        videos: Names of the videos.
+        videos: Name of each video or crop -> what it is about; paths are relative to the opened folder.
         labels: The behaviours.
 
     Raises:
         UsageError: If a file of corrections is damaged.
     """
 
-    def __init__(self, folder: Path, root: Path, videos: Sequence[str], labels: Sequence[str]) -> None:
+    def __init__(
+        self, folder: Path, root: Path, videos: Mapping[str, Subject], labels: Sequence[str]
+    ) -> None:
         self.folder = folder
+        self._subjects = videos
         self._root = root
         self._labels = tuple(labels)
         self._lock = threading.RLock()
@@ -126,17 +131,25 @@ class Corrections:
         with self._lock:
             if not self._saved:
                 return
+            about = [(self._subjects[item.video], item) for item in self.all]
             rows = [
-                (
-                    self._path_from_table(item.video), bout.label,
-                    f"{bout.start_seconds:.3f}", f"{bout.end_seconds:.3f}",
-                )
-                for item in self.all
+                {
+                    "video": self._path_from_table(subject.video), "individual": subject.individual,
+                    "label": bout.label, "start_seconds": f"{bout.start_seconds:.3f}",
+                    "end_seconds": f"{bout.end_seconds:.3f}",
+                }
+                for subject, item in about
                 for bout in item.bouts
             ]  # fmt: skip
-            write_csv(self.folder / LABELS, _COLUMNS, rows)
+            columns = with_individual(_COLUMNS, wanted=has_individuals(subject for subject, _ in about))
+            write_csv(self.folder / LABELS, columns, rows)
             corrected = [
-                replace(timelines[item.video], bouts=_bouts(item))
+                replace(
+                    timelines[item.video],
+                    video=self._subjects[item.video].video,
+                    individual=self._subjects[item.video].individual,
+                    bouts=_bouts(item),
+                )
                 for item in self.all
                 if item.video in timelines
             ]

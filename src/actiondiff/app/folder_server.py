@@ -1,7 +1,7 @@
 """The page of an opened folder: its HTML, its videos, and the requests that read and change corrections."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,7 @@ def open_folder_page(
     run: Path,
     name: str,
     options: PageOptions,
+    crops: Sequence[Path] = (),
     overwrite: bool = False,
 ) -> Iterator[OpenPage]:
     """Open the page of a folder; what it wrote stays, but for copies of videos that browsers do not play.
@@ -50,6 +51,7 @@ def open_folder_page(
         run: Folder of the model.
         name: Name of the model on the page.
         options: Options of the page.
+        crops: Crop files that are opened in place of the folder's videos, if any.
         overwrite: Whether a table or project that the page did not write may be replaced.
 
     Raises:
@@ -62,7 +64,7 @@ def open_folder_page(
         page_folder() as scratch,
         outputs.claim(out, "app", [LABELS, PROJECT, f"{CORRECTIONS}/"], overwrite=overwrite),
     ):
-        opened = OpenedFolder(model, folder, out, scratch)
+        opened = OpenedFolder(model, folder, out, scratch, crops)
         app = build_folder_app(opened, Retraining(opened, run, name), options)
         opened.start()
         try:

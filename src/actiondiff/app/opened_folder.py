@@ -1,6 +1,7 @@
 """A folder of videos that is opened on the page: a thread reads one video after the other."""
 
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +10,12 @@ from typing import Literal
 
 from actiondiff.app.analysis import playable_copy
 from actiondiff.app.corrections import Corrections
+from actiondiff.app.crop_frames import frames_around
 from actiondiff.app.options import CUTTING
 from actiondiff.app.stopping import checked_at_layers
 from actiondiff.errors import ActionDiffError, UsageError, warn_once
 from actiondiff.exports.queue import stretch_queue
+from actiondiff.inference.individuals import Subject, subject_of
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.options import TimelineOptions
 from actiondiff.inference.timeline import Timeline, cut_timeline, score_timeline
@@ -32,7 +35,8 @@ class FolderVideo:
 
     Attributes:
         name: Path relative to the folder.
-        path: The file.
+        path: The file; a crop file for one individual of a video.
+        subject: The video, relative to the folder, and the individual.
         status: How far the work is.
         share: Share of the file that is read, in [0, 1].
         reason: Why it failed.
@@ -43,6 +47,7 @@ class FolderVideo:
 
     name: str
     path: Path
+    subject: Subject
     status: Literal["waiting", "reading", "ready", "failed"] = "waiting"
     share: float = 0.0
     reason: str = ""
@@ -59,21 +64,28 @@ class OpenedFolder:
         folder: Folder that is searched for videos.
         out: Folder for corrections and features.
         scratch: Folder for copies that browsers play.
+        crops: Crop files that are opened in place of the folder's videos, if any.
 
     Raises:
         UsageError: If the folder holds no video.
     """
 
-    def __init__(self, model: ActionDiff, folder: Path, out: Path, scratch: Path) -> None:
+    def __init__(
+        self, model: ActionDiff, folder: Path, out: Path, scratch: Path, crops: Sequence[Path] = ()
+    ) -> None:
         check_opened(folder)
-        paths = _videos_beside(folder, out)
+        paths = list(crops) or _videos_beside(folder, out)
         if not paths:
             raise UsageError(f"no videos in {folder}; give a folder that holds some.")
         self.model = model
         self.folder = folder
-        self.videos = [FolderVideo(path.relative_to(folder).as_posix(), path) for path in paths]
+        names = [Path(os.path.relpath(path, folder)).as_posix() for path in paths]
+        self.videos = [
+            FolderVideo(name, path, subject_of(name, root=folder))
+            for name, path in zip(names, paths, strict=True)
+        ]
         self.labels = [name for name in model.labels if name != "background"]
-        self.corrections = Corrections(out, folder, [v.name for v in self.videos], self.labels)
+        self.corrections = Corrections(out, folder, {v.name: v.subject for v in self.videos}, self.labels)
         self.cache = model.open_cache(out / "features", paths)
         self.work_lock = threading.Lock()  # of the backbone and of training
         self.cutting = TimelineOptions()  # what was chosen on the page; the rest is the model's own
@@ -108,6 +120,7 @@ class OpenedFolder:
             rows.append(
                 {
                     "name": video.name,
+                    "title": video.subject.title,
                     "status": video.status,
                     "share": round(video.share, 3),
                     "reason": video.reason,
@@ -156,6 +169,8 @@ class OpenedFolder:
         bouts: list[JSON] = [[b.label, round(b.start_seconds, 3), round(b.end_seconds, 3)] for b in present]
         return {
             "name": video.name,
+            "title": video.subject.title,
+            "frames": frames_around(video.path, video.timeline) if video.timeline else [],
             "end": video.timeline.end_seconds if video.timeline else 0.0,
             "bouts": bouts,
             "predicted": [[b.label, round(b.start_seconds, 3), round(b.end_seconds, 3)] for b in predicted],
@@ -165,11 +180,14 @@ class OpenedFolder:
         }
 
     def playable(self, number: int) -> Path:
-        """The video, or a copy of it that browsers play."""
+        """The video (that of a crop is its source), or a copy of it that browsers play."""
         video = self.videos[number]
         with self._copying:
             if video.playable is None:
-                video.playable = playable_copy(video.path, self._scratch / str(number) / "copy.mp4")
+                same = (v.playable for v in self.videos if v.subject.video == video.subject.video)
+                source = self.folder / video.subject.video
+                copy = self._scratch / str(number) / "copy.mp4"
+                video.playable = next(filter(None, same), None) or playable_copy(source, copy)
         return video.playable
 
     def use(self, model: ActionDiff) -> None:

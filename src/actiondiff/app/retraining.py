@@ -149,11 +149,14 @@ class Retraining:
         corrections = [item for item in self.opened.corrections.all if item.video in timelines]
         labels = self.opened.model.labels
         path = self.opened.corrections.folder / "models" / _SIDES
-        sides = assign_sides([item.video for item in corrections], _read_sides(path))
+        # The individuals of a video are on one side.
+        sources = {video.name: video.subject.video for video in self.opened.videos}
+        corrected = list(dict.fromkeys(sources[item.video] for item in corrections))
+        sides = assign_sides(corrected, _read_sides(path))
         spans = [
             span
             for item in corrections
-            for span in corrected_spans(item, timelines[item.video], labels, split=sides[item.video])
+            for span in corrected_spans(item, timelines[item.video], labels, split=sides[sources[item.video]])
         ]
         num_train = sum(span.split == "train" for span in spans)
         if num_train < _MIN_SPANS:

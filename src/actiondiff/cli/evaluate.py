@@ -97,11 +97,13 @@ def _write_timelines(
     from actiondiff.exports.record import write_record
     from actiondiff.heads.bundle import read_config
     from actiondiff.inference.folders import find_model_folder
+    from actiondiff.inference.individuals import of_source
     from actiondiff.provenance import write_text
 
     write_text(out / "timeline_metrics.json", result.metrics.to_json())
     config = read_config(find_model_folder(run))
-    timelines = list(result.timelines.items())
+    base = root or read_table(table).root
+    timelines = [(name, of_source(timeline, root=base)) for name, timeline in result.timelines.items()]
     write_record(
         out,
         timelines,
@@ -111,5 +113,4 @@ def _write_timelines(
         truth=result.truth,
         scores=result.metrics.model_dump(),
     )
-    base = root or read_table(table).root
-    write_bouts(out / "bouts.csv", with_paths_from(out, list(result.timelines.values()), root=base))
+    write_bouts(out / "bouts.csv", with_paths_from(out, [timeline for _, timeline in timelines], root=base))

@@ -82,15 +82,21 @@ def localize(
 
 def _print(heatmap: "Heatmap", out: Path, *, as_json: bool) -> None:
     """Print the highest probability of the action, and where and when it is reached."""
+    from actiondiff.types.display import titled
+
     step, row, column = heatmap.highest()
     top = float(heatmap.probabilities[step, row, column])
     y, x = float(heatmap.rows[row]), float(heatmap.columns[column])
     seconds = None if heatmap.seconds is None else round(float(heatmap.seconds[step]), 3)
     if as_json:
         highest = {"probability": round(top, 4), "seconds": seconds, "y": round(y, 4), "x": round(x, 4)}
-        typer.echo(json.dumps({"out": str(out), "prior": round(heatmap.prior, 4), "highest": highest}))
+        names = {"video": heatmap.video, "individual": heatmap.individual} if heatmap.individual else {}
+        typer.echo(
+            json.dumps({"out": str(out), **names, "prior": round(heatmap.prior, 4), "highest": highest})
+        )
         return
+    about = f"{titled(heatmap.video, heatmap.individual)}, within its crop: " if heatmap.individual else ""
     typer.echo(
-        f"{heatmap.action}: up to {top:.2f}, at {seconds} s, {y:.0%} from the top and {x:.0%} from the left; "
-        f"{heatmap.prior:.2f} of the training clips show it. Written to {out}."
+        f"{about}{heatmap.action}: up to {top:.2f}, at {seconds} s, {y:.0%} from the top and {x:.0%} from "
+        f"the left; {heatmap.prior:.2f} of the training clips show it. Written to {out}."
     )

@@ -54,6 +54,15 @@ def import_labels(
         float | None,
         typer.Option(help="For deepethogram: frames per second.  [default: the times in the video]"),
     ] = None,
+    by_individual: Annotated[
+        bool | None,
+        typer.Option(
+            "--by-individual/--together",
+            help="Whether each row is about one individual, as crops need it, or about all of a video.  "
+            "[default: by individual if the labels were exported from predictions of crops]",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -71,7 +80,7 @@ def import_labels(
     folder = source if source.is_dir() else source.parent
     labels = tabulate(
         bouts, MediaFinder(folder, videos), out=out, source=source, point_seconds=point_seconds,
-        observations=observation or (),
+        observations=observation or (), by_individual=by_individual,
     )  # fmt: skip
     with outputs.claim_file(out, "table import", overwrite=overwrite):
         write_rows(out, labels.rows)

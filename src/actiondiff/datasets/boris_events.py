@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from actiondiff.datasets.bouts import CodedBout, locate_in_files
 
 __all__ = [
+    "APART",
     "POINT",
     "START",
     "STOP",
@@ -22,6 +23,8 @@ __all__ = [
     "pair_events",
 ]
 
+APART = ("individuals", "apart")
+"""Variable and value by which our own exports say that each individual was coded by itself."""
 START, STOP, POINT = "START", "STOP", "POINT"
 _NOBODY = ("", "No focal subject")
 
@@ -109,8 +112,10 @@ def coded_bouts(
         problems.append(f"{position}: {error}")
         return []
     who = "" if event.subject in _NOBODY else event.subject
+    is_apart = observation.columns.get(APART[0]) == APART[1]
+    columns = {name: value for name, value in observation.columns.items() if name != APART[0] or not is_apart}
     return [
-        CodedBout(media, event.label, first, last, observation.name, who, observation.columns)
+        CodedBout(media, event.label, first, last, observation.name, who, columns, is_apart=is_apart)
         for media, first, last in parts
     ]
 

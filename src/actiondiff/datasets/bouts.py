@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,7 +13,8 @@ from actiondiff.provenance import write_csv
 
 __all__ = ["CodedBout", "ImportedRows", "locate_in_files", "tabulate", "write_rows"]
 
-_COLUMNS = ("video", "label", "start_seconds", "end_seconds", "group", "subject")
+_COLUMNS = ("video", "label", "start_seconds", "end_seconds", "group")
+_INDIVIDUAL, _SUBJECT = "individual", "subject"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class CodedBout:
         columns: Further values of the observation.
         split: `train`, `val`, `test`, or empty if the program does not divide its labels.
         coder: Who made the label, if that is not what `group` says.
+        is_apart: Whether each individual of the video was coded by itself, as our own exports of crops say.
     """
 
     media: str
@@ -42,6 +44,7 @@ class CodedBout:
     columns: Mapping[str, str] = field(default_factory=dict)
     split: str = ""
     coder: str = ""
+    is_apart: bool = False
 
     @property
     def observation(self) -> str:
@@ -65,8 +68,8 @@ class ImportedRows:
     """Rows of a table of labels, made of bouts.
 
     Attributes:
-        rows: Rows with `video`, `label`, `start_seconds`, `end_seconds`, `group`, `subject` and further
-            columns.
+        rows: Rows with `video`, `label`, `start_seconds`, `end_seconds`, `group`, `subject` or `individual`,
+            and further columns.
         num_points: Number of point events that were left out.
         absent: Videos that are not on disk.
     """
@@ -116,11 +119,13 @@ def tabulate(
     source: str | os.PathLike[str],
     point_seconds: float | None = None,
     observations: Sequence[str] = (),
+    by_individual: bool | None = None,
 ) -> ImportedRows:
     """Make the rows of a table of labels from bouts.
 
     Overlapping bouts of one label, as those of two animals may be, are merged. Labels with exactly the same
-    span share a row.
+    span share a row, whose `subject` lists the individuals. By individual, as crops need it, only bouts of
+    one individual are merged or share a row, and `individual` names it.
 
     Args:
         bouts: Bouts of any number of files.
@@ -130,6 +135,7 @@ def tabulate(
         point_seconds: Duration to give to point events, centred on them; None leaves them out.
         observations: Groups to keep; all if empty. Several observations of one video are only put together if
             they are named here: they may be those of two observers.
+        by_individual: Whether rows are about one individual each; None if they are in exports of crops only.
 
     Raises:
         UnknownNameError: If there is no observation of a name.
@@ -144,23 +150,34 @@ def tabulate(
         if name not in groups:
             raise UnknownNameError("observation", name, groups)
     bouts = [bout for bout in bouts if not observations or bout.observation in observations]
+    if by_individual is not None:
+        bouts = [replace(bout, is_apart=by_individual) for bout in bouts]
     # All videos that cannot be found are listed at once.
     names, absent, problems = _video_names(bouts, files, Path(out).resolve().parent)
     problems += _wrong_labels(bouts)
     if not observations:
         problems += _several_observations(bouts, names)
     points = [bout for bout in bouts if bout.is_point]
-    spans: dict[tuple[str, str], list[_Span]] = {}
+    spans: dict[tuple[str, str, str], list[_Span]] = {}
     for bout in bouts:
         if bout.media in names and (not bout.is_point or point_seconds):
-            spans.setdefault((names[bout.media], bout.label), []).append(_widened(bout, point_seconds))
+            key = (names[bout.media], bout.label, _individual(bout))
+            spans.setdefault(key, []).append(_widened(bout, point_seconds))
     rows = _rows(spans)
     if not rows and not problems:
         left = f"; {len(points)} point events were left out (give them a duration)" if points else ""
         problems.append(f"no bout has a duration{left}")
     if problems:
         raise TableError(source, problems)
-    ordered = sorted(rows, key=lambda row: (row["video"], float(row["start_seconds"] or -1), row["label"]))
+    ordered = sorted(
+        rows,
+        key=lambda row: (
+            row["video"],
+            float(row["start_seconds"] or -1),
+            row["label"],
+            row.get(_INDIVIDUAL, ""),
+        ),
+    )
     return ImportedRows(tuple(ordered), 0 if point_seconds else len(points), tuple(absent))
 
 
@@ -195,37 +212,44 @@ def _wrong_labels(bouts: Sequence[CodedBout]) -> list[str]:
 
 def _several_observations(bouts: Sequence[CodedBout], names: Mapping[str, str]) -> list[str]:
     """Problems of videos that several observations are about."""
-    groups: dict[str, dict[str, None]] = {}
+    groups: dict[tuple[str, str], dict[str, None]] = {}
     for bout in bouts:
         if bout.media in names:
-            groups.setdefault(names[bout.media], {})[bout.observation] = None
+            groups.setdefault((names[bout.media], _individual(bout)), {})[bout.observation] = None
     return [
         f"{video} was coded in {len(several)} observations: {', '.join(map(repr, several))}; choose one of "
         "them with --observation, or name each one whose labels are to be put together"
-        for video, several in groups.items()
+        for (video, _), several in groups.items()
         if len(several) > 1
     ]
 
 
-def _rows(spans: Mapping[tuple[str, str], Sequence[_Span]]) -> list[dict[str, str]]:
-    """One row per video and span, with all its labels and subjects."""
-    rows: dict[tuple[str, str, str], dict[str, str]] = {}
-    for (video, label), own_spans in spans.items():
+def _individual(bout: CodedBout) -> str:
+    """The individual that a row is about; empty where rows are about whole pictures."""
+    return bout.subject if bout.is_apart else ""
+
+
+def _rows(spans: Mapping[tuple[str, str, str], Sequence[_Span]]) -> list[dict[str, str]]:
+    """One row per video (and individual) and span, with all its labels and subjects."""
+    rows: dict[tuple[str, str, str, str], dict[str, str]] = {}
+    for (video, label, individual), own_spans in spans.items():
         for start, end, own in _merged(own_spans):
             # Spans are the same if their times are, as they will be written.
             whole = math.isinf(end)
-            key = (video, "" if whole else f"{start:.3f}", "" if whole else f"{end:.3f}")
+            key = (video, individual, "" if whole else f"{start:.3f}", "" if whole else f"{end:.3f}")
+            column = _INDIVIDUAL if own[0].is_apart else _SUBJECT
             subjects = dict.fromkeys(bout.subject for bout in own if bout.subject)
             if key in rows:
                 rows[key]["label"] += f";{label}"
-                subjects = dict.fromkeys([*rows[key]["subject"].split(";"), *subjects])
-                rows[key]["subject"] = ";".join(name for name in subjects if name)
+                subjects = dict.fromkeys([*rows[key][column].split(";"), *subjects])
+                rows[key][column] = ";".join(name for name in subjects if name)
                 continue
-            values = (video, label, key[1], key[2], own[0].group, ";".join(subjects))
-            extra = {name if name not in (*_COLUMNS, "split") else f"coded_{name}": value
+            values = dict(zip(_COLUMNS, (video, label, *key[2:], own[0].group), strict=True))
+            values[column] = ";".join(subjects)
+            extra = {name if name not in (*values, "split") else f"coded_{name}": value
                      for name, value in own[0].columns.items()}  # fmt: skip
             split = {"split": own[0].split} if own[0].split else {}
-            rows[key] = {**dict(zip(_COLUMNS, values, strict=True)), **split, **extra}
+            rows[key] = {**values, **split, **extra}
     return list(rows.values())
 
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from actiondiff.datasets.boris_events import APART
 from actiondiff.datasets.boris_events import number as finite_number
 from actiondiff.datasets.bouts import CodedBout
 from actiondiff.datasets.sheets import read_sheet, read_text
@@ -167,11 +168,12 @@ def _bouts(row: _Row, medium: _Row, text: str, position: str, problems: list[str
         return []
     who = row.get("individualID", "")
     columns = {"scientificName": row.get("scientificName", "")} if "scientificName" in row else {}
+    tags = [tag.strip() for tag in row.get("observationTags", "").split("|")]
     coder = row.get("classifiedBy", "") or row.get("classificationMethod", "")
     return [
         CodedBout(
             medium["filePath"], name, start, end, row.get("deploymentID", ""), "" if who in _MISSING else who,
-            columns, coder="" if coder in _MISSING else coder,
+            columns, coder="" if coder in _MISSING else coder, is_apart=":".join(APART) in tags,
         )
         for name in labels
     ]  # fmt: skip

@@ -63,9 +63,11 @@ def _bouts(file: Path, fps: float | None, index: VideoIndex | None) -> list[Code
     count = len(next(iter(labels.values())))
     name = file.stem.removesuffix(_ENDING)
     videos = [p for p in sorted(file.parent.iterdir()) if _is_video(p, name)]
-    if not videos and index is not None and (elsewhere := index.find(name)):
+    located, individual = _located(file)
+    searched = located.stem if located is not None and individual else name
+    if not videos and index is not None and (elsewhere := index.find(searched)):
         videos = [index.root / elsewhere]
-    if not videos and (located := _located(file)):
+    if not videos and located is not None and located.is_file():
         videos = [located]
     if len(videos) > 1:
         listed = ", ".join(video.name for video in videos)
@@ -75,25 +77,28 @@ def _bouts(file: Path, fps: float | None, index: VideoIndex | None) -> list[Code
             f"there is no video {name} beside {file} to take times from; name the folder that holds it "
             "(--videos), or give the frames per second (--fps)."
         )
-    media = str((videos[0] if videos else file.with_name(name)).resolve())
+    media = str((videos[0] if videos else file.with_name(searched)).resolve())
     edges = np.arange(count + 1) / fps if fps is not None else _edges(videos[0], count, file)
     return [
-        CodedBout(media, label, float(edges[a]), float(edges[b]), group=name)
+        CodedBout(
+            media, label, float(edges[a]), float(edges[b]),
+            group=searched, subject=individual, is_apart=bool(individual),
+        )
         for label, values in labels.items()
         for a, b in zip(*_runs(values), strict=True)
-    ]
+    ]  # fmt: skip
 
 
-def _located(file: Path) -> Path | None:
-    """The video of a label file, as the table in a folder above says."""
+def _located(file: Path) -> tuple[Path | None, str]:
+    """The video of a label file and the individual that it is about, as the table in a folder above says."""
     for folder in (file.parent, file.parent.parent):
         path = folder / LOCATIONS
         sheet = read_sheet(path) if path.is_file() else None
         for _, row in sheet.records() if sheet and {"labels", "video"} <= {*sheet.header} else ():
             video = folder / row["video"]
-            if (folder / row["labels"]).resolve() == file.resolve() and video.is_file():
-                return video
-    return None
+            if (folder / row["labels"]).resolve() == file.resolve():
+                return video, row.get("individual", "")
+    return None, ""
 
 
 def _matrix(file: Path, sheet: Sheet) -> dict[str, NDArray[np.int64]]:

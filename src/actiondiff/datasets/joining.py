@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from actiondiff.datasets.base import Table
+from actiondiff.datasets.base import Table, value_of
 from actiondiff.datasets.bouts import write_rows
 from actiondiff.types import Example
 
@@ -30,7 +30,7 @@ class JoinedExamples:
 
 
 def join_tables(tables: Sequence[Table], *, root: str | os.PathLike[str]) -> JoinedExamples:
-    """Join tables; of several rows about the same span of the same file, the last one counts.
+    """Join tables; of several rows about the same span of the same file and individual, the last one counts.
 
     Values that a later row leaves empty (`split`, `group`, further columns) are taken from the earlier row.
 
@@ -39,7 +39,7 @@ def join_tables(tables: Sequence[Table], *, root: str | os.PathLike[str]) -> Joi
         root: Folder that the examples' paths will be relative to.
     """
     base = Path(root).resolve()
-    joined: dict[tuple[str, float | None, float | None], Example] = {}
+    joined: dict[tuple[str, str, float | None, float | None], Example] = {}
     replaced = without = 0
     for table in tables:
         for example in table.examples:
@@ -49,7 +49,8 @@ def join_tables(tables: Sequence[Table], *, root: str | os.PathLike[str]) -> Joi
             video = Path(os.path.relpath((table.root / example.video).resolve(), base)).as_posix()
             own = {name: value for name, value in example.columns.items() if name not in _DROPPED}
             moved = replace(example, video=video, columns=own)
-            key = (moved.video, moved.start_seconds, moved.end_seconds)
+            individual = value_of(moved, "individual")
+            key = (moved.video, individual, moved.start_seconds, moved.end_seconds)
             if key in joined:
                 replaced += 1
                 moved = _over(joined[key], moved)

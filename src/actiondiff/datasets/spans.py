@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 
-from actiondiff.datasets.base import Table
+from actiondiff.datasets.base import Table, value_of
 from actiondiff.errors import TableError, UsageError, VideoError
 from actiondiff.types import Example
 from actiondiff.video.probe import length_seconds
@@ -33,7 +33,7 @@ def cut_spans(
     min_share: float = 0.5,
     root: str | os.PathLike[str] | None = None,
 ) -> list[Example]:
-    """Cut every video of a table into spans.
+    """Cut every video of a table into spans, and for each value of a column `individual` by itself.
 
     A span gets the labels whose bouts cover `min_share` of it, and is background if none does. If no two
     bouts of the table overlap, it gets only the label that covers most of it. If the table itself has rows of
@@ -63,9 +63,9 @@ def cut_spans(
         raise TableError(
             table.source, ["no row has a label, so that there is nothing to cut; fill in the column label"]
         )
-    by_video: dict[str, list[Example]] = {}
+    by_video: dict[tuple[str, str], list[Example]] = {}
     for example in table.examples:
-        by_video.setdefault(example.video, []).append(example)
+        by_video.setdefault((example.video, value_of(example, "individual")), []).append(example)
     rule = _LabelRule(
         background=background,
         min_share=min_share,
@@ -75,7 +75,7 @@ def cut_spans(
     )
     # All problems are listed at once, over all videos.
     problems, spans = [], []
-    for video, own in by_video.items():
+    for (video, _), own in by_video.items():
         try:
             length = _length(Path(root or table.root) / video)
         except VideoError as error:

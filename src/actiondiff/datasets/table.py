@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from actiondiff.datasets.base import Table
+from actiondiff.datasets.base import Table, value_of
 from actiondiff.datasets.columns import name_columns, warn_of_similar_labels
 from actiondiff.datasets.folders import read_folder
 from actiondiff.datasets.sheets import read_sheet
@@ -147,11 +147,12 @@ def _seconds(number: int, name: str, text: str, problems: list[str]) -> float | 
 
 
 def _repeated(examples: Sequence[Example], numbers: Sequence[int]) -> list[str]:
-    """Problems of rows that name the same span of the same video as an earlier row."""
+    """Problems of rows that name the same span of the same video (and individual) as an earlier row."""
     seen: dict[tuple[object, ...], int] = {}
     problems = []
     for number, example in zip(numbers, examples, strict=True):
-        key = (example.video, example.start_seconds, example.end_seconds)
+        individual = value_of(example, "individual")
+        key = (example.video, individual, example.start_seconds, example.end_seconds)
         if example.video and key in seen:
             problems.append(
                 f"row {number}: the same clip as row {seen[key]} ({example.video}); remove one of them, or "

@@ -1,18 +1,23 @@
 """Export of bouts to BORIS: a project file, and the two kinds of text tables that BORIS itself exports.
 
-The files are written as BORIS 9.12 writes them. A project has one observation per video. A bout is two
-events, START and STOP, which BORIS tells apart by their order alone; bouts of one label must therefore not
-overlap. Probabilities are written into the comment of a bout's start, as the files have no field for them.
+The files are written as BORIS 9.12 writes them. A project has one observation per video, in which the
+individuals that crops follow are subjects. A bout is two events, START and STOP, which BORIS tells apart by
+their order alone; bouts of one subject and label must therefore not overlap. Probabilities are written into
+the comment of a bout's start, as the files have no field for them.
 """
 
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePath
 
+from actiondiff.datasets.boris_events import APART
 from actiondiff.exports.bouts import frame_at
+from actiondiff.exports.individuals import by_video, has_individuals
 from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import atomic_path, write_csv
 from actiondiff.types import JSON, Bout
@@ -43,7 +48,7 @@ def write_project(
 
     Args:
         path: File to write.
-        timelines: Timelines that one model made, one per video.
+        timelines: Timelines that one model made, one per video, or one per individual that a crop follows.
         model: Description of the model, for the description of the project.
         made: When the timelines were made; becomes the date of the project and its observations.
     """
@@ -51,21 +56,27 @@ def write_project(
         [label for label in timelines[0].labels if label != _background(timelines[0])] if timelines else []
     )
     date = made.isoformat(timespec="seconds").split("+")[0]
+    groups = by_video(timelines)
+    subjects = dict.fromkeys(timeline.individual for timeline in timelines if timeline.individual)
+    # That each individual was coded on its own is known to a reader of the file by a variable.
+    variable = {"label": APART[0], "description": "Whether each individual was coded by itself.",
+                "type": "text", "default value": "", "possible values": ""}  # fmt: skip
     project = {
         "time_format": "hh:mm:ss",
         "project_date": date,
         "project_name": Path(path).stem,
         "project_description": f"Bouts found by {model}; the comment of a start is its probability.",
         "project_format_version": "7.0",
-        "subjects_conf": {},
+        "subjects_conf": {
+            str(i): {"key": "", "name": name, "description": ""} for i, name in enumerate(subjects)
+        },
         "behaviors_conf": {str(i): entry for i, entry in enumerate(_behaviours(labels))},
         "observations": {
-            name: _observation(timeline, date)
-            for name, timeline in zip(observation_names(timelines), timelines, strict=True)
+            name: _observation(group, date) for name, group in zip(_names(groups), groups, strict=True)
         },
         "behavioral_categories": [],
         "behavioral_categories_config": {},
-        "independent_variables": {},
+        "independent_variables": {"0": variable} if subjects else {},
         "coding_map": {},
         "behaviors_coding_map": [],
         "converters": {},
@@ -78,12 +89,14 @@ def write_tabular(
     folder: str | os.PathLike[str], timelines: Sequence[Timeline], *, made: datetime
 ) -> list[Path]:
     """Write `<observation>.csv` per video, with one row per START or STOP ("tabular events")."""
-    paths = []
-    for name, timeline in zip(observation_names(timelines), timelines, strict=True):
+    paths, groups = [], by_video(timelines)
+    columns = _with_variable(_TABULAR, timelines)
+    for name, group in zip(_names(groups), groups, strict=True):
+        timeline = group[0]
         common = {
-            **_common(name, timeline, made, _TABULAR),
+            **_common(name, timeline, made, columns, is_apart=has_individuals(group)),
             "Observation type": "Media file(s)",
-            "Observation duration": f"{_coded(timeline):.3f}",
+            "Observation duration": f"{_coded(group):.3f}",
             "FPS": f"{_fps(timeline):.3f}",
             "Media file name": timeline.video,
             "Image file path": "NA",
@@ -91,29 +104,36 @@ def write_tabular(
         rows = [
             {
                 **common,
+                "Subject": individual,
                 "Behavior": bout.label,
                 "Behavior type": kind,
                 "Time": f"{seconds:.3f}",
                 "Image index": frame_at(timeline, seconds),
                 "Comment": _comment(bout) if kind == "START" else "",
             }
-            for seconds, kind, bout in _events(timeline)
+            for seconds, kind, bout, individual in _events(group)
         ]
         paths.append(Path(folder) / f"{name}.csv")
-        write_csv(paths[-1], _TABULAR, rows, line_end="\r\n")
+        write_csv(paths[-1], columns, rows, line_end="\r\n")
     return paths
 
 
 def write_aggregated(path: str | os.PathLike[str], timelines: Sequence[Timeline], *, made: datetime) -> None:
     """Write a table of the bouts of all videos, one row per bout ("aggregated events")."""
-    rows = []
-    for name, timeline in zip(observation_names(timelines), timelines, strict=True):
+    rows, groups = [], by_video(timelines)
+    columns = _with_variable(_AGGREGATED, timelines)
+    parts = [
+        (name, group, timeline)
+        for name, group in zip(_names(groups), groups, strict=True)
+        for timeline in group
+    ]
+    for name, group, timeline in parts:
         common = {
-            **_common(name, timeline, made, _AGGREGATED),
+            **_common(name, timeline, made, columns, is_apart=has_individuals(group)),
             "Observation type": "Media file",
-            "Coding duration": f"{_coded(timeline):.3f}",
+            "Coding duration": f"{_coded(group):.3f}",
             "FPS (frame/s)": f"{_fps(timeline):.3f}",
-            "Subject": "No focal subject",
+            "Subject": timeline.individual or "No focal subject",
             "Observation duration by subject by observation": f"{sum(timeline.budget().values()):.3f}",
             "Behavioral category": "Not defined",
             "Behavior type": "STATE",
@@ -132,19 +152,35 @@ def write_aggregated(path: str | os.PathLike[str], timelines: Sequence[Timeline]
             }
             for bout in timeline.bouts
         ]
-    write_csv(path, _AGGREGATED, rows, line_end="\r\n")
+    write_csv(path, columns, rows, line_end="\r\n")
 
 
 def observation_names(timelines: Iterable[Timeline]) -> list[str]:
-    """A unique name per video: that of its file, with parent folders or a number where names repeat."""
+    """A unique name for each: that of its file, with parent folders or a number where names repeat.
+
+    The name of an individual, with `-` for what is neither letter nor digit, follows that of the file.
+    """
     names: list[str] = []
     for timeline in timelines:
         path = PurePath(timeline.video.replace("\\", "/"))
         parents = [part for part in path.parent.parts if part.strip("/.:")]
-        candidates = ["_".join([*parents[len(parents) - n :], path.stem]) for n in range(len(parents) + 1)]
-        candidates += [f"{path.stem}-{number}" for number in range(2, len(names) + 3)]
+        individual = re.sub(r"\W", "-", timeline.individual)
+        stem = f"{path.stem}_{individual}" if individual else path.stem
+        candidates = ["_".join([*parents[len(parents) - n :], stem]) for n in range(len(parents) + 1)]
+        candidates += [f"{stem}-{number}" for number in range(2, len(names) + 3)]
         names.append(next(name for name in map(_short, candidates) if name not in names))
     return names
+
+
+def _names(groups: Iterable[Sequence[Timeline]]) -> list[str]:
+    """Names of observations, each of which is of one video."""
+    return observation_names(replace(group[0], individual="") for group in groups)
+
+
+def _with_variable(columns: tuple[str, ...], timelines: Sequence[Timeline]) -> tuple[str, ...]:
+    """The columns, with the variable that says that individuals were coded apart if they were."""
+    at = columns.index("Subject")
+    return (*columns[:at], APART[0], *columns[at:]) if has_individuals(timelines) else columns
 
 
 def _short(name: str) -> str:
@@ -174,15 +210,16 @@ def _behaviours(labels: Sequence[str]) -> list[dict[str, JSON]]:
     return entries
 
 
-def _observation(timeline: Timeline, date: str) -> dict[str, JSON]:
+def _observation(timelines: Sequence[Timeline], date: str) -> dict[str, JSON]:
     """The observation of one video; each event is a list of time, subject, code, modifier, comment, frame."""
+    timeline = timelines[0]
     video = timeline.video
     events: list[JSON] = [
         [
-            round(seconds, 3), "", bout.label, "", _comment(bout) if kind == "START" else "",
+            round(seconds, 3), individual, bout.label, "", _comment(bout) if kind == "START" else "",
             frame_at(timeline, seconds),
         ]
-        for seconds, kind, bout in _events(timeline)
+        for seconds, kind, bout, individual in _events(timelines)
     ]  # fmt: skip
     return {
         "file": {"1": [video]},
@@ -191,7 +228,7 @@ def _observation(timeline: Timeline, date: str) -> dict[str, JSON]:
         "description": _description(timeline),
         "time offset": 0.0,
         "events": events,
-        "independent_variables": {},
+        "independent_variables": {APART[0]: APART[1]} if has_individuals(timelines) else {},
         "media_info": {
             "length": {video: round(timeline.end_seconds, 3)},
             "fps": {video: round(_fps(timeline), 3)},
@@ -203,14 +240,17 @@ def _observation(timeline: Timeline, date: str) -> dict[str, JSON]:
     }
 
 
-def _events(timeline: Timeline) -> list[tuple[float, str, Bout]]:
-    """Starts and stops in order of time; at equal times, stops come before starts."""
-    marks = [(bout.start_seconds, "START", bout) for bout in timeline.bouts]
-    marks += [(bout.end_seconds, "STOP", bout) for bout in timeline.bouts]
-    return sorted(marks, key=lambda mark: (round(mark[0], 3), mark[1] == "START", mark[2].label))
+def _events(timelines: Sequence[Timeline]) -> list[tuple[float, str, Bout, str]]:
+    """Starts and stops in order of time, with their individuals; at equal times, stops come before starts."""
+    bouts = [(bout, timeline.individual) for timeline in timelines for bout in timeline.bouts]
+    marks = [(bout.start_seconds, "START", bout, individual) for bout, individual in bouts]
+    marks += [(bout.end_seconds, "STOP", bout, individual) for bout, individual in bouts]
+    return sorted(marks, key=lambda mark: (round(mark[0], 3), mark[1] == "START", mark[2].label, mark[3]))
 
 
-def _common(name: str, timeline: Timeline, made: datetime, columns: Sequence[str]) -> dict[str, str]:
+def _common(
+    name: str, timeline: Timeline, made: datetime, columns: Sequence[str], *, is_apart: bool
+) -> dict[str, str]:
     """The values that all rows of one video share; the other columns are empty."""
     values = {
         "Observation id": name,
@@ -219,13 +259,15 @@ def _common(name: str, timeline: Timeline, made: datetime, columns: Sequence[str
         "Source": f"player #1:{timeline.video}",
         "Time offset (s)": "0.0",
         "Media duration (s)": f"{timeline.end_seconds:.3f}",
+        APART[0]: APART[1] if is_apart else "",
     }
     return {**dict.fromkeys(columns, ""), **values}
 
 
-def _coded(timeline: Timeline) -> float:
+def _coded(timelines: Sequence[Timeline]) -> float:
     """Seconds from the first coded event to the last."""
-    times = [t for bout in timeline.bouts for t in (bout.start_seconds, bout.end_seconds)]
+    bouts = [bout for timeline in timelines for bout in timeline.bouts]
+    times = [t for bout in bouts for t in (bout.start_seconds, bout.end_seconds)]
     return max(times) - min(times) if times else 0.0
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from actiondiff.exports.individuals import has_individuals, with_individual
 from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import text_of_cell, write_csv, write_text
 from actiondiff.types import JSON, Bout
+from actiondiff.types.display import titled
 
 __all__ = [
     "BOUT_COLUMNS",
@@ -50,10 +52,11 @@ def with_paths_from(
 
 
 def bout_rows(timelines: Sequence[Timeline]) -> list[dict[str, str | int]]:
-    """One row per bout; the first four columns are those of a table of labels."""
+    """One row per bout; the first columns are those of a table of labels, with the individual of a crop."""
     return [
         {
             "video": timeline.video,
+            "individual": timeline.individual,
             "label": bout.label,
             "start_seconds": f"{bout.start_seconds:.3f}",
             "end_seconds": f"{bout.end_seconds:.3f}",
@@ -75,16 +78,21 @@ def frame_at(timeline: Timeline, seconds: float) -> int:
 
 def write_bouts(path: str | os.PathLike[str], timelines: Sequence[Timeline]) -> None:
     """Write `bouts.csv`, one row per bout; `actiondiff train` and `evaluate` can read it as a table."""
-    write_csv(path, BOUT_COLUMNS, bout_rows(timelines), line_end="\r\n")
+    columns = with_individual(BOUT_COLUMNS, wanted=has_individuals(timelines))
+    write_csv(path, columns, bout_rows(timelines), line_end="\r\n")
 
 
 def write_scores(path: str | os.PathLike[str], timelines: Sequence[Timeline]) -> None:
     """Write `scores.csv`, one row per sampled frame with the smoothed probability of each label."""
     labels = timelines[0].labels if timelines else ()
-    columns = ["video", "frame_index", "seconds", *[f"p({label})" for label in labels]]
+    columns = with_individual(
+        ["video", "frame_index", "seconds", *[f"p({label})" for label in labels]],
+        wanted=has_individuals(timelines),
+    )
     rows = [
         {
             "video": timeline.video,
+            "individual": timeline.individual,
             "frame_index": int(frame),
             "seconds": f"{second:.3f}",
             **{f"p({label})": f"{p:.5f}" for label, p in zip(labels, values, strict=True)},
@@ -102,6 +110,7 @@ def write_json(path: str | os.PathLike[str], timelines: Sequence[Timeline]) -> N
     items: list[JSON] = [
         {
             "video": timeline.video,
+            **({"individual": timeline.individual} if timeline.individual else {}),
             "labels": list(timeline.labels),
             "activation": timeline.activation,
             "end_seconds": round(timeline.end_seconds, 3),
@@ -129,11 +138,12 @@ def write_json(path: str | os.PathLike[str], timelines: Sequence[Timeline]) -> N
 
 
 def read_bouts(path: str | os.PathLike[str]) -> dict[str, list[Bout]]:
-    """Read what `write_bouts` wrote: video -> bouts."""
+    """Read what `write_bouts` wrote: video (and individual, as in `a.mp4 · fox`) -> bouts."""
     bouts: dict[str, list[Bout]] = {}
     with open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             times = float(row["start_seconds"]), float(row["end_seconds"])
             bout = Bout(text_of_cell(row["label"]), *times, float(row["probability"]))
-            bouts.setdefault(text_of_cell(row["video"]), []).append(bout)
+            video, individual = (text_of_cell(row.get(name, "")) for name in ("video", "individual"))
+            bouts.setdefault(titled(video, individual), []).append(bout)
     return bouts

@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -17,11 +18,13 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from actiondiff.datasets.boris_events import APART
 from actiondiff.datasets.camtrap_dp import VIDEOS
 from actiondiff.datasets.sheets import read_text
 from actiondiff.datasets.table import read_rows
 from actiondiff.errors import TableError, UsageError, explain_validation
 from actiondiff.exports.boris import observation_names
+from actiondiff.exports.individuals import by_video
 from actiondiff.inference.timeline import Timeline
 from actiondiff.outputs.documents import parse_yaml
 from actiondiff.provenance import write_csv, write_text
@@ -99,7 +102,7 @@ def write_camtrap_dp(
 
     Args:
         folder: Folder to write to; created if it does not exist.
-        timelines: The timelines, one per video.
+        timelines: The timelines, one per video, or one per individual that a crop follows.
         about: CSV file with one row per video. It needs the columns `video` (path relative to this file),
             `deploymentID`, `latitude`, `longitude`, `deploymentStart`, `deploymentEnd` and `timestamp` (when
             the video began); the last three are times with their zone. It may have `scientificName`,
@@ -116,14 +119,17 @@ def write_camtrap_dp(
     # The user's files are checked before anything is written.
     described = _project(Path(project))
     rows = _rows(Path(about), [timeline.video for timeline in timelines])
-    names = observation_names(timelines)
+    firsts = [group[0] for group in by_video(timelines)]
+    names = observation_names(replace(timeline, individual="") for timeline in firsts)
+    name_of = {timeline.video: name for name, timeline in zip(names, firsts, strict=True)}
+    row_of = {timeline.video: row for row, timeline in zip(rows, timelines, strict=True)}
     deployments = list({row["deploymentID"]: row for row in rows}.values())
     tables: dict[str, list[dict[str, str]]] = {
         "deployments": [_deployment(row) for row in deployments],
-        "media": [_medium(name, row, described) for name, row in zip(names, rows, strict=True)],
+        "media": [_medium(name, row_of[video], described) for video, name in name_of.items()],
         "observations": [
-            entry
-            for name, row, timeline in zip(names, rows, timelines, strict=True)
+            {**entry, "mediaID": name_of[timeline.video]}
+            for name, row, timeline in zip(observation_names(timelines), rows, timelines, strict=True)
             for entry in _observations(name, row, timeline, model, made)
         ],
     }
@@ -131,8 +137,8 @@ def write_camtrap_dp(
         write_csv(Path(folder) / f"{table}.csv", _COLUMNS[table], entries)
     package = _package(described, deployments, rows, made)
     located = [
-        {"mediaID": name, "video": path}
-        for name, path in zip(names, locations, strict=False)
+        {"mediaID": name_of[video], "video": path}
+        for video, path in {t.video: path for t, path in zip(timelines, locations, strict=False)}.items()
         if Path(folder, path).is_file()
     ]
     if located:
@@ -279,7 +285,7 @@ def _medium(name: str, row: _AboutRow, project: CamtrapProject) -> dict[str, str
 def _observations(
     name: str, row: _AboutRow, timeline: Timeline, model: str, made: datetime
 ) -> list[dict[str, str]]:
-    """The rows of `observations.csv` about one video, one per bout."""
+    """The rows of `observations.csv` about one timeline, one per bout, without `mediaID`."""
     begun = _time(row["timestamp"])
     assert begun is not None  # the table was checked
     species = row.get("scientificName") or ""
@@ -298,21 +304,23 @@ def _observations(
         earlier = [whole for before, whole in over.items() if before <= bout.start_seconds + 1e-6]
         start = min(end, max([start, *earlier]))
         whole = begun.replace(microsecond=0)
+        tags = [f"startSeconds:{bout.start_seconds:.3f}", f"endSeconds:{bout.end_seconds:.3f}"]
+        tags += [":".join(APART)] if timeline.individual else []
         entry = {
             "observationID": f"{name}-{number}",
             "deploymentID": row["deploymentID"],
-            "mediaID": name,
             "eventStart": _text(whole + timedelta(seconds=start)),
             "eventEnd": _text(whole + timedelta(seconds=end)),
             "observationLevel": "media",
             "observationType": row.get("observationType") or ("animal" if species else "unknown"),
             "scientificName": species,
             "behavior": bout.label,
+            "individualID": timeline.individual,
             "classificationMethod": "machine",
             "classifiedBy": model,
             "classificationTimestamp": _text(made.astimezone(UTC).replace(microsecond=0)),
             "classificationProbability": f"{bout.probability:.4f}",
-            "observationTags": f"startSeconds:{bout.start_seconds:.3f} | endSeconds:{bout.end_seconds:.3f}",
+            "observationTags": " | ".join(tags),
         }
         entries.append({column: entry.get(column, "") for column in _COLUMNS["observations"]})
     return entries

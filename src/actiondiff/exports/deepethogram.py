@@ -1,6 +1,7 @@
 """Export of bouts to DeepEthogram, whose label files are matrices of frames by behaviours.
 
-Its label files do not name the video, which is expected beside them; `videos.csv` says where each one lies.
+Its label files name neither the video, which is expected beside them, nor an individual, so that each
+individual of a video has a file; `videos.csv` says where each video lies and which individual a file is of.
 """
 
 import os
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from actiondiff.datasets.deepethogram import LOCATIONS
 from actiondiff.exports.boris import observation_names
+from actiondiff.exports.individuals import has_individuals, with_individual
 from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import write_csv
 
@@ -44,7 +46,8 @@ def frame_matrix(timeline: Timeline) -> tuple[list[str], NDArray[np.int8]]:
 def write_matrices(folder: str | os.PathLike[str], timelines: Sequence[Timeline]) -> list[Path]:
     """Write `<video>/<video>_labels.csv` for every video, one row per frame, and `videos.csv`.
 
-    The latter has the paths of those videos that lead to a file from the folder.
+    The latter has the paths of those videos that lead to a file from the folder. The files of a crop's
+    individual are called `<video>_<individual>`, and `videos.csv` names it.
 
     DeepEthogram itself silently transposes a matrix that has more behaviours than frames.
     """
@@ -55,10 +58,15 @@ def write_matrices(folder: str | os.PathLike[str], timelines: Sequence[Timeline]
         write_csv(path, ["", *columns], [[i, *row] for i, row in enumerate(matrix.tolist())])
         paths.append(path)
     located = [
-        {"labels": path.relative_to(folder).as_posix(), "video": timeline.video}
+        {
+            "labels": path.relative_to(folder).as_posix(),
+            "video": timeline.video,
+            "individual": timeline.individual,
+        }
         for path, timeline in zip(paths, timelines, strict=True)
-        if Path(folder, timeline.video).is_file()
+        if timeline.individual or Path(folder, timeline.video).is_file()
     ]
     if located:
-        write_csv(Path(folder) / LOCATIONS, ("labels", "video"), located)
+        fields = with_individual(("labels", "video"), wanted=has_individuals(timelines))
+        write_csv(Path(folder) / LOCATIONS, fields, located)
     return paths

@@ -6,6 +6,7 @@ import numpy as np
 
 from actiondiff.inference.localization import Heatmap
 from actiondiff.provenance import atomic_path, write_csv
+from actiondiff.types.display import titled
 
 __all__ = ["write_heatmap_csv", "write_heatmap_npz"]
 
@@ -15,7 +16,8 @@ _COLUMNS = ("frame_index", "seconds", "y", "x", "probability", "above_prior")
 def write_heatmap_npz(path: str | os.PathLike[str], heatmap: Heatmap) -> None:
     """Write arrays named after the attributes of `Heatmap`, such as probabilities, rows and columns.
 
-    `numpy.load(path)` reads the file. `seconds` is empty if the times of the frames are unknown.
+    `numpy.load(path)` reads the file. `seconds` is empty if the times of the frames are unknown. `video`
+    names the individual of a crop as well, as in `a.mp4 · fox`.
     """
     seconds = np.zeros(0) if heatmap.seconds is None else heatmap.seconds
     with atomic_path(path) as aside, open(aside, "wb") as file:
@@ -28,7 +30,7 @@ def write_heatmap_npz(path: str | os.PathLike[str], heatmap: Heatmap) -> None:
             seconds=seconds,
             prior=np.array(heatmap.prior),
             action=np.array(heatmap.action),
-            video=np.array(heatmap.video),
+            video=np.array(titled(heatmap.video, heatmap.individual)),
         )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from actiondiff.exports.individuals import with_individual
 from actiondiff.heads.predict import Activation
 from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import write_csv
@@ -25,6 +26,8 @@ QUEUE_COLUMNS = (
 _FIRST_STRETCHES = 3  # of a video outside what the model has learnt from, which come before all else
 QueueRow = dict[str, str]
 """Name of the column -> text."""
+_Who = tuple[str, str]
+"""A video, and the individual in it that a crop follows; the latter is empty for whole pictures."""
 
 
 def certainty(probabilities: NDArray[np.floating], activation: Activation) -> NDArray[np.float64]:
@@ -49,9 +52,10 @@ def clip_queue(predictions: Sequence[Prediction], *, most: int) -> list[QueueRow
         label, probability = prediction.top(1)[0]
         values = np.array([list(prediction.probabilities.values())])
         sure = float(certainty(values, prediction.activation)[0])
-        rows.append(_row(prediction.video, None, None, label, probability, sure, prediction.domain))
+        who = prediction.video, prediction.individual
+        rows.append(_row(who, None, None, label, probability, sure, prediction.domain))
         if prediction.domain and prediction.domain.is_outside:
-            first[prediction.video] = prediction.domain.distance
+            first[who] = prediction.domain.distance
     return _ordered(rows, first, most)
 
 
@@ -64,6 +68,7 @@ def stretch_queue(timelines: Sequence[Timeline], *, most: int) -> list[QueueRow]
     for timeline in timelines:
         # The video is cut into stretches as long as the span that each score was computed from.
         length = timeline.options.span_seconds or timeline.end_seconds
+        who = timeline.video, timeline.individual
         begin = float(timeline.seconds[0])
         sure = certainty(timeline.probabilities, timeline.activation)
         number = np.floor((timeline.seconds - begin) / length + 1e-9).astype(int)
@@ -74,9 +79,9 @@ def stretch_queue(timelines: Sequence[Timeline], *, most: int) -> list[QueueRow]
             start, end = begin + n * length, min(begin + (n + 1) * length, timeline.end_seconds)
             label, probability = timeline.labels[best], float(means[best])
             certain = float(sure[inside].mean())
-            rows.append(_row(timeline.video, start, end, label, probability, certain, timeline.domain))
+            rows.append(_row(who, start, end, label, probability, certain, timeline.domain))
         if timeline.domain and timeline.domain.is_outside:
-            first[timeline.video] = timeline.domain.distance
+            first[who] = timeline.domain.distance
     return _ordered(rows, first, most)
 
 
@@ -87,13 +92,12 @@ def write_queue(path: str | os.PathLike[str], rows: Sequence[QueueRow]) -> None:
     """
     base = Path(path).resolve().parent
     relative = [Path(os.path.relpath(Path(row["video"]).resolve(), base)).as_posix() for row in rows]
-    write_csv(
-        path, QUEUE_COLUMNS, [{**row, "video": video} for row, video in zip(rows, relative, strict=True)]
-    )
+    columns = with_individual(QUEUE_COLUMNS, wanted=any(row["individual"] for row in rows))
+    write_csv(path, columns, [{**row, "video": video} for row, video in zip(rows, relative, strict=True)])
 
 
 def _row(
-    video: str,
+    who: _Who,
     start: float | None,
     end: float | None,
     label: str,
@@ -104,15 +108,19 @@ def _row(
     """One row of the table, whose label is empty."""
     times = ["" if value is None else f"{value:.3f}" for value in (start, end)]
     why = domain.reason if domain else ""
-    values = (video, "", *times, label, f"{probability:.4f}", f"{sure:.4f}", why)
-    return dict(zip(QUEUE_COLUMNS, values, strict=True))
+    values = (*who, "", *times, label, f"{probability:.4f}", f"{sure:.4f}", why)
+    return dict(zip(with_individual(QUEUE_COLUMNS), values, strict=True))
 
 
-def _ordered(rows: list[QueueRow], outside: Mapping[str, float], most: int) -> list[QueueRow]:
+def _who(row: QueueRow) -> _Who:
+    return row["video"], row["individual"]
+
+
+def _ordered(rows: list[QueueRow], outside: Mapping[_Who, float], most: int) -> list[QueueRow]:
     """The rows to label first: some of each video that lies outside, by its distance, then by certainty."""
-    ordered = sorted(rows, key=lambda row: (float(row["certainty"]), row["video"], row["start_seconds"]))
+    ordered = sorted(rows, key=lambda row: (float(row["certainty"]), *_who(row), row["start_seconds"]))
     ahead: list[QueueRow] = []
-    for video in sorted(outside, key=lambda name: -outside[name]):
-        ahead += [row for row in ordered if row["video"] == video][:_FIRST_STRETCHES]
+    for who in sorted(outside, key=lambda who: -outside[who]):
+        ahead += [row for row in ordered if _who(row) == who][:_FIRST_STRETCHES]
     taken = {id(row) for row in ahead}
     return [*ahead, *[row for row in ordered if id(row) not in taken]][:most]

@@ -13,6 +13,7 @@ from actiondiff.evaluation.verdict import verdict_of_run
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.predict import Activation
 from actiondiff.inference.folders import find_model_folder
+from actiondiff.inference.individuals import Subject, subject_of
 from actiondiff.inference.timeline import Timeline
 from actiondiff.provenance import environment, write_text
 from actiondiff.types import JSON, Bout, DecodeReport, Prediction, Status
@@ -35,15 +36,18 @@ _Bouts = list[tuple[str, float, float, float]]
 
 
 class VideoRecord(TypedDict):
-    """One video of a record.
+    """One video of a record, or one individual of it.
 
-    A video that failed has the first four fields only. `distance` says how far a video lies outside what the
+    A video that failed has the first fields only. A crop has `individual`, and `crop`, the path of its file,
+    from the folder of the record if it lies there. `distance` says how far a video lies outside what the
     model has learnt from (1 is the bound, None is unknown), and `outside` why. A clip also has
     `probabilities`, and a video with a timeline has `end_seconds`, `bouts` and `truth` (its labelled bouts,
     or None if they are unknown).
     """
 
     video: str
+    individual: NotRequired[str]
+    crop: NotRequired[str]
     status: Status
     reason: str
     coverage: float
@@ -154,7 +158,7 @@ def write_record(
         "options": timelines[0].options.model_dump() if timelines else {},
         "thresholds": dict(timelines[0].thresholds) if timelines else {},
         "made": (made or datetime.now(UTC)).isoformat(timespec="seconds"),
-        "videos": [_video(name, result, truth) for name, result in results],
+        "videos": [_video(Path(folder), name, result, truth) for name, result in results],
         "scores": scores,
         "calibration": _calibration(run),
         "environment": environment(),
@@ -201,15 +205,25 @@ def _calibration(run: str | os.PathLike[str]) -> JSON:
 
 
 def _video(
-    name: str, result: Prediction | Timeline | DecodeReport, truth: Mapping[str, Sequence[Bout]] | None
+    folder: Path,
+    name: str,
+    result: Prediction | Timeline | DecodeReport,
+    truth: Mapping[str, Sequence[Bout]] | None,
 ) -> VideoRecord:
+    subject = (
+        subject_of(name) if isinstance(result, DecodeReport) else Subject(result.video, result.individual)
+    )
     report = result if isinstance(result, DecodeReport) else result.report
     record: VideoRecord = {
-        "video": name,
+        "video": subject.video,
         "status": report.status if report else "ok",
         "reason": report.reason if report else "",
         "coverage": report.coverage if report else 1.0,
     }
+    if subject.video != name:
+        crop, base = Path(os.path.abspath(name)), Path(os.path.abspath(folder))
+        record["individual"] = subject.individual
+        record["crop"] = crop.relative_to(base).as_posix() if crop.is_relative_to(base) else name
     if isinstance(result, DecodeReport):
         return record
     record["padding_share"] = result.padding_share

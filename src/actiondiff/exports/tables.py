@@ -5,6 +5,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from actiondiff.exports.individuals import has_individuals, with_individual
+from actiondiff.inference.individuals import subject_of
 from actiondiff.provenance import write_csv, write_text
 from actiondiff.types import DecodeReport, DomainCheck, Prediction
 
@@ -27,6 +29,7 @@ _COLUMNS = (
     "video", "status", "label", "probability", "coverage", "padding_share", "num_tokens", "num_spans",
     "distance", "outside",
 )  # fmt: skip
+_FAILURES = ("video", "status", "reason")
 OUTSIDE = "outside"
 """Status of a video that decodes and lies outside what the model has learnt from."""
 
@@ -53,21 +56,28 @@ def write_predictions(
         abstain_below: If the highest probability is below this, `label` is left empty.
         abstain_outside: Whether `label` is left empty for videos that lie outside.
     """
+    is_wanted = has_individuals(predictions)
     rows = [
         _row(prediction, label_of(prediction, abstain_below=abstain_below, abstain_outside=abstain_outside))
         for prediction in predictions
     ]
     if "csv" in formats:
         labels = list(predictions[0].probabilities) if predictions else []
+        columns = with_individual(_COLUMNS, wanted=is_wanted)
         lines = [
-            [*row.values(), *[f"{value:.6f}" for value in prediction.probabilities.values()]]
+            [
+                *(row[name] for name in columns),
+                *(f"{value:.6f}" for value in prediction.probabilities.values()),
+            ]
             for row, prediction in zip(rows, predictions, strict=True)
         ]
-        columns = [*_COLUMNS, *[f"p({label})" for label in labels]]
+        columns += tuple(f"p({label})" for label in labels)
         write_csv(Path(folder) / "predictions.csv", columns, lines, line_end="\r\n")
     if "json" in formats:
         items = [
-            {**row, "probabilities": dict(p.probabilities)} for row, p in zip(rows, predictions, strict=True)
+            {name: row[name] for name in with_individual(_COLUMNS, wanted=bool(p.individual))}
+            | {"probabilities": dict(p.probabilities)}
+            for row, p in zip(rows, predictions, strict=True)
         ]
         write_text(Path(folder) / "predictions.json", json.dumps(items, indent=2) + "\n")
 
@@ -79,16 +89,23 @@ def write_failures(
 ) -> None:
     """Write `failures.csv`: video, status and reason for each video that failed, is partial or lies outside.
 
+    Of a crop, the source and the individual are named.
+
     Args:
         folder: Folder to write to; created if it does not exist.
         reports: Videos that failed or are partial.
         outside: Videos that lie outside what the model has learnt from.
     """
     lines = [
-        *([video, report.status, report.reason] for video, report in reports),
-        *([video, OUTSIDE, domain.reason] for video, domain in outside),
+        *((subject_of(video), report.status, report.reason) for video, report in reports),
+        *((subject_of(video), OUTSIDE, domain.reason) for video, domain in outside),
     ]
-    write_csv(Path(folder) / FAILURES, ["video", "status", "reason"], lines, line_end="\r\n")
+    columns = with_individual(_FAILURES, wanted=has_individuals(subject for subject, _, _ in lines))
+    rows = [
+        dict(zip(with_individual(_FAILURES), (subject.video, subject.individual, *why), strict=True))
+        for subject, *why in lines
+    ]
+    write_csv(Path(folder) / FAILURES, columns, rows, line_end="\r\n")
 
 
 def label_of(prediction: Prediction, *, abstain_below: float, abstain_outside: bool) -> str:
@@ -105,13 +122,14 @@ def label_of(prediction: Prediction, *, abstain_below: float, abstain_outside: b
 
 
 def _row(prediction: Prediction, label: str) -> dict[str, str | int | float]:
-    """The fixed columns of one prediction."""
+    """The fixed columns of one prediction, with the individual."""
     report, domain = prediction.report, prediction.domain
     status: str = report.status if report else "ok"
     if status == "ok" and domain and domain.is_outside:
         status = OUTSIDE
     values = (
         prediction.video,
+        prediction.individual,
         status,
         label,
         round(prediction.top(1)[0][1], 6),
@@ -122,4 +140,4 @@ def _row(prediction: Prediction, label: str) -> dict[str, str | int | float]:
         round(domain.distance, 4) if domain else "",
         domain.reason if domain else "",
     )
-    return dict(zip(_COLUMNS, values, strict=True))
+    return dict(zip(with_individual(_COLUMNS), values, strict=True))

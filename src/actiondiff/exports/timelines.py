@@ -47,7 +47,7 @@ def write_timelines(
 
     Args:
         folder: Folder to write to; created if it does not exist.
-        timelines: Timelines that one model made, one per video.
+        timelines: Timelines that one model made, one per video, or one per individual that a crop follows.
         formats: Names of `TIMELINE_FORMATS`.
         model: Description of the model.
         made: When the timelines were made; now if None.

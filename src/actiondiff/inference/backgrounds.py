@@ -11,6 +11,7 @@ from actiondiff.datasets.table import read_rows
 from actiondiff.errors import TableError, UsageError
 from actiondiff.heads.background import Backgrounds
 from actiondiff.heads.bundle import ModelConfig
+from actiondiff.inference.individuals import subject_of
 from actiondiff.outputs.words import counted
 from actiondiff.types import Array, DecodeReport, Features
 from actiondiff.video.names import locate
@@ -42,7 +43,7 @@ def set_to_cameras(config: ModelConfig, videos: Iterable[tuple[str, Features]]) 
 def cameras_of_videos(
     videos: Sequence[str | os.PathLike[str]], table: str | os.PathLike[str] | None, *, column: str
 ) -> dict[str, str]:
-    """Say which camera took each video: video, as given -> name of the camera.
+    """Say which camera took each video (of a crop, its source): video, as given -> name of the camera.
 
     Args:
         videos: The files.
@@ -53,8 +54,9 @@ def cameras_of_videos(
         TableError: If the table lacks the column, or a camera is empty.
         UsageError: If a video is not in the table.
     """
+    sources = {os.fspath(video): Path(subject_of(video).video).resolve() for video in videos}
     if table is None:
-        return {os.fspath(video): os.fspath(Path(video).resolve().parent) for video in videos}
+        return {name: os.fspath(source.parent) for name, source in sources.items()}
     path = Path(table)
     rows = read_rows(path)
     names: dict[Path, str] = {}
@@ -65,13 +67,13 @@ def cameras_of_videos(
         names[(path.parent / locate(path.parent, row["video"])).resolve()] = row.get(column, "")
     if problems:
         raise TableError(path, problems)
-    absent = [os.fspath(video) for video in videos if Path(video).resolve() not in names]
+    absent = [subject_of(name).video for name, source in sources.items() if source not in names]
     if absent:
         raise UsageError(
             f"{len(absent)} of {len(videos)} videos are not in {path}, such as {absent[0]}; add them with "
             f"their {column}, or leave out --cameras to take each folder for a camera."
         )
-    return {os.fspath(video): names[Path(video).resolve()] for video in videos}
+    return {name: names[source] for name, source in sources.items()}
 
 
 def cameras_to_subtract(

@@ -36,7 +36,7 @@ class Heatmap:
     """How probable an action is at each place of a video, over time.
 
     Attributes:
-        video: The video's path as given, or its identity for frames in memory.
+        video: The video's path as given (of a crop: that of its source), or the identity of frames in memory.
         action: The action that was searched for.
         seconds: (T,) float64, presentation time of each sampled frame; None if unknown.
         frame_index: (T,) int64, number of each sampled frame among the video's raw frames.
@@ -47,6 +47,8 @@ class Heatmap:
         options: Options that the heatmap was made with.
         padding_share: Share of the backbone's window slots that held padding.
         report: How decoding went; None for frames in memory.
+        individual: The individual that the crop follows, whose pictures the places are of; empty for whole
+            pictures.
     """
 
     video: str
@@ -60,6 +62,7 @@ class Heatmap:
     options: LocalizationOptions
     padding_share: float = 0.0
     report: DecodeReport | None = None
+    individual: str = ""
 
     @property
     def above_prior(self) -> Array:

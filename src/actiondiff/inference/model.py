@@ -24,14 +24,9 @@ from actiondiff.inference.feature_cache import FeatureCache
 from actiondiff.inference.folders import CARD, find_model_folder, upload_folder
 from actiondiff.inference.frame_rate import chosen_sampling
 from actiondiff.inference.guard import Guard, check_domain, load_guard, save_guard
+from actiondiff.inference.individuals import of_source
 from actiondiff.inference.localization import Heatmap, LocalizationOptions, make_heatmap
-from actiondiff.inference.reading import (
-    BackboneLoader,
-    join_results,
-    read_or_load,
-    split_weights,
-    video_name,
-)
+from actiondiff.inference.reading import BackboneLoader, join_results, read_or_load, split_weights, video_name
 from actiondiff.inference.student import with_student
 from actiondiff.inference.timeline import Timeline, TimelineOptions, make_timeline
 from actiondiff.provenance import write_text
@@ -221,14 +216,14 @@ class ActionDiff:
 
         Args:
             features: What `extract` returned.
-            name: The video's name in the prediction.
+            name: The video's name in the prediction, or the path of a crop file.
         """
         # Tokens are rounded as the feature store rounded those that the head was trained on.
         config = self.places.get(name, self.config)
         tokens = config.tokens_of(features)  # (T, D)
         # A video longer than the head allows is cut into spans, whose probabilities are averaged.
         probabilities = predict_probabilities(self.head, pack_arrays([tokens]), self.config.activation)[0]
-        return Prediction(
+        prediction = Prediction(
             video=name,
             probabilities=dict(zip(self.labels, map(float, probabilities), strict=True)),
             activation=self.config.activation,
@@ -238,6 +233,7 @@ class ActionDiff:
             report=features.report,
             domain=check_domain(self.guard, self.config, features, tokens, name),
         )
+        return of_source(prediction)
 
     def predict_many(
         self,
@@ -317,14 +313,14 @@ class ActionDiff:
 
         Args:
             features: What `extract` returned.
-            name: The video's name in the timeline.
+            name: The video's name in the timeline, or the path of a crop file.
             options: How scores and bouts are made. Options that are set override the model's own.
 
         Raises:
             UsageError: If the times of the frames are unknown.
         """
         config = self.places.get(name, self.config)
-        return make_timeline(self.head, config, features, name, options=options, guard=self.guard)
+        return of_source(make_timeline(self.head, config, features, name, options=options, guard=self.guard))
 
     def timeline_many(
         self,
@@ -369,10 +365,11 @@ class ActionDiff:
                 f"this model reads {self.config.sources}, whose places differ, so it cannot say where an "
                 "action is; train a head on one backbone for that."
             )
-        return make_heatmap(
+        heatmap = make_heatmap(
             self.backbone, self.head, self.config, video, action,
             options=options, resized=self._resized, progress=progress,
         )  # fmt: skip
+        return of_source(heatmap)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write head, config and model card, which `from_pretrained` reads; no weights of the backbone."""

@@ -23,7 +23,7 @@ from actiondiff.heads.predict import Activation, activate, span_logits
 from actiondiff.inference.guard import Guard, check_domain
 from actiondiff.inference.options import TimelineOptions
 from actiondiff.types import Array, Bout, DecodeReport, DomainCheck, Features
-from actiondiff.types.display import bouts_picture
+from actiondiff.types.display import bouts_picture, titled
 
 __all__ = [
     "Timeline",
@@ -46,7 +46,7 @@ class Timeline:
     """The actions that a model predicts for a video over time.
 
     Attributes:
-        video: The video's path as given, or its identity for frames in memory.
+        video: The video's path as given (of a crop: that of its source), or the identity of frames in memory.
         labels: The K classes.
         seconds: (T,) float64, presentation time of each sampled frame.
         frame_index: (T,) int64, number of each sampled frame among the video's raw frames.
@@ -60,6 +60,7 @@ class Timeline:
         report: How decoding went; its `coverage` is the share of the video that decoded.
         domain: How far the video lies outside what the model has learnt from; None if that is unknown. If it
             lies outside, there are no bouts unless `options.abstain_outside` is off.
+        individual: The individual that the crop follows; empty for whole pictures.
     """
 
     video: str
@@ -75,10 +76,11 @@ class Timeline:
     padding_share: float = 0.0
     report: DecodeReport | None = None
     domain: DomainCheck | None = None
+    individual: str = ""
 
     def __repr__(self) -> str:
         bouts = f"{len(self.bouts)} bout" + ("" if len(self.bouts) == 1 else "s")
-        return f"Timeline({self.video!r}: {bouts} in {self.end_seconds:.1f} s)"
+        return f"Timeline({titled(self.video, self.individual)!r}: {bouts} in {self.end_seconds:.1f} s)"
 
     def _repr_html_(self) -> str:
         spans = [(bout.label, bout.start_seconds, bout.end_seconds) for bout in self.bouts]

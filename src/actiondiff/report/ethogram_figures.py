@@ -51,6 +51,7 @@ def ethogram(
     colours: Mapping[str, str] | None = None,
     title: str = "Ethogram",
     name: str = "ethogram",
+    noun: str = "video",
 ) -> Figure:
     """Draw the bouts of each video over time: one row per video, with one line per behaviour.
 
@@ -62,6 +63,7 @@ def ethogram(
         colours: Behaviour -> colour; those of `labels` in their order if None.
         title: Heading.
         name: Stem of the figure's files.
+        noun: What has a row: a video, or an individual of one.
 
     Raises:
         UsageError: If there is no video, or a bout has another label.
@@ -76,12 +78,10 @@ def ethogram(
         for inches in (_WIDE_INCHES, PHONE_INCHES)
     )
     count = sum(len(bouts) for bouts in videos.values())
-    caption = (
-        f"{counted(count, 'bout')} in {counted(len(videos), 'video')}. The grey bands show the length of "
-        "each video."
-    )
+    number = f"{counted(count, 'bout')} {'in' if noun == 'video' else 'of'} {counted(len(videos), noun)}"
+    caption = f"{number}. The grey bands show the length of each video."
     if len(videos) > len(drawn):
-        caption += f" Only the first {len(drawn)} videos are drawn; the data has all of them."
+        caption += f" Only the first {len(drawn)} {noun}s are drawn; the data has all of them."
     caption += not_drawn(behaviours, labels)
     alt = f"{title}. {caption}"
     return Figure(name, wide, title, alt, caption, _bout_table(videos, truth), phone=phone)

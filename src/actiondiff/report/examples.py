@@ -8,8 +8,9 @@ from typing import Any
 from actiondiff.report.budget_figures import clock
 from actiondiff.report.clips import CaptionedClip
 from actiondiff.types import Bout
+from actiondiff.types.display import titled
 
-__all__ = ["ConfidentExample", "most_confident", "read_bouts"]
+__all__ = ["ConfidentExample", "most_confident", "read_bouts", "title_of"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ def read_bouts(rows: Sequence[Sequence[Any]]) -> list[Bout]:
     return [Bout(str(label), float(start), float(end), float(p)) for label, start, end, p in rows]
 
 
+def title_of(video: Mapping[str, Any]) -> str:
+    """What an entry of a record is about: a video, and of a crop the individual, as in `a.mp4 · fox`."""
+    return titled(str(video["video"]), str(video.get("individual", "")))
+
+
 def _clips(facts: Mapping[str, Any], is_guess: bool) -> list[ConfidentExample]:
     examples = []
     for video in facts["videos"]:
@@ -66,8 +72,9 @@ def _clips(facts: Mapping[str, Any], is_guess: bool) -> list[ConfidentExample]:
             continue
         label, p = max(video["probabilities"].items(), key=lambda item: item[1])
         if p >= facts["abstain_below"]:
-            caption = f"{label}: {_certainty(p, is_guess)} in {video['video']}"
-            examples.append(ConfidentExample(label, p, CaptionedClip(video["video"], None, None, caption)))
+            caption = f"{label}: {_certainty(p, is_guess)} in {title_of(video)}"
+            clip = CaptionedClip(video.get("crop", video["video"]), None, None, caption)
+            examples.append(ConfidentExample(label, p, clip))
     return examples
 
 
@@ -77,8 +84,11 @@ def _bouts(facts: Mapping[str, Any], is_guess: bool) -> list[ConfidentExample]:
         for bout in read_bouts(video.get("bouts", ())):
             start, end = clock(bout.start_seconds, tenths=True), clock(bout.end_seconds, tenths=True)
             certainty = _certainty(bout.probability, is_guess)
-            caption = f"{bout.label}: {certainty} in {Path(video['video']).name}, {start} to {end}"
-            clip = CaptionedClip(video["video"], bout.start_seconds, bout.end_seconds, caption)
+            title = title_of({**video, "video": Path(video["video"]).name})
+            caption = f"{bout.label}: {certainty} in {title}, {start} to {end}"
+            clip = CaptionedClip(
+                video.get("crop", video["video"]), bout.start_seconds, bout.end_seconds, caption
+            )
             examples.append(ConfidentExample(bout.label, bout.probability, clip))
     return examples
 

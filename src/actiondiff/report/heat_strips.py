@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from actiondiff.exports.heatmaps import write_heatmap_npz
 from actiondiff.exports.record import HeatmapRecord, add_heatmaps, read_record
 from actiondiff.inference.localization import Heatmap
 from actiondiff.inference.model import ActionDiff
-from actiondiff.report.clips import CaptionedClip
+from actiondiff.report.clips import CaptionedClip, find_video
 from actiondiff.report.examples import ConfidentExample, most_confident
 from actiondiff.report.html import Section
 from actiondiff.report.items import Gallery, Item, Notes, Picture, Text
 from actiondiff.report.overlay import colour_limits, write_strip
 from actiondiff.report.strips import heat_strip, scaled
 from actiondiff.types import Frames, Progress, Sampling
+from actiondiff.video.crop_file import is_crop
 from actiondiff.video.decode import iter_video
 
 __all__ = ["FOLDER", "heat_section", "write_heat_strips"]
@@ -97,7 +99,9 @@ def heat_section(folder: str | os.PathLike[str], facts: Mapping[str, Any]) -> li
 
 def _search(path: Path, model: ActionDiff, example: ConfidentExample) -> HeatmapRecord:
     """Write the files of one example, whose names begin with the path; returns its row for the record."""
-    frames = _beginning(example.clip, model.config.sampling)
+    clip = example.clip
+    crop = find_video(clip.video, [path.parent.parent]) if is_crop(clip.video) else None  # from the folder
+    frames = _beginning(replace(clip, video=str(crop or clip.video)), model.config.sampling)
     heatmap = model.localize(frames, example.label)
     low, high = colour_limits(heatmap)
     top = float(heatmap.probabilities.max())

@@ -19,12 +19,13 @@ from actiondiff.report.card import percent
 from actiondiff.report.clips import VideoRoots, pictures
 from actiondiff.report.drawing import behaviour_colours
 from actiondiff.report.ethogram_figures import ethogram, transition_matrix
-from actiondiff.report.examples import ConfidentExample, most_confident, read_bouts
+from actiondiff.report.examples import ConfidentExample, most_confident, read_bouts, title_of
 from actiondiff.report.figures import MOST_NAMES
 from actiondiff.report.heat_strips import heat_section
 from actiondiff.report.html import Page, Section
 from actiondiff.report.items import Gallery, Item, Notes, Provenance, Text
 from actiondiff.report.tables import ReportTable
+from actiondiff.video.crop_file import is_crop
 
 __all__ = ["prediction_page"]
 
@@ -62,7 +63,7 @@ def prediction_page(folder: str | os.PathLike[str], *, roots: VideoRoots = ()) -
     ]
     made = datetime.fromisoformat(facts["made"])
     lead = (
-        f"{_model_test(facts)} Predictions of {facts['model']} on {counted(len(predicted), 'video')}, "
+        f"{_model_test(facts)} Predictions of {facts['model']} on {_counted(predicted)}, "
         f"made on {made:%d %B %Y, %H:%M %Z}. "
         f"{_headline(facts, predicted)}"
     )
@@ -92,13 +93,28 @@ def _headline(facts: Facts, predicted: Sequence[Facts]) -> str:
         if scores
         else " They have not been checked by a person; check the examples and queue.csv."
     )
-    return f"{counted(count, 'bout')} in {length} (min:s) of video.{comparison}"
+    of_what = " of video" if _noun(predicted) == "video" else ", each individual counted by itself"
+    return f"{counted(count, 'bout')} in {length} (min:s){of_what}.{comparison}"
+
+
+def _noun(predicted: Sequence[Facts]) -> str:
+    """What was predicted: videos, or individuals of them."""
+    return "individual" if any("crop" in video for video in predicted) else "video"
+
+
+def _counted(predicted: Sequence[Facts]) -> str:
+    """How many videos there are, or of crops how many individuals in how many videos."""
+    videos = counted(len({video["video"] for video in predicted}), "video")
+    noun = _noun(predicted)
+    return videos if noun == "video" else f"{counted(len(predicted), noun)} in {videos}"
 
 
 def _videos(facts: Facts, predicted: Sequence[Facts]) -> list[Item]:
     troubled = [video for video in facts["videos"] if video["status"] != "ok"]
+    individuals = [video for video in facts["videos"] if "crop" in video]
     rows = (
-        ("videos", str(len(facts["videos"]))),
+        ("videos", str(len({video["video"] for video in facts["videos"]}))),
+        *([("individuals", str(len(individuals)))] if individuals else []),
         ("predicted", str(len(predicted))),
         ("decoded only in part", str(sum(video["status"] == "partial" for video in predicted))),
         ("failed", str(len(facts["videos"]) - len(predicted))),
@@ -112,7 +128,7 @@ def _videos(facts: Facts, predicted: Sequence[Facts]) -> list[Item]:
     items: list[Item] = [ReportTable(("quantity", "value"), rows, "Videos", note)]
     items += _domain(facts, predicted)
     if troubled:
-        sentences = tuple(f"{v['video']}: {v['status']}, {v['reason']}" for v in troubled[:_LISTED])
+        sentences = tuple(f"{title_of(v)}: {v['status']}, {v['reason']}" for v in troubled[:_LISTED])
         items.append(Notes(sentences, "warning"))
     return items
 
@@ -131,8 +147,10 @@ def _domain(facts: Facts, predicted: Sequence[Facts]) -> list[Item]:
         if facts.get("abstain_outside")
         else "The model answers all the same; do not rely on these answers."
     )
-    rows = tuple((v["video"], f"{v['distance']:.1f}", " | ".join(v["outside"])) for v in outside[:_LISTED])
-    caption = f"{len(outside)} of {len(predicted)} videos lie outside what the model has learnt from"
+    rows = tuple((title_of(v), f"{v['distance']:.1f}", " | ".join(v["outside"])) for v in outside[:_LISTED])
+    caption = (
+        f"{len(outside)} of {len(predicted)} {_noun(predicted)}s lie outside what the model has learnt from"
+    )
     note = f"{answers} A distance of 1 is the bound. They are at the head of queue.csv."
     return [ReportTable(("video", "distance", "why"), rows, caption, note)]
 
@@ -140,10 +158,10 @@ def _domain(facts: Facts, predicted: Sequence[Facts]) -> list[Item]:
 def _timelines(facts: Facts, predicted: Sequence[Facts], colours: Mapping[str, str]) -> list[Section]:
     """Sections on ethogram, time budget and transitions, and on scores where there are labelled bouts."""
     labels = [label for label in facts["labels"] if label != facts["options"].get("background")]
-    videos = {video["video"]: read_bouts(video["bouts"]) for video in predicted}
-    lengths = {video["video"]: float(video["end_seconds"]) for video in predicted}
+    videos = {title_of(video): read_bouts(video["bouts"]) for video in predicted}
+    lengths = {title_of(video): float(video["end_seconds"]) for video in predicted}
     labelled = {  # without the background, which a person may have labelled as well
-        video["video"]: [bout for bout in read_bouts(video["truth"]) if bout.label in labels]
+        title_of(video): [bout for bout in read_bouts(video["truth"]) if bout.label in labels]
         for video in predicted
         if video["truth"] is not None
     }
@@ -153,7 +171,10 @@ def _timelines(facts: Facts, predicted: Sequence[Facts], colours: Mapping[str, s
         true = time_budget(labelled, {video: lengths[video] for video in labelled}, labels)
         shares["labelled"] = dict(zip(true["behaviour"], true["share"], strict=True))
     budgets = time_budgets(shares, colours=colours)
-    drawn = ethogram(videos, lengths, labels=labels, truth=labelled or None, colours=colours)
+    drawn = ethogram(
+        videos, lengths, labels=labels, truth=labelled or None, colours=colours,
+        noun=_noun(predicted),
+    )  # fmt: skip
     sections = [
         Section("Ethogram", (drawn, *_short_bouts(facts, videos))),
         Section("Time budget", (budgets, budget_table(budget, colours=colours))),
@@ -227,11 +248,13 @@ def _examples(every: Sequence[ConfidentExample], roots: VideoRoots, colours: Map
         title += f", for the {len(examples)} most confident of {len(every)} labels"
     items: list[Item] = [Gallery(strips, title)] if strips else []
     if absent:
-        sentence = (
-            f"{counted(len(absent), 'video was', 'videos were')} not found, for example {absent[0]}; name "
-            "the folder with --videos."
+        advice = (
+            "keep the crops and their videos in the same places relative to each other"
+            if is_crop(absent[0])
+            else "name the folder with --videos"
         )
-        items.append(Notes((sentence,)))
+        number = counted(len(absent), "video was", "videos were")
+        items.append(Notes((f"{number} not found, for example {absent[0]}; {advice}.",)))
     return items
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from actiondiff.errors import UnknownNameError, UsageError
-from actiondiff.types.display import bars, count_and_span, film_strip, heat_picture, summary_table
+from actiondiff.types.display import bars, count_and_span, film_strip, heat_picture, summary_table, titled
 from actiondiff.types.domain import Appearance, DomainCheck
 from actiondiff.types.keys import FeatureKey, layer_name
 
@@ -339,7 +339,7 @@ class Prediction:
     """A model's prediction for one video.
 
     Attributes:
-        video: Path of the video as it was given, or identity of frames in memory.
+        video: Path of the video as it was given (of a crop: that of its source), or identity of frames.
         probabilities: Label -> probability in [0, 1], in the model's order of labels.
         activation: `softmax` (probabilities sum to 1) or `sigmoid` (each label on its own).
         num_tokens: Number of tokens that the head received.
@@ -348,6 +348,7 @@ class Prediction:
         padding_share: Share of the backbone's window slots that held padding.
         report: How decoding went; if its `coverage` is below 1, the prediction is of a part of the video.
         domain: How far the video lies outside what the model has learnt from; None if that is unknown.
+        individual: The individual that the crop follows; empty for whole pictures.
     """
 
     video: str
@@ -358,11 +359,12 @@ class Prediction:
     padding_share: float = 0.0
     report: DecodeReport | None = None
     domain: DomainCheck | None = None
+    individual: str = ""
 
     def __repr__(self) -> str:
         best = ", ".join(f"{label} {value:.2f}" for label, value in self.top(3))
         outside = "; outside what the model has learnt from" if self.domain and self.domain.is_outside else ""
-        return f"Prediction({self.video!r}: {best}{outside})"
+        return f"Prediction({titled(self.video, self.individual)!r}: {best}{outside})"
 
     def _repr_html_(self) -> str:
         return bars(self.probabilities, repr(self))

@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bars", "bouts_picture", "count_and_span", "film_strip", "heat_picture", "summary_table"]
+__all__ = ["bars", "bouts_picture", "count_and_span", "film_strip", "heat_picture", "summary_table", "titled"]
 
 _MOST_PICTURES, _THUMBNAIL_HEIGHT = 8, 90  # of a film strip; pixels
 _MOST_CHANNELS = 64  # of a heat picture
 _MOST_BARS = 10
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7d4f8d", "#66696f")
 _ROW, _WIDTH, _LABELS = 22, 640, 150  # pixels of a row, of the time axis and of the labels beside it
+
+
+def titled(video: str, individual: str) -> str:
+    """A video and the individual in it that a result is about, such as `a.mp4 · fox`."""
+    return f"{video} · {individual}" if individual else video
 
 
 def count_and_span(count: int, noun: str, seconds: NDArray[np.float64] | None) -> str:

@@ -75,7 +75,7 @@ function showList() {
   }
   state.videos.forEach((item, n) => {
     const button = list.children[n].firstChild;
-    button.firstChild.textContent = item.name;
+    button.firstChild.textContent = item.title;
     button.lastChild.textContent = describe(item);
     button.disabled = item.status !== "ready";
     button.setAttribute("aria-current", n === open);
@@ -108,7 +108,7 @@ async function show(number, seconds = 0, anew = false) {
   chosen = stretch = null;
   location.hash = encodeURIComponent(video.name);
   $("work").hidden = false;
-  $("title").textContent = video.name;
+  $("title").textContent = video.title;
   player.src = `media/${number}`;
   player.addEventListener("loadedmetadata", () => { player.currentTime = seconds; }, { once: true });
   const pending = localStorage.getItem(pendingKey(video.name));
@@ -527,7 +527,28 @@ function drag(event, bout, bar) {
 }
 
 function move() {
-  if (video) $("head").style.left = inUnits(Math.min(player.currentTime, video.end));
+  if (!video) return;
+  $("head").style.left = inUnits(Math.min(player.currentTime, video.end));
+  surround();
+}
+
+function surround() {
+  // Draws the frame around the individual that the open crop follows; the picture may be narrower than the player.
+  const n = video.frames.findLastIndex(([seconds]) => seconds <= player.currentTime + 0.001);
+  const [, left, top, width, height] = video.frames[Math.max(0, n)] || [];
+  $("frame").hidden = left === undefined || !player.videoWidth;
+  if ($("frame").hidden) return;
+  const scale = Math.min(player.clientWidth / player.videoWidth, player.clientHeight / player.videoHeight);
+  const wide = player.videoWidth * scale, high = player.videoHeight * scale;
+  Object.assign($("frame").style, {
+    left: `${(player.clientWidth - wide) / 2 + left * wide}px`, top: `${(player.clientHeight - high) / 2 + top * high}px`,
+    width: `${width * wide}px`, height: `${height * high}px`,
+  });
+}
+
+function surroundWhilePlaying() {
+  if (video) surround();
+  if (!player.paused) requestAnimationFrame(surroundWhilePlaying);
 }
 
 player.addEventListener("timeupdate", () => {
@@ -535,7 +556,10 @@ player.addEventListener("timeupdate", () => {
   if (stretch && stretch.video === open && !player.paused && player.currentTime >= stretch.end) player.currentTime = stretch.start;
 });
 player.addEventListener("seeking", move);
-player.addEventListener("error", () => complain(`The browser cannot play ${video.name}.`));
+player.addEventListener("loadedmetadata", move);
+player.addEventListener("play", surroundWhilePlaying);
+window.addEventListener("resize", move);
+player.addEventListener("error", () => complain(`The browser cannot play ${video.title}.`));
 
 // --- cutting the bouts again ------------------------------------------------------------------------
 

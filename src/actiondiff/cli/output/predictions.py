@@ -35,6 +35,7 @@ def print_predictions(
     from rich.table import Table
 
     from actiondiff.exports.tables import label_of
+    from actiondiff.inference.individuals import subject_of
     from actiondiff.inference.timeline import Timeline
     from actiondiff.types import Prediction
 
@@ -61,10 +62,10 @@ def print_predictions(
                 else (str(len(result.bouts)), _main_behaviour(result, is_guess=not verdict.beats_guessing))
             )
         else:
-            table.add_row(Path(video).name, "failed", "", "0%")
+            table.add_row(subject_of(video).short_title, "failed", "", "0%")
             continue
         coverage = result.report.coverage if result.report else 1.0
-        table.add_row(Path(video).name, *cells, f"{coverage:.0%}")
+        table.add_row(subject_of(video).short_title, *cells, f"{coverage:.0%}")
     Console(markup=False, emoji=False).print(table)  # names are printed as they are
     if len(results) > _MAX_VIDEOS:
         typer.echo(f"... and {len(results) - _MAX_VIDEOS} more")
@@ -88,6 +89,7 @@ def _print_short_bouts(timelines: "Sequence[Timeline]") -> None:
 
 def _print_domain(results: "Sequence[VideoResult]", *, has_guard: bool, abstains: bool) -> None:
     """Print which videos lie outside what the model has learnt from, and why."""
+    from actiondiff.inference.individuals import subject_of
     from actiondiff.types import DecodeReport
 
     if not has_guard:
@@ -100,13 +102,14 @@ def _print_domain(results: "Sequence[VideoResult]", *, has_guard: bool, abstains
     outside = [(video, domain) for video, domain in checks if domain and domain.is_outside]
     if not outside:
         return
-    number = f"{len(outside)} of {len(results)} videos"
+    has_crops = any(not isinstance(result, DecodeReport) and result.individual for _, result in results)
+    number = f"{len(outside)} of {len(results)} {'individuals' if has_crops else 'videos'}"
     what = "no label (--no-abstain-outside gives one)" if abstains else "a label, on which you cannot rely"
     typer.echo(
         f"Outside what the model has learnt from, {number}; they get {what}, and come first in queue.csv:"
     )
     for video, domain in sorted(outside, key=lambda item: -item[1].distance)[:_MAX_VIDEOS]:
-        typer.echo(f"  {Path(video).name}: {domain.reason}")
+        typer.echo(f"  {subject_of(video).short_title}: {domain.reason}")
     if len(outside) > _MAX_VIDEOS:
         typer.echo(f"  ... and {len(outside) - _MAX_VIDEOS} more, all in failures.csv")
 
