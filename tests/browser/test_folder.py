@@ -336,6 +336,10 @@ def test_sliders_cut_the_bouts_of_all_videos_but_corrected_ones(tab, videos):
     tab.click("#cutting summary")
     tab.click("#own")
     tab.wait_for_selector("#videos li:nth-child(2):not(:has-text('0 bouts'))")
+    tab.uncheck("#abstain")
+    tab.wait_for_function("!cutting && state.cut.abstain_outside === false")
+    tab.reload()
+    tab.wait_for_selector("#abstain:not(:checked)", state="attached")
 
 
 def test_a_table_of_ones_own_is_not_replaced(model, trained, videos):

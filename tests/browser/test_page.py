@@ -112,6 +112,16 @@ def test_sliders_cut_the_bouts_again(tab, day):
     tab.get_by_label("one threshold for all behaviours").check()
     slide(tab, "threshold", "1")
     tab.wait_for_selector(f".ad-bouts summary:not(:text-is('{count}'))")
+    tab.click("#restore")
+    tab.wait_for_selector(f".ad-bouts summary:text-is('{count}')")
+    assert json.loads(fetch(tab, "timelines.json"))[0]["options"]["abstain_outside"] is True
+    tab.get_by_label("no bouts in videos unlike those of training").uncheck()
+    for _ in range(100):
+        if json.loads(fetch(tab, "timelines.json"))[0]["options"]["abstain_outside"] is False:
+            break
+        tab.wait_for_timeout(100)
+    else:
+        raise AssertionError("the switch changed nothing")
 
 
 def test_where(tab, day):

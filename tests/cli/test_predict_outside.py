@@ -9,6 +9,7 @@ from tests.cli.conftest import SMALL
 from tests.conftest import read_rows, write_rows
 
 from actiondiff.app.corrections import BoutEdit, Correction
+from actiondiff.app.folder_server import _read_cutting
 from actiondiff.app.opened_folder import OpenedFolder
 from actiondiff.app.retraining import Retraining
 from actiondiff.cli.main import run
@@ -118,6 +119,12 @@ def test_training_on_with_corrections_widens_the_guard(trained, videos, tmp_path
         f"1 frame a second; {LEARNT}"
     ] * 3
     assert all(timeline.bouts == () for timeline in opened.timelines.values())
+    assert opened.cut_values()["abstain_outside"] is True
+    opened.cut(_read_cutting(b'{"abstain_outside": false}'))  # the switch of the page
+    assert opened.cut_values()["abstain_outside"] is False
+    assert all(timeline.bouts for timeline in opened.timelines.values())
+    opened.cut(_read_cutting(b"{}"))  # the model's own values
+    assert not any(timeline.bouts for timeline in opened.timelines.values())
     for video in opened.videos:
         bout = BoutEdit(label="bright", start_seconds=0, end_seconds=video.timeline.end_seconds)
         opened.corrections.save(Correction(video=video.name, bouts=(bout,), done=True), opened.timelines)

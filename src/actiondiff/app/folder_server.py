@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from actiondiff import outputs
 from actiondiff.app.corrections import CORRECTIONS, LABELS, PROJECT, BoutEdit, Correction, EditConflictError
 from actiondiff.app.opened_folder import OpenedFolder, check_opened, choose_keys
-from actiondiff.app.options import CUTTING, LOCAL, PageOptions
+from actiondiff.app.options import ABSTAIN, ABSTAIN_WORDS, CUTTING, LOCAL, PageOptions
 from actiondiff.app.retraining import Retraining
 from actiondiff.app.server import ANY_HOST, OpenPage, listen, make_server, page_folder
 from actiondiff.errors import ActionDiffError, UsageError, explain_validation
@@ -94,6 +94,7 @@ def build_folder_app(opened: OpenedFolder, retraining: Retraining, options: Page
             "keys": choose_keys(opened.labels),
             "exclusive": opened.model.config.activation == "softmax",
             "cutting": [[name, TimelineOptions.model_fields[name].description or ""] for name in CUTTING],
+            "abstain": [ABSTAIN_WORDS, TimelineOptions.model_fields[ABSTAIN].description or ""],
         }
         return HTMLResponse(
             template.render(
@@ -188,14 +189,16 @@ async def _read(request: "Request") -> bytes:
 
 
 def _read_cutting(body: bytes) -> TimelineOptions:
-    """The options that the sliders of the page sent; none of them for the model's own.
+    """The options that sliders and switch of the page sent; none of them for the model's own.
 
     Raises:
         UsageError: If they are not valid.
     """
     try:
         values = json.loads(body)
-        return TimelineOptions.model_validate({name: values[name] for name in CUTTING if name in values})
+        return TimelineOptions.model_validate(
+            {name: values[name] for name in (*CUTTING, ABSTAIN) if name in values}
+        )
     except ValidationError as error:
         raise UsageError(f"{explain_validation(error)}.") from None
     except (ValueError, TypeError):

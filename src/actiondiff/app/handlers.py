@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from actiondiff.app.analysis import analyse, check_upload, localize, retime, write_exports
 from actiondiff.app.fragments import show_findings, show_heatmap, show_message, show_timeline
-from actiondiff.app.options import CUTTING
+from actiondiff.app.options import ABSTAIN, CUTTING
 from actiondiff.app.stopping import checked_at_layers
 from actiondiff.app.uploads import Uploads
 from actiondiff.app.visits import Stopped, Visit, Visits
@@ -56,6 +56,7 @@ class Handlers:
         gap: float,
         threshold: float,
         is_common: bool,
+        abstains: bool,
         request: gr.Request,
         progress: gr.Progress = _PROGRESS,
     ) -> _Values:
@@ -80,7 +81,9 @@ class Handlers:
                 raise UsageError(f"{path.name} is no longer on the page. Upload it again.")
             visit.clear(path, self.uploads.drop)
             check_upload(path, max_bytes=self.uploads.quotas.of_video)
-            options = _timeline_options(smooth, shortest, gap, threshold if is_common else None)
+            options = _timeline_options(
+                smooth, shortest, gap, threshold if is_common else None, abstains=abstains
+            )
             with checked_at_layers(advance.check):
                 visit.findings = analyse(self.model, path, options, advance)
             likely = visit.findings.prediction.label
@@ -95,6 +98,7 @@ class Handlers:
         gap: float,
         threshold: float,
         is_common: bool,
+        abstains: bool,
         request: gr.Request,
     ) -> _Values:
         """Cut the timeline again; returns new values of status and timeline."""
@@ -103,7 +107,9 @@ class Handlers:
             return gr.skip(), gr.skip()
 
         def work() -> _Values:
-            options = _timeline_options(smooth, shortest, gap, threshold if is_common else None)
+            options = _timeline_options(
+                smooth, shortest, gap, threshold if is_common else None, abstains=abstains
+            )
             if (findings := visit.findings) is not None:
                 visit.findings = retime(self.model, findings, options)
             return "", self._show(visit)[1]
@@ -164,15 +170,15 @@ class Handlers:
         )
 
 
-def _timeline_options(*values: float | None) -> TimelineOptions:
-    """Options from the values of the sliders; None leaves the option to the model.
+def _timeline_options(*values: float | None, abstains: bool) -> TimelineOptions:
+    """Options from the values of the sliders, of which None leaves the option to the model, and the switch.
 
     Raises:
         UsageError: If a value is not allowed.
     """
     chosen = {name: value for name, value in zip(CUTTING, values, strict=True) if value is not None}
     try:
-        return TimelineOptions.model_validate(chosen)
+        return TimelineOptions.model_validate({**chosen, ABSTAIN: abstains})
     except ValidationError as error:
         raise UsageError(f"{explain_validation(error)}.") from None
 

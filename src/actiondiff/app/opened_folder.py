@@ -11,7 +11,7 @@ from typing import Literal
 from actiondiff.app.analysis import playable_copy
 from actiondiff.app.corrections import Corrections
 from actiondiff.app.crop_frames import frames_around
-from actiondiff.app.options import CUTTING
+from actiondiff.app.options import ABSTAIN, CUTTING
 from actiondiff.app.stopping import checked_at_layers
 from actiondiff.errors import ActionDiffError, UsageError, warn_once
 from actiondiff.exports.queue import stretch_queue
@@ -156,9 +156,9 @@ class OpenedFolder:
         return rows
 
     def cut_values(self) -> dict[str, JSON]:
-        """What the sliders on the page show; without a threshold each behaviour has the model's own."""
+        """What sliders and switch show; without a threshold each behaviour has the model's own."""
         options = TimelineOptions.of_model(self.model.config.timeline, self.cutting)
-        return {name: getattr(options, name) for name in CUTTING}
+        return {name: getattr(options, name) for name in (*CUTTING, ABSTAIN)}
 
     def details(self, number: int) -> dict[str, JSON]:
         """The bouts of one video."""

@@ -4,12 +4,15 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["CUTTING", "LOCAL", "PageOptions", "Quotas"]
+__all__ = ["ABSTAIN", "ABSTAIN_WORDS", "CUTTING", "LOCAL", "PageOptions", "Quotas"]
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 """Addresses that only this machine can reach."""
 CUTTING = ("smooth_seconds", "min_seconds", "max_gap_seconds", "threshold")
 """Options of timelines that the pages have sliders for, in the order of the sliders."""
+ABSTAIN = "abstain_outside"
+"""Option of timelines that the pages have a switch for."""
+ABSTAIN_WORDS = "no bouts in videos unlike those of training"
 
 _OF_VISITOR, _IN_ALL = 4, 20  # videos of the largest size
 

@@ -6,7 +6,7 @@ import gradio as gr
 
 from actiondiff.app.fragments import show_header, show_message, show_model
 from actiondiff.app.handlers import Handlers
-from actiondiff.app.options import CUTTING, PageOptions
+from actiondiff.app.options import ABSTAIN, ABSTAIN_WORDS, CUTTING, PageOptions
 from actiondiff.app.uploads import Uploads
 from actiondiff.app.visits import Visits
 from actiondiff.evaluation.verdict import ChanceVerdict
@@ -90,7 +90,7 @@ def build_page(
 
 
 def _sliders(values: TimelineOptions) -> list[Any]:
-    """A slider for each option in `CUTTING`, and a box that says whether the threshold holds for all."""
+    """A slider for each option in `CUTTING`, a box for a threshold that holds for all, and the switch."""
     fields: list[Any] = []
     common = values.threshold is not None
     with gr.Row():
@@ -115,7 +115,14 @@ def _sliders(values: TimelineOptions) -> list[Any]:
         info="Otherwise each has the model's own.",
         container=False,
     )
-    return [*fields, box]
+    switch = gr.Checkbox(
+        values.abstain_outside,
+        label=ABSTAIN_WORDS,
+        info=TimelineOptions.model_fields[ABSTAIN].description,
+        container=False,
+        elem_id="abstain",
+    )
+    return [*fields, box, switch]
 
 
 def _wire(
@@ -167,13 +174,13 @@ def _wire(
         "trigger_mode": "always_last",
         "api_visibility": "private",
     }
-    *sliders, threshold, box = fields
+    *sliders, threshold, box, switch = fields
     gr.on([field.input for field in (*sliders, threshold)], handlers.retime, fields, [status, when], **cut)
     box.input(lambda is_common: gr.update(interactive=is_common), box, threshold, **quick)
-    box.input(handlers.retime, fields, [status, when], **cut)
+    gr.on([box.input, switch.input], handlers.retime, fields, [status, when], **cut)
     own = [field.value for field in fields]
     restored = restore.click(
-        lambda: [*own[:-2], gr.update(value=own[-2], interactive=own[-1]), own[-1]], None, fields, **quick
+        lambda: [*own[:-3], gr.update(value=own[-3], interactive=own[-2]), *own[-2:]], None, fields, **quick
     )
     restored.then(handlers.retime, fields, [status, when], **cut)
     stop.click(handlers.stop, None, None, **quick)

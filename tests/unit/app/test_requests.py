@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings(f"ignore:{text}")
     for text in ("'future.no_silent_downcasting' is deprecated", "The copy keyword is deprecated")
 ]
-SETTINGS = (0, 0, 0, 0.5, False)  # values of the sliders
+SETTINGS = (0, 0, 0, 0.5, False, True)  # values of sliders, box and switch
 SESSIONS = ("one", "two", "three", "four")
 
 

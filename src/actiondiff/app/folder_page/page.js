@@ -580,6 +580,11 @@ function buildSliders() {
   box.addEventListener("input", () => { showValues(); cut(); });
   sliders.common = { input: box };
   $("sliders").append(element("label", { className: "box" }, box, "one threshold for all behaviours"));
+  const [words, help] = setup.abstain;
+  const abstain = element("input", { type: "checkbox", id: "abstain" });
+  abstain.addEventListener("input", () => cut());
+  sliders.abstain = { input: abstain };
+  $("sliders").append(element("label", { className: "box", title: help }, abstain, words));
   $("own").addEventListener("click", () => cut({}));
 }
 
@@ -591,6 +596,7 @@ function showValues(values = null) {
       sliders[name].input.value = number;
     }
     sliders.common.input.checked = values.threshold !== null;
+    sliders.abstain.input.checked = values.abstain_outside;
   }
   for (const [name] of setup.cutting) {
     const own = name === "threshold" && !sliders.common.input.checked;
@@ -600,7 +606,7 @@ function showValues(values = null) {
 }
 
 function chosenValues() {
-  const values = {};
+  const values = { abstain_outside: sliders.abstain.input.checked };
   for (const [name] of setup.cutting) {
     if (name !== "threshold" || sliders.common.input.checked) values[name] = Number(sliders[name].input.value);
   }
