@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import read_rows, write_rows
 
 from actiondiff.cli.main import run
+from actiondiff.start import road
 from actiondiff.video.write import write_video
 
 
@@ -118,3 +119,48 @@ def test_clips_that_cannot_be_read_are_left_out_before_groups_are_counted(folder
     Path("out/start.json").write_text("{")
     assert run(["start", "videos", "--backbone", "pixels", "-o", "out", "--overwrite", *quick]) == 1
     assert "start.json is damaged (JSONDecodeError)" in capsys.readouterr().err
+
+
+@pytest.mark.timeout(900)
+def test_the_place_is_taken_away_where_clips_that_are_not_tested_on_speak_for_it(
+    tmp_path, monkeypatch, capsys
+):
+    """Six places of six brightnesses; an action is darker or brighter than its place."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(road, "CONTROLS", ("pixels",))  # fewer training runs
+    monkeypatch.setattr(road, "_MOST_FOLDS", 3)
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(6 * 6):
+        place, turn = divmod(number, 6)
+        change = (-12, 12)[turn % 2]
+        level = 40 + 30 * (place * 5 % 6) + change
+        pixels = (level + random.integers(-6, 6, (8, 32, 32, 3))).astype(np.uint8)
+        # Something else in each clip, so that clips are not taken for copies of each other.
+        pixels[..., 2] = np.kron(random.integers(0, 250, (4, 4)), np.ones((8, 8), int))
+        name = f"{place}/{turn}.mp4"
+        write_video(tmp_path / "videos" / name, pixels, fps=10)
+        row = {"video": name, "label": "darker" if change < 0 else "brighter", "site": f"s{place}"}
+        rows += [{**row, "group": f"g{place}"}] if turn < 4 else []
+    write_rows(tmp_path / "videos/labels.csv", rows)
+    options = ["--set", "head.name=mean-linear", "--set", "head.project=null", "--set", "training.epochs=40",
+               "--set", "training.learning_rate=0.05"]  # fmt: skip
+    assert run(["start", "videos", "--backbone", "pixels", "-o", "out", *options]) == 0
+    printed = capsys.readouterr().out
+    assert "camera: the column site. Features are also tried without the background" in printed
+    assert "the place is taken away in 3 of 3 folds" in printed
+    assert "cameras of 12 videos without labels: 12 from the labelled videos beside them" in printed
+    assert "without the place in 3 of 3 folds" in printed.splitlines()[-1]
+    verdict = json.loads(Path("out/verdict.json").read_text())
+    pixels = next(score for score in verdict["scores"] if score["name"] == "pixels")
+    assert pixels["score"] > 0.9
+    config = json.loads(Path("out/model/config.json").read_text())
+    assert config["head"]["input"] == "minus-background"
+    predicted = read_rows(Path("out/ethogram/predictions.csv"))
+    expected = ["darker", "brighter"] * 6
+    assert [row["label"] for row in predicted] == expected
+
+
+def test_a_column_of_cameras_that_is_not_there_is_one_line(folder, capsys):
+    assert run(["start", "videos", "--camera", "kamera", "-o", "out"]) == 1
+    assert "column of cameras" in capsys.readouterr().err

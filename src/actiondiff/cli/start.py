@@ -40,6 +40,14 @@ def start(
             "videos.  [default: proposed, and asked about in a terminal]"
         ),
     ] = None,
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of the table that names the camera, to try taking the place away that it shows; "
+            "none for no such trial.  [default: a column such as camera or site]",
+            show_default=False,
+        ),
+    ] = None,
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -74,6 +82,7 @@ def start(
         seed,
         tuple(overrides or ()),
         overwrite,
+        camera,
     )
     go(
         options,

@@ -41,6 +41,7 @@ class Candidate:
         truth: (N, K), whether a clip has a class.
         groups: Group of each clip.
         labels: The K classes.
+        note: What qualifies its score, in words.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Candidate:
     truth: BoolArray
     groups: tuple[str, ...]
     labels: tuple[str, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class HeldOutScore:
         low: Lower end of its interval.
         high: Upper end of its interval.
         beats_guessing: Whether the interval lies above the score of guessing.
+        note: What qualifies the score, in words.
     """
 
     name: str
@@ -67,12 +70,12 @@ class HeldOutScore:
     low: float
     high: float
     beats_guessing: bool
+    note: str = ""
 
     def describe(self) -> str:
         """The score with its interval, in words."""
-        return (
-            f"{self.name} {100 * self.score:.0f} % ({100 * self.low:.0f} to {100 * min(self.high, 1):.0f} %)"
-        )
+        interval = f"{100 * self.low:.0f} to {100 * min(self.high, 1):.0f} %"
+        return f"{self.name} {100 * self.score:.0f} % ({'; '.join(filter(None, (interval, self.note)))})"
 
 
 @dataclass(frozen=True)
@@ -218,7 +221,7 @@ def _score(
     if metric == "balanced_accuracy":
         low = min(low, _lowest_chance(score, _trials(_groups_per_class(candidate)), level))
     enough = num_groups >= len(candidate.labels) + _MORE_GROUPS
-    return HeldOutScore(candidate.name, score, max(low, 0.0), high, enough and low > floor)
+    return HeldOutScore(candidate.name, score, max(low, 0.0), high, enough and low > floor, candidate.note)
 
 
 def _groups_needed(

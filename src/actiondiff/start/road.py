@@ -18,11 +18,14 @@ from actiondiff.evaluation.protocols import regroup
 from actiondiff.evaluation.results import read_training_metrics
 from actiondiff.experiments.recipe import FeatureChoice
 from actiondiff.features.store import FeatureStore
+from actiondiff.heads.background import MINUS_BACKGROUND
 from actiondiff.outputs.words import counted
 from actiondiff.provenance import check_own_folder, write_text
 from actiondiff.start.backbones import CONTROLS, choose_backbone
-from actiondiff.start.comparison import StartVerdict, compare_candidates, pool_folds, too_few
+from actiondiff.start.cameras import cameras_of_new_videos, propose_camera
+from actiondiff.start.comparison import StartVerdict, compare_candidates, too_few
 from actiondiff.start.groups import GroupProposal, join_alike, propose_groups
+from actiondiff.start.inputs import LABELS, STANDARDISED, FoldTraining, usable_place
 from actiondiff.start.labels import LabelSource, find_labels, span_seconds
 from actiondiff.start.rates import common_rate
 from actiondiff.types import DEFAULT_STRIDE, Example
@@ -32,7 +35,7 @@ __all__ = ["GROUPINGS", "StartOptions", "start"]
 
 GROUPINGS = ("folders", "names", "videos")
 """Ways to group videos, beside the columns of the table."""
-_SETTINGS, _LABELS, _VERDICT = "start.json", "labels.csv", "verdict.json"
+_SETTINGS, _VERDICT, _CAMERAS = "start.json", "verdict.json", "cameras.csv"
 _LABELLED = "labelled.csv"
 _MOST_FOLDS = 4
 _INCOMPLETE = 3  # exit code of commands that finished although some videos failed
@@ -52,6 +55,7 @@ class StartOptions:
         seed: Seed of the folds and of training.
         overrides: Options of the recipe `own-videos` that are changed, such as `training.epochs=30`.
         overwrite: Whether tables and the verdict that were changed since may be replaced.
+        camera: Column of the table that names the camera, or `none`; None to look for one.
     """
 
     folder: Path
@@ -63,6 +67,12 @@ class StartOptions:
     seed: int = 0
     overrides: tuple[str, ...] = ()
     overwrite: bool = False
+    camera: str | None = None
+
+    @property
+    def fixes_input(self) -> bool:
+        """Whether the input of the heads is among the options that are changed."""
+        return any(text.partition("=")[0].strip() == "head.input" for text in self.overrides)
 
 
 def start(
@@ -85,6 +95,7 @@ def start(
     Raises:
         UsageError: If the labels are not there, no labelled video can be read, the groups are refused, or a
             table in the folder was changed since.
+        UnknownNameError: If a column does not exist.
         TableError: If the labels have problems.
         RunError: If the folder to write to holds something else, or a command fails.
     """
@@ -92,7 +103,7 @@ def start(
     if options.backbone is not None:
         choose_backbone(options.backbone)  # a wrong name is an error before any work
     check_own_folder(options.out, "start", [_SETTINGS], error=RunError, option="-o")
-    names = (_SETTINGS, _LABELLED, _LABELS, _VERDICT)
+    names = (_SETTINGS, _LABELLED, LABELS, _VERDICT, _CAMERAS)
     with outputs.claim(options.out, "start", names, overwrite=options.overwrite):
         _own_folder(options)
         return _go(_Road(options, run_command, echo), source, confirm, ask)
@@ -114,6 +125,8 @@ def _go(
     similar = similar_labels(table.examples)
     if similar and not ask(f"Labels differ in one letter: {'; '.join(similar)}. Are they different classes?"):
         raise UsageError(f"correct the misspelt labels of {source.path}, and start again.")
+
+    camera = propose_camera(table, options.camera)
 
     # The groups: proposed by names, then joined where the colours of two clips are nearly the same.
     labelled = options.out / _LABELLED
@@ -137,7 +150,7 @@ def _go(
         )
     testable, counts = road.testable(proposal.apply(readable.examples))
     if not testable:
-        return road.finish(too_few(counts), None, (), is_timed=is_timed)
+        return road.finish(too_few(counts), (), is_timed=is_timed)
 
     # The comparison: each feature's heads are tested on every fold of the groups in turn.
     choice = choose_backbone(options.backbone)
@@ -150,7 +163,7 @@ def _go(
     if examples != testable:
         examples, counts = road.testable(examples)
         if not examples:
-            return road.finish(too_few(counts), None, (), is_timed=is_timed)
+            return road.finish(too_few(counts), (), is_timed=is_timed)
     usable = groups_per_class(examples)
     num_folds = min(_MOST_FOLDS, *usable.values())
     folds = group_folds(examples, num_folds, salt=str(options.seed))
@@ -159,15 +172,25 @@ def _go(
         for example, fold in zip(examples, folds, strict=True)
     )
     compared = replace(table, examples=examples)
-    write_table(compared, options.out / _LABELS)
-    runs = {
-        name: [road.train_fold(name, fold, num_folds) for fold in range(1, num_folds + 1)] for name in names
-    }
-    candidates = [pool_folds(name, own) for name, own in runs.items()]
+    write_table(compared, options.out / LABELS)
+    place = None if options.fixes_input else usable_place(camera, examples, folds, echo)
+    training = FoldTraining(options.out, road.run, echo, compared, num_folds, place, road.recipe_options())
+    candidates, inputs = [], dict[str, str]()
+    for name in names:
+        candidate, inputs[name] = training.candidate(name)
+        candidates.append(candidate)
     verdict = compare_candidates(candidates, multi_label=compared.multi_label)
-    for name, own in runs.items():
-        road.echo(_outside_words(name, own))
-    return road.finish(verdict, verdict.recommended, _unlabelled(options.folder, table), is_timed=is_timed)
+    for name in names:
+        road.echo(_outside_words(name, [training.run_of(name, fold) for fold in range(num_folds)]))
+    new = _unlabelled(options.folder, table)
+    kind = inputs.get(verdict.recommended or "", STANDARDISED)
+    cameras: tuple[str, ...] = ()
+    if place is not None and new and kind == MINUS_BACKGROUND:
+        path, sentence = cameras_of_new_videos(new, table, place, options.out / _CAMERAS)
+        echo(sentence)
+        cameras = ("--cameras", str(path))
+    heads = training.input_options(kind)
+    return road.finish(verdict, new, is_timed=is_timed, heads=heads, cameras=cameras)
 
 
 @dataclass(frozen=True)
@@ -268,34 +291,29 @@ class _Road:
         store = str(self.options.out / "features" / name)
         self.run("extract", str(table), "-o", store, "--backbone", name, *weights, *sampling)
 
-    def train_fold(self, name: str, fold: int, num_folds: int) -> Path:
-        """Train on all folds but one, and test on that one."""
-        out = self.options.out
-        run = out / "runs" / name / f"fold-{fold}"
-        others = ",".join(str(number) for number in range(1, num_folds + 1) if number != fold)
-        self.run(
-            "train", str(out / "features" / name), str(out / _LABELS), "-o", str(run),
-            "--domain", "fold", "--source", others, "--target", str(fold),
-            "--set", "training.calibration_folds=0", *self._recipe_options(),
-        )  # fmt: skip
-        return run
-
     def finish(
-        self, verdict: StartVerdict, name: str | None, new: Sequence[Path], *, is_timed: bool
+        self,
+        verdict: StartVerdict,
+        new: Sequence[Path],
+        *,
+        is_timed: bool,
+        heads: Sequence[str] = (),
+        cameras: Sequence[str] = (),
     ) -> StartVerdict:
         """Write the recommended model, its predictions of unlabelled videos, reports and the verdict."""
-        out = self.options.out
+        out, name = self.options.out, verdict.recommended
         if name is not None:
             model, ethogram = str(out / "model"), str(out / "ethogram")
             store = str(out / "features" / name)
             self.run(
-                "train", store, str(out / _LABELS), "-o", model, *self._recipe_options(), show="last line"
-            )
+                "train", store, str(out / LABELS), "-o", model, *heads, *self.recipe_options(),
+                show="last line",
+            )  # fmt: skip
             self.run("report", model)
             if new:
                 weights = () if name in CONTROLS or not self.options.weights else self._weights()
                 mode = ("--timeline",) if is_timed else ()
-                self.run("predict", model, *map(str, new), "-o", ethogram, *mode, *weights)
+                self.run("predict", model, *map(str, new), "-o", ethogram, *mode, *cameras, *weights)
                 self.run("report", ethogram)
                 self.echo(
                     f"predictions of {counted(len(new), 'video')} without labels: {ethogram}/report.html"
@@ -307,7 +325,8 @@ class _Road:
         self.echo(verdict.sentence)
         return verdict
 
-    def _recipe_options(self) -> list[str]:
+    def recipe_options(self) -> list[str]:
+        """Options of `train` that the user changed."""
         seed = (f"seed={self.options.seed}",) if self.options.seed else ()
         return [word for text in (*seed, *self.options.overrides) for word in ("--set", text)]
 
@@ -338,7 +357,7 @@ def _own_folder(options: StartOptions) -> None:
         stored = json.loads(path.read_text("utf-8")) if path.exists() else settings
     except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({type(error).__name__}); give another folder (-o).") from None
-    if stored != settings:
+    if {**dict.fromkeys(settings), **stored} != settings:
         raise RunError(f"{options.out} was started with other videos or options; give another folder (-o).")
     write_text(path, json.dumps(settings, indent=2) + "\n")
 
