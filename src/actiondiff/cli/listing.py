@@ -131,6 +131,7 @@ SECTIONS: Mapping[str, "tuple[CommandEntry | GroupEntry, ...]"] = {
     ),
     "Your videos": (
         _VIDEOS,
+        CommandEntry("detect", "detect:detect", "Find the animals in videos, for crops around them."),
         _TABLE,
         CommandEntry("extract", "extract:extract", "Extract features of videos into a feature store."),
         CommandEntry("train", "train:train", "Train a head on stored features and test it."),

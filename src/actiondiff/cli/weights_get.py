@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from actiondiff.cli.options import JsonOption
+from actiondiff.cli.options import EXPERT, JsonOption
 
 if TYPE_CHECKING:
     from actiondiff.backbones.base import BackboneSpec
@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["get"]
 
+_DETECTOR = "megadetector-lite"  # `detection.weights.DETECTOR`, whose module imports torch
+
 
 def get(
-    backbone: Annotated[str, typer.Argument(help="Name of the backbone, such as svd-xt.")],
+    backbone: Annotated[
+        str, typer.Argument(help="Name of the backbone, such as svd-xt; or megadetector-lite, for detect.")
+    ],
     to: Annotated[
         Path | None,
         typer.Option(help="Folder of weights; they go into a folder of the backbone's name in it."),
@@ -28,6 +32,15 @@ def get(
     yes: Annotated[
         bool, typer.Option("--yes", help="Accept the licence, and download without a question.")
     ] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            help="Package of zamba that is here already (.whl or .tar.gz), for megadetector-lite.",
+            dir_okay=False,
+            exists=True,
+            rich_help_panel=EXPERT,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show where a backbone's weights are, and download them.
@@ -39,6 +52,11 @@ def get(
     from actiondiff.checkpoints.locate import find_weights
     from actiondiff.errors import UsageError, WeightsError
 
+    if backbone == _DETECTOR:
+        _get_detector(to, file, yes=yes, as_json=as_json)
+        return
+    if file is not None:
+        raise UsageError(f"--file is for {_DETECTOR}; give the path of weights of {backbone} as --weights.")
     spec = find_spec(backbone)
     source = spec.source
     if source is None:
@@ -65,12 +83,7 @@ def get(
         )
     if folder.exists():
         raise UsageError(f"{folder} exists already: give another folder (--to), or move it away.")
-    if not yes:
-        if as_json or not sys.stdin.isatty():
-            raise UsageError(
-                f"read the licence of {spec.name} at {source.page}, then give --yes to download."
-            )
-        typer.confirm("Have you read the licence, do you accept it, and download now?", abort=True)
+    _confirm(spec.name, source.page, yes=yes, as_json=as_json)
     # An interrupted download is continued by the next one, and never looks like weights.
     unfinished = folder.parent / f".{spec.name}.download"
     download(source.hub, parts=parts, to=unfinished, half=half).rename(folder)
@@ -78,6 +91,39 @@ def get(
         f"{spec.name} is in {folder}. Next: actiondiff weights check {folder} --backbone {spec.name}",
         err=as_json,
     )
+
+
+def _confirm(name: str, page: str, *, yes: bool, as_json: bool) -> None:
+    """Ask whether the licence is accepted, unless it was said already."""
+    from actiondiff.errors import UsageError
+
+    if yes:
+        return
+    if as_json or not sys.stdin.isatty():
+        raise UsageError(f"read the licence of {name} at {page}, then give --yes to download.")
+    typer.confirm("Have you read the licence, do you accept it, and download now?", abort=True)
+
+
+def _get_detector(to: Path | None, file: Path | None, *, yes: bool, as_json: bool) -> None:
+    """Show where the detector's weights are, and get them."""
+    from actiondiff.checkpoints.locate import find_weights
+    from actiondiff.detection.weights import DETECTOR_FACTS, convert_detector, target_file
+
+    target = target_file(to)
+    facts = {**DETECTOR_FACTS, "goes to": str(target)}
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+    else:
+        for name, value in facts.items():
+            typer.echo(f"{name + ':':<10} {value}")
+    present = find_weights(_DETECTOR) if to is None else None
+    if present is not None:
+        typer.echo(f"These weights are here already: {present}", err=as_json)
+        return
+    if file is None:
+        _confirm(_DETECTOR, facts["page"], yes=yes, as_json=as_json)
+    convert_detector(file, target)
+    typer.echo(f"{_DETECTOR} is in {target}. Next: actiondiff detect VIDEOS -o boxes.json", err=as_json)
 
 
 def _without_weights(spec: "BackboneSpec") -> str:

@@ -18,6 +18,7 @@ SHOWN = {
     "predict": {"inference.options"},
     "localize": {"inference.options"},
     "app": {"inference.options", "app.options"},
+    "detect": {"detection.options"},
     "distill": {"distillation.options"},
     "dev pretrain-tiny": {"builtin.pretraining.options"},
     "pretrain-tiny": {"builtin.pretraining.options"},

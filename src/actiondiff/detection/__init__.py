@@ -1,0 +1,1 @@
+"""A detector of animals: where in a video they are, for crops."""
