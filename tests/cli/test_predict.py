@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -412,3 +413,14 @@ def test_timelines_that_all_failed_are_recorded_as_timelines(trained, tmp_path, 
     assert predict(trained, tmp_path / "bad.mp4", "-o", tmp_path / "out", "--timeline") == 3
     assert json.loads((tmp_path / "out/predicted.json").read_text())["kind"] == "timelines"
     assert "bouts" in capsys.readouterr().out
+
+
+def test_a_damaged_crop_does_not_end_the_work_on_other_videos(trained, study_folder, tmp_path):
+    (tmp_path / "videos").mkdir()
+    shutil.copyfile(study_folder / "clips/0.mp4", tmp_path / "videos/good.mp4")
+    (tmp_path / "videos/bad.crop").write_text("{")
+    arguments = ["predict", str(trained), str(tmp_path / "videos"), "-o", str(tmp_path / "out")]
+    assert run([*arguments, "--device", "cpu", "--workers", "1"]) == 3
+    assert [Path(row["video"]).name for row in read_rows(tmp_path / "out/predictions.csv")] == ["good.mp4"]
+    (failed,) = read_rows(tmp_path / "out/failures.csv")
+    assert "is not a crop file" in failed["reason"]

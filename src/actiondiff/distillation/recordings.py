@@ -3,16 +3,17 @@
 import hashlib
 import math
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from actiondiff.datasets.sheets import TABLE_SUFFIXES
 from actiondiff.datasets.table import read_table
-from actiondiff.errors import UnknownNameError, UsageError
+from actiondiff.errors import UnknownNameError, UsageError, VideoError
 from actiondiff.extraction.plan import VideoInputs, name_videos
 from actiondiff.features.store import FeatureStore
 from actiondiff.types import FeatureKey
-from actiondiff.video.crop_file import identity_of
+from actiondiff.video.crop_file import identity_of, individual_of
 
 __all__ = ["Recordings", "TaughtVideo", "choose_key", "find_recordings"]
 
@@ -25,7 +26,8 @@ class TaughtVideo:
         name: Its name.
         path: Its file.
         identity: sha256 of the file.
-        recording: The recording that it is from: its group in the table, or else itself.
+        recording: The recording that it is from: its group in the table, or else itself, or the source of a
+            crop.
     """
 
     name: str
@@ -106,9 +108,11 @@ def find_recordings(
     by_identity: dict[str, TaughtVideo] = {}
     without: list[str] = []
     for name, path in files.items():
-        identity = identity_of(path) if path.is_file() else ""
+        identity, of = "", None
+        with suppress(OSError, VideoError):  # a file that cannot be read has no features either
+            identity, of = identity_of(path), individual_of(path)
         if identity and store.has(identity, [key]):
-            recording = groups.get(name) or identity
+            recording = groups.get(name) or (os.fspath(of[0]) if of else identity)
             by_identity.setdefault(identity, TaughtVideo(name, path, identity, recording))
         else:
             without.append(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from actiondiff.backbones.base import Backbone
-from actiondiff.errors import StoreError
+from actiondiff.errors import StoreError, VideoError
 from actiondiff.extraction.api import plan_extraction
 from actiondiff.extraction.devices import on_devices
 from actiondiff.extraction.runners import num_default_workers
@@ -108,7 +108,7 @@ class FeatureCache:
                 return None
             features = store.load(identity, self._keys)
             store.attach(identity, [self._name(video)])
-        except (OSError, StoreError):  # a damaged file is made again from the video
+        except (OSError, StoreError, VideoError):  # a damaged file is made again from the video
             return None
         return features
 
@@ -118,7 +118,7 @@ class FeatureCache:
         for n, video in enumerate(videos):
             try:
                 identity = self._identity(video)
-            except OSError:  # what is wrong with it is reported when it is read
+            except (OSError, VideoError):  # what is wrong with it is reported when it is read
                 positions[f"unreadable-{n}"] = n
                 continue
             if not self.store_of(video).has(identity, self._keys):
