@@ -4,6 +4,8 @@ The files hold every window once, so that videos are decoded once however long t
 mapped into memory, so that memory does not grow with the number of videos.
 """
 
+import math
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +19,10 @@ from torch import Tensor
 from actiondiff.backbones.frozen import fit_to
 from actiondiff.backbones.student import StudentConfig
 from actiondiff.distillation.recordings import TaughtVideo
-from actiondiff.errors import StoreError, VideoError
+from actiondiff.errors import StoreError, UsageError, VideoError
 from actiondiff.features.store import FeatureStore
 from actiondiff.provenance import atomic_path
-from actiondiff.types import Array, FeatureKey, Features, Frames, Progress, Sampling, Window
+from actiondiff.types import Array, DoubleArray, FeatureKey, Features, Frames, Progress, Sampling, Window
 from actiondiff.video.decode import iter_video
 from actiondiff.video.windows import Padding, iter_windows
 
@@ -29,6 +31,7 @@ __all__ = ["FILES", "Lessons", "covered_frames", "windows_of", "write_lessons"]
 FILES = ("windows.npy", "tokens.npy", "real.npy")
 """Names of the files, in the order in which they are written."""
 
+_PART = 1024  # windows whose tokens are in memory at a time
 Pixels: TypeAlias = NDArray[np.uint8]
 
 
@@ -63,10 +66,23 @@ class Lessons:
 
     def statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of each channel over all tokens, each (D,); constant channels have 1."""
-        tokens = torch.from_numpy(self.tokens[self.real])
-        deviation, mean = torch.std_mean(tokens.double(), dim=0, correction=0)
-        scale = tokens.abs().mean(0).double()
-        return mean.float(), torch.where(deviation > 1e-6 * scale, deviation, 1.0).clamp(min=1e-12).float()
+        count, width = int(self.real.sum()), self.tokens.shape[-1]
+        total, size, square = (np.zeros(width) for _ in range(3))
+        for part in self._real_tokens():
+            total += part.sum(0)
+            size += np.abs(part).sum(0)
+        mean, scale = total / count, size / count
+        for part in self._real_tokens():
+            square += ((part - mean) ** 2).sum(0)
+        deviation = np.sqrt(square / count)
+        deviation = np.maximum(np.where(deviation > 1e-6 * scale, deviation, 1.0), 1e-12)
+        return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float()
+
+    def _real_tokens(self) -> Iterator[DoubleArray]:
+        """The real tokens in parts, each (n, D) float64."""
+        for start in range(0, len(self.tokens), _PART):
+            rows = slice(start, start + _PART)
+            yield self.tokens[rows][self.real[rows]].astype(np.float64)
 
 
 def windows_of(
@@ -122,19 +138,30 @@ def write_lessons(
     Raises:
         StoreError: If the stored features are not those of the videos' windows.
         VideoError: If a video cannot be read any more.
+        UsageError: If the disk has no room.
     """
     key = config.feature_key
     count = sum(store.load(video.identity, [key]).num_windows for video in videos)
     steps = config.window // config.architecture.tubelet
     shape = (config.window, config.height, config.width, 3)
     width = config.architecture.token_width
+    # A mapped file that finds no room while it is filled would end the process.
+    num_bytes, free = count * (math.prod(shape) + 4 * steps * width), shutil.disk_usage(folder).free
+    if num_bytes > free:
+        raise UsageError(
+            f"learning from {count} windows needs {num_bytes / 1e9:.1f} GB in {folder}, and "
+            f"{free / 1e9:.1f} GB are free there. Give a folder on another disk (-o), fewer videos, or a "
+            "smaller --size."
+        )
     with (
         atomic_path(folder / FILES[0]) as aside,
         atomic_path(folder / FILES[1]) as tokens_aside,
         atomic_path(folder / FILES[2]) as real_aside,
     ):
         windows = np.lib.format.open_memmap(aside, mode="w+", dtype=np.uint8, shape=(count, *shape))
-        tokens = np.zeros((count, steps, width), np.float32)
+        tokens = np.lib.format.open_memmap(
+            tokens_aside, mode="w+", dtype=np.float32, shape=(count, steps, width)
+        )
         real = np.zeros((count, steps), np.bool_)
         row = 0
         for done, video in enumerate(videos, start=1):
@@ -155,9 +182,8 @@ def write_lessons(
         if row != count:
             raise _mismatch(store, videos[-1])
         windows.flush()
-        del windows
-        with open(tokens_aside, "wb") as file:
-            np.save(file, tokens)
+        tokens.flush()
+        del windows, tokens
         with open(real_aside, "wb") as file:
             np.save(file, real)
     return Lessons.open(folder)
