@@ -38,6 +38,24 @@ def serve(
             show_default=False,
         ),
     ] = None,
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            help="Camera that took the videos, for models that take the background of cameras away: "
+            "one of the training, or of --background-clips.  [default: each video is its own only footage]",
+            show_default=False,
+        ),
+    ] = None,
+    background: Annotated[
+        Path | None,
+        typer.Option(
+            "--background-clips",
+            "--background",
+            help="CSV of clips without animals of the camera (video, camera), from which its background is "
+            "estimated.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     max_megapixels: MaxMegapixelsOption = None,
     max_pause: MaxPauseOption = None,
@@ -52,11 +70,17 @@ def serve(
     """
     from actiondiff.app.server import serve as serve_page
     from actiondiff.evaluation.verdict import verdict_of_run
+    from actiondiff.inference.backgrounds import footage_to_subtract, set_to_camera
     from actiondiff.inference.folders import CARD, find_model_folder
     from actiondiff.inference.model import ActionDiff
 
     model_folder, name = find_model_folder(run), Path(run).resolve().name
     if folder is not None:
+        if camera is not None or background is not None:
+            raise UsageError(
+                "--camera and --background-clips are for the page that videos are dropped on; leave them "
+                "out, or leave out the folder."
+            )
         _serve_folder(
             model_folder, folder, out, name=name, options=options, loading=loading, overwrite=overwrite
         )
@@ -64,6 +88,8 @@ def serve(
     if out is not None:
         raise UsageError(f"--out is used with a folder of videos only; got {out}. Name the folder, too.")
     model = ActionDiff.from_pretrained(model_folder, **loading.model_dump())
+    footage = footage_to_subtract(model.config, background)
+    model.config = set_to_camera(model.config, camera, footage, model.extract_many)
     card = (model_folder / CARD).read_text("utf-8") if (model_folder / CARD).is_file() else ""
     serve_page(model, name=name, card=card, verdict=verdict_of_run(model_folder), options=options)
 

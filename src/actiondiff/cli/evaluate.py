@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from actiondiff.cli.options import JsonOption, OverwriteOption, RootOption, WithOption
-from actiondiff.errors import UsageError
 
 if TYPE_CHECKING:
     from actiondiff.experiments.timelines import TimelineEvaluation
@@ -39,6 +38,8 @@ def evaluate(
     background: Annotated[
         Path | None,
         typer.Option(
+            "--background-clips",
+            "--background",
             help="Table of stored clips without animals (video, camera), for models that take the background "
             "of cameras away.  [default: the clips themselves]",
             show_default=False,
@@ -57,11 +58,9 @@ def evaluate(
 
     features = join_stores(store, *(further or ()))
     names = _TIMELINE_FILES if timeline else _CLIP_FILES
-    if timeline and background:
-        raise UsageError("--background is for clips; leave it out with --timeline, or leave out --timeline.")
     with outputs.claim(out, "evaluate", names, overwrite=overwrite) if out else nullcontext():
         if timeline:
-            _evaluate_timelines(run, features, table, out, root=root, as_json=as_json)
+            _evaluate_timelines(run, features, table, out, root=root, background=background, as_json=as_json)
             return
         result = evaluate_clips(run, features, table, root=root, background=background)
         if out:
@@ -74,12 +73,19 @@ def evaluate(
 
 
 def _evaluate_timelines(
-    run: Path, store: "FeatureStore", table: Path, out: Path | None, *, root: Path | None, as_json: bool
+    run: Path,
+    store: "FeatureStore",
+    table: Path,
+    out: Path | None,
+    *,
+    root: Path | None,
+    background: Path | None,
+    as_json: bool,
 ) -> None:
     from actiondiff.cli.output.timeline_scores import print_timeline_scores
     from actiondiff.experiments.timelines import evaluate_timelines
 
-    result = evaluate_timelines(run, store, table, root=root)
+    result = evaluate_timelines(run, store, table, root=root, background=background)
     if out:
         _write_timelines(out, result, run=run, table=table, root=root)
     if as_json:

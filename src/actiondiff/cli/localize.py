@@ -34,6 +34,24 @@ def localize(
         Path,
         typer.Option("--out", "-o", help="The overlay, .mp4; .png, .npz and .csv are written beside it."),
     ],
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            help="Camera that took the video, for models that take the background of cameras away: "
+            "one of the training, or of --background-clips.  [default: the video is its own only footage]",
+            show_default=False,
+        ),
+    ] = None,
+    background: Annotated[
+        Path | None,
+        typer.Option(
+            "--background-clips",
+            "--background",
+            help="CSV of clips without animals of the camera (video, camera), from which its background is "
+            "estimated.",
+            show_default=False,
+        ),
+    ] = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
     height_px: Annotated[
@@ -57,6 +75,7 @@ def localize(
     from actiondiff import outputs
     from actiondiff.cli.output.progress import progress_bar
     from actiondiff.exports.heatmaps import write_heatmap_csv, write_heatmap_npz
+    from actiondiff.inference.backgrounds import footage_to_subtract, set_to_camera
     from actiondiff.inference.model import ActionDiff
     from actiondiff.report.overlay import overlay_strip, write_overlay, write_strip
 
@@ -67,6 +86,8 @@ def localize(
     beside = [out.with_suffix(suffix).name for suffix in (".png", ".npz", ".csv")]
     with outputs.claim_file(out, "localize", others=beside, overwrite=overwrite):
         model = ActionDiff.from_pretrained(run, **loading.model_dump())
+        footage = footage_to_subtract(model.config, background)
+        model.config = set_to_camera(model.config, camera, footage, model.extract_many)
         with progress_bar("Searching", quiet=as_json) as progress:
             heatmap = model.localize(video, action, options=options, progress=progress)
         with progress_bar("Drawing", quiet=as_json) as progress:

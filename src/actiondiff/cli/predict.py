@@ -84,6 +84,14 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    background_clips: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of clips without animals and their cameras (video, camera), from which the backgrounds "
+            "of new cameras are estimated.  [default: the videos themselves]",
+            show_default=False,
+        ),
+    ] = None,
     about: Annotated[
         Path | None,
         typer.Option(help="CSV that says where and when each video was taken.", rich_help_panel=_CAMTRAP),
@@ -116,7 +124,11 @@ def predict(
     from actiondiff.cli.output.progress import progress_bar
     from actiondiff.evaluation.verdict import verdict_of_run
     from actiondiff.exports.output import PredictionOutput
-    from actiondiff.inference.backgrounds import cameras_to_subtract, places_of_videos
+    from actiondiff.inference.backgrounds import (
+        cameras_to_subtract,
+        footage_to_subtract,
+        places_of_videos,
+    )
     from actiondiff.inference.model import ActionDiff
     from actiondiff.video.search import find_videos
 
@@ -137,17 +149,23 @@ def predict(
                 f"{run} reads {model.config.sources}, and heatmaps need a head on one backbone; leave out "
                 "--heatmaps."
             )
-        by_camera = cameras_to_subtract(model.config, videos, cameras)
-        cache = model.open_cache(features or out / "features", videos)
+        footage = footage_to_subtract(model.config, background_clips)
+        by_camera = cameras_to_subtract(model.config, videos, cameras, footage=footage)
+        every = [*videos, *map(Path, footage)]
+        cache = model.open_cache(features or out / "features", every)
         parts = [(model, cache), *((model.further[key], own) for key, own in cache.further.items())]
-        waiting = [(part, own) for part, own in parts if own.missing(videos)]
+        waiting = [(part, own) for part, own in parts if own.missing(every)]
         for part, _ in waiting:
             _ = part.backbone  # what is wrong with its weights is reported before any video is read
         for part, own in waiting:
             with progress_bar("Extracting", quiet=as_json) as progress:
-                own.fill(videos, part.backbone, weights=part.weights, workers=workers, progress=progress)
+                own.fill(every, part.backbone, weights=part.weights, workers=workers, progress=progress)
         model.places, places = places_of_videos(
-            model.config, by_camera, partial(model.extract_many, cache=cache), by_folder=cameras is None
+            model.config,
+            by_camera,
+            partial(model.extract_many, cache=cache),
+            by_folder=cameras is None and len(set(footage.values())) != 1,
+            footage=footage,
         )
         results, counts = _predict_all(model, videos, output, cache, quiet=as_json)
         if heatmaps:

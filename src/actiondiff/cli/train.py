@@ -83,6 +83,8 @@ def train(
     background: Annotated[
         Path | None,
         typer.Option(
+            "--background-clips",
+            "--background",
             help="Table of stored clips without animals (video, camera), for --set "
             "head.input=minus-background.  [default: the clips themselves]",
             rich_help_panel=_DOMAINS,

@@ -12,9 +12,10 @@ from actiondiff.evaluation.options import ProtocolOptions
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.background import Backgrounds, camera_means, fit_backgrounds
 from actiondiff.heads.bundle import ModelConfig
+from actiondiff.inference.backgrounds import takes_none_away
 from actiondiff.types import Array, FeatureKey
 
-__all__ = ["take_backgrounds_away", "without_backgrounds"]
+__all__ = ["footage_of", "take_backgrounds_away", "without_backgrounds"]
 
 
 def take_backgrounds_away(
@@ -49,7 +50,7 @@ def take_backgrounds_away(
     for side, clips in sides.items():
         subtracted[side], new = backgrounds.subtract_each(clips, footage)
         if side == "test" and new:
-            notes = (backgrounds.note(new),)
+            notes = (backgrounds.note(new, empty=footage),)
     return subtracted, backgrounds, notes
 
 
@@ -73,17 +74,28 @@ def without_backgrounds(
     Raises:
         UsageError: If a clip has no camera, or there is a table and the model takes no background away.
     """
+    footage = footage_of(config, store, table)
     backgrounds = config.backgrounds
     if backgrounds is None:
-        if table is not None:
-            raise UsageError(
-                f"this model's head has input={config.head.input}, which takes no background away; leave out "
-                "--background, or train with --set head.input=minus-background."
-            )
         return packed, []
-    footage = _footage(table, backgrounds.column, store, config.feature_keys)
     packed, new = backgrounds.subtract_each(packed, footage)
-    return packed, [backgrounds.note(new)] if new else []
+    return packed, [backgrounds.note(new, empty=footage)] if new else []
+
+
+def footage_of(
+    config: ModelConfig, store: FeatureStore, table: str | os.PathLike[str] | None
+) -> dict[str, Array]:
+    """Camera -> (n, D) mean tokens of its clips without animals, for a model that takes backgrounds away.
+
+    Raises:
+        UsageError: If there is a table and the model takes no background away, or a clip has no features.
+    """
+    backgrounds = config.backgrounds
+    if backgrounds is not None:
+        return _footage(table, backgrounds.column, store, config.feature_keys)
+    if table is not None:
+        raise takes_none_away(config, "--background-clips")
+    return {}
 
 
 def _footage(

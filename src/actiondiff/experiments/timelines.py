@@ -20,6 +20,7 @@ from actiondiff.evaluation.calibration import choose_thresholds
 from actiondiff.evaluation.results import TimelineMetrics
 from actiondiff.evaluation.scores import FrameScores, SegmentScores
 from actiondiff.evaluation.segments import frame_scores, frame_truth, segment_scores
+from actiondiff.experiments.backgrounds import footage_of
 from actiondiff.experiments.run import Run, check_settings, seen_in_training, stored_rows
 from actiondiff.features.manifest import Row
 from actiondiff.features.store import FeatureStore
@@ -29,7 +30,7 @@ from actiondiff.inference.backgrounds import set_to_cameras
 from actiondiff.inference.folders import find_model_folder
 from actiondiff.inference.timeline import Timeline, TimelineOptions, finish, make_timeline
 from actiondiff.provenance import environment
-from actiondiff.types import JSON, Bout, Example
+from actiondiff.types import JSON, Array, Bout, Example
 
 __all__ = ["TimelineEvaluation", "bouts_of", "choose_timeline", "evaluate_timelines", "usual_timeline"]
 
@@ -73,6 +74,7 @@ def evaluate_timelines(
     *,
     options: TimelineOptions | None = None,
     root: str | os.PathLike[str] | None = None,
+    background: str | os.PathLike[str] | None = None,
 ) -> TimelineEvaluation:
     """Score a model's timelines. Videos that it was trained or selected on are left out and counted.
 
@@ -83,10 +85,12 @@ def evaluate_timelines(
             rows, only their videos are taken.
         options: Options that are set here win over the model's own.
         root: Folder that the table's paths are relative to, if not the table's own.
+        background: Table of stored clips without animals, from which backgrounds of new cameras are estimated
+            if the model takes backgrounds away; None for the videos themselves.
 
     Raises:
         SettingsMismatchError: If the features were made with other settings.
-        UsageError: If no video is left to test.
+        UsageError: If no video is left to test, or clips without animals do not fit.
     """
     # Open the model, the features and the labels, and check that they fit each other.
     folder = find_model_folder(run.folder if isinstance(run, Run) else run)
@@ -105,7 +109,14 @@ def evaluate_timelines(
     fresh = [example for example in examples if example.video in rows and example.video not in trained_on]
 
     # Make the timelines, and score them against the labelled bouts.
-    timelines, truth, missing = _timelines(head, config, store, fresh, root, options)
+    footage = footage_of(config, store, background)
+    timelines, truth, missing = _timelines(head, config, store, fresh, root, options, footage)
+    if config.backgrounds is not None:
+        column = config.backgrounds.column
+        cameras = {
+            example.video: value_of(example, column) for example in fresh if example.video in timelines
+        }
+        notes = [*notes, *filter(None, [config.backgrounds.note_of_videos(cameras, footage)])]
     if not timelines:
         raise UsageError(
             f"{table.source} has no videos to test timelines on: it names {len(videos)}, of which "
@@ -244,6 +255,7 @@ def _timelines(
     examples: Sequence[Example],
     root: Path,
     options: TimelineOptions | None,
+    footage: Mapping[str, Array] | None = None,
 ) -> tuple[dict[str, Timeline], dict[str, list[Bout]], list[MissingClip]]:
     """Make timelines of the examples' videos from stored features, and gather their labelled bouts.
 
@@ -254,7 +266,7 @@ def _timelines(
     timelines: dict[str, Timeline] = {}
     truth: dict[str, list[Bout]] = {}
     missing: list[MissingClip] = []
-    cameras = _cameras(config, store, examples, rows)
+    cameras = _cameras(config, store, examples, rows, footage or {})
     for video in dict.fromkeys(example.video for example in examples):
         own = [example for example in examples if example.video == video]
         try:
@@ -269,7 +281,11 @@ def _timelines(
 
 
 def _cameras(
-    config: ModelConfig, store: FeatureStore, examples: Sequence[Example], rows: Mapping[str, Row]
+    config: ModelConfig,
+    store: FeatureStore,
+    examples: Sequence[Example],
+    rows: Mapping[str, Row],
+    footage: Mapping[str, Array],
 ) -> dict[str, ModelConfig]:
     """Video -> the config with the background of its camera, if the head takes backgrounds away."""
     if config.backgrounds is None:
@@ -279,6 +295,7 @@ def _cameras(
     configs = set_to_cameras(
         config,
         ((cameras[video], store.load(identity, config.feature_keys)) for video, identity in readable.items()),
+        footage,
     )
     return {video: configs[cameras[video]] for video in readable}
 

@@ -8,7 +8,8 @@ footage is trusted where clips of one camera differ much.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -113,17 +114,43 @@ class Backgrounds:
         tokens = packed.tokens - rows.repeat_interleave(packed.lengths, dim=0).to(packed.tokens.device)
         return replace(packed, tokens=tokens), {name: len(means) for name, means in new.items()}
 
-    def note(self, new: Mapping[str, int]) -> str:
-        """Say in a sentence what the backgrounds of new cameras were estimated from; empty without any."""
-        if not new:
-            return ""
-        fewest, most = min(new.values()), max(new.values())
+    def note(self, new: Mapping[str, int], *, empty: Collection[str] = ()) -> str:
+        """Say in sentences what the backgrounds of new cameras were estimated from; empty without any.
+
+        Args:
+            new: New camera -> number of clips.
+            empty: Those of them whose clips are without animals.
+        """
+        own = [count for name, count in new.items() if name not in empty]
+        bare = [count for name, count in new.items() if name in empty]
+        parts = []
+        if own:
+            parts.append(
+                f"The backgrounds of {counted(len(own), 'new camera')} were estimated from their own new "
+                f"footage ({self._how(own)}), so predictions depend on which clips are given together."
+            )
+        if bare:
+            parts.append(
+                f"The backgrounds of {counted(len(bare), 'new camera')} were estimated from clips without "
+                f"animals ({self._how(bare)})."
+            )
+        return " ".join(parts)
+
+    def note_of_videos(self, cameras: Mapping[str, str], footage: Mapping[str, Array]) -> str:
+        """Say in sentences what the backgrounds of the cameras of some videos were estimated from.
+
+        Args:
+            cameras: Video -> name of its camera; empty if it has none.
+            footage: Camera -> (n, D) mean tokens of its clips without animals.
+        """
+        counts = Counter(camera for camera in cameras.values() if camera and camera not in self.cameras)
+        new = {name: len(footage.get(name, ())) or count for name, count in counts.items()}
+        return self.note(new, empty=footage)
+
+    def _how(self, counts: Sequence[int]) -> str:
+        fewest, most = min(counts), max(counts)
         clips = counted(most, "clip") if fewest == most else f"{fewest} to {most} clips"
-        return (
-            f"The backgrounds of {counted(len(new), 'new camera')} were estimated from their own new footage "
-            f"({clips} each, weight n/(n+k), median k {np.median(self.k):.2g}), so predictions depend on "
-            "which clips are given together."
-        )
+        return f"{clips} each, weight n/(n+k), median k {np.median(self.k):.2g}"
 
 
 def camera_means(packed: PackedFeatures, column: str) -> dict[str, Array]:

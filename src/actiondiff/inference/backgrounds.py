@@ -1,7 +1,6 @@
 """Backgrounds of new cameras, estimated from the videos that are predicted, for heads that take them away."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -9,22 +8,45 @@ import numpy as np
 
 from actiondiff.datasets.table import read_rows
 from actiondiff.errors import TableError, UsageError
-from actiondiff.heads.background import Backgrounds
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.inference.individuals import subject_of
 from actiondiff.outputs.words import counted
 from actiondiff.types import Array, DecodeReport, Features
 from actiondiff.video.names import locate
 
-__all__ = ["cameras_of_videos", "cameras_to_subtract", "places_of_videos", "set_to_cameras"]
+__all__ = [
+    "cameras_of_videos",
+    "cameras_to_subtract",
+    "footage_to_subtract",
+    "places_of_videos",
+    "set_to_camera",
+    "set_to_cameras",
+    "takes_none_away",
+]
+
+_LISTED = 5
 
 
-def set_to_cameras(config: ModelConfig, videos: Iterable[tuple[str, Features]]) -> dict[str, ModelConfig]:
+def takes_none_away(config: ModelConfig, option: str) -> UsageError:
+    """The error of an option that is only for models that take backgrounds away."""
+    return UsageError(
+        f"this model's head has input={config.head.input}, which takes no background away; leave out "
+        f"{option}, or train with --set head.input=minus-background."
+    )
+
+
+def set_to_cameras(
+    config: ModelConfig,
+    videos: Iterable[tuple[str, Features]],
+    footage: Mapping[str, Array] | None = None,
+) -> dict[str, ModelConfig]:
     """Set a model to each camera of some videos.
 
     Args:
         config: Config of a model that takes backgrounds away.
         videos: Name of the camera, and the features of a whole video.
+        footage: Camera -> (n, D) mean tokens of its clips without animals, which take the place of the
+            videos.
 
     Returns:
         Camera -> the config with its background: that of training if it is a training camera, else the one
@@ -34,10 +56,45 @@ def set_to_cameras(config: ModelConfig, videos: Iterable[tuple[str, Features]]) 
     means: dict[str, list[Array]] = {}
     for camera, features in videos:
         means.setdefault(camera, []).append(config.stored_tokens_of(features).mean(0, dtype=np.float64))
+    bare = footage or {}
     return {
-        camera: config.with_backgrounds(config.backgrounds.at(camera, np.stack(own)))
+        camera: config.with_backgrounds(
+            config.backgrounds.at(camera, bare[camera] if camera in bare else np.stack(own))
+        )
         for camera, own in means.items()
     }
+
+
+def footage_to_subtract(config: ModelConfig, path: str | os.PathLike[str] | None) -> dict[str, str]:
+    """Read a table of clips without animals: path of the clip -> its camera.
+
+    Args:
+        config: The model's config.
+        path: CSV with the column `video` and that of the camera; None for no clips.
+
+    Raises:
+        TableError: If a clip does not exist, has no camera, or is only a part of a video.
+        UsageError: If the model takes no background away.
+    """
+    if path is None:
+        return {}
+    if config.backgrounds is None:
+        raise takes_none_away(config, "--background-clips")
+    column, table = config.backgrounds.column, Path(path)
+    clips: dict[str, str] = {}
+    problems = []
+    for number, row in read_rows(table):
+        clip = table.parent / locate(table.parent, row["video"])
+        clips[os.fspath(clip)] = row.get(column, "")
+        if not row.get(column):
+            problems.append(f"row {number}: {column} is empty or missing")
+        if not clip.is_file():
+            problems.append(f"row {number}: {row['video']} does not exist")
+        if row.get("start_seconds") or row.get("end_seconds"):
+            problems.append(f"row {number}: has times, but only whole clips are taken; cut it first")
+    if problems or not clips:
+        raise TableError(table, problems or ["the table has no rows"])
+    return clips
 
 
 def cameras_of_videos(
@@ -80,21 +137,38 @@ def cameras_to_subtract(
     config: ModelConfig,
     videos: Sequence[str | os.PathLike[str]],
     cameras: str | os.PathLike[str] | None,
+    *,
+    footage: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Say which camera took each video, if the head takes backgrounds away; see `cameras_of_videos`.
+
+    Without a table, and with clips without animals of one camera, all videos are of that camera.
+
+    Args:
+        config: The model's config.
+        videos: The files.
+        cameras: CSV with the camera of each video.
+        footage: Clip without animals -> its camera.
 
     Raises:
         TableError: If the CSV lacks the camera of a row.
         UsageError: If cameras are named and the head takes no background away, or a video has no camera.
     """
-    if config.backgrounds is not None:
-        return cameras_of_videos(videos, cameras, column=config.backgrounds.column)
-    if cameras is not None:
+    if config.backgrounds is None:
+        if cameras is not None:
+            raise takes_none_away(config, "--cameras")
+        return {}
+    bare = sorted(set((footage or {}).values()))
+    if len(bare) == 1 and cameras is None:
+        return {os.fspath(video): bare[0] for video in videos}
+    of_videos = cameras_of_videos(videos, cameras, column=config.backgrounds.column)
+    if bare and not set(bare) & set(of_videos.values()):
+        whose = "folders, which are taken for cameras" if cameras is None else "cameras"
         raise UsageError(
-            f"this model's head has input={config.head.input}, which takes no background away; leave out "
-            "--cameras, or train with --set head.input=minus-background."
+            f"the clips without animals are of {_listed(bare)}, and the videos are of other {whose}: "
+            f"{_listed(sorted(set(of_videos.values())))}. Name the camera of each video with --cameras."
         )
-    return {}
+    return of_videos
 
 
 def places_of_videos(
@@ -103,6 +177,7 @@ def places_of_videos(
     read: Callable[[list[str]], Iterable[tuple[str, Features | DecodeReport]]],
     *,
     by_folder: bool,
+    footage: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, ModelConfig], str]:
     """Estimate what the videos of each camera have in common, for a head that takes it away.
 
@@ -113,32 +188,94 @@ def places_of_videos(
         cameras: Video -> its camera, for all files that are going to be predicted; see `cameras_to_subtract`.
         read: Gives the features of files, such as `ActionDiff.extract_many`.
         by_folder: Whether folders were taken for cameras.
+        footage: Clip without animals -> its camera; see `footage_to_subtract`.
 
     Returns:
-        Value for `ActionDiff.places`, and a sentence that says what was estimated; both are empty if the head
+        Value for `ActionDiff.places`, and sentences that say what was estimated; both are empty if the head
         takes no background away.
+
+    Raises:
+        UsageError: If a clip without animals cannot be read.
     """
     backgrounds = config.backgrounds
     if backgrounds is None:
         return {}, ""
+    wanted = set(cameras.values()) - set(backgrounds.cameras)
+    bare = _means_of(config, {k: v for k, v in (footage or {}).items() if v in wanted}, read)
     features = ((cameras[name], one) for name, one in read(list(cameras)) if isinstance(one, Features))
-    configs = set_to_cameras(config, features)
+    configs = set_to_cameras(config, features, bare)
     places = {name: configs[camera] for name, camera in cameras.items() if camera in configs}
-    return places, _in_words(backgrounds, {name: cameras[name] for name in places}, by_folder=by_folder)
-
-
-def _in_words(backgrounds: Backgrounds, cameras: Mapping[str, str], *, by_folder: bool) -> str:
-    """Say what the backgrounds of some videos were estimated from.
-
-    Args:
-        backgrounds: Backgrounds of the training cameras.
-        cameras: Video -> name of its camera.
-        by_folder: Whether folders were taken for cameras.
-    """
-    counts = Counter(cameras.values())
-    new = {camera: count for camera, count in counts.items() if camera not in backgrounds.cameras}
-    old = len(counts) - len(new)
+    of_places = {name: cameras[name] for name in places}
     parts = ["Each folder was taken for a camera (--cameras names them)."] if by_folder else []
+    old = len(set(of_places.values()) & set(backgrounds.cameras))
     if old:
         parts.append(f"{counted(old, 'camera')} of training kept the background that was estimated there.")
-    return " ".join([*parts, *([backgrounds.note(new)] if new else [])])
+    return places, " ".join([*parts, *filter(None, [backgrounds.note_of_videos(of_places, bare)])])
+
+
+def set_to_camera(
+    config: ModelConfig,
+    camera: str | None,
+    footage: Mapping[str, str],
+    read: Callable[[list[str]], Iterable[tuple[str, Features | DecodeReport]]],
+) -> ModelConfig:
+    """Set a model to one camera, for videos that are looked at one by one.
+
+    Args:
+        config: The model's config.
+        camera: Name of the camera; None for that of the clips without animals, if there are any.
+        footage: Clip without animals -> its camera; see `footage_to_subtract`.
+        read: Gives the features of files, such as `ActionDiff.extract_many`.
+
+    Returns:
+        The config with the background of the camera; unchanged if nothing names a camera.
+
+    Raises:
+        UsageError: If the model takes no background away, the camera is new and there are no clips of it, the
+            clips are of several cameras and none is named, or a clip cannot be read.
+    """
+    if camera is None and not footage:
+        return config
+    backgrounds = config.backgrounds
+    if backgrounds is None:
+        raise takes_none_away(config, "--camera")
+    names = sorted(set(footage.values()))
+    if camera is None and len(names) > 1:
+        raise UsageError(
+            f"the clips without animals are of several cameras ({_listed(names)}); say with --camera which "
+            "one took the video."
+        )
+    name = names[0] if camera is None else camera
+    if name in backgrounds.cameras:
+        return config.with_backgrounds(backgrounds.at(name))
+    if name not in names:
+        raise UsageError(
+            f"{name} is none of the training cameras ({_listed(sorted(backgrounds.cameras))}); give clips "
+            "without animals of it with --background-clips, or leave out --camera to take the video "
+            "itself for it."
+        )
+    means = _means_of(config, {clip: own for clip, own in footage.items() if own == name}, read)
+    return config.with_backgrounds(backgrounds.at(name, means[name]))
+
+
+def _means_of(
+    config: ModelConfig,
+    footage: Mapping[str, str],
+    read: Callable[[list[str]], Iterable[tuple[str, Features | DecodeReport]]],
+) -> dict[str, Array]:
+    """Camera -> (n, D) mean tokens of its clips without animals."""
+    means: dict[str, list[Array]] = {}
+    for clip, features in read(list(footage)) if footage else ():
+        if not isinstance(features, Features):
+            raise UsageError(
+                f"{clip}, a clip without animals, cannot be read: {features.reason}. Leave it out of the "
+                "table of --background-clips."
+            )
+        means.setdefault(footage[clip], []).append(
+            config.stored_tokens_of(features).mean(0, dtype=np.float64)
+        )
+    return {camera: np.stack(own) for camera, own in means.items()}
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")

@@ -365,8 +365,9 @@ class ActionDiff:
                 f"this model reads {self.config.sources}, whose places differ, so it cannot say where an "
                 "action is; train a head on one backbone for that."
             )
+        config = self.places.get(video_name(video), self.config)
         heatmap = make_heatmap(
-            self.backbone, self.head, self.config, video, action,
+            self.backbone, self.head, config, video, action,
             options=options, resized=self._resized, progress=progress,
         )  # fmt: skip
         return of_source(heatmap)
