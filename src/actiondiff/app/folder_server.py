@@ -111,7 +111,10 @@ def build_folder_app(opened: OpenedFolder, retraining: Retraining, options: Page
         return FileResponse(path) if path.name in ("page.css", "page.js") else PlainTextResponse("", 404)
 
     def media(request: "Request") -> "Response":
-        return FileResponse(opened.playable(_number(request)))
+        try:
+            return FileResponse(opened.playable(_number(request)))
+        except ActionDiffError as error:  # such as of a video that failed
+            return PlainTextResponse(str(error), 404)
 
     def state(_: "Request") -> Any:
         return {**opened.state(), "training": retraining.state(), "cut": opened.cut_values()}

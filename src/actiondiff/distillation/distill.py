@@ -131,10 +131,9 @@ def distill(
     _check_options(options, device)
     teacher_store = FeatureStore.open(store)
     key = choose_key(teacher_store, timestep, layer)
-    teacher: Any = teacher_store.settings["backbone"]
     judge = ActionDiff.from_pretrained(model, lazy=True, device=device) if model is not None else None
     if judge is not None:
-        check_model(judge.config, teacher, key)
+        check_model(judge.config, teacher_store, key)
     recordings = find_recordings(
         teacher_store, videos, key, held_out=options.held_out, seed=options.seed, root=root
     )

@@ -18,9 +18,11 @@ from actiondiff.backbones.options import options_class
 from actiondiff.backbones.student import Student
 from actiondiff.distillation.lessons import windows_of
 from actiondiff.distillation.recordings import TaughtVideo
-from actiondiff.errors import MissingExtraError, UsageError, WeightsError
+from actiondiff.errors import MissingExtraError, SettingsMismatchError, UsageError, WeightsError
+from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.inference.model import ActionDiff
+from actiondiff.provenance import differences
 from actiondiff.types import Array, FeatureKey, Features, Frames, Prediction, Sampling
 from actiondiff.video.decode import iter_video
 
@@ -183,16 +185,25 @@ def compare_predictions(
     return agreement, predictions
 
 
-def check_model(config: ModelConfig, teacher: Mapping[str, Any], key: FeatureKey) -> None:
+def check_model(config: ModelConfig, store: FeatureStore, key: FeatureKey) -> None:
     """Make sure that a model was trained on the feature that the student learns.
 
     Raises:
         UsageError: If it was not.
+        SettingsMismatchError: If the feature was made with other settings.
     """
+    settings: Any = store.settings["backbone"]
+    teacher: Mapping[str, Any] = settings
     if config.keys != [str(key)] or config.backbone.get("name") != teacher.get("name"):
         raise UsageError(
             f"the model takes {' and '.join(config.keys)} of {config.backbone.get('name')}; the student "
             f"learns {key} of {teacher.get('name')}. Give a model that was trained on that feature (--model)."
+        )
+    if config.feature_fingerprint != store.fingerprint:
+        raise SettingsMismatchError(
+            "the model was trained on features with other settings (the store's against the model's)",
+            differences(store.settings, config.features),
+            "Give a model that was trained on this store (--model).",
         )
 
 

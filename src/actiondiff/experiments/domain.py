@@ -38,8 +38,8 @@ def fit_guard(config: ModelConfig, data: StudyData, store: FeatureStore) -> tupl
     if len(looks) < len(videos):  # some of them would not speak for all
         looks = []
     recordings = [clip.group or clip.video for clip in clips.examples]
-    parts = clips.tokens.cpu().double().tensor_split(clips.offsets[1:-1])
-    space = fit_token_space(np.stack([part.mean(0).numpy() for part in parts]), recordings)
+    parts = clips.tokens.cpu().tensor_split(clips.offsets[1:-1])
+    space = fit_token_space(np.stack([part.double().mean(0).numpy() for part in parts]), recordings)
 
     median = float(np.median(steps)) if steps else None
     further = {}

@@ -14,11 +14,12 @@ from actiondiff.backbones.engine.counting import count_window
 from actiondiff.cli.main import run
 from actiondiff.distillation.distill import distill
 from actiondiff.distillation.lessons import covered_frames
-from actiondiff.distillation.nearness import compare_tokens
+from actiondiff.distillation.nearness import check_model, compare_tokens
 from actiondiff.distillation.options import DistillOptions
 from actiondiff.distillation.recordings import find_recordings
 from actiondiff.errors import RunError, SettingsMismatchError, UnknownNameError, UsageError, WeightsError
 from actiondiff.features.store import FeatureStore
+from actiondiff.heads.bundle import load_bundle
 from actiondiff.testing import check_backbone
 from actiondiff.types import FeatureKey
 from actiondiff.video.windows import iter_windows
@@ -248,6 +249,10 @@ def test_what_cannot_be_learnt_is_refused_at_once(taught, tmp_path):
         distill(taught / "store", taught / "clips" / "clip_00.mp4", tmp_path / "b", FEW, device="cpu")
     with pytest.raises(UsageError, match="multiple of 16"):
         distill(taught / "store", taught / "clips", tmp_path / "c", DistillOptions(size=40), device="cpu")
+    settings = {**FeatureStore.open(taught / "store").settings, "store_dtype": "float16"}
+    FeatureStore.create(taught / "rounded", settings=settings, root=taught / "clips")
+    with pytest.raises(SettingsMismatchError, match=r"other settings .*store_dtype: 'float16' against"):
+        check_model(load_bundle(taught / "run")[1], FeatureStore.open(taught / "rounded"), KEY)
     assert not list(tmp_path.iterdir())
 
 
