@@ -50,7 +50,8 @@ class FeatureChoice(BaseModel):
     combine: Literal["concat", "tokens"] = Field(
         "concat",
         description="How several features are combined. concat: side by side in one token. tokens: one token "
-        "each, projected on its own. Each channel is standardised in both cases, as if head.input had it.",
+        "each, projected on its own. Each channel is standardised in both cases, as if head.input had it "
+        "(scaled and minus-background: each feature has one scale).",
     )
 
     @model_serializer(mode="wrap")
@@ -165,8 +166,8 @@ def head_options(options: HeadOptions, features: FeatureChoice, widths: Sequence
     Raises:
         UsageError: If `fusion` does not fit the features.
     """
-    if options.split:
-        raise UsageError("head.split is set by training; use features.combine=tokens.")
+    if options.split or options.widths:
+        raise UsageError("head.split and head.widths are set by training; use features.combine.")
     if len(widths) < 2:
         return options
     if options.fusion not in (1, len(widths)):
@@ -174,9 +175,13 @@ def head_options(options: HeadOptions, features: FeatureChoice, widths: Sequence
             f"fusion={options.fusion} mixes that many features, and features.keys has {len(widths)}; set it "
             f"to {len(widths)} or 1."
         )
-    split = tuple(widths) if features.combine == "tokens" else ()
     prepared = _STANDARDISED.get(options.input, options.input)
-    return options.model_copy(update={"input": prepared, "split": split})
+    sizes: dict[str, tuple[int, ...]] = {}
+    if features.combine == "tokens":
+        sizes["split"] = tuple(widths)
+    elif prepared in ("scaled", "minus-background"):
+        sizes["widths"] = tuple(widths)
+    return options.model_copy(update={"input": prepared, **sizes})
 
 
 def _resolve(text: str, store: FeatureStore) -> FeatureKey:

@@ -15,8 +15,9 @@ class TokenInput(nn.Module):
     """Turns tokens as they are stored into tokens as the layers of a head see them.
 
     The steps, each of which the options can ask for, are in this order: subtract the clip's mean and add
-    first differences; standardise the channels; mix several features (a softmax-weighted sum); project to
-    another width. With the default options there are no parameters and tokens do not change. With `split`,
+    first differences; standardise the channels, or bring them to one scale; mix several features (a
+    softmax-weighted sum); project to another width. With the default options there are no parameters and
+    tokens do not change. With `split`,
     each feature of a token is projected by itself and becomes a token of its own, beside the others of its
     time.
 
@@ -42,7 +43,17 @@ class TokenInput(nn.Module):
         self.is_plain = options.input == "plain"
         self.is_centred = options.input in ("centred", "centred-standardised")
         # With minus-background, tokens arrive without their camera's background (see `Backgrounds`).
-        self.is_standardised = options.input in ("standardised", "centred-standardised", "minus-background")
+        self.has_one_scale = options.input in ("scaled", "minus-background")
+        self.is_standardised = self.has_one_scale or options.input in ("standardised", "centred-standardised")
+        self.feature_widths = (
+            options.split or options.widths or (token_width // options.fusion,) * options.fusion
+        )
+        if sum(self.feature_widths) != token_width:
+            name = "split" if options.split else "widths"
+            raise UsageError(
+                f"{name}={list(self.feature_widths)} adds up to {sum(self.feature_widths)}; got tokens of "
+                f"width {token_width}. Leave head.{name} out: training sets it for several features."
+            )
         parts = 2 if self.is_centred else 1
         if self.is_standardised:
             # NaN until measured, so that a head without statistics of training data cannot pass for trained.
@@ -54,7 +65,11 @@ class TokenInput(nn.Module):
         self.split = options.split
         self.tokens_per_time = max(1, len(options.split))
         if options.split:
-            _check_split(options, token_width)
+            if options.fusion > 1:
+                raise UsageError(
+                    "features.combine=tokens gives each feature a token of its own, and "
+                    f"fusion={options.fusion} mixes them into one; use features.combine=concat, or fusion=1."
+                )
             self.width = options.project or max(options.split)
             self.projections = nn.ModuleList(nn.Linear(parts * own, self.width) for own in options.split)
             self.feature_marks = nn.Parameter(torch.randn(len(options.split), self.width) * 0.02)
@@ -75,7 +90,12 @@ class TokenInput(nn.Module):
         return (torch.stack(projected, dim=2) + self.feature_marks).flatten(1, 2)
 
     def measure(self, tokens: torch.Tensor, offsets: torch.Tensor) -> None:
-        """Measure mean and deviation of each channel on training data, if the input is standardised.
+        """Measure mean and deviation of each channel on training data, if the input asks for them.
+
+        With one scale, the deviation of every channel is the root mean square of those of its feature. The
+        background of a camera is most of the variance of many channels. Without it, the channels that see
+        hardly anything but the background vary little, and a deviation of 1 for each would make them as loud
+        as those that see the animal.
 
         Args:
             tokens: (N, D), the tokens of all clips.
@@ -96,6 +116,12 @@ class TokenInput(nn.Module):
         self.deviation.copy_(
             torch.where(deviation > 1e-6 * size, deviation, 1.0)
         )  # constant channels are not scaled
+        if self.has_one_scale:
+            shared = [
+                part.square().mean().sqrt().expand(len(part)) for part in deviation.split(self.feature_widths)
+            ]
+            scale = torch.cat(shared)
+            self.deviation.copy_(torch.where(scale > 0, scale, 1.0))
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """(B, T, D) float32, (B, T) bool -> (B, T, width). Padding becomes zero unless nothing is changed.
@@ -115,20 +141,6 @@ class TokenInput(nn.Module):
             tokens = self.projection(tokens)
         changes_padding = not self.is_plain or self.projection is not None
         return tokens.masked_fill(~mask[..., None], 0) if changes_padding else tokens
-
-
-def _check_split(options: HeadOptions, token_width: int) -> None:
-    """Raise a UsageError unless the widths of `split` add up and nothing else mixes the features."""
-    if sum(options.split) != token_width:
-        raise UsageError(
-            f"split={list(options.split)} adds up to {sum(options.split)}; got tokens of width "
-            f"{token_width}. Leave head.split out: training sets it for features.combine=tokens."
-        )
-    if options.fusion > 1:
-        raise UsageError(
-            f"features.combine=tokens gives each feature a token of its own, and fusion={options.fusion} "
-            "mixes them into one; use features.combine=concat, or fusion=1."
-        )
 
 
 def _centred(tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -25,12 +25,16 @@ class HeadOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field("transformer", description="Name of the head; see `actiondiff.heads.HEADS`.")
-    input: Literal["plain", "standardised", "centred", "centred-standardised", "minus-background"] = Field(
+    input: Literal[
+        "plain", "standardised", "scaled", "centred", "centred-standardised", "minus-background"
+    ] = Field(
         "plain",
         description="How tokens are prepared. plain: not at all. standardised: each channel has mean 0 and "
-        "standard deviation 1 over the training data. centred: the clip's mean token is subtracted and first "
-        "differences are added, which doubles the width. centred-standardised: centred, then standardised. "
-        "minus-background: the background of the clip's camera is subtracted, then standardised.",
+        "standard deviation 1 over the training data. scaled: each channel has mean 0, and all channels of a "
+        "feature share one scale, so that channels that hardly vary stay small. centred: the clip's mean "
+        "token is subtracted and first differences are added, which doubles the width. centred-standardised: "
+        "centred, then standardised. minus-background: the background of the clip's camera is subtracted, "
+        "then scaled.",
     )
     project: int | None = Field(
         None,
@@ -49,6 +53,12 @@ class HeadOptions(BaseModel):
         max_length=1024,
         description="Widths of the features in each stored token, each of which becomes a token of its own, "
         "as features.combine=tokens asks for; training sets it. Empty: one token for all features.",
+    )
+    widths: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = Field(
+        (),
+        max_length=1024,
+        description="Widths of several features that lie side by side in each stored token, as "
+        "features.combine=concat asks for; training sets it. Each has a scale of its own.",
     )
     layers: int = Field(6, ge=1, le=256, description="Number of encoder layers (transformer).")
     heads: int = Field(
@@ -80,7 +90,8 @@ class HeadOptions(BaseModel):
     def _without_unused(self, write: SerializerFunctionWrapHandler) -> "dict[str, Any]":
         """Leave out what only several features need, so that other heads are written as ever."""
         fields: dict[str, Any] = write(self)
-        return fields if self.split else {name: fields[name] for name in fields if name != "split"}
+        unused = {name for name in ("split", "widths") if not getattr(self, name)}
+        return {name: value for name, value in fields.items() if name not in unused}
 
     @field_validator("name")
     @classmethod

@@ -159,6 +159,7 @@ def test_continuing_takes_the_same_features(made):
         ("features={keys: [tiny, pixels], combine: sum}", "combine"),
         ("head.fusion=3", "fusion=3 mixes that many features, and features.keys has 2"),
         ("head.split=[3, 2]", "head.split"),
+        ("head.widths=[3, 2]", "head.widths"),
     ],
 )
 def test_what_is_refused(made, override, reason):
@@ -166,6 +167,18 @@ def test_what_is_refused(made, override, reason):
     with pytest.raises(ActionDiffError, match=reason) as caught:
         study.train(join_stores(tiny, pixels), table, out=folder / "run", recipe=recipe(override))
     assert "\n" not in str(caught.value)
+
+
+def test_features_side_by_side_have_scales_of_their_own(made):
+    tiny, pixels, table, folder = made
+    chosen = recipe("features.keys=[t20.layer3, t5.layer6, pixels]", "head.input=scaled")
+    run = study.train(join_stores(tiny, pixels), table, out=folder / "run", recipe=chosen)
+    head, config = load_bundle(run.folder)
+    assert config.head.widths == (3, 5, 2)
+    of_tiny, of_second, of_pixels = head.inputs.deviation.split([3, 5, 2])
+    assert of_pixels.min() == of_pixels.max() > 100
+    assert of_tiny.min() == of_tiny.max() < 10
+    assert of_second.min() == of_second.max() < 10
 
 
 def test_videos_that_a_store_lacks(made):

@@ -121,6 +121,37 @@ def test_standardised_input():
     assert set(prepare.state_dict()) == {"mean", "deviation"}
 
 
+@pytest.mark.parametrize("kind", ["scaled", "minus-background"])
+def test_one_scale_for_all_channels_of_a_feature(kind):
+    prepare = TokenInput(HeadOptions(input=kind, widths=(3, 2)), 5)
+    sizes = torch.tensor([1.0, 2.0, 10.0, 0.01, 0.03])
+    data = tokens_of(1000, 5) * sizes + 5
+    data[:, 1] = 0.1  # a constant channel
+    prepare.measure(data, torch.tensor([0, len(data)]))
+    ready = prepare(data[None], full(data[None]))[0]
+    torch.testing.assert_close(ready.mean(0), torch.zeros(5), rtol=0, atol=1e-4)
+    deviation = ready.std(0, correction=0)
+    # The channels of a feature differ as before; together, the variance of each feature is 1 per channel.
+    torch.testing.assert_close(
+        deviation[2] / deviation[0], data[:, 2].std() / data[:, 0].std(), rtol=1e-3, atol=0
+    )
+    assert deviation[1] < 1e-6
+    for part in (deviation[:3], deviation[3:]):
+        torch.testing.assert_close(part.square().mean(), torch.tensor(1.0), rtol=1e-3, atol=0)
+
+
+def test_constant_features_are_not_scaled():
+    prepare = TokenInput(HeadOptions(input="scaled"), 4)
+    data = torch.full((10, 4), 7.0)
+    prepare.measure(data, torch.tensor([0, 10]))
+    assert prepare(data[None], full(data[None])).abs().max() == 0
+
+
+def test_widths_must_add_up():
+    with pytest.raises(UsageError, match=r"widths=\[3, 3\] adds up to 6; got tokens of width 5"):
+        TokenInput(HeadOptions(input="scaled", widths=(3, 3)), 5)
+
+
 def test_centred_input():
     prepare = TokenInput(HeadOptions(input="centred"), 2)
     tokens = torch.tensor([[[1.0, 0.0], [3.0, 1.0], [8.0, 5.0], [99.0, 99.0]]])

@@ -18,6 +18,7 @@ INPUTS = {
     "fused": {"input": "standardised", "project": 8, "fusion": 3},
     "centred-fused": {"input": "centred-standardised", "project": 8, "fusion": 3},
     "split": {"input": "standardised", "split": (3, 8, 1)},
+    "scaled": {"input": "scaled", "widths": (3, 8, 1)},
     "centred-split": {"input": "centred-standardised", "project": 8, "split": (3, 8, 1)},
 }
 FORMS = [
