@@ -112,6 +112,21 @@ def test_an_interrupted_download_is_no_weights(cli, folder, monkeypatch):
     assert find_weights("svd-xt") is None
 
 
+def test_the_schedule_of_video_diffusion_comes_along(cli, monkeypatch):
+    """Loading compares it, so that weights of another version are noticed."""
+    asked = []
+
+    def snapshot_download(hub_id, *, allow_patterns, local_dir):
+        asked.extend(allow_patterns)
+        (Path(local_dir) / "transformer").mkdir(parents=True)
+        (Path(local_dir) / "transformer/model.safetensors").write_bytes(b"")
+        return str(local_dir)
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
+    assert cli("weights", "get", "wan21", "--yes").exit_code == 0
+    assert "scheduler/scheduler_config.json" in asked
+
+
 def test_files_that_are_not_on_the_hub(cli, folder):
     result = cli("weights", "get", "vjepa-h")
     assert result.exit_code == 1

@@ -5,15 +5,28 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 
-from actiondiff.backbones.base import find_spec, load_backbone
+from actiondiff.backbones.base import Backbone, WindowBatch, find_spec, load_backbone
+from actiondiff.backbones.engine.encoding import TwoStage
+from actiondiff.backbones.options import DiTOptions
 from actiondiff.errors import UsageError
 from actiondiff.types import Array, Frames
 
-__all__ = ["USABLE_ERROR", "Half", "PrecisionCheck", "check_baseline", "formula_video", "relative_error"]
+__all__ = [
+    "USABLE_ERROR",
+    "VAE_LINE",
+    "Half",
+    "PrecisionCheck",
+    "check_baseline",
+    "formula_video",
+    "relative_error",
+]
 
 Half = Literal["float16", "bfloat16"]
 
+VAE_LINE = "VAE encoder"
+"""Name of the line that compares the autoencoder alone."""
 USABLE_ERROR = 1e-2  # relative L2 error up to which half precision may replace float32
 _SMALLER: dict[str, dict[str, Any]] = {  # kinds that take any size
     "sd": {"height": 128, "width": 192},
@@ -82,7 +95,23 @@ def check_baseline(
     reference, other = (backbone.extract(video, layers=wanted) for backbone in (full, half))
     timestep = full.spec.timestep
     errors = {tap: relative_error(other[timestep, tap], reference[timestep, tap]) for tap in wanted}
-    return [PrecisionCheck(f"network, {tap}", error, USABLE_ERROR) for tap, error in errors.items()]
+    lines = [PrecisionCheck(f"network, {tap}", error, USABLE_ERROR) for tap, error in errors.items()]
+    if isinstance(full.options, DiTOptions):
+        half_vae = load_backbone(name, weights=weights, dtype="float32", vae_dtype=dtype, **options)
+        error = relative_error(_latents(half_vae, video), _latents(full, video))
+        lines.append(PrecisionCheck(VAE_LINE, error, USABLE_ERROR))
+    return lines
+
+
+def _latents(backbone: Backbone, video: Frames) -> Array:
+    """Latents of a video of one window; one infinite value if they are not finite."""
+    assert isinstance(backbone, TwoStage), "video diffusion transformers encode windows first"
+    pixels = backbone.preprocess(torch.from_numpy(video.pixels))[None]
+    window = WindowBatch(pixels, (len(video.pixels),), (video.identity,), (0,))
+    try:
+        return backbone.encode(window).tensors()["latents"].cpu().numpy()
+    except UsageError:
+        return np.full(1, np.inf, dtype=np.float32)
 
 
 def formula_video(num_frames: int = 8, height: int = 48, width: int = 64) -> Frames:

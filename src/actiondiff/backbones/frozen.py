@@ -109,19 +109,28 @@ class Parts:
         weights: Source of its tensors.
         device: Device to compute on.
         dtype: Arithmetic to compute in.
+        in_float32: Names of tensors of the network that stay in float32.
 
     Attributes:
         dtype: Arithmetic to compute in.
     """
 
     def __init__(
-        self, model: nn.Module, component: str, weights: Weights, device: torch.device, dtype: torch.dtype
+        self,
+        model: nn.Module,
+        component: str,
+        weights: Weights,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        in_float32: Collection[str] = (),
     ) -> None:
         self.model: Any = model.requires_grad_(False).eval()
         self._component = component
         self._weights = weights
         self._device = device
         self.dtype = dtype
+        self._in_float32 = frozenset(in_float32)
         self._loaded: set[str] = set()
 
     def __getitem__(self, name: str) -> Any:
@@ -129,7 +138,9 @@ class Parts:
         module = self.model.get_submodule(name)
         if name not in self._loaded:
             names = {(f"{name}.{key}" if name else key): key for key in module.state_dict()}
-            tensors = self._weights.tensors(self._component, list(names), dtype=self.dtype)
+            tensors = dict(self._weights.tensors(self._component, list(names), dtype=self.dtype))
+            if exact := self._in_float32 & names.keys():
+                tensors |= self._weights.tensors(self._component, sorted(exact), dtype=torch.float32)
             state = {key: tensors[full].to(self._device) for full, key in names.items()}
             module.load_state_dict(state, strict=True, assign=True)
             module.requires_grad_(False).to(self._device)

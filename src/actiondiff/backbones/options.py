@@ -150,12 +150,34 @@ class StableDiffusionOptions(BackboneOptions):
 class DiTOptions(FitOptions):
     """Options of video diffusion transformers."""
 
+    arithmetic: ClassVar["Mapping[str, JSON]"] = {"vae_dtype": "float32"}
+
     noise: Literal["none", "forward"] = Field(
         "none", description="forward adds noise to the latents, as in training."
     )
     text_weights: str | Path | None = Field(
         None, description="File of the empty prompt's embedding, or folder or hub id of the text encoder."
     )
+    vae_dtype: Literal["float32", "tf32", "float16", "bfloat16", "auto-float16"] | None = Field(
+        None,
+        description="Arithmetic of the autoencoder, where most time goes. auto-float16 repeats in tf32 what "
+        "is not finite in float16; the default is float32.",
+    )
+    frame_rate: float | None = Field(
+        None,
+        gt=0,
+        le=1000,
+        description="Rate of the sampled frames per second that LTX-Video takes their times to have.  "
+        "[default: 25]",
+    )
+
+    def arithmetic_in_words(self) -> str:
+        """See `BackboneOptions.arithmetic_in_words`."""
+        return f"transformer {self.dtype}, autoencoder {self.vae_dtype}"
+
+    def on_meta(self) -> Self:
+        """See `BackboneOptions.on_meta`; counting needs no text weights."""
+        return super().on_meta().model_copy(update={"vae_dtype": None, "text_weights": None})
 
 
 class PixelOptions(BackboneOptions):

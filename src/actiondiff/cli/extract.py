@@ -30,7 +30,7 @@ _MACHINES = "Processes and machines"
 _STORE = "The feature store"
 _PANELS = {
     EVERYDAY: ("device", "preset"),
-    "Frames and windows": ("height", "width", "fit", "window", "padding", "tokens"),
+    "Frames and windows": ("height", "width", "fit", "window", "padding", "tokens", "frame_rate"),
     "Precision and speed": ("dtype", "vae_dtype", "vae_chunk", "exact_norm", "compile", "threads"),
     "Conditioning and noise of diffusion backbones": (
         "conditioning", "embedding", "latents", "text_weights", "actions", "temporal", "noise", "stochastic",

@@ -110,8 +110,8 @@ def check(
     advice: dict[str, str] = {}
     if weights or backbone:
         name = backbone or "svd-xt"
-        is_svd = find_spec(name).kind == "svd"
-        own = (check_weights if is_svd else check_baseline)(
+        kind = find_spec(name).kind
+        own = (check_weights if kind == "svd" else check_baseline)(
             name,
             weights,
             dtype=half,
@@ -120,8 +120,8 @@ def check(
             clip_head_dim=clip_head_dim,
         )
         advice = suggested_options(own, half)
-        if not is_svd:
-            del advice["vae_dtype"]  # only SVD has this option
+        if kind not in ("svd", "dit"):
+            del advice["vae_dtype"]  # there is no such option
     reference = check_device(device, dtype)  # type: ignore[arg-type]  # load_backbone checks it
     if as_json:
         values = {
@@ -173,8 +173,9 @@ def _print_checks(
     if own:
         options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in advice.items())
         vae = (
-            " The VAE takes most of the time. With half precision on CUDA its default is auto-float16, which "
-            "repeats in tf32 what float16 cannot hold; else it is float32 unless --vae-dtype says otherwise."
+            " The VAE takes most of the time. For SVD in half precision on CUDA its default is auto-float16, "
+            "which repeats in tf32 what float16 cannot hold; else it is float32 unless --vae-dtype says "
+            "otherwise."
             if "vae_dtype" in advice
             else ""
         )

@@ -86,7 +86,7 @@ def get(
     _confirm(spec.name, source.page, yes=yes, as_json=as_json)
     # An interrupted download is continued by the next one, and never looks like weights.
     unfinished = folder.parent / f".{spec.name}.download"
-    download(source.hub, parts=parts, to=unfinished, half=half).rename(folder)
+    download(source.hub, parts=parts, extra=_extra(spec), to=unfinished, half=half).rename(folder)
     typer.echo(
         f"{spec.name} is in {folder}. Next: actiondiff weights check {folder} --backbone {spec.name}",
         err=as_json,
@@ -185,3 +185,8 @@ def _parts(spec: "BackboneSpec") -> tuple[str, ...]:
 
     transformers = ("transformer", "vae", "text_encoder")  # of video diffusion
     return {"svd": SVD_PARTS, "dit": transformers}.get(spec.kind, ("",))
+
+
+def _extra(spec: "BackboneSpec") -> tuple[str, ...]:
+    """Further files that are needed: the noise schedule of video diffusion is checked on loading."""
+    return ("scheduler/scheduler_config.json",) if spec.kind == "dit" else ()

@@ -3,6 +3,7 @@
 import copy
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,15 +32,19 @@ from actiondiff.backbones.base import (
     make_options,
     shipped_specs,
 )
+from actiondiff.backbones.check import check_baseline
 from actiondiff.backbones.dit import prompt as prompts
 from actiondiff.backbones.dit.models import FAMILIES
 from actiondiff.backbones.dit.schedule import noise_levels
 from actiondiff.backbones.engine.counting import count_window
+from actiondiff.backbones.engine.encoding import EncodesAgain
+from actiondiff.backbones.svd.check import suggested_options
 from actiondiff.backbones.svd.schedule import sigmas
 from actiondiff.checkpoints.keymap import KeyMap
 from actiondiff.cli.main import run
 from actiondiff.errors import UsageError, WeightsError
 from actiondiff.types import FeatureKey
+from actiondiff.video.decode import read_video
 
 NAMES = list(SMALL_DITS)
 CLASSES = {
@@ -106,7 +111,7 @@ def windows_of(backbone, count=2):
 
 
 @torch.no_grad()
-def stock_outputs(name, networks, pixels, timestep, noise=None):
+def stock_outputs(name, networks, pixels, timestep, noise=None, rate=25):
     """Outputs of all blocks in diffusers' own forward pass, fed as diffusers' pipelines do."""
     transformer, vae, text = (networks[part] for part in ("transformer", "vae", "text_encoder"))
     outputs = []
@@ -134,7 +139,7 @@ def stock_outputs(name, networks, pixels, timestep, noise=None):
         states = text(torch.tensor([[1, 0, 0, 0, 0, 0, 0]]))[0]
         transformer(
             sample.flatten(2).transpose(1, 2), states.expand(B, -1, -1), torch.full((B,), 1000 * sigma),
-            mask.expand(B, -1), steps, h, w, (2 / 25, 8, 8),
+            mask.expand(B, -1), steps, h, w, (2 / rate, 8, 8),
         )  # fmt: skip
         grid = (steps, h, w)
     else:
@@ -162,6 +167,22 @@ def test_every_block_equals_diffusers_own_forward(published, name, timestep):
     for tap, values in zip(backbone.taps, theirs, strict=True):
         assert error(ours[FeatureKey(timestep, tap)], values) < 1e-5, tap
     assert error(theirs[2], theirs[1]) > 0.01  # blocks do something
+
+
+def test_ltx_video_takes_the_rate_of_the_frames(published):
+    folder, networks = published("ltx-video")
+    slow, usual = load("ltx-video", folder, frame_rate=6.25), load("ltx-video", folder)
+    windows = windows_of(slow)
+    key = FeatureKey(376, "layer3")
+    ours = slow.maps(windows, [key])[key]
+    assert error(ours, stock_outputs("ltx-video", networks, windows.pixels, 376, rate=6.25)[2]) < 1e-5
+    assert error(ours, usual.maps(windows, [key])[key]) > 1e-4
+    assert slow.settings["frame_rate"] == 6.25
+    assert usual.options.frame_rate == 25
+    assert "frame_rate" not in usual.settings  # as in stores that were made before there was a choice
+    assert load("ltx-video", folder, frame_rate=25).settings == usual.settings
+    with pytest.raises(UsageError, match="is for LTX-Video"):
+        load("wan21", published("wan21")[0], frame_rate=25)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -416,6 +437,87 @@ def test_half_precision_runs_through_every_part(published, name):
     for key in keys:
         assert rounded[key].dtype == torch.bfloat16
         assert 0 < error(rounded[key].float(), exact[key]) < 0.05
+
+
+def clip_windows(backbone, shared_dir, count=2):
+    """Windows of a real clip."""
+    frames = read_video(shared_dir / "videos/zamba_chimp.mp4", stride=2).pixels
+    length = int(backbone.options.window)
+    pixels = [
+        backbone.preprocess(torch.from_numpy(frames[n * length : (n + 1) * length])) for n in range(count)
+    ]
+    return WindowBatch(torch.stack(pixels), (length,) * count, ("chimp",) * count, tuple(range(count)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_autoencoder_computes_in_the_precision_that_is_asked_for(published, name, shared_dir):
+    folder, _ = published(name)
+    exact = load(name, folder)
+    windows = clip_windows(exact, shared_dir)
+    latents = exact.encode(windows).latents
+    key = FeatureKey(376, "layer3")
+    tokens = exact.maps(windows, [key])[key]
+    assert "vae_dtype" not in exact.settings  # as in stores that were made before there was a choice
+    for vae_dtype, most in (("float16", 4e-3), ("bfloat16", 3e-2)):
+        half = load(name, folder, vae_dtype=vae_dtype)
+        encoded = half.encode(windows)
+        assert encoded.latents.dtype == torch.float32
+        assert most / 1000 < error(encoded.latents, latents) < most
+        assert 0 < error(half.maps(windows, [key])[key], tokens) < most
+        assert half.settings["vae_dtype"] == vae_dtype
+        assert next(iter(half._vae[""].parameters())).dtype == getattr(torch, vae_dtype)
+        for statistic in half._family.statistics:
+            assert torch.equal(getattr(half._vae[""], statistic), getattr(exact._vae[""], statistic))
+        again = backbone_from_settings(half.settings, weights=folder, device="cpu")
+        assert again.settings == half.settings
+
+
+@pytest.fixture(autouse=True)
+def small_specs(monkeypatch):
+    """Lets `backbone_from_settings` find the small backbones."""
+    original = find_spec
+
+    def spec_of(name):
+        return small(name) if name in NAMES else original(name)
+
+    monkeypatch.setattr("actiondiff.backbones.base.find_spec", spec_of)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_window_that_float16_cannot_hold_is_refused_or_encoded_again(published, name, monkeypatch):
+    folder, _ = published(name)
+    exact = load(name, folder)
+    windows = windows_of(exact)
+    latents = exact.encode(windows).latents
+    half = load(name, folder, vae_dtype="float16")
+    encode = half._family.encode
+
+    def overflowing(vae, video):
+        """The second window overflows in float16."""
+        result = encode(vae, video)
+        is_second = torch.equal(video[0, :, 1:].transpose(0, 1).float(), windows.pixels[1].half().float())
+        return result * float("inf") if video.dtype == torch.float16 and is_second else result
+
+    monkeypatch.setattr(half._family, "encode", overflowing)
+    with pytest.raises(UsageError, match="not finite in float16"):
+        half.encode(windows)
+    with pytest.raises(UsageError, match="is for CUDA devices"):
+        load(name, folder, vae_dtype="auto-float16")
+    half.options = half.options.model_copy(update={"vae_dtype": "auto-float16"})  # as on CUDA
+    encoded = half.encode(windows)
+    assert isinstance(half, EncodesAgain)
+    assert [half.is_encoded_again(name, 0) for name in windows.identities] == [False, True]
+    assert torch.equal(encoded.latents[1], latents[1])
+    assert 0 < error(encoded.latents[0], latents[0]) < 4e-3
+
+
+def test_weights_check_compares_the_autoencoder(published, monkeypatch):
+    folder, _ = published("ltx-video")
+    monkeypatch.setattr("actiondiff.backbones.check._SMALLER", {})  # the small network has small frames
+    lines = check_baseline("ltx-video", folder, dtype="bfloat16", device="cpu")
+    assert [line.name for line in lines] == [*(f"network, layer{n}" for n in (1, 2, 3)), "VAE encoder"]
+    assert 1e-4 < lines[-1].error < 3e-2
+    assert suggested_options([*lines[:3], replace(lines[3], error=0.5)], "bfloat16")["vae_dtype"] == "float32"
 
 
 @pytest.mark.parametrize("name", NAMES)

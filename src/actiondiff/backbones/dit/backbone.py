@@ -20,6 +20,7 @@ from actiondiff.backbones.dit.prompt import EmptyPrompt, drawn_prompt, open_prom
 from actiondiff.backbones.dit.published import check_scheduler, folder_of
 from actiondiff.backbones.dit.schedule import noise_levels
 from actiondiff.backbones.engine.encoding import EncodedWindows
+from actiondiff.backbones.engine.precision import autoencoder_arithmetic, float32_mode
 from actiondiff.backbones.engine.windows import window_generator
 from actiondiff.backbones.frozen import Frozen, Parts, Weights, find_tensors
 from actiondiff.backbones.options import DiTOptions
@@ -65,20 +66,30 @@ class VideoDiT(Frozen):
         depth = int(spec.architecture["transformer"]["num_layers"])
         taps = [f"layer{number}" for number in range(1, depth + 1)]
         super().__init__(spec, options, taps, weights, tubelet=family.tubelet)
-        self._family = family
+        self._family, self._all_weights = family, weights
         self._prompt = prompt.values.to(self.device)
         self._prompt_identity = prompt.identity
         self._levels = noise_levels(spec.architecture["scheduler"])
         self.blocks = Parts(model, "transformer", weights, self.device, self._dtype)
         # Few operations, whose errors every block would inherit; the autoencoder has large activations.
         self._outer = Parts(model, "transformer", weights, self.device, torch.float32)
-        self._vae = Parts(family.vae(), "vae", weights, self.device, torch.float32)
+        self._vae_dtype = _half_or_float32(options.vae_dtype or "float32")
+        self._vae = Parts(
+            family.vae(), "vae", weights, self.device, self._vae_dtype, in_float32=family.statistics
+        )
+        self._exact_vae: Parts | None = None  # for windows that half precision cannot hold
+        self._encoded_again: set[tuple[str, int]] = set()
 
     @property
     def settings(self) -> dict[str, JSON]:
         """Everything that the features depend on; of the text encoder its identity, not its path."""
         settings = super().settings
         settings.pop("text_weights", None)
+        # Settings are as before there was a choice, where it is as it was.
+        if settings["vae_dtype"] == "float32":
+            del settings["vae_dtype"]
+        if self.options.frame_rate == type(self._family).frame_rate:
+            settings.pop("frame_rate", None)
         if not isinstance(self._weights, RandomTensors):
             settings["text_weights"] = self._prompt_identity
         return settings
@@ -102,9 +113,33 @@ class VideoDiT(Frozen):
         """Latents of a batch of windows, one window at a time, so that memory stays bounded."""
         pixels = windows.pixels.to(self.device)
         video = torch.cat([pixels[:, :1], pixels], dim=1).transpose(1, 2)  # (B, 3, 1 + L, H, W)
-        latents = torch.cat([self._family.encode(self._vae[""], window) for window in video.split(1)])
+        with float32_mode(tf32=self.options.vae_dtype in ("tf32", "auto-float16")):
+            latents = torch.cat([self._latents(windows, n, own) for n, own in enumerate(video.split(1))])
         noise = self._noise(windows, latents) if self.options.noise == "forward" else None
         return EncodedLatents(latents, noise)
+
+    def _latents(self, windows: WindowBatch, number: int, video: Tensor) -> Tensor:
+        """Latents of one window (1, 3, 1 + L, H, W), in more precision if need be.
+
+        Raises:
+            UsageError: If they are not finite in half precision.
+        """
+        latents = self._family.encode(self._vae[""], video.to(self._vae_dtype))
+        if self._vae_dtype == torch.float32 or bool(latents.isfinite().all()):
+            return latents
+        if self.options.vae_dtype != "auto-float16":
+            raise UsageError(
+                f"the autoencoder's latents are not finite in {self.options.vae_dtype}. Use vae_dtype "
+                "float32 (--vae-dtype float32) with these weights; `actiondiff weights check` compares them."
+            )
+        if self._exact_vae is None:
+            self._exact_vae = Parts(self._family.vae(), "vae", self._all_weights, self.device, torch.float32)
+        self._encoded_again.add((windows.identities[number], windows.first_frames[number]))
+        return self._family.encode(self._exact_vae[""], video)
+
+    def is_encoded_again(self, identity: str, first_frame: int) -> bool:
+        """See `EncodesAgain`."""
+        return (identity, first_frame) in self._encoded_again
 
     def _noise(self, windows: WindowBatch, latents: Tensor) -> Tensor:
         """Standard normal draws that depend on seed, video and first frame only."""
@@ -157,6 +192,13 @@ class VideoDiT(Frozen):
                 return
 
 
+def _half_or_float32(vae_dtype: str) -> torch.dtype:
+    """Dtype of the autoencoder's numbers for an option `vae_dtype`."""
+    name = vae_dtype.removeprefix("auto-")
+    dtype: torch.dtype = torch.float32 if name == "tf32" else getattr(torch, name)
+    return dtype
+
+
 def load(spec: BackboneSpec, options: DiTOptions, weights: str | Path | None) -> VideoDiT:
     """Load a video diffusion transformer from the folder that diffusers loads, or with random weights.
 
@@ -165,8 +207,17 @@ def load(spec: BackboneSpec, options: DiTOptions, weights: str | Path | None) ->
         WeightsError: If the weights or the empty prompt's embedding are missing or of another model.
     """
     family = FAMILIES[spec.architecture["transformer"]["_class_name"]](spec.architecture)
+    if options.frame_rate is not None:
+        if family.frame_rate is None:
+            raise UsageError(
+                f"frame_rate is for LTX-Video; {spec.name} counts positions in time in latents. Leave it out."
+            )
+        family.frame_rate = options.frame_rate
     asked_dtype = options.dtype
     options = resolve(spec, options)
+    # SVD's default, auto-float16, was measured on CUDA with SVD; no such measurement was made here.
+    vae_dtype = autoencoder_arithmetic(options.vae_dtype, default="float32", device=options.device)
+    options = options.model_copy(update={"vae_dtype": vae_dtype, "frame_rate": family.frame_rate})
     if asked_dtype == "auto" and options.device.startswith("cuda"):
         options = options.model_copy(update={"dtype": family.half})
     height, width = options.height or 0, options.width or 0

@@ -21,8 +21,6 @@ __all__ = ["FAMILIES", "CogVideoX", "Family", "LTXVideo", "Wan"]
 
 Config = Mapping[str, Any]
 
-_LTX_FRAME_RATE = 25  # the default of diffusers' pipeline, which scales the positions in time by it
-
 
 class Family(ABC):
     """One family of video diffusion transformers.
@@ -35,12 +33,16 @@ class Family(ABC):
         half: Half precision in which its weights are published.
         tubelet: Number of frames that one latent covers; the first latent covers one frame alone.
         patch: Side in pixels of what one position of the output covers.
+        statistics: Names of tensors of the autoencoder that scale the latents, in float32.
+        frame_rate: Frames per second that positions in time stand for; None if positions count latents.
     """
 
     keymap: ClassVar[str]
     half: ClassVar[Literal["float16", "bfloat16"]]
+    statistics: ClassVar[tuple[str, ...]] = ()
     tubelet: int
     patch: int
+    frame_rate: float | None = None
 
     def __init__(self, architecture: Mapping[str, Config]) -> None:
         self._transformer = _arguments(architecture["transformer"])
@@ -56,7 +58,10 @@ class Family(ABC):
 
     @abstractmethod
     def encode(self, vae: Any, video: Tensor) -> Tensor:
-        """(B, 3, 1 + n tubelet, H, W) in [-1, 1] -> (B, c, 1 + n, h, w), the scaled mean of the latents."""
+        """(B, 3, 1 + n tubelet, H, W) in [-1, 1] -> (B, c, 1 + n, h, w) float32, the latents' scaled mean.
+
+        The autoencoder computes in the dtype of the video; the scaling is in float32.
+        """
 
     @abstractmethod
     def outputs(
@@ -108,11 +113,11 @@ class Wan(Family):
     def encode(self, vae: Any, video: Tensor) -> Tensor:
         """See `Family.encode`."""
         mean, std = (
-            torch.tensor(values).view(1, -1, 1, 1, 1).to(video)
+            torch.tensor(values, device=video.device).view(1, -1, 1, 1, 1)
             for values in (vae.config.latents_mean, vae.config.latents_std)
         )
-        latents: Tensor = (vae.encode(video, return_dict=False)[0].mode() - mean) / std
-        return latents
+        latents: Tensor = vae.encode(video, return_dict=False)[0].mode().float()
+        return (latents - mean) / std
 
     def outputs(
         self, outer: Parts, blocks: Parts, latents: Tensor, timestep: Tensor, prompt: Tensor
@@ -133,6 +138,8 @@ class LTXVideo(Family):
 
     keymap = "ltx_video"
     half = "bfloat16"
+    statistics = ("latents_mean", "latents_std")
+    frame_rate = 25.0  # the default of diffusers' pipeline
 
     def __init__(self, architecture: Mapping[str, Config]) -> None:
         super().__init__(architecture)
@@ -155,7 +162,7 @@ class LTXVideo(Family):
     def encode(self, vae: Any, video: Tensor) -> Tensor:
         """See `Family.encode`."""
         mean, std = (values.view(1, -1, 1, 1, 1) for values in (vae.latents_mean, vae.latents_std))
-        latents: Tensor = vae.encode(video, return_dict=False)[0].mode()
+        latents: Tensor = vae.encode(video, return_dict=False)[0].mode().float()
         return (latents - mean) * vae.config.scaling_factor / std
 
     def outputs(
@@ -166,7 +173,7 @@ class LTXVideo(Family):
         B, _, steps, h, w = latents.shape
         side = float(self.patch)
         sample = outer["proj_in"](latents.flatten(2).transpose(1, 2)).to(dtype)
-        rotations = model.rope(sample, steps, h, w, (self.tubelet / _LTX_FRAME_RATE, side, side))
+        rotations = model.rope(sample, steps, h, w, (self.tubelet / self.frame_rate, side, side))
         modulation, _ = outer["time_embed"](timestep, batch_size=B, hidden_dtype=torch.float32)
         modulation = modulation.view(B, 1, -1).to(dtype)
         text = outer["caption_projection"](prompt).to(dtype)
@@ -204,7 +211,7 @@ class CogVideoX(Family):
 
     def encode(self, vae: Any, video: Tensor) -> Tensor:
         """See `Family.encode`."""
-        latents: Tensor = vae.encode(video, return_dict=False)[0].mode()
+        latents: Tensor = vae.encode(video, return_dict=False)[0].mode().float()
         return latents * vae.config.scaling_factor
 
     def outputs(

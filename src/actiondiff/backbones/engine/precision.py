@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 
-__all__ = ["cpu_threads", "float32_mode"]
+from actiondiff.errors import UsageError
+
+__all__ = ["autoencoder_arithmetic", "cpu_threads", "float32_mode"]
 
 
 @contextmanager
@@ -47,3 +49,18 @@ def cpu_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def autoencoder_arithmetic(asked: str | None, *, default: str, device: str) -> str:
+    """The arithmetic of an autoencoder (`vae_dtype`), where None takes the default.
+
+    Raises:
+        UsageError: If it is one that only CUDA devices have, and the device is another.
+    """
+    chosen = asked or default
+    if chosen in ("tf32", "auto-float16") and not device.startswith("cuda"):
+        raise UsageError(
+            f"vae_dtype {chosen} is for CUDA devices; got device {device}. Use vae_dtype float32; "
+            "a model that was trained on a GPU computes here with dtype float32 (--dtype float32)."
+        )
+    return chosen

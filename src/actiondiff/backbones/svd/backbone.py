@@ -22,7 +22,7 @@ from actiondiff.backbones.base import (
     resolve,
 )
 from actiondiff.backbones.engine.encoding import EncodedWindows, spatial_mean
-from actiondiff.backbones.engine.precision import float32_mode
+from actiondiff.backbones.engine.precision import autoencoder_arithmetic, float32_mode
 from actiondiff.backbones.engine.run import extract
 from actiondiff.backbones.svd.compiling import check_compiler
 from actiondiff.backbones.svd.fused import kernel_problem
@@ -317,12 +317,8 @@ def _settled(spec: BackboneSpec, options: SVDOptions) -> SVDOptions:
         options = options.model_copy(update=changes)
     options = resolve(spec, options)
     half_on_cuda = options.device.startswith("cuda") and options.dtype != "float32"
-    vae_dtype = options.vae_dtype or ("auto-float16" if half_on_cuda else "float32")
-    if vae_dtype in ("tf32", "auto-float16") and not options.device.startswith("cuda"):
-        raise UsageError(
-            f"vae_dtype {vae_dtype} is for CUDA devices; got device {options.device}. Use vae_dtype float32; "
-            "a model that was trained on a GPU computes here with dtype float32 (--dtype float32)."
-        )
+    usual = "auto-float16" if half_on_cuda else "float32"
+    vae_dtype = autoencoder_arithmetic(options.vae_dtype, default=usual, device=options.device)
     chunk = options.vae_chunk or default_vae_chunk(int(options.height or 1), int(options.width or 1))
     in_float32 = vae_dtype == "float32" and not options.compile
     exact = options.exact_norm and (in_float32 or options.device.startswith("cuda"))

@@ -12,7 +12,14 @@ from safetensors.numpy import load_file, save_file
 from torch import Tensor, nn
 
 from actiondiff.backbones.base import Backbone, load_backbone
-from actiondiff.backbones.check import USABLE_ERROR, Half, PrecisionCheck, formula_video, relative_error
+from actiondiff.backbones.check import (
+    USABLE_ERROR,
+    VAE_LINE,
+    Half,
+    PrecisionCheck,
+    formula_video,
+    relative_error,
+)
 from actiondiff.backbones.options import Dtype
 from actiondiff.backbones.svd.backbone import SVD
 from actiondiff.errors import UsageError
@@ -33,8 +40,7 @@ _LAYERS = tuple(range(1, 14))
 # Largest relative L2 errors with which the check passes, by dtype. float32: rounding of other kernels and
 # thread counts. Half precision: three times what was measured on a CPU (1.9e-3 and 1.7e-2 at layer 13).
 EXPECTED = {"float32": 1e-5, "float16": 6e-3, "bfloat16": 5e-2}
-_VAE = "VAE encoder"
-_RANGE = f"{_VAE}, largest value, 1 being float16's limit"
+_RANGE = f"{VAE_LINE}, largest value, 1 being float16's limit"
 
 
 def check_device(device: str = "auto", dtype: Dtype = "auto") -> list[PrecisionCheck]:
@@ -114,7 +120,7 @@ def check_weights(
     share = max(largest) / torch.finfo(torch.float16).max
     return [
         *lines,
-        PrecisionCheck(_VAE, relative_error(_latents(half_vae, video), latents), USABLE_ERROR),
+        PrecisionCheck(VAE_LINE, relative_error(_latents(half_vae, video), latents), USABLE_ERROR),
         PrecisionCheck(_RANGE, share, 1.0),
     ]
 
@@ -142,8 +148,8 @@ def suggested_options(lines: Iterable[PrecisionCheck], dtype: Half) -> dict[str,
     The largest value counts for float16 only, because bfloat16 has the range of float32.
     """
     lines = list(lines)
-    networks = all(line.passed for line in lines if not line.name.startswith(_VAE))
-    counted = (_VAE, _RANGE) if dtype == "float16" else (_VAE,)
+    networks = all(line.passed for line in lines if not line.name.startswith(VAE_LINE))
+    counted = (VAE_LINE, _RANGE) if dtype == "float16" else (VAE_LINE,)
     vae = all(line.passed for line in lines if line.name in counted)
     return {"dtype": dtype if networks else "float32", "vae_dtype": dtype if vae else "float32"}
 

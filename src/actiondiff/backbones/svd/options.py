@@ -66,7 +66,7 @@ class SVDOptions(BackboneOptions):
     )
     vae_dtype: Literal["float32", "tf32", "float16", "bfloat16", "auto-float16"] | None = Field(
         None,
-        description="Arithmetic of the VAE, where most time goes. auto-float16, the default for half "
+        description="Arithmetic of the VAE, where most time goes. auto-float16, SVD's default for half "
         "precision on CUDA, repeats in tf32 what is not finite in float16; else the default is float32.",
     )
     vae_chunk: int | None = Field(
