@@ -43,7 +43,7 @@ def detect(
     ] = None,
     overwrite: OverwriteOption = False,
     max_megapixels: MaxMegapixelsOption = None,
-    max_pause_seconds: MaxPauseOption = None,
+    max_pause: MaxPauseOption = None,
     as_json: JsonOption = False,
     *,
     options: DetectOptions,

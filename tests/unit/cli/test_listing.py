@@ -53,6 +53,16 @@ def test_the_summary_is_the_first_line_of_the_docstring(words):
     assert len(first) <= 63  # one line of a terminal of 80 columns, beside the names
 
 
+def test_an_option_of_several_commands_has_one_name():
+    names: dict[str, dict[tuple[str, ...], list[str]]] = {}
+    for words in COMMANDS:
+        for option in find(words).params:
+            if option.param_type_name == "option" and option.help:
+                commands = names.setdefault(option.help, {}).setdefault(tuple(option.opts), [])
+                commands.append(" ".join(words))
+    assert not {text: spellings for text, spellings in names.items() if len(spellings) > 1}
+
+
 def loaded_by(arguments):
     """The heavy packages, and the modules of ours without those of `cli` that a command may import."""
     code = (
