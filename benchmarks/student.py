@@ -1,10 +1,12 @@
 """How near a student is to its teacher, in its own domain and out of it, and what it saves.
 
-    python benchmarks/student.py WORK [--videos FOLDER] [--json FILE]
+    python benchmarks/student.py WORK [--only drawn] [--train 512] [--test 512] [--steps 700] [--json FILE]
+    python benchmarks/student.py WORK --only real --videos FOLDER [--steps 500] [--json FILE]
 
-On the drawn world the teacher is `tiny`, and the student learns from clips of the source, without labels. A
-head that was trained on the teacher's features predicts the test clips, of the source's domain and of unseen
-species, contexts and views (development targets), from the features of each.
+On the drawn world the teacher is `tiny`. One student learns from clips of the source, another one from as
+many clips of random places, animals and views beside them; no labels. Heads of the demo's recipe, trained on
+the teacher's features, predict test clips of the source's domain and of unseen species, contexts and views
+(development targets) from the features of each. Intervals are those of resampled individuals and heads.
 
 On a folder of real clips (`--videos`, each file a recording of its own but for copies of one clip) the
 teacher is `lite0`, and the student is judged on held-out recordings. The head is lite0's own classifier of
@@ -24,24 +26,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from guard import auc
+from scipy.stats import spearmanr
 
 import actiondiff as ad
 from actiondiff.backbones.base import load_backbone
 from actiondiff.backbones.efficientnet import packaged_tensors
 from actiondiff.backbones.student import Student
 from actiondiff.builtin.dataset import write_menagerie
+from actiondiff.builtin.world.protocols import sample_specs
+from actiondiff.builtin.world.world import FPS, render_clip
 from actiondiff.datasets.table import read_table
 from actiondiff.distillation.distill import distill
-from actiondiff.distillation.nearness import compare_predictions, compare_tokens
+from actiondiff.distillation.nearness import compare_tokens
 from actiondiff.distillation.options import DistillOptions
+from actiondiff.distillation.pictures import NEAR, unexplained_share
+from actiondiff.evaluation.intervals import resample
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.features.store import FeatureStore
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.token_space import fit_token_space
 from actiondiff.provenance import environment
-from actiondiff.types import FeatureKey
+from actiondiff.types import FeatureKey, Features
+from actiondiff.video.write import write_video
 
 COLUMNS = ("in-domain", "species", "context", "view")
+VARIANTS = {"source": "source", "places": "source and as many random places"}
+RESAMPLES = 1000
+KEY = FeatureKey.of(20, 3)  # of `tiny`
+SIZE = 64  # pixels
 
 
 def statistics_of(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -52,77 +64,159 @@ def statistics_of(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     return state["mean"].double().numpy(), state["deviation"].double().numpy()
 
 
-def nearness(
-    student: FeatureStore, teacher: FeatureStore, videos: Sequence[str], key: FeatureKey, folder: Path
-) -> dict[str, Any]:
+def nearness(pairs: Sequence[tuple[Features, Features]], key: FeatureKey, folder: Path) -> dict[str, Any]:
     """How near the tokens of videos are."""
     mean, deviation = statistics_of(folder)
-    pairs = [(student.read(video, key)[key], teacher.read(video, key)[key]) for video in videos]
-    values = compare_tokens(pairs, mean=mean, deviation=deviation).model_dump()
+    tokens = [(ours[key], theirs[key]) for ours, theirs in pairs]
+    values = compare_tokens(tokens, mean=mean, deviation=deviation).model_dump()
     return {name: round(value, 3) for name, value in values.items()}
 
 
+def farness(
+    pairs: Sequence[tuple[Features, Features]], key: FeatureKey, folder: Path
+) -> dict[str, np.ndarray]:
+    """Of each video the student's own distance, the unexplained share, and the correlation of its tokens."""
+    mean, deviation = statistics_of(folder)
+    tokens = [[((part[key] - mean) / deviation).ravel() for part in (ours, theirs)] for ours, theirs in pairs]
+    return {
+        "strangeness": np.array([float(ours.appearance.strangeness) for ours, _ in pairs]),  # type: ignore[union-attr,arg-type]
+        "share": np.array([unexplained_share(ours[key], theirs[key], deviation) for ours, theirs in pairs]),
+        "correlation": np.array([np.corrcoef(*both)[0, 1] for both in tokens]),
+    }
+
+
+def worth(distance: np.ndarray, far: dict[str, np.ndarray]) -> dict[str, float]:
+    """How well a distance tells the videos on which a student is not near."""
+    return {
+        "rank correlation with the unexplained share": round(float(spearmanr(distance, far["share"])[0]), 3),
+        "AUC of not near": round(auc(distance, far["share"] > NEAR), 3),
+        "AUC of a correlation below 0.9": round(auc(distance, far["correlation"] < 0.9), 3),
+    }
+
+
+def interval(values: np.ndarray, groups: Sequence[str], seed: int) -> list[float]:
+    """95 % interval of the mean of (heads, clips), of resampled individuals and heads."""
+    weights = resample(list(groups), RESAMPLES, seed=seed)  # (R, N)
+    shares = values @ weights.T / weights.sum(1)  # (heads, R)
+    heads = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
+    means = shares[heads, np.arange(RESAMPLES)[:, None]].mean(1)
+    return [round(float(bound), 3) for bound in np.quantile(means, (0.025, 0.975))]
+
+
 def drawn_column(
-    model: ActionDiff, student: FeatureStore, teacher: FeatureStore, clips: pd.DataFrame, folder: Path
-) -> dict[str, Any]:
-    """Nearness, agreement and accuracy on the test clips of one column."""
-    key = model.config.feature_keys[0]
-    videos = list(clips.video)
-    pairs = [(video, student.read(video, key), teacher.read(video, key)) for video in videos]
-    agreement, predictions = compare_predictions(model, pairs)
-    same = np.array([ours.label == theirs.label for ours, theirs in predictions])
-    labels = clips.label.to_numpy()
-    right = [np.array([both[side].label for both in predictions]) == labels for side in (0, 1)]
-    distances = np.array([ours.domain.distance for ours, _ in predictions])  # type: ignore[union-attr]
-    return {
-        **nearness(student, teacher, videos, key, folder),
-        "same label": round(agreement.same_label, 3),
-        "probabilities differ by": round(agreement.difference, 3),
-        "accuracy student": round(float(right[0].mean()), 3),
-        "accuracy teacher": round(float(right[1].mean()), 3),
-        "outside student": agreement.student_outside,
-        "outside teacher": agreement.teacher_outside,
-        "AUC of the guard for another label": round(auc(distances, ~same), 3),
-        "AUC of the guard for a wrong label": round(auc(distances, ~right[0]), 3),
+    models: Sequence[ActionDiff],
+    pairs: Sequence[tuple[Features, Features]],
+    clips: pd.DataFrame,
+    folder: Path,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Nearness, agreement and accuracy on the test clips of one column, and values of each clip."""
+    labels, groups = clips.label.to_numpy(), [str(name) for name in clips.group]
+    predictions = [
+        [[model.classify(part, "clip") for part in both] for both in pairs] for model in models
+    ]  # heads x clips x (student, teacher)
+    names = np.array([[[each.label for each in both] for both in row] for row in predictions])
+    same = (names[..., 0] == names[..., 1]).astype(float)
+    right = (names == labels[None, :, None]).astype(float)  # (heads, clips, 2)
+    checks = [[each.domain for each in both] for both in predictions[0]]  # the guard is that of all heads
+    distances = np.array([[check.distances["features"] for check in both] for both in checks])  # type: ignore[union-attr]
+    far = farness(pairs, KEY, folder)
+    gap = right[..., 0] - right[..., 1]
+    values = {
+        **nearness(pairs, KEY, folder),
+        "near": round(float((far["share"] <= NEAR).mean()), 3),
+        "same label": round(float(same.mean()), 3),
+        "same label, interval": interval(same, groups, 0),
+        "accuracy student": round(float(right[..., 0].mean()), 3),
+        "accuracy teacher": round(float(right[..., 1].mean()), 3),
+        "accuracy student minus teacher": round(float(gap.mean()), 3),
+        "accuracy student minus teacher, interval": interval(gap, groups, 0),
+        "outside by the student's pictures": round(float((far["strangeness"] > 1).mean()), 3),
+        "outside by the student's tokens": round(float((distances[:, 0] > 1).mean()), 3),
+        "outside by the teacher's tokens": round(float((distances[:, 1] > 1).mean()), 3),
+        "outside in all": round(float(np.mean([both[0].is_outside for both in checks])), 3),  # type: ignore[union-attr]
     }
+    return values, {**far, "tokens": distances[:, 0]}
 
 
-def drawn(work: Path, num_train: int, num_test: int, steps: int) -> dict[str, Any]:
-    """The student on the drawn world."""
-    path = work / "clips" / "table.csv"
+def draw(arguments: argparse.Namespace) -> Path:
+    """Draw the clips, and as many of random places as there are of the source; return the table."""
+    clips = arguments.work / "clips"
+    path = clips / "table.csv"
+    count, val = arguments.train, arguments.train // 4
     if not path.exists():
-        write_menagerie(
-            work / "clips",
-            train=num_train,
-            val=num_train // 4,
-            test=num_test,
-            seed=100,
-            targets="development",
-        )
+        write_menagerie(clips, train=count, val=val, test=arguments.test, seed=100, targets="development")
+    if "places" not in arguments.variants:
+        return path
+    places = clips / "places"
+    places.mkdir(exist_ok=True)
+    for number, spec in enumerate(sample_specs("unlabelled", count + val, seed=100)):
+        file = places / f"place_{number:04}.mp4"
+        if not file.exists():
+            write_video(file, render_clip(spec, height=SIZE, width=SIZE).pixels, fps=FPS)
+    return path
+
+
+def drawn(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The students on the drawn world."""
+    work = arguments.work
+    path = draw(arguments)
     clips = pd.read_csv(path)
+    places = sorted((path.parent / "places").glob("*.mp4"))
     ad.extract_features(path, work / "teacher", backbone="tiny")
-    values = {"protocol.domain": "protocol", "protocol.source": ["source"]}
-    ad.train(
-        work / "teacher", read_table(path), out=work / "run", recipe=load_recipe("own-videos", values=values)
-    )
-    model = ActionDiff.from_pretrained(work / "run", lazy=True)
-    lessons, folder = clips[clips.protocol == "source"], work / "student"
-    table = path.with_name("lessons.csv")
-    lessons.to_csv(table, index=False)
-    options = DistillOptions(steps=steps)
-    student = distill(work / "teacher", table, folder, options, device="cpu", report=print)
-    assert student is not None
-    ad.extract_features(path, work / "features", backbone="student", weights=str(folder))
-    ours, theirs = FeatureStore.open(work / "features"), FeatureStore.open(work / "teacher")
-    return {
-        "clips learnt from": len(lessons),
-        "columns": {
-            column: drawn_column(model, ours, theirs, clips[clips.protocol == column], folder)
-            for column in COLUMNS
-        },
-        "held out": student.nearness["held_out"].model_dump(),
-        "work": student.work.model_dump(),
-    }
+    if places:
+        ad.extract_features(places, work / "teacher", backbone="tiny", root=path.parent)
+    teacher = FeatureStore.open(work / "teacher")
+    values = {
+        "features.keys": [str(KEY)], "protocol.domain": "protocol", "protocol.source": ["source"],
+        "seeds": arguments.seeds, "training.calibration_folds": 0,
+    }  # fmt: skip
+    ad.train(teacher, read_table(path), out=work / "runs", recipe=load_recipe("demo", values=values))
+    models = [
+        ActionDiff.from_pretrained(work / "runs" / f"seed-{seed}", lazy=True)
+        for seed in range(arguments.seeds)
+    ]
+    source = clips[clips.protocol == "source"][["video", "label", "group"]]
+    names = [file.relative_to(path.parent).as_posix() for file in places]
+    further = pd.DataFrame({"video": names, "label": "none", "group": names})
+    tables = {"source": source, "places": pd.concat([source, further])}
+    results: dict[str, Any] = {}
+    for variant in arguments.variants.split(","):
+        table = path.with_name(f"lessons-{variant}.csv")
+        tables[variant].to_csv(table, index=False)
+        name = f"{variant}-{arguments.encoder}-{arguments.steps}"
+        folder = work / f"student-{name}"
+        options = DistillOptions(steps=arguments.steps, encoder=arguments.encoder, size=arguments.size)
+        student = distill(
+            work / "teacher", table, folder, options, timestep=KEY.timestep, layer=KEY.layer,
+            device="cpu", report=print,
+        )  # fmt: skip
+        assert student is not None
+        tests = clips[clips.protocol.isin(COLUMNS)].groupby("protocol", sort=False).head(arguments.test)
+        tests.to_csv(path.with_name("tests.csv"), index=False)
+        ad.extract_features(
+            path.with_name("tests.csv"), work / f"features-{name}", backbone="student", weights=str(folder)
+        )
+        ours = FeatureStore.open(work / f"features-{name}")
+        columns, parts = {}, []
+        for column in COLUMNS:
+            own = tests[tests.protocol == column]
+            pairs = [(ours.read(video, KEY), teacher.read(video, KEY)) for video in own.video]
+            columns[column], far = drawn_column(models, pairs, own, folder)
+            parts.append(far)
+            print(column, json.dumps(columns[column]), flush=True)
+        far = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        results[name] = {
+            "clips learnt from": len(tables[variant]),
+            "columns": columns,
+            "all columns": {
+                "the student's pictures": worth(far["strangeness"], far),
+                "the student's tokens": worth(far["tokens"], far),
+            },
+            "held out": student.nearness["held_out"].model_dump(),
+            "reach": student.reach.model_dump() if student.reach else None,
+            "work": student.work.model_dump(),
+        }
+    return results
 
 
 def recording(name: str) -> str:
@@ -165,19 +259,30 @@ def real(work: Path, videos: Path, steps: int) -> dict[str, Any]:
         assert space is not None
         groups = {"learnt from": trained, "held out": held_out}
         results[name] = {"work": student.work.model_dump()}
+        parts: list[dict[str, np.ndarray]] = []
         for side, chosen in groups.items():
             tokens = [[s.read(video, key)[key] for video in chosen] for s in (store, teacher)]
             frames = [np.concatenate([(t @ matrix.T + bias).argmax(1) for t in part]) for part in tokens]
             wholes = [np.array([(t.mean(0) @ matrix.T + bias).argmax() for t in part]) for part in tokens]
             means = [np.stack([t.mean(0, dtype=np.float64) for t in part]) for part in tokens]
             outside = [round(float((space.distances(part) > 1).mean()), 3) for part in means]
+            pairs = [(store.read(video, key), teacher.read(video, key)) for video in chosen]
+            parts.append({**farness(pairs, key, folder), "tokens": space.distances(means[0])})
             results[name][side] = {
-                **nearness(store, teacher, chosen, key, folder),
+                **nearness(pairs, key, folder),
+                "near": round(float((parts[-1]["share"] <= NEAR).mean()), 3),
+                "outside by the student's pictures": round(float((parts[-1]["strangeness"] > 1).mean()), 3),
                 "same class of a frame": round(float((frames[0] == frames[1]).mean()), 3),
                 "same class of a clip": round(float((wholes[0] == wholes[1]).mean()), 3),
-                "outside student": outside[0],
-                "outside teacher": outside[1],
+                "outside by the student's tokens": outside[0],
+                "outside by the teacher's tokens": outside[1],
             }
+        far = {field: np.concatenate([part[field] for part in parts]) for field in parts[0]}
+        results[name]["all"] = {
+            "the student's pictures": worth(far["strangeness"], far),
+            "the student's tokens": worth(far["tokens"], far),
+        }
+        results[name]["reach"] = student.reach.model_dump() if student.reach else None
         print(json.dumps(results[name], indent=2), flush=True)
     return results
 
@@ -188,9 +293,13 @@ def main() -> None:
     )
     parser.add_argument("work", type=Path, help="folder for clips, features, runs and students")
     parser.add_argument("--videos", type=Path, help="folder of real clips")
-    parser.add_argument("--train", type=int, default=192, help="number of training clips of the drawn world")
-    parser.add_argument("--test", type=int, default=128, help="number of test clips of each column")
-    parser.add_argument("--steps", type=int, default=1000, help="training steps of each student")
+    parser.add_argument("--train", type=int, default=512, help="number of training clips of the drawn world")
+    parser.add_argument("--test", type=int, default=512, help="number of test clips of each column")
+    parser.add_argument("--steps", type=int, default=700, help="training steps of each student")
+    parser.add_argument("--seeds", type=int, default=3, help="heads")
+    parser.add_argument("--variants", default=",".join(VARIANTS), help="what students learn from")
+    parser.add_argument("--encoder", default="small", choices=["small", "lite0"])
+    parser.add_argument("--size", type=int, help="height and width of the student's frames")
     parser.add_argument("--only", choices=["drawn", "real"], help="leave out the other part")
     parser.add_argument("--json", type=Path, help="file that the figures are added to")
     arguments = parser.parse_args()
@@ -199,15 +308,17 @@ def main() -> None:
         results = json.loads(arguments.json.read_text("utf-8"))["results"]
     arguments.work.mkdir(parents=True, exist_ok=True)
     if arguments.only != "real":
-        results["drawn"] = drawn(arguments.work, arguments.train, arguments.test, arguments.steps)
+        results["drawn"] = results.get("drawn", {}) | drawn(arguments)
     if arguments.videos and arguments.only != "drawn":
         results["real"] = real(arguments.work, arguments.videos, arguments.steps)
     print(json.dumps(results, indent=2))
     if arguments.json:
         content = {
-            "train": arguments.train, "test": arguments.test, "steps": arguments.steps, "results": results,
+            "train": arguments.train,
+            "test": arguments.test,
+            "results": results,
             "environment": environment(),
-        }  # fmt: skip
+        }
         arguments.json.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
 
 

@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal, TypeAlias
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from actiondiff.backbones.base import BackboneSpec, WindowBatch, resolve
-from actiondiff.backbones.efficientnet import build_efficientnet, frame_features
 from actiondiff.backbones.frozen import Frozen, Parts, Weights, find_tensors
 from actiondiff.backbones.options import FitOptions
+from actiondiff.backbones.student_network import SIDE_MULTIPLE, StudentArchitecture, StudentNetwork
 from actiondiff.checkpoints.identity import Digest
 from actiondiff.checkpoints.locate import find_weights
 from actiondiff.checkpoints.tensorfile import TensorFile
@@ -29,12 +29,9 @@ from actiondiff.types import JSON, FeatureKey
 
 __all__ = [
     "CONFIG",
-    "SIDE_MULTIPLE",
     "WEIGHTS",
     "Student",
-    "StudentArchitecture",
     "StudentConfig",
-    "StudentNetwork",
     "load",
     "read_student",
     "save_student",
@@ -44,39 +41,9 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 _MOST_BYTES = 1_000_000_000  # of the weights; a student is small
 _MOST_CONFIG = 100_000  # characters
-_GROUPS = 8  # of the group norms, which divide every number of channels
-_LITE0_WIDTH = 1280  # channels of the final convolution of EfficientNet-Lite0
-SIDE_MULTIPLE = {"small": 16, "lite0": 32}
-"""Encoder -> number that height and width of frames are multiples of."""
 _FIXED = ("height", "width", "window", "padding", "fit")
 
 _Side: TypeAlias = Annotated[int, Field(ge=16, le=1024)]
-_Channels: TypeAlias = Annotated[int, Field(ge=8, le=1024, multiple_of=_GROUPS)]
-
-
-class StudentArchitecture(BaseModel):
-    """Sizes of a student's network.
-
-    Attributes:
-        encoder: Network that sees each frame: `small`, four convolutions that also see the change from the
-            frame before; or `lite0`, EfficientNet-Lite0.
-        channels: Channels of the four convolutions of `small`.
-        hidden: Channels of the convolutions along time.
-        blocks: Number of residual blocks along time.
-        reach: Number of frames before and after a frame that a convolution along time sees.
-        token_width: Width of a token, D; that of the teacher.
-        tubelet: Number of frames that one token covers; that of the teacher.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    encoder: Literal["small", "lite0"] = "small"
-    channels: tuple[_Channels, _Channels, _Channels, _Channels] = (32, 64, 128, 192)
-    hidden: _Channels = 192
-    blocks: int = Field(2, ge=0, le=16)
-    reach: int = Field(2, ge=0, le=32)
-    token_width: int = Field(ge=1, le=65_536)
-    tubelet: int = Field(1, ge=1, le=1024)
 
 
 class StudentConfig(BaseModel):
@@ -143,85 +110,6 @@ class StudentConfig(BaseModel):
         )
 
 
-class StudentNetwork(nn.Module):
-    """The network: frames of a window to tokens.
-
-    Args:
-        architecture: Its sizes.
-    """
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, architecture: StudentArchitecture) -> None:
-        super().__init__()
-        self.architecture = architecture
-        hidden = architecture.hidden
-        if architecture.encoder == "small":
-            self.encoder = _small_encoder(architecture.channels)
-            self.project = nn.Linear(architecture.channels[-1], hidden)
-        else:
-            self.encoder = build_efficientnet("efficientnet-lite0", head=False)
-            self.project = nn.Linear(_LITE0_WIDTH, hidden)
-        self.blocks = nn.ModuleList(
-            _TimeBlock(hidden, architecture.reach) for _ in range(architecture.blocks)
-        )
-        self.norm = nn.LayerNorm(hidden)
-        self.output = nn.Linear(hidden, architecture.token_width)
-        self.register_buffer("mean", torch.zeros(architecture.token_width))
-        self.register_buffer("deviation", torch.ones(architecture.token_width))
-
-    def train(self, mode: bool = True) -> "StudentNetwork":
-        """Change the mode; the statistics of EfficientNet's batch norms stay those of its own training."""
-        super().train(mode)
-        if self.architecture.encoder == "lite0":
-            self.encoder.eval()
-        return self
-
-    def standardised(self, pixels: Tensor) -> Tensor:
-        """Tokens with mean 0 and deviation 1 over the training: (B, L, 3, H, W) in [-1, 1] -> (B, S, D)."""
-        if self.architecture.encoder == "small":
-            changes = pixels.diff(dim=1, prepend=pixels[:, :1])
-            maps = self.encoder(torch.cat([pixels, changes], dim=2).flatten(0, 1))
-        else:
-            maps = frame_features(self.encoder, pixels.flatten(0, 1))
-        frames = self.project(maps.mean((-2, -1))).unflatten(0, pixels.shape[:2])  # (B, L, hidden)
-        for block in self.blocks:
-            frames = block(frames)
-        steps = frames.unflatten(1, (-1, self.architecture.tubelet)).mean(2)
-        tokens: Tensor = self.output(self.norm(steps))
-        return tokens
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Tokens as the teacher's are: (B, L, 3, H, W) in [-1, 1] -> (B, S, D)."""
-        return self.standardised(pixels) * self.deviation + self.mean
-
-
-class _TimeBlock(nn.Module):
-    """A residual block along time: each channel on its own, then all channels of each frame."""
-
-    def __init__(self, width: int, reach: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.along = nn.Conv1d(width, width, 2 * reach + 1, padding=reach, groups=width)
-        self.mix = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """(B, L, C) -> (B, L, C)."""
-        output: Tensor = frames + self.mix(self.along(self.norm(frames).transpose(1, 2)).transpose(1, 2))
-        return output
-
-
-def _small_encoder(channels: Sequence[int]) -> nn.Module:
-    """Four convolutions, each of which halves the maps; input: three colours and their changes."""
-    layers: list[nn.Module] = []
-    before = 6
-    for count in channels:
-        layers += [nn.Conv2d(before, count, 3, 2, 1), nn.GroupNorm(_GROUPS, count), nn.GELU()]
-        before = count
-    return nn.Sequential(*layers)
-
-
 class Student(Frozen):
     """A student as a frozen backbone. Its one tap is the layer of its teacher that it learnt.
 
@@ -261,6 +149,16 @@ class Student(Frozen):
         """Tokens as maps of one place, (B, S, D, 1, 1); see `Backbone.maps`."""
         tokens = self.parts[""](windows.pixels.to(self.device, self._dtype))
         return dict.fromkeys(keys, tokens[..., None, None])
+
+    @torch.inference_mode()
+    def strangeness(self, windows: WindowBatch) -> Tensor | None:
+        """How unlike the pictures that it learnt from those of windows are, (B,); see `TellsStrangeness`."""
+        network: StudentNetwork = self.parts[""]
+        if network.pictures is None:
+            return None
+        num_real = torch.tensor(windows.num_real, device=self.device)
+        distances: Tensor = network.pictures(windows.pixels.to(self.device), num_real)
+        return distances
 
 
 def load(spec: BackboneSpec, options: FitOptions, weights: str | Path | None) -> Student:
@@ -366,17 +264,17 @@ class _StudentTensors:
             if tensor.is_floating_point() and not tensor.isfinite().all():
                 raise WeightsError(f"{path} is damaged: {name} has values that are not finite. {advice}")
             digest.add(name, tensor)
-        sizes = canonical_json(network.architecture.model_dump(mode="json"))
+        without = set() if network.architecture.pictures else {"pictures"}  # as in older versions
+        sizes = canonical_json(network.architecture.model_dump(mode="json", exclude=without))
         self.identity = hashlib.sha256(f"{sizes} {digest.hexdigest()}".encode()).hexdigest()
 
     def tensors(
         self, component: str, names: Collection[str], *, dtype: torch.dtype | None = None
     ) -> dict[str, Tensor]:
         """The named tensors; there is one component."""
-        chosen = {name: self._tensors[name] for name in names}
         return {
-            name: tensor.to(dtype) if tensor.is_floating_point() else tensor
-            for name, tensor in chosen.items()
+            name: tensor.to(dtype) if tensor.is_floating_point() and "pictures." not in name else tensor
+            for name, tensor in ((name, self._tensors[name]) for name in names)
         }
 
 

@@ -77,6 +77,11 @@ def distill(
     )
     if student.agreement is not None:
         typer.echo(f"The model's label is the same in {100 * student.agreement.same_label:.1f} % of them.")
+    if student.reach is not None:
+        typer.echo(
+            f"{100 * student.reach.near:.0f} % of them are near; the student places "
+            f"{100 * student.reach.outside:.0f} % outside what it learnt from."
+        )
     if work.student_flop and work.teacher_flop:
         typer.echo(f"A window takes {work.teacher_flop / work.student_flop:,.0f} times fewer operations.")
     typer.echo(

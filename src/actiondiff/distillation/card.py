@@ -5,6 +5,7 @@ from typing import Any
 
 from actiondiff.backbones.student import StudentConfig
 from actiondiff.distillation.nearness import Agreement, Nearness, WorkOfWindow
+from actiondiff.distillation.pictures import NEAR, Reach
 
 __all__ = ["SVD_XT_FLOP", "student_card"]
 
@@ -17,6 +18,7 @@ def student_card(
     nearness: Mapping[str, Nearness],
     work: WorkOfWindow,
     agreement: Agreement | None,
+    reach: Reach | None,
     *,
     num_recordings: tuple[int, int],
     options: Mapping[str, Any],
@@ -28,6 +30,7 @@ def student_card(
         nearness: `held_out` and `train` -> how near the tokens are.
         work: What a window costs.
         agreement: Agreement of a head's predictions on held-out recordings, if a model was given.
+        reach: Which held-out videos the student places outside; None if it cannot tell.
         num_recordings: Number of recordings to learn from, and of held-out ones.
         options: Options of the distillation.
     """
@@ -71,10 +74,9 @@ def student_card(
     lines += ["## What a window costs", *_cost(config, work), ""]
     lines += [
         "## Where it strays",
-        "A student has learnt what its teacher says about these videos, and about nothing else. In a new "
-        "place, or of other animals, it may be far from its teacher, and its tokens look familiar all the "
-        "same: a model's guard, which compares tokens, need not tell. Before you use it on videos of "
-        "another kind, extract features of some with the teacher, and distill again with these.",
+        *_reach(reach),
+        "Before you use it on videos of another kind, extract features of some with the teacher, and distill "
+        "again with these.",
         "",
         "## How it was made",
         "`actiondiff distill`, with "
@@ -85,6 +87,31 @@ def student_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _reach(reach: Reach | None) -> list[str]:
+    """What the student itself says about videos that are unlike those that it learnt from."""
+    if reach is None:
+        return [
+            "A student has learnt what its teacher says about these videos, and about nothing else. This one "
+            "learnt from too few recordings to tell which pictures are unlike them: nothing warns where it "
+            "strays."
+        ]
+    inside = (
+        "none lies inside"
+        if reach.near_inside is None
+        else (f"of those inside, {100 * reach.near_inside:.0f} % are near")
+    )
+    return [
+        "A student has learnt what its teacher says about these videos, and about nothing else. It compares "
+        "the pictures of a video (the colours' means, contrasts, and steps from pixel to pixel and from "
+        "frame to frame) with those that it learnt from. Predictions say `student` among the reasons for "
+        "`outside` where they are farther away than pictures were for which it was near its teacher. Near "
+        f"means that at most {100 * NEAR:.0f} % of the teacher's variance are unexplained. Of "
+        f"{reach.num_videos} held-out videos {100 * reach.near:.0f} % are near, and "
+        f"{100 * reach.outside:.0f} % lie outside; {inside}. It cannot tell where pictures of the same kind "
+        "show something new."
+    ]
 
 
 def _row(name: str, recordings: int, values: Nearness) -> str:

@@ -2,30 +2,29 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from actiondiff import outputs
-from actiondiff.backbones.base import check_device, find_spec, load_backbone
+from actiondiff.backbones.base import Backbone, check_device, find_spec, load_backbone
 from actiondiff.backbones.efficientnet import packaged_tensors
 from actiondiff.backbones.student import (
     CONFIG,
-    SIDE_MULTIPLE,
     WEIGHTS,
     Student,
-    StudentArchitecture,
     StudentConfig,
-    StudentNetwork,
     save_student,
 )
+from actiondiff.backbones.student_network import SIDE_MULTIPLE, StudentArchitecture, StudentNetwork
 from actiondiff.distillation.card import student_card
+from actiondiff.distillation.learning import start_network, token_loss
 from actiondiff.distillation.lessons import FILES, Lessons, covered_frames, windows_of, write_lessons
 from actiondiff.distillation.nearness import (
     Agreement,
@@ -38,6 +37,14 @@ from actiondiff.distillation.nearness import (
     student_features,
 )
 from actiondiff.distillation.options import DistillOptions
+from actiondiff.distillation.pictures import (
+    Reach,
+    fit_pictures,
+    measure_reach,
+    near_bound,
+    scale_bound,
+    unexplained_share,
+)
 from actiondiff.distillation.recordings import Recordings, choose_key, find_recordings
 from actiondiff.errors import RunError, UsageError
 from actiondiff.extraction.plan import VideoInputs
@@ -45,7 +52,7 @@ from actiondiff.features.store import FeatureStore
 from actiondiff.inference.model import ActionDiff
 from actiondiff.provenance import check_own_folder, differences, environment, write_text
 from actiondiff.training.stage import Deadline, TrainingStage, step_generator
-from actiondiff.types import FeatureKey, Progress, Sampling
+from actiondiff.types import DoubleArray, FeatureKey, Features, Progress, Sampling
 
 __all__ = ["NEARNESS", "Distilled", "distill"]
 
@@ -56,7 +63,7 @@ _SETTINGS = "settings.json"
 _STAGE = "student"
 _NAMES = (  # but the log, to which lines are appended
     *(CONFIG, WEIGHTS, NEARNESS, _CARD),
-    *(f"{_TRAINING}/{name}" for name in (_SETTINGS, *FILES, f"{_STAGE}.state")),
+    *(f"{_TRAINING}/{name}" for name in (_SETTINGS, *FILES, f"{_STAGE}.state", CONFIG, WEIGHTS)),
 )
 _WARMUP = 50  # steps
 Report = Callable[[str], None]
@@ -71,12 +78,14 @@ class Distilled:
         nearness: `held_out` and `train` -> how near its tokens are to the teacher's.
         work: What a window costs.
         agreement: Agreement of a head's predictions on held-out recordings; None without a model.
+        reach: Which held-out recordings the student itself places outside; None if it cannot tell.
     """
 
     folder: Path
     nearness: dict[str, Nearness]
     work: WorkOfWindow
     agreement: Agreement | None
+    reach: Reach | None = None
 
 
 def distill(
@@ -261,28 +270,51 @@ class _Run:
             if Lessons.is_at(self.training)
             else write_lessons(self.training, self.store, self.recordings.train, self.config, progress)
         )
-        network = self._network(lessons)
+        network = start_network(self.config.architecture, lessons, seed=self.options.seed).to(self.device)
         stage = TrainingStage(
             _STAGE, self.training, network, self.options.steps, self.options.learning_rate,
             min(_WARMUP, self.options.steps), decay=True,
         )  # fmt: skip
-        if not stage.run(partial(self._batches, lessons), partial(_loss, lessons, network), deadline, report):
+        if not stage.run(
+            partial(self._batches, lessons), partial(token_loss, lessons, network), deadline, report
+        ):
             return False
-        save_student(self.folder, network, self.config)
+        self._save(network, lessons)
         return True
 
-    def _network(self, lessons: Lessons) -> StudentNetwork:
-        """The network at the start, on the device; its weights follow from the seed."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.options.seed)
-            if self.options.encoder == "small":
-                network = StudentNetwork(self.config.architecture)
-            else:
-                network = _with_lite0(self.config.architecture)
-        mean, deviation = lessons.statistics()
-        network.mean.copy_(mean)
-        network.deviation.copy_(deviation)
-        return network.to(self.device)
+    def _save(self, network: StudentNetwork, lessons: Lessons) -> None:
+        """Write the student, with the pictures that it learnt from and how far from these it is near."""
+        names = [
+            video.recording
+            for video in self.recordings.train
+            for _ in range(self.store.load(video.identity, [self.key]).num_windows)
+        ]
+        tubelet = self.config.architecture.tubelet
+        network.pictures = fit_pictures(lessons, names, tubelet=tubelet)
+        config = self.config
+        if network.pictures is not None:
+            architecture = config.architecture.model_copy(update={"pictures": True})
+            config = config.model_copy(update={"architecture": architecture})
+            # Held-out videos take the same road as any other, so the student is written aside for that.
+            save_student(self.training, network, config)
+            student = load_backbone("student", weights=self.training, device=str(self.device))
+            distances, shares = [], []
+            for features, share in self._judged(student, network.deviation.cpu().double().numpy()):
+                assert features.appearance is not None
+                assert features.appearance.strangeness is not None
+                distances.append(features.appearance.strangeness)
+                shares.append(share)
+            scale_bound(network.pictures, near_bound(distances, shares))
+        save_student(self.folder, network, config)
+
+    def _judged(self, student: Backbone, deviation: DoubleArray) -> Iterator[tuple[Features, float]]:
+        """Features of held-out videos, and their unexplained shares; if there are many, of some."""
+        videos = self.recordings.held_out
+        chosen = np.linspace(0, len(videos) - 1, min(len(videos), _MOST_HELD_OUT)).round().astype(int)
+        sampling = Sampling.from_settings(self.config.sampling)
+        for video, ours in student_features(student, [videos[i] for i in chosen], self.key, sampling):
+            theirs = self.store.load(video.identity, [self.key]).tokens[self.key]
+            yield ours, unexplained_share(ours.tokens[self.key], theirs, deviation)
 
     def _batches(self, lessons: Lessons, steps: range) -> Iterable[Tensor]:
         """Numbers of the windows of each step."""
@@ -301,7 +333,7 @@ class _Run:
         mean, deviation = (tensors[name].cpu().double().numpy() for name in ("mean", "deviation"))
         sides = {"held_out": self.recordings.held_out, "train": self.recordings.train[:_MOST_JUDGED]}
         nearness: dict[str, Nearness] = {}
-        agreement = None
+        agreement, reach = None, None
         for side, videos in sides.items():
             both = [
                 (video.name, ours, self.store.load(video.identity, [self.key]))
@@ -309,6 +341,11 @@ class _Run:
             ]
             pairs = [(ours.tokens[self.key], theirs.tokens[self.key]) for _, ours, theirs in both]
             nearness[side] = compare_tokens(pairs, mean=mean, deviation=deviation)
+            if side == "held_out":
+                shares = [unexplained_share(*pair, deviation) for pair in pairs]
+                reach = measure_reach(
+                    [(ours, share) for (_, ours, _), share in zip(both, shares, strict=True)]
+                )
             if side == "held_out" and judge is not None:
                 agreement, _ = compare_predictions(judge, both)
         work = measure_work(student, self.recordings.held_out[0], self.key, sampling, teacher_weights=weights)
@@ -319,6 +356,7 @@ class _Run:
         fields = {
             "nearness": {side: values.model_dump() for side, values in nearness.items()},
             "agreement": agreement.model_dump() if agreement else None,
+            "reach": reach.model_dump() if reach else None,
             "work": work.model_dump(),
             "recordings": dict(zip(("train", "held_out"), num_recordings, strict=True)),
             "options": self.options.model_dump(),
@@ -326,47 +364,17 @@ class _Run:
         }
         write_text(self.folder / NEARNESS, json.dumps(fields, indent=2) + "\n")
         card = student_card(
-            self.config, nearness, work, agreement,
+            self.config, nearness, work, agreement, reach,
             num_recordings=(num_recordings[0], num_recordings[1]), options=self.options.model_dump(),
         )  # fmt: skip
         write_text(self.folder / _CARD, card)
-        for name in (*FILES, f"{_STAGE}.state"):  # large, and a pickle; all written by this command
+        for name in (*FILES, f"{_STAGE}.state", CONFIG, WEIGHTS):  # large, and a pickle; all of this command
             (self.training / name).unlink(missing_ok=True)
-        return Distilled(self.folder, nearness, work, agreement)
+        return Distilled(self.folder, nearness, work, agreement, reach)
 
 
+_MOST_HELD_OUT = 200  # videos, from which the bound is found
 _MOST_JUDGED = 50  # videos that were learnt from, whose nearness is given beside that of held-out ones
-
-
-def _loss(
-    lessons: Lessons, network: StudentNetwork, step: int, rows: Tensor
-) -> tuple[Tensor, dict[str, float]]:
-    """Cosine and smooth-L1 distance of standardised tokens, the mean over real tokens."""
-    device = network.mean.device
-    pixels, tokens, real = (part.to(device) for part in lessons.batch(rows.tolist()))
-    asked = ((tokens - network.mean) / network.deviation)[real]
-    answers = network.standardised(pixels)[real]
-    angle = (1 - F.cosine_similarity(answers, asked, dim=-1)).mean()
-    distance = F.smooth_l1_loss(answers, asked)
-    return angle + distance, {"cosine": 1 - float(angle.detach()), "smooth_l1": float(distance.detach())}
-
-
-def _with_lite0(architecture: StudentArchitecture) -> StudentNetwork:
-    """A student whose encoder has the published weights; the rest is drawn from the global generator."""
-    small = architecture.model_copy(update={"encoder": "small"})
-    drawn = StudentNetwork(small)
-    with torch.device("meta"):
-        network = StudentNetwork(architecture)
-    names = list(network.encoder.state_dict())
-    published = packaged_tensors().tensors("encoder", names)
-    counts = {name: published[name].long() for name in names if name.endswith("num_batches_tracked")}
-    network.encoder.load_state_dict({**published, **counts}, assign=True)
-    network.project = torch.nn.Linear(network.project.in_features, architecture.hidden)
-    for name in ("blocks", "norm", "output"):
-        setattr(network, name, getattr(drawn, name))
-    for name in ("mean", "deviation"):
-        network.register_buffer(name, getattr(drawn, name))
-    return network
 
 
 def _first(windows: Iterable[Any]) -> Iterable[Any]:

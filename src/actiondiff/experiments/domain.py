@@ -1,6 +1,7 @@
 """What a study's training videos look like, from which its model's guard is made."""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -8,11 +9,11 @@ from actiondiff.experiments.data import StudyData
 from actiondiff.features.joined import further_stores
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import ModelConfig
-from actiondiff.inference.frame_rate import frame_seconds
+from actiondiff.inference.frame_rate import frame_seconds, frames_per_token
 from actiondiff.inference.guard import Guard, GuardFacts, ValueRange
 from actiondiff.inference.token_space import FALSE_ALARMS, fit_token_space
 from actiondiff.training.batches import by_identity
-from actiondiff.types import Features
+from actiondiff.types import Features, Sampling
 
 __all__ = ["fit_guard"]
 
@@ -45,10 +46,10 @@ def fit_guard(config: ModelConfig, data: StudyData, store: FeatureStore) -> tupl
     further = {}
     for name, other in further_stores(store).items():
         if name in config.further:  # each backbone is sampled as it was in training
-            theirs = [
-                step for video in _some_videos(data, other) if (step := frame_seconds(video)) is not None
-            ]
+            others = _some_videos(data, other)
+            theirs = [step for video in others if (step := frame_seconds(video)) is not None]
             values = {
+                "frames_per_token": frames_per_token(others, _sampling(other)),
                 "frame_seconds": float(np.median(theirs)) if theirs else None,
                 "frame_seconds_range": (min(theirs), max(theirs)) if theirs else None,
             }
@@ -56,7 +57,9 @@ def fit_guard(config: ModelConfig, data: StudyData, store: FeatureStore) -> tupl
     if further:
         config = config.replaced(further=further)
     config = config.replaced(
-        frame_seconds=median, frame_seconds_range=(min(steps), max(steps)) if steps else None
+        frame_seconds=median,
+        frame_seconds_range=(min(steps), max(steps)) if steps else None,
+        frames_per_token=frames_per_token(videos, _sampling(store)),
     )
     facts = GuardFacts(
         num_clips=len(clips),
@@ -85,6 +88,12 @@ def _some_videos(data: StudyData, store: FeatureStore) -> list[Features]:
     identities = sorted({row.identity for video, row in data.rows.items() if video in videos})
     chosen = np.linspace(0, len(identities) - 1, min(len(identities), _MOST_VIDEOS)).round().astype(int)
     return [store.load(identities[i], []) for i in chosen]
+
+
+def _sampling(store: FeatureStore) -> Sampling:
+    """How the videos of a store were read."""
+    settings: Any = store.settings["sampling"]
+    return Sampling.from_settings(settings)
 
 
 def _most_side(config: ModelConfig) -> float | None:

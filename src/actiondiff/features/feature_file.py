@@ -110,7 +110,7 @@ def write_file(path: Path, header: Header, tensors: Tensors) -> Header:
     if header.appearance is None:
         del entry["appearance"]
     else:
-        entry["appearance"] = list(header.appearance)
+        entry["appearance"] = [value for value in header.appearance if value is not None]
     write_entry(path, entry, tensors)
     return header
 

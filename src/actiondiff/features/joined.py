@@ -18,7 +18,7 @@ from actiondiff.errors import StoreError, UnknownNameError, UsageError
 from actiondiff.features.description import Description
 from actiondiff.features.store import FeatureStore
 from actiondiff.outputs.words import counted
-from actiondiff.types import DecodeReport, FeatureKey, Features
+from actiondiff.types import Appearance, DecodeReport, FeatureKey, Features
 from actiondiff.types.keys import check_store_name
 
 __all__ = [
@@ -197,12 +197,13 @@ def join_features(own: Features, parts: Mapping[str, Features], *, video: str) -
     Raises:
         StoreError: If the tokens cannot be aligned.
     """
-    tokens, report = dict(own.tokens), own.report
+    tokens, report, look = dict(own.tokens), own.report, own.appearance
     for name, part in parts.items():
         rows = _nearest(own, part, f"{video}: tokens of {name} cannot be aligned with those beside them")
         tokens |= {key.named(name): values[rows] for key, values in part.tokens.items()}
         report = _worse(report, part.report)
-    return replace(own, tokens=tokens, report=report) if parts else own
+        look = _stranger(look, part.appearance)
+    return replace(own, tokens=tokens, report=report, appearance=look) if parts else own
 
 
 def _nearest(own: Features, part: Features, problem: str) -> NDArray[np.int64]:
@@ -241,6 +242,12 @@ def _step(seconds: NDArray[np.float64]) -> float:
     """Median time from one token to the next; 0 for a single token."""
     steps = np.diff(seconds)
     return float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
+
+
+def _stranger(look: Appearance | None, other: Appearance | None) -> Appearance | None:
+    """An appearance with the larger strangeness of two, where students made some of the features."""
+    values = [each.strangeness for each in (look, other) if each is not None and each.strangeness is not None]
+    return look._replace(strangeness=max(values)) if look is not None and values else look
 
 
 def _worse(report: DecodeReport | None, other: DecodeReport | None) -> DecodeReport | None:

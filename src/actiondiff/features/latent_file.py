@@ -196,7 +196,8 @@ def _write(path: Path, about: Mapping[str, Any], items: Sequence[WindowInput]) -
         tensors["seconds"] = np.stack(seconds)
     appearances = [item.appearance for item in items if item.appearance is not None]
     if len(appearances) == len(items):
-        tensors["appearance"] = np.array(appearances, dtype=np.float64)
+        seen = [appearance[:4] for appearance in appearances]  # the rest is of students, which keep none
+        tensors["appearance"] = np.array(seen, dtype=np.float64)
     encoded = EncodedWindows.joined([item.encoded for item in items if item.encoded])
     whole = encoded.tensors()
     shapes = {name: list(tensor.shape[1:]) for name, tensor in whole.items()}

@@ -92,10 +92,13 @@ class ModelConfig(BaseModel):
         None, ge=1, le=1_000_000, description="Median length of the training clips, in tokens."
     )
     frame_seconds: Seconds | None = Field(
-        None, description="Median time from one sampled frame to the next in the training videos."
+        None, description="Median time from one token to the next in the training videos."
     )
     frame_seconds_range: tuple[Seconds, Seconds] | None = Field(
         None, description="Lowest and highest of these times, one per training video."
+    )
+    frames_per_token: int = Field(
+        1, ge=1, le=4096, description="Number of sampled frames from one token to the next."
     )
     thresholds: Mapping[str, Annotated[float, Field(ge=0, le=1)]] = Field(
         default_factory=dict, description="Label -> probability from which its action counts as present."
@@ -197,6 +200,7 @@ class ModelConfig(BaseModel):
             feature_fingerprint=other.feature_fingerprint,
             frame_seconds=other.frame_seconds,
             frame_seconds_range=other.frame_seconds_range,
+            frames_per_token=other.frames_per_token,
         )
 
     @property

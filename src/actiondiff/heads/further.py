@@ -23,6 +23,7 @@ class FurtherFeatures(BaseModel):
     feature_fingerprint: str = Field(min_length=1, description="Fingerprint of these settings.")
     frame_seconds: Seconds | None = Field(None, description="As in `ModelConfig`.")
     frame_seconds_range: tuple[Seconds, Seconds] | None = Field(None, description="As in `ModelConfig`.")
+    frames_per_token: int = Field(1, ge=1, le=4096, description="As in `ModelConfig`.")
 
     @field_validator("features")
     @classmethod

@@ -1,6 +1,10 @@
-"""The time between the frames that a model is asked about, compared with what it has learnt from."""
+"""The time between the frames that a model is asked about, compared with what it has learnt from.
+
+Times are those of tokens, of which each covers one frame or several; see `frames_per_token`.
+"""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -12,18 +16,31 @@ from actiondiff.types import Features, Frames, Sampling
 from actiondiff.video.opening import Video
 from actiondiff.video.survey import survey
 
-__all__ = ["chosen_sampling", "frame_seconds", "warn_of_rate"]
+__all__ = ["chosen_sampling", "frame_seconds", "frames_per_token", "warn_of_rate"]
 
 _TIMES = 2.0  # a model is warned of from so many times its own interval, or as small a part of it
 _SAME = 1.1  # intervals that differ by less are the same
 
 
 def frame_seconds(features: Features) -> float | None:
-    """Median time from one sampled frame to the next; None for a single frame, or where times are unknown."""
+    """Median time from one token to the next; None for a single token, or where times are unknown."""
     if features.seconds is None:
         return None
     steps = np.diff(features.seconds)
     return float(np.median(steps[steps > 0])) if (steps > 0).any() else None
+
+
+def frames_per_token(videos: Sequence[Features], sampling: Sampling) -> int:
+    """Number of sampled frames from one token to the next; 1 where frames were sampled by time.
+
+    Args:
+        videos: Features whose frames are numbered as in their files.
+        sampling: How the files were read.
+    """
+    steps = [int(np.median(np.diff(video.frame_index))) for video in videos if len(video) > 1]
+    if sampling.stride is None or not steps:
+        return 1
+    return max(1, round(float(np.median(steps)) / sampling.stride))
 
 
 def chosen_sampling(config: ModelConfig, video: Video) -> Sampling:
@@ -40,10 +57,10 @@ def chosen_sampling(config: ModelConfig, video: Video) -> Sampling:
     if sampling.stride is None or config.frame_seconds is None or isinstance(video, Frames):
         return sampling
     low, high = config.frame_seconds_range or (config.frame_seconds, config.frame_seconds)
-    interval = sampling.stride * _raw_step(video, sampling.stream)
+    interval = config.frames_per_token * sampling.stride * _raw_step(video, sampling.stream)
     if not interval or low / _SAME <= interval <= high * _SAME:
         return sampling
-    rate = float(f"{1 / config.frame_seconds:.6g}")
+    rate = float(f"{config.frames_per_token / config.frame_seconds:.6g}")
     return Sampling(fps=rate, stream=sampling.stream, square=sampling.square)
 
 

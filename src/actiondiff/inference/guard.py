@@ -115,11 +115,7 @@ class Guard:
             features: Features of the video.
             tokens: (T, D) float32, the head's input, which is made of them.
         """
-        deviations = list(self._deviations(features, tokens))
-        return DomainCheck(
-            {deviation.name: deviation.distance for deviation in deviations},
-            tuple(deviation.reason for deviation in deviations if deviation.distance > 1),
-        )
+        return _domain_check(list(self._deviations(features, tokens)))
 
     def widened(self, videos: Sequence[tuple[Features, Array]]) -> "Guard":
         """A guard for a model that was trained on with further videos, none of which lies outside.
@@ -177,6 +173,7 @@ class Guard:
                 "length", max(0.0, _doublings(least / count)), f"{own}; learnt from {learnt} or more"
             )
         yield from self._of_pictures(features.appearance)
+        yield from _of_student(features.appearance)
         if self.tokens is not None:
             distance = self._distance(self.tokens, tokens)
             rate = f"{100 * (facts.false_alarms or 0):.2g} %"
@@ -213,6 +210,17 @@ class Guard:
             )
 
 
+def _of_student(look: Appearance | None) -> Iterator["_Deviation"]:
+    """How far the pictures lie from those that a student learnt from, if a student made the features."""
+    if look is not None and look.strangeness is not None:
+        yield _Deviation(
+            "student",
+            look.strangeness,
+            f"pictures at {look.strangeness:.1f} times the distance up to which the student is near its "
+            "teacher",
+        )
+
+
 class _Deviation(NamedTuple):
     """How far a video lies from the training videos in one respect, and what to say if it is too far."""
 
@@ -221,12 +229,20 @@ class _Deviation(NamedTuple):
     reason: str
 
 
+def _domain_check(deviations: Sequence[_Deviation]) -> DomainCheck:
+    return DomainCheck(
+        {deviation.name: deviation.distance for deviation in deviations},
+        tuple(deviation.reason for deviation in deviations if deviation.distance > 1),
+    )
+
+
 def check_domain(
     guard: Guard | None, config: ModelConfig, features: Features, tokens: Array, video: str
 ) -> DomainCheck | None:
     """Compare a video with the training videos.
 
-    A model of an older version has no guard; then there is a warning if the video's frame rate is another.
+    A model of an older version has no guard; then there is a warning if the video's frame rate is another,
+    and only a student, if one made the features, can tell that the video lies outside.
 
     Args:
         guard: The model's guard, if it has one.
@@ -237,7 +253,8 @@ def check_domain(
     """
     if guard is None:
         warn_of_rate(config, features, video)
-        return None
+        deviations = list(_of_student(features.appearance))
+        return _domain_check(deviations) if deviations else None
     return guard.check(features, tokens)
 
 

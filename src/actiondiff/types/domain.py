@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 __all__ = ["Appearance", "DomainCheck"]
 
 _GRID = 32  # pixels of each side that are looked at, at least
+_NUM_SEEN = 4  # values of an appearance that every video has
 
 
 class Appearance(NamedTuple):
@@ -20,12 +21,15 @@ class Appearance(NamedTuple):
         width_px: Width of the pictures, as decoded.
         brightness: Mean of all channels, in [0, 1].
         saturation: Mean difference between the highest and the lowest channel of a pixel, in [0, 1].
+        strangeness: How unlike the pictures that a student learnt from they are: 1 is the bound, up to which
+            the student was near its teacher. None where features are not those of a student.
     """
 
     height_px: float
     width_px: float
     brightness: float
     saturation: float
+    strangeness: float | None = None
 
     @classmethod
     def of(cls, pixels: NDArray[np.uint8]) -> Self:
@@ -38,7 +42,11 @@ class Appearance(NamedTuple):
     @classmethod
     def mean(cls, parts: Sequence["Appearance"], weights: Sequence[int]) -> Self:
         """Average the appearance of parts of a video, weighted by their numbers of frames."""
-        return cls(*map(float, np.average(np.array(parts), axis=0, weights=weights)))
+        seen = np.average(np.array([part[:_NUM_SEEN] for part in parts]), axis=0, weights=weights)
+        strange = [part.strangeness for part in parts if part.strangeness is not None]
+        mean = float(np.average(strange, weights=weights)) if len(strange) == len(parts) else None
+        height, width, brightness, saturation = map(float, seen)
+        return cls(height, width, brightness, saturation, mean)
 
 
 @dataclass(frozen=True)

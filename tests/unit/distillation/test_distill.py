@@ -2,11 +2,16 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.unit.distillation.conftest import FEW
 
 import actiondiff as ad
 from actiondiff.backbones.base import load_backbone
@@ -21,41 +26,12 @@ from actiondiff.errors import RunError, SettingsMismatchError, UnknownNameError,
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.bundle import load_bundle
 from actiondiff.testing import check_backbone
+from actiondiff.training.stage import StageState
 from actiondiff.types import FeatureKey
 from actiondiff.video.windows import iter_windows
 from actiondiff.video.write import write_video
 
 KEY = FeatureKey.of(0, "layer1")
-FEW = DistillOptions(steps=60, batch=8, size=32)
-
-
-def write_clips(folder, *, count=16):
-    """Clips of a bright square that moves, on grounds of several shades."""
-    random = np.random.default_rng(0)
-    rows = ["video,label,group"]
-    for number in range(count):
-        frames = np.full((20, 32, 32, 3), random.integers(0, 120), np.uint8)
-        step, top = number % 2, int(random.integers(0, 24))
-        for place in range(20):
-            frames[place, top : top + 8, step * place : step * place + 8] = (250, 200, 120)
-        write_video(folder / f"clip_{number:02}.mp4", frames, fps=25)
-        rows.append(f"clip_{number:02}.mp4,{('rest', 'move')[step]},animal{number // 2}")
-    (folder / "table.csv").write_text("\n".join(rows) + "\n", "utf-8")
-
-
-@pytest.fixture(scope="module")
-def taught(tmp_path_factory):
-    """Clips, the features of a teacher, a model trained on them, and a student."""
-    folder = tmp_path_factory.mktemp("taught")
-    (folder / "clips").mkdir()
-    write_clips(folder / "clips")
-    teacher = load_backbone("pixels", device="cpu", window=4, threads=1)
-    ad.extract_features(folder / "clips", folder / "store", backbone=teacher, stride=1)
-    options = ["--set", "training.epochs=6", "--set", "head.name=linear"]
-    table = folder / "clips" / "table.csv"
-    assert run(["train", str(folder / "store"), str(table), "-o", str(folder / "run"), *options]) == 0
-    distill(folder / "store", table, folder / "student", FEW, model=folder / "run", device="cpu")
-    return folder
 
 
 def test_a_student_learns_what_its_teacher_says(taught):
@@ -92,6 +68,46 @@ def test_a_cut_changes_nothing(taught, tmp_path):
         rounds += 1
     assert rounds >= 2
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert weights[0] == weights[1]
+
+
+def test_the_same_seed_gives_the_same_files_and_another_seed_does_not(taught, tmp_path):
+    table = taught / "clips" / "table.csv"
+    options = FEW.model_copy(update={"steps": 3})
+    for name, seed in (("first", 0), ("second", 0), ("other", 1)):
+        chosen = options.model_copy(update={"seed": seed})
+        distill(taught / "store", table, tmp_path / name, chosen, device="cpu")
+    files = {
+        name: [(tmp_path / name / file).read_bytes() for file in ("model.safetensors", "config.json")]
+        for name in ("first", "second", "other")
+    }
+    assert files["first"] == files["second"]
+    assert files["first"][0] != files["other"][0]
+
+
+def test_a_killed_process_is_continued_with_the_same_bits(taught, tmp_path):
+    """SIGKILL in the middle of the training; the process is another one each time."""
+    table = taught / "clips" / "table.csv"
+    options = FEW.model_copy(update={"steps": 40})
+    code = (
+        "import sys; from actiondiff.distillation.distill import distill\n"
+        "from actiondiff.distillation.options import DistillOptions\n"
+        "from actiondiff.training import stage; stage._SAVE_SECONDS = 0.0\n"
+        f"distill(sys.argv[1], sys.argv[2], sys.argv[3], DistillOptions(**{options.model_dump()!r}), "
+        "device='cpu')"
+    )
+    arguments = [sys.executable, "-c", code, str(taught / "store"), str(table), str(tmp_path / "killed")]
+    state = tmp_path / "killed" / "training" / "student.state"
+    process = subprocess.Popen(arguments)
+    while not state.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert 0 < StageState.read(state).step < 40
+    assert not (tmp_path / "killed" / "config.json").exists()
+    distill(taught / "store", table, tmp_path / "killed", options, device="cpu")
+    distill(taught / "store", table, tmp_path / "whole", options, device="cpu")
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("killed", "whole")]
     assert weights[0] == weights[1]
 
 

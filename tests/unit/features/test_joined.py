@@ -1,5 +1,7 @@
 """Features of several stores as those of one: joined by content, and aligned in time or refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.conftest import identity_of, store_settings
@@ -7,7 +9,7 @@ from tests.conftest import identity_of, store_settings
 from actiondiff.errors import StoreError, UnknownNameError, UsageError
 from actiondiff.features.joined import join_features, join_stores
 from actiondiff.features.store import FeatureStore
-from actiondiff.types import DecodeReport, FeatureKey, Features
+from actiondiff.types import Appearance, DecodeReport, FeatureKey, Features
 
 
 def features(seconds, width=2, *, key="t0.layer1", video="a.mp4", frame_index=None, report=None):
@@ -75,6 +77,17 @@ def test_tokens_that_cannot_be_aligned(other, reason):
         joined(features(np.arange(16) * 0.1), features(other))
     assert "a.mp4" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_stranger_of_two_students_counts():
+    look = Appearance(64, 64, 0.5, 0.2)
+    times = [0.0, 1.0]
+    for own, other, expected in ((None, None, None), (0.5, None, 0.5), (None, 2.0, 2.0), (0.5, 2.0, 2.0)):
+        parts = [
+            replace(features(times), appearance=look._replace(strangeness=value)) for value in (own, other)
+        ]
+        whole = join_features(parts[0], {"b": parts[1]}, video="a.mp4")
+        assert whole.appearance == look._replace(strangeness=expected)
 
 
 def test_the_lower_coverage_counts():

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from tests.conftest import identity_of, store_contents
 from tests.unit.features.conftest import KEYS, SETTINGS, create, features, fill
 
 from actiondiff.errors import SettingsMismatchError, StoreError, UnknownNameError, UsageError
+from actiondiff.features.feature_file import read_entry
 from actiondiff.features.store import FeatureStore
+from actiondiff.types import Appearance
 
 VIDEOS = ("a.mp4", "dir with space/b.mp4", "ünï/чайка.mkv", 'odd,"name".avi')
 
@@ -39,6 +42,23 @@ def test_roundtrip(tmp_path):
         assert (read.num_windows, read.padding_share) == (2, 3 / 8)
     assert list(store.read("a.mp4", (20, 9)).tokens) == [KEYS[1]]
     assert np.array_equal(store.load(identity_of("a.mp4"), [(20, "layer9")])[20, 9], features("a.mp4")[20, 9])
+
+
+def test_what_pictures_look_like_is_stored_and_what_only_students_know_where_it_is_known(tmp_path):
+    store = create(tmp_path)
+    seen = Appearance(240, 320, 0.5, 0.2)
+    for name, look in (("a.mp4", seen), ("b.mp4", seen._replace(strangeness=1.5))):
+        store.write(name, replace(features(name), appearance=look))
+    assert store.read("a.mp4").appearance == seen
+    assert store.read("b.mp4").appearance == seen._replace(strangeness=1.5)
+    entry = read_entry(path_of(store, "a.mp4"))
+    assert entry["appearance"] == [240, 320, 0.5, 0.2]  # as older versions write and read it
+
+
+def test_the_appearance_of_a_video_is_the_mean_of_its_windows():
+    looks = [Appearance(240, 320, 0.5, 0.2, 1.0), Appearance(240, 320, 0.25, 0.2, 4.0)]
+    assert Appearance.mean(looks, [8, 4]) == pytest.approx((240, 320, 5 / 12, 0.2, 2.0))
+    assert Appearance.mean([looks[0], looks[1]._replace(strangeness=None)], [8, 4]).strangeness is None
 
 
 def test_files_are_as_documented(tmp_path):

@@ -1,5 +1,7 @@
 """A video with other times between its frames than the training videos is warned of."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.conftest import random_frames, store_settings
@@ -8,7 +10,7 @@ from actiondiff import read_video
 from actiondiff.heads import build_head
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.options import HeadOptions
-from actiondiff.inference.frame_rate import chosen_sampling, frame_seconds, warn_of_rate
+from actiondiff.inference.frame_rate import chosen_sampling, frame_seconds, frames_per_token, warn_of_rate
 from actiondiff.types import FeatureKey, Features, Sampling
 from actiondiff.video.write import write_video
 
@@ -72,6 +74,27 @@ def test_sampling_follows_time_where_rates_differ(fps, learnt, expected, tmp_pat
     if expected.fps:
         steps = np.diff(read_video(tmp_path / "v.mp4", stride=None, fps=sampling.fps).seconds)
         assert np.median(steps) == pytest.approx(max(0.16, 1 / fps))  # as the file can give it
+
+
+@pytest.mark.parametrize(
+    ("fps", "expected"), [(25, Sampling(stride=4)), (50, Sampling(fps=6.25)), (6.25, Sampling(fps=6.25))]
+)
+def test_a_token_may_cover_several_frames(fps, expected, tmp_path):
+    """Tokens of two frames each are 0.32 s apart where frames are 0.16 s apart."""
+    write_video(tmp_path / "v.mp4", np.zeros((40, 16, 16, 3), np.uint8), fps=fps)
+    values = {"frame_seconds": 0.32, "frame_seconds_range": (0.32, 0.32), "frames_per_token": 2}
+    model = config(features=store_settings(name="vjepa-l"), **values)
+    assert chosen_sampling(model, tmp_path / "v.mp4") == expected
+
+
+def test_frames_per_token_follow_from_the_numbers_of_frames():
+    def numbered(step):
+        return replace(features(0.1), frame_index=np.arange(5) * step)
+
+    assert frames_per_token([numbered(4), numbered(4)], Sampling(stride=4)) == 1
+    assert frames_per_token([numbered(8), features(0.1, count=1)], Sampling(stride=4)) == 2
+    assert frames_per_token([numbered(8)], Sampling(fps=6.0)) == 1
+    assert frames_per_token([], Sampling(stride=4)) == 1
 
 
 def test_what_cannot_be_read_is_sampled_as_the_training_videos(tmp_path):

@@ -123,6 +123,11 @@ def test_videos_that_are_all_alike_have_a_distribution():
             "saturation",
             "mean saturation 0 %; learnt at 15 to 30 %",
         ),
+        (
+            features(look=LOOK._replace(strangeness=2.5)),
+            "student",
+            "pictures at 2.5 times the distance up to which the student is near its teacher",
+        ),
     ],
 )
 def test_each_kind_of_shift(video, name, reason):
@@ -138,6 +143,7 @@ def test_what_is_like_the_training_videos_is_inside():
         features(step=0.2),
         features(count=3000),
         features(look=LOOK._replace(brightness=0.25)),
+        features(look=LOOK._replace(strangeness=0.9)),
         features(look=LOOK._replace(height_px=2160, width_px=3840)),  # the backbone scales it down anyway
     ):
         result = check(Guard(FACTS), video)

@@ -11,7 +11,7 @@ from torch import Tensor
 from actiondiff.backbones.base import WindowBatch
 from actiondiff.types import FeatureKey
 
-__all__ = ["EncodedWindows", "EncodesAgain", "PoolsEarly", "TwoStage", "spatial_mean"]
+__all__ = ["EncodedWindows", "EncodesAgain", "PoolsEarly", "TellsStrangeness", "TwoStage", "spatial_mean"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,15 @@ class PoolsEarly(TwoStage, Protocol):
 
     def pooled_from(self, encoded: EncodedWindows, keys: Sequence[FeatureKey]) -> dict[FeatureKey, Tensor]:
         """Second stage; returns `spatial_mean` of what `TwoStage.maps_from` returns."""
+        ...
+
+
+@runtime_checkable
+class TellsStrangeness(Protocol):
+    """A backbone that can tell how unlike what it learnt from its windows are, as students do."""
+
+    def strangeness(self, windows: WindowBatch) -> Tensor | None:
+        """(B,) on the backbone's device, see `Appearance`; None if it cannot tell after all."""
         ...
 
 

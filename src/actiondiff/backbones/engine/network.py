@@ -11,6 +11,7 @@ from actiondiff.backbones.engine.encoding import (
     EncodedWindows,
     EncodesAgain,
     PoolsEarly,
+    TellsStrangeness,
     TwoStage,
     spatial_mean,
 )
@@ -35,6 +36,7 @@ class Outputs:
         encoded: The windows after the first stage, if that is kept.
         batch: Number of windows that passed together, if less than the backbone's own batch.
         encoded_again: For each window, whether half precision could not encode it.
+        strangeness: (B,) float32, see `Appearance`; None if the backbone is not a student.
     """
 
     pooled: _Maps
@@ -42,6 +44,7 @@ class Outputs:
     encoded: EncodedWindows | None
     batch: int | None
     encoded_again: Sequence[bool] = ()
+    strangeness: Tensor | None = None
 
 
 class Network:
@@ -95,12 +98,14 @@ class Network:
                     raise
             self._halve()  # outside the except block, where nothing holds on to the memory of the failed pass
         encoded = [part.encoded for part in parts if part.encoded]
+        strangeness = [part.strangeness for part in parts if part.strangeness is not None]
         return Outputs(
             pooled={key: torch.cat([part.pooled[key] for part in parts]) for key in parts[0].pooled},
             maps={key: torch.cat([part.maps[key] for part in parts]) for key in parts[0].maps},
             encoded=EncodedWindows.joined(encoded) if encoded else None,
             batch=self._fitting if self._fitting < self.size else None,
             encoded_again=[self._is_encoded_again(item) for item in items],
+            strangeness=torch.cat(strangeness) if strangeness else None,
         )
 
     def _is_encoded_again(self, item: WindowInput) -> bool:
@@ -117,25 +122,34 @@ class Network:
         pooled: _Maps = {}
         maps: _Maps = {}
         with torch.inference_mode():
-            outputs, encoded = self._compute(filled)
+            batch = None if items[0].encoded else self._batch(filled)
+            outputs, encoded = self._compute(filled, batch)
+            strangeness = self._strangeness(batch)
             for key in self._keys:
                 value = outputs.pop(key)[:count].float()
                 pooled[key] = value if self._early else spatial_mean(value)
                 if self._keep_maps:
                     maps[key] = value
             encoded = encoded and encoded.changed(lambda tensor: tensor[:count])
-        return Outputs(pooled, maps, encoded, None)
+            strangeness = None if strangeness is None else strangeness[:count]
+        return Outputs(pooled, maps, encoded, None, strangeness=strangeness)
 
-    def _compute(self, items: Sequence[WindowInput]) -> tuple[_Maps, EncodedWindows | None]:
+    def _strangeness(self, batch: WindowBatch | None) -> Tensor | None:
+        backbone = self._backbone
+        return backbone.strangeness(batch) if batch and isinstance(backbone, TellsStrangeness) else None
+
+    def _compute(
+        self, items: Sequence[WindowInput], batch: WindowBatch | None
+    ) -> tuple[_Maps, EncodedWindows | None]:
         """Maps of a full batch, or their means if it pools early; and encoded windows that are to be kept."""
         backbone = self._backbone
         # Windows that were encoded before skip the first stage.
-        if encoded_items := [item.encoded for item in items if item.encoded]:
+        if batch is None:
+            encoded_items = [item.encoded for item in items if item.encoded]
             assert isinstance(backbone, TwoStage), "only a two-stage backbone takes encoded windows"
             device = torch.device(backbone.options.device)
             moved = EncodedWindows.joined(encoded_items).changed(lambda tensor: tensor.to(device))
             return self._second_stage(backbone, moved), None
-        batch = self._batch(items)
         if not self._keep_encoded:
             if self._early:
                 assert isinstance(backbone, TwoStage)

@@ -237,6 +237,8 @@ class _RunningBatch:
         pooled = {key: value.cpu().numpy() for key, value in self.outputs.pooled.items()}
         maps = {key: value.cpu().numpy() for key, value in self.outputs.maps.items()}
         encoded = self.outputs.encoded and self.outputs.encoded.changed(lambda tensor: tensor.cpu())
+        strange = self.outputs.strangeness
+        strangeness: Sequence[float] | None = None if strange is None else strange.cpu().tolist()
         for row, (position, item) in enumerate(self.rows):
             # Steps that hold padding only are dropped.
             count = len(range(0, item.window.num_real, tubelet))
@@ -248,6 +250,7 @@ class _RunningBatch:
                 {key: value[row, :count] for key, value in maps.items()},
                 self.outputs.batch,
                 again=again,
+                strangeness=None if strangeness is None else strangeness[row],
             )
             if keep and encoded:
                 rows = slice(row, row + 1)
@@ -290,7 +293,6 @@ class _VideoInProgress(Generic[Source]):
         self.window_length = len(window.slots)
         self.num_windows += 1
         self.num_padded += len(window.slots) - window.num_real
-        self.appearances.append((item.appearance, window.num_real))
         for slot in range(window.num_real):
             self.frame_index[window.slots[slot]] = int(item.frame_index[slot])
             if item.seconds is not None:
@@ -305,6 +307,7 @@ class _VideoInProgress(Generic[Source]):
         batch: int | None,
         *,
         again: bool,
+        strangeness: float | None,
     ) -> None:
         """Take the results of a window: tokens (S, C) and maps (S, C, h, w) of S sampled positions."""
         self.tokens.append((positions, tokens))
@@ -313,6 +316,8 @@ class _VideoInProgress(Generic[Source]):
         self.batch = min((count for count in (self.batch, item.batch, batch) if count), default=None)
         self.num_done += 1
         self.num_encoded_again += again
+        look = item.appearance and item.appearance._replace(strangeness=strangeness)
+        self.appearances.append((look, item.window.num_real))
 
     def features(self, keys: Sequence[FeatureKey]) -> Features | None:
         """Features of the whole video; None if it had no window, or reading it failed on the way."""
