@@ -170,7 +170,8 @@ def drawn(arguments: argparse.Namespace) -> dict[str, Any]:
         "features.keys": [str(KEY)], "protocol.domain": "protocol", "protocol.source": ["source"],
         "seeds": arguments.seeds, "training.calibration_folds": 0,
     }  # fmt: skip
-    ad.train(teacher, read_table(path), out=work / "runs", recipe=load_recipe("demo", values=values))
+    if not (work / "runs" / "metrics.json").exists():
+        ad.train(teacher, read_table(path), out=work / "runs", recipe=load_recipe("demo", values=values))
     models = [
         ActionDiff.from_pretrained(work / "runs" / f"seed-{seed}", lazy=True)
         for seed in range(arguments.seeds)

@@ -1,11 +1,11 @@
 """Students of video diffusion models, from small checkpoints in the formats of the published ones."""
 
+from importlib import resources
+
 import numpy as np
 import pytest
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanTransformer3DModel
-from safetensors.torch import save_file
 from tests.unit.backbones.dits import SMALL_DITS
-from tests.unit.checkpoints.conftest import HEAD_DIMS, Models
 from transformers import UMT5Config, UMT5EncoderModel
 
 import actiondiff as ad
@@ -23,10 +23,9 @@ from actiondiff.features.store import FeatureStore
 ONE_STEP = DistillOptions(steps=1, batch=2, size=32)
 
 
-def save_svd(folder):
-    """Stable Video Diffusion with small networks, as the original single file."""
-    save_file(Models().original(), folder / "svd_xt.safetensors")
-    return folder / "svd_xt.safetensors"
+def find_svd(folder):
+    """Stable Video Diffusion with small networks, as a converted folder: the weights of `tiny`."""
+    return resources.files("actiondiff.backbones") / "builtin" / "tiny"
 
 
 def save_wan(folder):
@@ -45,13 +44,13 @@ def save_wan(folder):
 
 
 @pytest.mark.parametrize(
-    ("name", "save", "options"),
+    ("name", "checkpoint", "options"),
     [
-        ("svd-xt", save_svd, {"height": 32, "width": 48, "window": 4, "batch": 2, **HEAD_DIMS}),
+        ("svd-xt", find_svd, {"height": 32, "width": 32, "window": 4, "batch": 2}),
         ("wan21", save_wan, {}),
     ],
 )
-def test_a_student_of_a_video_diffusion_model(taught, tmp_path, monkeypatch, name, save, options):
+def test_a_student_of_a_video_diffusion_model(taught, tmp_path, monkeypatch, name, checkpoint, options):
     """From its checkpoint over features and a head to predictions by the student."""
     monkeypatch.setenv("ACTIONDIFF_CACHE", str(tmp_path / "cache"))
     if name in SMALL_DITS:  # the sizes of a transformer are those of its spec
@@ -60,7 +59,7 @@ def test_a_student_of_a_video_diffusion_model(taught, tmp_path, monkeypatch, nam
         small = spec.model_copy(update={**change, "defaults": defaults, "layer": "layer2"})
         monkeypatch.setattr(base, "find_spec", lambda asked: small if asked == name else find_spec(asked))
     (tmp_path / "checkpoint").mkdir()
-    weights = save(tmp_path / "checkpoint")
+    weights = checkpoint(tmp_path / "checkpoint")
     teacher = load_backbone(name, weights=weights, device="cpu", **options)
     ad.extract_features(taught / "clips", tmp_path / "store", backbone=teacher, stride=1, workers=1)
     table = taught / "clips" / "table.csv"
