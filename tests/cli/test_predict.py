@@ -211,14 +211,18 @@ def test_an_interrupted_prediction_goes_on(study_folder, trained, tmp_path, deco
     names = []
 
     def interrupt(self, video, features):
-        if len(names) == 4:
+        if len(names) == most:
             raise KeyboardInterrupt
         names.append(str(video))
         add(self, video, features)
 
     monkeypatch.setattr(FeatureCache, "add", interrupt)
+    most = 0
+    assert predict(trained, study_folder / "clips", "-o", tmp_path / "none") == 130
+    assert not (tmp_path / "none/predictions.csv").exists()
+    most = 4
     assert predict(trained, study_folder / "clips", "-o", tmp_path / "out") == 130
-    assert "4 of 16 videos are done, and their features are in" in capsys.readouterr().err
+    assert "\n4 of 16 videos are done, and their features are in" in capsys.readouterr().err
     monkeypatch.setattr(FeatureCache, "add", add)
     decoded.clear()
     assert predict(trained, study_folder / "clips", "-o", tmp_path / "out") == 0

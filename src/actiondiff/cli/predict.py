@@ -223,7 +223,9 @@ def _predict_all(
         raise
     finally:
         # Results that are cut short do not take the place of more complete ones.
-        if len(results) < min(len(videos), output.num_results):
+        if not results:
+            pass  # empty tables would say that nothing was seen
+        elif len(results) < min(len(videos), output.num_results):
             typer.echo(f"{output.out} still holds the results of an earlier run.", err=True)
         else:
             counts = output.write(model, results)

@@ -159,7 +159,7 @@ def camera_means(packed: PackedFeatures, column: str) -> dict[str, Array]:
     Raises:
         UsageError: If a clip has no camera.
     """
-    parts = packed.tokens.cpu().double().tensor_split(packed.offsets[1:-1])
+    parts = packed.tokens.cpu().tensor_split(packed.offsets[1:-1])
     order = sorted(
         range(len(packed)),
         key=lambda i: (packed.examples[i].video, packed.examples[i].start_seconds or 0.0),
@@ -173,7 +173,7 @@ def camera_means(packed: PackedFeatures, column: str) -> dict[str, Array]:
                 f"has none: fill the column {column} of the table (protocol.camera names another column), or "
                 "use head.input=standardised."
             )
-        means.setdefault(name, []).append(parts[i].mean(0).numpy())
+        means.setdefault(name, []).append(parts[i].double().mean(0).numpy())
     return {name: np.stack(own) for name, own in sorted(means.items())}
 
 
