@@ -25,6 +25,7 @@ _PUBLIC = {
     "Timeline": "inference.timeline",
     "TimelineOptions": "inference.options",
     "convert_weights": "checkpoints.convert",
+    "detect_videos": "detection.run",
     "evaluate": "experiments.study",
     "extract_features": "extraction.api",
     "iter_video": "video.decode",
@@ -40,6 +41,7 @@ __all__ = [*_PUBLIC, "__version__"]
 if TYPE_CHECKING:
     from actiondiff.backbones.base import load_backbone as load_backbone
     from actiondiff.checkpoints.convert import convert_weights as convert_weights
+    from actiondiff.detection.run import detect_videos as detect_videos
     from actiondiff.errors import ActionDiffError as ActionDiffError
     from actiondiff.experiments.study import evaluate as evaluate
     from actiondiff.experiments.study import train as train

@@ -20,8 +20,8 @@ def test_public_names_are_these_and_all_import():
     assert set(actiondiff.__all__) == {
         "ActionDiff", "ActionDiffError", "Bout", "DecodeReport", "Example", "FeatureKey", "FeatureStore",
         "Features", "Frames", "Heatmap", "LocalizationOptions", "Prediction", "Timeline", "TimelineOptions",
-        "convert_weights", "evaluate", "extract_features", "iter_video", "join_stores", "load_backbone",
-        "read_video", "sweep", "train", "__version__",
+        "convert_weights", "detect_videos", "evaluate", "extract_features", "iter_video", "join_stores",
+        "load_backbone", "read_video", "sweep", "train", "__version__",
     }  # fmt: skip
     for name in actiondiff.__all__:
         assert getattr(actiondiff, name) is not None

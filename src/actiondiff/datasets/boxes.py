@@ -84,7 +84,10 @@ def read_boxes(
     path = Path(path)
     base = path.parent if root is None else Path(root)
     if not path.is_file():
-        raise UsageError(f"there is no file of boxes at {path}; give a CSV, or JSON of MegaDetector.")
+        raise UsageError(
+            f"there is no file of boxes at {path}; give a CSV, or JSON of MegaDetector; actiondiff "
+            "detect VIDEOS -o boxes.json makes one."
+        )
     is_json = path.suffix.lower() == ".json"
     rows, in_seconds, in_pixels = _megadetector(path) if is_json else _csv(path)
     boxes: dict[Path, list[Box]] = {}
@@ -124,7 +127,10 @@ def _csv(path: Path) -> tuple[list[tuple[str, Box | None]], bool, bool]:
 
 def _megadetector(path: Path) -> tuple[list[tuple[str, Box | None]], bool, bool]:
     """Boxes of MegaDetector's JSON format, https://lila.science/megadetector-output-format (1.3 to 1.6)."""
-    advice = "Give the results file of MegaDetector for videos (its key images), or a CSV."
+    advice = (
+        "Give the results file of MegaDetector for videos (its key images), or a CSV; actiondiff detect "
+        "makes a file of boxes."
+    )
     if path.stat().st_size > _MOST_BYTES:
         raise UsageError(f"{path} is larger than 1 GiB. Split it, or write a CSV of boxes.")
     try:
