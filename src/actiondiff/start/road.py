@@ -12,7 +12,7 @@ from actiondiff.datasets.columns import similar_labels
 from actiondiff.datasets.export import write_table
 from actiondiff.datasets.packing import clips_without_features, pack
 from actiondiff.datasets.table import read_table
-from actiondiff.errors import RunError, UnknownNameError, UsageError
+from actiondiff.errors import RunError, UnknownNameError, UsageError, VideoError
 from actiondiff.evaluation.folds import group_folds, groups_per_class
 from actiondiff.evaluation.protocols import regroup
 from actiondiff.evaluation.results import read_training_metrics
@@ -29,6 +29,7 @@ from actiondiff.start.inputs import LABELS, STANDARDISED, FoldTraining, usable_p
 from actiondiff.start.labels import LabelSource, find_labels, span_seconds
 from actiondiff.start.rates import common_rate
 from actiondiff.types import DEFAULT_STRIDE, Example
+from actiondiff.video.probe import probe
 from actiondiff.video.search import search_videos
 
 __all__ = ["GROUPINGS", "StartOptions", "start"]
@@ -36,7 +37,7 @@ __all__ = ["GROUPINGS", "StartOptions", "start"]
 GROUPINGS = ("folders", "names", "videos")
 """Ways to group videos, beside the columns of the table."""
 _SETTINGS, _VERDICT, _CAMERAS = "start.json", "verdict.json", "cameras.csv"
-_LABELLED = "labelled.csv"
+_LABELLED, _READABLE = "labelled.csv", "readable.csv"
 _MOST_FOLDS = 4
 _INCOMPLETE = 3  # exit code of commands that finished although some videos failed
 
@@ -103,7 +104,7 @@ def start(
     if options.backbone is not None:
         choose_backbone(options.backbone)  # a wrong name is an error before any work
     check_own_folder(options.out, "start", [_SETTINGS], error=RunError, option="-o")
-    names = (_SETTINGS, _LABELLED, LABELS, _VERDICT, _CAMERAS)
+    names = (_SETTINGS, _READABLE, _LABELLED, LABELS, _VERDICT, _CAMERAS)
     with outputs.claim(options.out, "start", names, overwrite=options.overwrite):
         _own_folder(options)
         return _go(_Road(options, run_command, echo), source, confirm, ask)
@@ -230,6 +231,16 @@ class _Road:
             return table, False
         if not path.is_file():
             raise UsageError(f"{path} has times but is not a table.")
+        # A broken video has no length to cut labels to, and must not end the work on the others.
+        broken = _unreadable(table)
+        if broken:
+            left = tuple(example for example in table.examples if example.video not in broken)
+            first = next(iter(broken.values()))
+            if not left:
+                raise UsageError(f"none of the labelled videos can be read, for example: {first}")
+            self.echo(f"{counted(len(broken), 'labelled video is', 'labelled videos are')} left out: {first}")
+            path = out / _READABLE
+            write_table(replace(table, examples=left), path)
         spans = out / "spans.csv"
         length = ("--seconds", f"{seconds:g}", *again)
         self.run("table", "spans", str(path), "-o", str(spans), *length, show="last line")
@@ -332,6 +343,17 @@ class _Road:
 
     def _weights(self) -> tuple[str, ...]:
         return ("--weights", str(self.options.weights))
+
+
+def _unreadable(table: Table) -> dict[str, str]:
+    """Labelled videos that cannot be opened -> why."""
+    broken: dict[str, str] = {}
+    for video in dict.fromkeys(example.video for example in table.examples):
+        try:
+            probe(table.root / video)
+        except VideoError as error:
+            broken[video] = str(error)
+    return broken
 
 
 def _outside_words(name: str, runs: Sequence[Path]) -> str:
