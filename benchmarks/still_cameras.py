@@ -1,15 +1,15 @@
 """What crops, and taking the background of each camera away, are worth where cameras stand still.
 
     python benchmarks/still_cameras.py WORK [--train 512] [--test 512] [--backbones pixels,motion] [--seeds 3]
-        [--empty 8]
+        [--targets development]
 
-Draws clips of small creatures (`dev menagerie write --still`), crops them by their own boxes
-(`videos crop`), extracts both, and trains the same heads with `head.input=standardised` and with
-`minus-background`. The background is that of the clips themselves, or of clips of each camera without
-creatures (`--empty`, how many of each). Accuracy is that of each test: the same cameras and animals, new
-animals at the same cameras, new cameras in new places, and new cameras with a new view. Differences from
-whole pictures with standardised tokens have 95 % intervals, which resample individuals and seeds. The boxes
-are the true ones: a detector's would be worse. WORK keeps what is finished; a second call continues.
+Draws clips of small creatures (`dev menagerie write --still`), extracts them whole and cropped by their own
+boxes (`extract --boxes`, with the layer `track`), and trains the same heads with `head.input=standardised`
+and with `minus-background`, on crops also with the three channels of `track` beside each token. Accuracy is
+that of each test: the same cameras and animals, new animals at the same cameras, new cameras in new places,
+and new cameras with a new view. Differences from whole pictures with standardised tokens have 95 % intervals,
+which resample individuals and seeds; `crops, track` is compared with `crops` as well. The boxes are the true
+ones: a detector's would be worse. WORK keeps what is finished, of both targets; a second call continues.
 """
 
 import argparse
@@ -20,28 +20,30 @@ import numpy as np
 import pandas as pd
 
 import actiondiff as ad
+from actiondiff.backbones.base import shipped_specs
 from actiondiff.builtin.dataset import write_menagerie
 from actiondiff.builtin.world.protocols import PROTOCOLS
 from actiondiff.builtin.world.world import world_hash
 from actiondiff.datasets.boxes import read_boxes
-from actiondiff.datasets.crop_folder import crop_videos
-from actiondiff.datasets.cropping import CropOptions
-from actiondiff.datasets.table import read_table
 from actiondiff.evaluation.paired import difference
 from actiondiff.experiments import study
 from actiondiff.experiments.compare import ScoredRun, read_scored
 from actiondiff.experiments.recipe import load_recipe
+from actiondiff.extraction.crops import write_crops_for_store
 from actiondiff.provenance import environment
+from actiondiff.types import TRACK, FeatureKey
 
 STANDARDISED, MINUS = "standardised", "minus-background"
+BOXES = "boxes"
+WHOLE, CROPS, TRACK_TOO = "whole", "crops", "crops, track"
 VARIANTS = {
-    "whole": ("world", STANDARDISED, None),
-    "whole, minus-background": ("world", MINUS, None),
-    "whole, minus empty background": ("world", MINUS, "empty.csv"),
-    "crops": ("crops", STANDARDISED, None),
-    "crops, minus-background": ("crops", MINUS, None),
+    WHOLE: (None, STANDARDISED, False),
+    "whole, minus-background": (None, MINUS, False),
+    CROPS: (BOXES, STANDARDISED, False),
+    "crops, minus-background": (BOXES, MINUS, False),
+    TRACK_TOO: (BOXES, STANDARDISED, True),
 }
-"""Name -> folder of the clips, input of the head, table of clips without creatures."""
+"""Name -> whether the pictures are crops, input of the head, whether the channels of `track` are read too."""
 
 
 def main() -> None:
@@ -53,41 +55,36 @@ def main() -> None:
     parser.add_argument("--backbones", default="pixels,motion")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--empty", type=int, default=8, help="clips without creatures of each camera")
+    parser.add_argument("--targets", choices=["development", "reserved"], default="development")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    world = options.work / "world"
-    if not (world / "empty.csv").is_file():
+    name = "world" if options.targets == "development" else "world-reserved"
+    world = options.work / name
+    if not (world / "table.csv").is_file():
         write_menagerie(
             world,
             train=options.train,
             test=options.test,
             val=options.val,
             still=True,
-            num_empty=options.empty,
+            targets=options.targets,
         )
-    crops = options.work / "crops"
-    if not (crops / "table.csv").is_file():
-        labels = read_table(world / "table.csv")
-        videos = [world / example.video for example in labels.examples]
-        crop_videos(crops, videos, read_boxes(world / "boxes.csv"), CropOptions(), labels=labels)
     result = {
         "environment": environment(),
         "world": world_hash(still=True),
+        "targets": options.targets,
         "clips": {"train": options.train, "test": options.test, "val": options.val},
-        "empty_per_camera": options.empty,
         "seeds": options.seeds,
         "backbones": {},
     }
     for backbone in options.backbones.split(","):
         scored = {}
-        for name, (folder, prepared, empty) in VARIANTS.items():
-            store = options.work / "features" / folder / backbone
-            table = options.work / folder / "table.csv"
-            ad.extract_features(table, store, backbone=backbone)
-            background = None if empty is None else options.work / folder / empty
-            if background is not None:
-                ad.extract_features(background, store, backbone=backbone)
-            scored[name] = train(store, table, options, f"{backbone}-{folder}", prepared, background)
+        for variant, (crops, prepared, with_track) in VARIANTS.items():
+            store = options.work / "features" / (f"{name}-{crops}" if crops else name) / backbone
+            keys = extract(world, store, backbone, is_cropped=crops is not None)
+            run = "-".join(filter(None, (backbone, name, crops, prepared, "track" if with_track else "")))
+            chosen = keys if with_track else None
+            scored[variant] = train(store, world / "table.csv", options, run, prepared, chosen)
         result["backbones"][backbone] = compare(scored, world / "table.csv")
         for test, row in result["backbones"][backbone].items():
             print(backbone, test, row, flush=True)
@@ -95,13 +92,22 @@ def main() -> None:
             options.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
 
 
+def extract(world: Path, store: Path, backbone: str, *, is_cropped: bool) -> list[str]:
+    """Extract the clips, whole or cropped; returns the names of the backbone's own feature and of `track`."""
+    spec = shipped_specs()[backbone]
+    keys = [FeatureKey.of(spec.timestep, layer) for layer in (spec.layer, TRACK)]
+    if not is_cropped:
+        ad.extract_features(world / "table.csv", store, backbone=backbone)
+    elif not (store / "complete").is_file():  # writing the crops takes as long as reading all clips once
+        crops = write_crops_for_store([world / "table.csv"], store, read_boxes(world / "boxes.csv"))
+        layers = [key.layer for key in keys]
+        ad.extract_features(crops.videos, store, root=crops.root, backbone=backbone, layers=layers)
+        (store / "complete").touch()
+    return [str(key) for key in keys]
+
+
 def train(
-    store: Path,
-    table: Path,
-    options: argparse.Namespace,
-    name: str,
-    prepared: str,
-    background: Path | None,
+    store: Path, table: Path, options: argparse.Namespace, run: str, prepared: str, keys: list[str] | None
 ) -> ScoredRun:
     """Train the heads of all seeds and read their predictions, in the order of the clips' names."""
     values = {
@@ -109,32 +115,32 @@ def train(
         "seeds": options.seeds,
         "protocol.domain": "protocol",
         "protocol.source": ["source"],
-        "protocol.background": None if background is None else str(background),
+        **({"features.keys": keys} if keys else {}),
     }
-    run = options.work / "runs" / f"{name}-{prepared}{'' if background is None else '-empty'}"
-    study.train(store, table, out=run, recipe=load_recipe("own-videos", values=values))
-    scored = read_scored(run)
+    folder = options.work / "runs" / run
+    study.train(store, table, out=folder, recipe=load_recipe("own-videos", values=values))
+    scored = read_scored(folder)
     order = sorted(range(len(scored.clips)), key=lambda n: source_of(scored.clips[n][0]))
     return scored.subset(order)
 
 
 def source_of(video: str) -> str:
-    """Name of the drawn clip that a crop was made from: `clips/a-mp4_1.mp4` -> `clips/a.mp4`."""
-    return video.split("-mp4_")[0].removesuffix(".mp4") + ".mp4"
+    """Name of the drawn clip that a crop is of: `../features/crops/clips/a-mp4_1.crop` -> `clips/a.mp4`."""
+    return f"clips/{Path(video).stem.split('-mp4_')[0]}.mp4"
 
 
 def compare(scored: dict[str, ScoredRun], table: Path) -> dict[str, dict[str, object]]:
     """Accuracy of each variant on each test, and its difference from the first, with the interval."""
     protocols = pd.read_csv(table).set_index("video")["protocol"]
-    first = scored["whole"]
+    first = scored[WHOLE]
     clips = [source_of(clip[0]) for clip in first.clips]
     rows: dict[str, dict[str, object]] = {}
     for test in PROTOCOLS:
         chosen = [n for n, clip in enumerate(clips) if protocols[clip] == test]
         one = first.subset(chosen).scored
-        rows[test] = {"whole": {"accuracy": accuracy(one.probabilities, one.targets)}}
+        rows[test] = {WHOLE: {"accuracy": accuracy(one.probabilities, one.targets)}}
         for name, own in scored.items():
-            if name == "whole":
+            if name == WHOLE:
                 continue
             assert [source_of(clip[0]) for clip in own.clips] == clips
             other = own.subset(chosen).scored
@@ -144,6 +150,12 @@ def compare(scored: dict[str, ScoredRun], table: Path) -> dict[str, dict[str, ob
                 "difference": contrast.value,
                 "interval": [contrast.low, contrast.high],
             }
+            if name == TRACK_TOO:
+                crops = difference("accuracy", other, scored[CROPS].subset(chosen).scored)
+                rows[test][name] |= {
+                    "difference_from_crops": crops.value,
+                    "interval_from_crops": [crops.low, crops.high],
+                }
     return rows
 
 

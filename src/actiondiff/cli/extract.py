@@ -1,13 +1,25 @@
 """`actiondiff extract`: features of videos."""
 
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from actiondiff.backbones.options import BackboneOptions, every_option
+from actiondiff.cli.crop_options import (
+    BoxesOption,
+    BoxesRootOption,
+    IndividualsOption,
+    MarginOption,
+    MinScoreOption,
+    SmoothSecondsOption,
+    boxes_from_options,
+    print_crops,
+)
 from actiondiff.cli.options import (
     EVERYDAY,
     JsonOption,
@@ -22,6 +34,8 @@ from actiondiff.errors import UsageError
 
 if TYPE_CHECKING:
     from actiondiff.backbones.base import Backbone
+    from actiondiff.datasets.boxes import VideoBoxes
+    from actiondiff.types.crops import CropOptions
 
 __all__ = ["extract"]
 
@@ -151,11 +165,19 @@ def extract(
             rich_help_panel=_STORE,
         ),
     ] = False,
+    boxes: BoxesOption = None,
+    boxes_root: BoxesRootOption = None,
+    individuals: IndividualsOption = None,
+    margin: MarginOption = None,
+    smooth_seconds: SmoothSecondsOption = None,
+    min_score: MinScoreOption = None,
     *,
     options: BackboneOptions,
 ) -> None:
     """Extract features of videos into a feature store.
 
+    With --boxes, each animal is cut out and extracted by itself. The crops lie in the folder crops of the
+    store: small files that only say where the animal is, and that every command takes in place of videos.
     The exit code is 3 if any video failed or is partial.
     """
     from actiondiff.backbones.base import load_backbone
@@ -164,9 +186,15 @@ def extract(
     from actiondiff.extraction.devices import on_devices
     from actiondiff.extraction.runners import choose_runner, num_default_workers, on_first_device
     from actiondiff.types import DEFAULT_STRIDE
+    from actiondiff.types.crops import CropOptions
 
     if stride is not None and fps is not None:
         raise UsageError(f"give either --stride or --fps; got {stride} and {fps}.")
+    animals = boxes_from_options(
+        boxes, boxes_root, min_score, individuals=individuals, margin=margin, smooth_seconds=smooth_seconds
+    )
+    if animals and root:
+        raise UsageError("--root does not go with --boxes: names are those of the crops in the store.")
     options = _with_batch(options, batch)
     layer_names, device_names = parse_list(layers), parse_list(devices)
     runner = choose_runner(
@@ -180,38 +208,77 @@ def extract(
         typer.echo(f"on {network.options.device}: {network.options.arithmetic_in_words()}", err=True)
     if batch == "auto" and options.batch is None:
         _choose_batch(network)
-    extraction = plan_extraction(
-        paths,
-        out,
-        backbone=network,
-        timesteps=parse_timesteps(timesteps),
-        layers="all" if layer_names == ["all"] else layer_names,
-        root=root,
-        stride=DEFAULT_STRIDE if stride is None else stride,
-        fps=fps,
-        stream=stream,
-        store_dtype=store_dtype,
-        shard=_parse_shard(shard),
-        retry_failed=retry_failed,
-        keep_latents=keep_latents,
-        decode_threads=decode_threads,
-    )
-    num_processes = len(device_names) if device_names else workers or 1
-    if runner is None:
-        num_processes = num_default_workers(extraction, weights=weights, limit=workers)
-        if num_processes > 1:
-            runner = on_devices(["cpu"] * num_processes, weights=weights)
-    if dry_run:
-        print_price(extraction, timed=time, workers=num_processes, as_json=as_json)
-        return
-    with (
-        show_progress(extraction, by_windows=runner is None, quiet=as_json) as meter,
-        redirect_stdout(sys.stderr),  # Ray, for one, prints to standard output when a worker dies
+    crop_options = CropOptions.of(margin=margin, smooth_seconds=smooth_seconds)
+    with _cropped(paths, out, animals, crop_options, individuals, root, dry_run=dry_run, quiet=as_json) as (
+        inputs,
+        base,
+        failed,
     ):
-        summary = extraction.run(meter.on_video, on_windows=meter.on_windows, runner=runner)
-    print_summary(summary, as_json=as_json)
-    if not summary.ok:
-        raise typer.Exit(3)
+        extraction = plan_extraction(
+            inputs,
+            out,
+            backbone=network,
+            timesteps=parse_timesteps(timesteps),
+            layers="all" if layer_names == ["all"] else layer_names,
+            root=base,
+            stride=DEFAULT_STRIDE if stride is None else stride,
+            fps=fps,
+            stream=stream,
+            store_dtype=store_dtype,
+            shard=_parse_shard(shard),
+            retry_failed=retry_failed,
+            keep_latents=keep_latents,
+            decode_threads=decode_threads,
+        )
+        num_processes = len(device_names) if device_names else workers or 1
+        if runner is None:
+            num_processes = num_default_workers(extraction, weights=weights, limit=workers)
+            if num_processes > 1:
+                runner = on_devices(["cpu"] * num_processes, weights=weights)
+        if dry_run:
+            print_price(extraction, timed=time, workers=num_processes, as_json=as_json)
+            return
+        with (
+            show_progress(extraction, by_windows=runner is None, quiet=as_json) as meter,
+            redirect_stdout(sys.stderr),  # Ray, for one, prints to standard output when a worker dies
+        ):
+            summary = extraction.run(meter.on_video, on_windows=meter.on_windows, runner=runner)
+        print_summary(summary, as_json=as_json)
+        if not summary.ok or failed:
+            raise typer.Exit(3)
+
+
+@contextmanager
+def _cropped(
+    paths: list[Path],
+    out: Path,
+    animals: "VideoBoxes | None",
+    options: "CropOptions",
+    individuals: int | None,
+    root: Path | None,
+    *,
+    dry_run: bool,
+    quiet: bool,
+) -> "Iterator[tuple[Sequence[Path], Path | None, bool]]":
+    """Write the crops, if there are boxes; for a dry run, into a folder that is removed afterwards.
+
+    Yields:
+        What to extract, the folder that its names are relative to, and whether some videos failed.
+    """
+    from actiondiff.cli.output.progress import progress_bar
+    from actiondiff.extraction.crops import write_crops_for_store
+
+    if animals is None:
+        yield paths, root, False
+        return
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory())) if dry_run else None
+        with progress_bar("Cropping", quiet=quiet) as progress:
+            crops = write_crops_for_store(
+                paths, out, animals, options, individuals=individuals, folder=folder, progress=progress
+            )
+        print_crops(crops.result, crops.root)
+        yield crops.videos, crops.root, bool(crops.result.failed)
 
 
 def _with_batch(options: BackboneOptions, batch: str | None) -> BackboneOptions:

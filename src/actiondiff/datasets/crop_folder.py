@@ -16,13 +16,13 @@ from actiondiff.provenance import write_csv
 from actiondiff.types import Example, Progress
 from actiondiff.video.crop_file import CROP_SUFFIX, individual_of, write_crop_file
 
-__all__ = ["CROPS_CSV", "CroppedVideos", "crop_videos", "write_crop_files"]
+__all__ = ["CROPS_CSV", "TABLE_CSV", "CroppedVideos", "crop_videos", "write_crop_files"]
 
 CROPS_CSV = "crops.csv"
 _COLUMNS = (
     "video", "source", "individual", "side_px", "num_frames", "num_without_box", "num_whole", "score",
 )  # fmt: skip
-_TABLE_CSV = "table.csv"
+TABLE_CSV = "table.csv"
 _TIMES = ("start_seconds", "end_seconds")
 
 
@@ -78,7 +78,7 @@ def write_crop_files(
         UsageError: If no box is of these videos, it is unknown which individual the labels are about, or a
             file may not be replaced.
     """
-    with outputs.claim(out, command, (CROPS_CSV, _TABLE_CSV, "clips/"), overwrite=overwrite) as held:
+    with outputs.claim(out, command, (CROPS_CSV, TABLE_CSV, "clips/"), overwrite=overwrite) as held:
         files: list[Path] = []
         rows: list[Mapping[str, object]] = []
         failed: dict[str, str] = {}
@@ -103,7 +103,7 @@ def write_crop_files(
                     file.unlink()
         write_csv(out / CROPS_CSV, _COLUMNS, [*earlier, *rows])
         if labels is not None:
-            _write_table(out / _TABLE_CSV, rows, labels)
+            _write_table(out / TABLE_CSV, rows, labels)
     return CroppedVideos(files, rows, failed, {})
 
 
@@ -151,7 +151,7 @@ def crop_videos(
             progress(done, len(planned), name.name)
     write_csv(out / CROPS_CSV, _COLUMNS, rows)
     if labels is not None:
-        _write_table(out / _TABLE_CSV, rows, labels)
+        _write_table(out / TABLE_CSV, rows, labels)
     return CroppedVideos(files, rows, failed, partial)
 
 

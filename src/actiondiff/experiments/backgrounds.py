@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from actiondiff.datasets.crop_tables import table_of_crops
 from actiondiff.datasets.packing import PackedFeatures, pack
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import UsageError
@@ -105,6 +106,7 @@ def _footage(
     if path is None:
         return {}
     table = read_table(Path(path))
+    table = table_of_crops(table, store, table.root)
     examples = [replace(example, labels=()) for example in table.examples]
     packed = pack(store, examples, keys, (), root=table.root)
     if packed.missing:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from actiondiff.datasets.base import Table
+from actiondiff.datasets.crop_tables import table_of_crops
 from actiondiff.datasets.packing import pack
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import SettingsMismatchError, UnknownNameError, UsageError
@@ -173,6 +174,7 @@ def evaluate(
     store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
     table = table if isinstance(table, Table) else read_table(table)
     check_settings(store, config, folder)
+    table = table_of_crops(table, store, root or table.root)
 
     # Take the labelled clips, of these the test clips if some are marked.
     examples = [example for example in table.examples if example.labels or table.labels_are_complete]

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from actiondiff.datasets.base import Table
+from actiondiff.datasets.crop_tables import table_of_crops
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import RunError
 from actiondiff.evaluation.judge import missing_clips, protocol_classes
@@ -111,6 +112,7 @@ def train(
     store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
     table = table if isinstance(table, Table) else read_table(table)
     root = Path(root) if root else table.root
+    table = table_of_crops(table, store, root)
 
     # A run to start from fixes the side of every clip, so that no clip that it tested on trains now.
     if start is not None:

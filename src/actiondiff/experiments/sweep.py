@@ -27,6 +27,7 @@ import yaml
 from actiondiff import outputs
 from actiondiff.backbones.base import Backbone
 from actiondiff.datasets.base import Table
+from actiondiff.datasets.crop_tables import table_of_crops
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import RunError, UnknownNameError, UsageError
 from actiondiff.experiments.data import split_table
@@ -160,6 +161,7 @@ def sweep(
     # Open everything, and refuse what cannot work before any study is run.
     store = store if isinstance(store, FeatureStore) else FeatureStore.open(store)
     table = table if isinstance(table, Table) else read_table(table)
+    table = table_of_crops(table, store, root or table.root)
     grid = recipe if isinstance(recipe, Grid) else load_grid(recipe, table=table)
     if (jobs is not None and jobs < 1) or threads < 1:
         raise UsageError(f"jobs and threads must be 1 or more; got {jobs} and {threads}.")

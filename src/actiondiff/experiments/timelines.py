@@ -13,6 +13,7 @@ from typing import TypedDict
 import numpy as np
 
 from actiondiff.datasets.base import Table, value_of
+from actiondiff.datasets.crop_tables import table_of_crops
 from actiondiff.datasets.packing import MissingClip
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import StoreError, UsageError
@@ -99,6 +100,7 @@ def evaluate_timelines(
     table = table if isinstance(table, Table) else read_table(table)
     check_settings(store, config, folder)
     root = Path(root) if root else table.root
+    table = table_of_crops(table, store, root)
 
     # Leave out what the model was trained or selected on, by content, whatever its name is.
     examples = [example for example in table.examples if example.split == "test"] or list(table.examples)

@@ -12,6 +12,7 @@ from actiondiff.backbones.engine.encoding import TwoStage
 from actiondiff.backbones.engine.run import feature_keys
 from actiondiff.backbones.options import BackboneOptions, FitOptions, every_option, options_class
 from actiondiff.errors import UsageError
+from actiondiff.extraction.crops import check_crops, options_of_crops
 from actiondiff.extraction.devices import on_devices
 from actiondiff.extraction.plan import StrPath, VideoInputs, make_plan, name_videos, videos_with_latents_only
 from actiondiff.extraction.planned import Extraction, ExtractionSummary, open_if_present
@@ -166,7 +167,14 @@ def plan_extraction(
         raise UsageError(f"decode_threads cannot be negative; got {decode_threads}.")
     folder = Path(store)
     existing = open_if_present(folder)
+    base, names = name_videos(
+        videos,
+        root=root,
+        stored_root=existing.root if existing else None,
+        deleted=videos_with_latents_only(existing) if existing else (),
+    )
     sampling = _sampling(network, existing, Sampling.of(stride, fps), stream)
+    sampling = replace(sampling, crops=options_of_crops(names.values()))
     settings: dict[str, JSON] = {
         "format": FORMAT,
         "backbone": network.settings,
@@ -175,13 +183,8 @@ def plan_extraction(
     }
     # A store with other settings is refused before any video is read.
     if existing:
+        check_crops(existing, sampling.crops)
         existing.check(settings)
-    base, names = name_videos(
-        videos,
-        root=root,
-        stored_root=existing.root if existing else None,
-        deleted=videos_with_latents_only(existing) if existing else (),
-    )
     plan = make_plan(
         names,
         keys,

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, get_args
 
 from actiondiff.errors import SettingsMismatchError, StoreError, UsageError
 from actiondiff.features.manifest import locked
+from actiondiff.outputs import STATE_FOLDER
 from actiondiff.provenance import (
     canonical_json,
     check_own_folder,
@@ -20,6 +21,7 @@ from actiondiff.provenance import (
 from actiondiff.types import JSON
 
 __all__ = [
+    "CROPS_FOLDER",
     "FORMAT",
     "Description",
     "StoreDtype",
@@ -31,6 +33,9 @@ __all__ = [
 
 FORMAT = 1
 StoreDtype: TypeAlias = Literal["float32", "float16"]
+CROPS_FOLDER = "crops"
+"""Folder of a store in which `extract --boxes` writes the crops that it reads."""
+
 _NAME = "store.json"
 _SETTINGS = {"format", "backbone", "sampling", "store_dtype"}
 
@@ -56,6 +61,9 @@ def has_store(folder: Path) -> bool:
     Raises:
         StoreError: If the folder holds something else.
     """
+    visible = {item.name for item in folder.iterdir() if item.name[0] != "."} if folder.is_dir() else set()
+    if visible == {CROPS_FOLDER} and (folder / CROPS_FOLDER / STATE_FOLDER).is_dir():
+        return False  # an extraction from crops was interrupted when it had written these
     return _NAME in check_own_folder(folder, "feature store", [_NAME], error=StoreError)
 
 

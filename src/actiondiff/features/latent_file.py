@@ -30,7 +30,7 @@ from actiondiff.features.feature_file import (
     tensor_sum,
     write_entry,
 )
-from actiondiff.types import Appearance, DecodeReport, FeatureKey, Window
+from actiondiff.types import TRACK, Appearance, DecodeReport, FeatureKey, Window
 
 __all__ = ["KeptLatents", "LatentWriter", "find_latents", "latent_files", "latent_problem"]
 
@@ -104,6 +104,8 @@ class KeptLatents:
             keys: Features.
             encoded_type: `TwoStage.encoded_type` of the backbone.
         """
+        if any(key.layer == TRACK for key in keys):  # where the crop lay is not stored
+            return False
         needed = encoded_type.needed_for(keys)
         return all(needed <= set(entry["shapes"]) for entry in self._entries)
 

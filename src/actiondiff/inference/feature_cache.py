@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +118,11 @@ class FeatureCache:
         positions: dict[str, int] = {}
         for n, video in enumerate(videos):
             try:
-                identity = self._identity(video)
+                identity, store = self._identity(video), self.store_of(video)
             except (OSError, VideoError):  # what is wrong with it is reported when it is read
                 positions[f"unreadable-{n}"] = n
                 continue
-            if not self.store_of(video).has(identity, self._keys):
+            if not store.has(identity, self._keys):
                 positions.setdefault(identity, n)
         return set(positions.values())
 
@@ -159,7 +160,8 @@ class FeatureCache:
             return 1
         by_sampling: dict[Sampling, list[str | os.PathLike[str]]] = {}
         for video in missing:
-            by_sampling.setdefault(chosen_sampling(self._config, video), []).append(video)
+            with suppress(VideoError):
+                by_sampling.setdefault(chosen_sampling(self._config, video), []).append(video)
         checkpoint, largest = None if weights is None else os.fspath(weights), 1
         for sampling, paths in by_sampling.items():
             extraction = plan_extraction(

@@ -5,6 +5,7 @@ Times are those of tokens, of which each covers one frame or several; see `frame
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -13,7 +14,8 @@ import numpy as np
 from actiondiff.errors import VideoError, warn_once
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.types import Features, Frames, Sampling
-from actiondiff.video.opening import Video
+from actiondiff.video.crop_file import is_crop, read_crop
+from actiondiff.video.opening import Video, check_crop
 from actiondiff.video.survey import survey
 
 __all__ = ["chosen_sampling", "frame_seconds", "frames_per_token", "warn_of_rate"]
@@ -52,8 +54,12 @@ def chosen_sampling(config: ModelConfig, video: Video) -> Sampling:
     Args:
         config: The model's config; models of earlier versions do not know their interval.
         video: The video. Frames in memory, and files whose times are unknown, are read as they are.
+
+    Raises:
+        VideoError: If the model has learnt from crops and the video is none, or the other way round.
     """
     sampling = config.sampling
+    check_crop(video, sampling)
     if sampling.stride is None or config.frame_seconds is None or isinstance(video, Frames):
         return sampling
     low, high = config.frame_seconds_range or (config.frame_seconds, config.frame_seconds)
@@ -61,7 +67,7 @@ def chosen_sampling(config: ModelConfig, video: Video) -> Sampling:
     if not interval or low / _SAME <= interval <= high * _SAME:
         return sampling
     rate = float(f"{config.frames_per_token / config.frame_seconds:.6g}")
-    return Sampling(fps=rate, stream=sampling.stream, square=sampling.square)
+    return replace(sampling, stride=None, fps=rate)
 
 
 def warn_of_rate(config: ModelConfig, features: Features, video: str) -> bool:
@@ -89,8 +95,9 @@ def _raw_step(video: Video, stream: int | None) -> float:
     """The usual seconds from one frame of a file to the next; 0 if unknown, or if the file cannot be read."""
     assert not isinstance(video, Frames)
     try:
-        state = Path(video).stat()
-        return _step_of_file(Path(video).absolute(), stream, state.st_mtime_ns, state.st_size)
+        file = read_crop(video).source if is_crop(video) else Path(video).absolute()
+        state = file.stat()
+        return _step_of_file(file, stream, state.st_mtime_ns, state.st_size)
     except (VideoError, OSError, ValueError, av.error.FFmpegError):  # whoever reads it says what is wrong
         return 0.0
 

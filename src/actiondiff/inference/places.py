@@ -209,7 +209,8 @@ def _cut(
             for number, count, length in zip(place, grid, chunk.pixels.shape[1:3], strict=True)
         )
         identity = f"{chunk.identity}/{place} of {grid}"
-        yield Frames(chunk.pixels[:, down, across], chunk.seconds, chunk.frame_index, identity)
+        pixels = chunk.pixels[:, down, across]
+        yield Frames(pixels, chunk.seconds, chunk.frame_index, identity, crop_places=chunk.crop_places)
 
 
 def _middles(count: int, overlap: float, length: int) -> Shares:

@@ -10,12 +10,11 @@ Shapes everywhere use these letters:
 """
 
 import hashlib
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import PurePosixPath
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +22,13 @@ from numpy.typing import NDArray
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.types.display import bars, count_and_span, film_strip, heat_picture, summary_table, titled
 from actiondiff.types.domain import Appearance, DomainCheck
-from actiondiff.types.keys import FeatureKey, layer_name
+from actiondiff.types.keys import TRACK, FeatureKey, layer_name
+from actiondiff.types.sampling import DEFAULT_STRIDE, JSON, Sampling
 
 __all__ = [
     "DEFAULT_STRIDE",
     "JSON",
+    "TRACK",
     "Appearance",
     "Array",
     "BoolArray",
@@ -50,13 +51,8 @@ __all__ = [
 Array: TypeAlias = NDArray[np.float32]
 DoubleArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
-JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 Status: TypeAlias = Literal["ok", "partial", "failed"]
 """`failed`: no frame decodes. `partial`: decoding stopped early, or frames are missing. Else `ok`."""
-
-
-DEFAULT_STRIDE = 4
-"""Every fourth frame of a video is sampled unless a call asks for something else."""
 
 
 class Progress(Protocol):
@@ -74,53 +70,6 @@ class Progress(Protocol):
             what: What was just done, or is done next: a video's name, or a line for people to read.
         """
         ...
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a video is read: every stride-th frame, or frames at a fixed rate. One of the two is set.
-
-    Attributes:
-        stride: Every stride-th raw frame is sampled.
-        fps: Frames are sampled at this rate, by presentation time.
-        stream: Number of the stream in the file; None for the main one.
-        square: Whether pictures are stretched to square pixels, as players show them.
-
-    Raises:
-        UsageError: If not exactly one of stride and fps is given, or a number is out of range.
-    """
-
-    stride: int | None = None
-    fps: float | None = None
-    stream: int | None = None
-    square: bool = False
-
-    def __post_init__(self) -> None:
-        if (self.stride is None) == (self.fps is None):
-            both = f"stride={self.stride}, fps={self.fps}"
-            raise UsageError(f"give either stride or fps and set the other to None; got {both}.")
-        if self.stride is not None and (self.stride != int(self.stride) or self.stride < 1):
-            raise UsageError(f"stride is a whole number of raw frames from 1; got {self.stride}.")
-        if self.fps is not None and not 0 < self.fps < math.inf:
-            raise UsageError(f"fps is a number of frames per second above 0; got {self.fps}.")
-
-    @classmethod
-    def of(cls, stride: int | None, fps: float | None) -> "Sampling":
-        """Sampling by rate if a rate is given, else by stride."""
-        return cls(stride=stride) if fps is None else cls(fps=float(fps))
-
-    @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> "Sampling":
-        """Inverse of `settings`; other fields are ignored."""
-        fields = {name: settings.get(name) for name in ("stride", "fps", "stream")}
-        return cls(**fields, square=settings.get("pixels") == "square")
-
-    @property
-    def settings(self) -> dict[str, JSON]:
-        """As a feature store records it, for example `{"stride": 4}`; without defaults."""
-        every = {"stride": self.stride, "fps": self.fps, "stream": self.stream}
-        chosen: dict[str, JSON] = {name: value for name, value in every.items() if value is not None}
-        return chosen | ({"pixels": "square"} if self.square else {})
 
 
 @dataclass(frozen=True)
@@ -169,6 +118,7 @@ class Frames:
         identity: sha256 of the file that the frames come from, or else of the pixels; it seeds all randomness
             that concerns these frames.
         report: How decoding went; None for frames that were not decoded from a file.
+        crop_places: (T, 4) float64 for crops, where each lies (see `CropPlace.row`); None for whole videos.
 
     Raises:
         UsageError: If shapes or dtypes do not fit.
@@ -179,6 +129,7 @@ class Frames:
     frame_index: NDArray[np.int64] = None  # type: ignore[assignment]  # filled in below
     identity: str = ""
     report: DecodeReport | None = None
+    crop_places: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         pixels = np.asarray(self.pixels)
@@ -215,7 +166,9 @@ class Frames:
     def __getitem__(self, span: slice) -> "Frames":
         """The frames of a slice, with the identity of the whole."""
         seconds = None if self.seconds is None else self.seconds[span]
-        return Frames(self.pixels[span], seconds, self.frame_index[span], self.identity, self.report)
+        places = None if self.crop_places is None else self.crop_places[span]
+        index = self.frame_index[span]
+        return Frames(self.pixels[span], seconds, index, self.identity, self.report, places)
 
 
 @dataclass(frozen=True)

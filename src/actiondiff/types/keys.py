@@ -5,7 +5,10 @@ from typing import NamedTuple
 
 from actiondiff.errors import UsageError
 
-__all__ = ["FeatureKey", "check_store_name", "layer_name"]
+__all__ = ["TRACK", "FeatureKey", "check_store_name", "layer_name"]
+
+TRACK = "track"
+"""Name of the layer that no backbone has: how a crop moves, and how large the animal is in it."""
 
 
 def check_store_name(name: str) -> str:

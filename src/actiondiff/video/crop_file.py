@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from actiondiff.errors import VideoError
+from actiondiff.errors import UsageError, VideoError
 from actiondiff.provenance import sha256_of_file, write_text
 from actiondiff.types import DoubleArray
 from actiondiff.types.crops import CropOptions
@@ -94,7 +94,8 @@ def write_crop_file(path: Path, crop: CropFile) -> None:
             f"{crop.source}: the way of {crop.individual or 'its animal'} takes {len(text) / 1e6:.0f} MB, "
             f"more than the {_MOST_BYTES / 1e6:.0f} MB of a crop file. Split the video."
         )
-    write_text(path, text)
+    if not (path.is_file() and path.read_bytes() == text.encode()):
+        write_text(path, text)
 
 
 def read_crop(path: str | os.PathLike[str]) -> CropFile:
@@ -124,11 +125,10 @@ def _parsed(content: object, folder: Path) -> CropFile:
     fields = _fields(content, "the file")
     if fields.get("format") != CROP_FORMAT:
         raise ValueError(f"its format is {str(fields.get('format'))[:40]!r}, known is {CROP_FORMAT!r}")
-    values = _fields(fields.get("options"), "options")
-    names = CropOptions().settings
-    if set(values) != set(names):
-        raise ValueError(f"its options must be {', '.join(names)}")
-    options = CropOptions(**{name: _number(values, name, 0, 1e6) for name in names})
+    try:
+        options = CropOptions.from_settings(fields.get("options"))
+    except UsageError as error:
+        raise ValueError(str(error).removesuffix(".")) from None
     if fields.get("unit") not in ("seconds", "frames"):
         raise ValueError("its unit must be seconds or frames")
     sha256 = _text(fields, "source_sha256")

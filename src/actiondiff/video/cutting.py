@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,12 @@ from actiondiff.provenance import canonical_json
 from actiondiff.types import JSON, BoolArray, DoubleArray
 from actiondiff.types.crops import CropOptions
 
-__all__ = ["CROP_FORMAT", "CropFile", "CropPiece", "CropPlace", "Cutter"]
+__all__ = ["CROP_FORMAT", "WHOLE", "CropFile", "CropPiece", "CropPlace", "Cutter", "PlaceRow"]
 
 CROP_FORMAT = "actiondiff crop 1"
+PlaceRow: TypeAlias = tuple[float, float, float, float]
+WHOLE: PlaceRow = (-1.0, 0.0, 0.0, 0.0)
+"""In place of `CropPlace.row` where the whole picture is taken."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,12 @@ class CropPlace:
     corner: tuple[int, int]
     size: tuple[int, int]
     filled: float
+
+    @property
+    def row(self) -> PlaceRow:
+        """Number of the piece, column and row of the centre in sides of the crop, and `filled`."""
+        (top, left), (height, width) = self.corner, self.size
+        return float(self.piece), (left + width / 2) / width, (top + height / 2) / height, self.filled
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +174,7 @@ class CropFile:
 
 
 class Cutter:
-    """Cuts the frames of a source.
+    """Cuts the frames of a source: `cut(picture, place(index, seconds))`.
 
     Args:
         crop: Where.
@@ -181,21 +191,7 @@ class Cutter:
         self._scale_x, self._scale_y = width_px / crop.width_px, height_px / crop.height_px
         self.size = self._sides(crop.side_px) if crop.pieces else (height_px, width_px)
 
-    def __call__(self, picture: NDArray[np.uint8], index: int, seconds: float | None) -> NDArray[np.uint8]:
-        """Cut a frame; all cut frames have one size.
-
-        Args:
-            picture: (H, W, 3).
-            index: Index of the raw frame.
-            seconds: Its time; None if unknown.
-        """
-        place = self.place(index, seconds)
-        if place is None:
-            return self._fitted(picture)
-        (top, left), (height, width) = place.corner, place.size
-        return self._fitted(picture[top : top + height, left : left + width])
-
-    def place(self, index: int, seconds: float | None) -> "CropPlace | None":
+    def place(self, index: int, seconds: float | None) -> CropPlace | None:
         """Where the crop of a frame lies; None where the whole picture is taken."""
         crop = self._crop
         at = float(index)
@@ -210,6 +206,13 @@ class Cutter:
         left = min(max(round(column * self._scale_x - width / 2), 0), self._width - width)
         top = min(max(round(row * self._scale_y - height / 2), 0), self._height - height)
         return CropPlace(number, (top, left), (height, width), min(1.0, max(0.0, size / piece.side_px)))
+
+    def cut(self, picture: NDArray[np.uint8], place: CropPlace | None) -> NDArray[np.uint8]:
+        """Cut a frame (H, W, 3); all cut frames have one size. None stands for the whole picture."""
+        if place is None:
+            return self._fitted(picture)
+        (top, left), (height, width) = place.corner, place.size
+        return self._fitted(picture[top : top + height, left : left + width])
 
     def _sides(self, side_px: int) -> tuple[int, int]:
         """Height and width of a crop in the decoded pictures."""

@@ -23,7 +23,7 @@ from actiondiff.types import DEFAULT_STRIDE, DecodeReport, Frames, Sampling
 from actiondiff.video.buffers import empty_pictures
 from actiondiff.video.container import orientation, pixel_aspect
 from actiondiff.video.crop_file import is_crop, read_crop, source_of
-from actiondiff.video.cutting import CropFile, Cutter
+from actiondiff.video.cutting import WHOLE, CropFile, Cutter, PlaceRow
 from actiondiff.video.judgement import DecodingState
 from actiondiff.video.limits import limits_in_force
 from actiondiff.video.passes import open_pass
@@ -33,7 +33,8 @@ from actiondiff.video.survey import promise
 __all__ = ["VideoReader", "iter_video", "read_video"]
 
 _UNTAGGED = 2  # AVCOL_SPC_UNSPECIFIED
-_KeptFrame: TypeAlias = tuple[int, float | None, NDArray[np.uint8]]  # raw index, seconds, (H, W, 3) RGB
+_KeptFrame: TypeAlias = tuple[int, float | None, NDArray[np.uint8], PlaceRow | None]
+"""Raw index, seconds, (H, W, 3) RGB, and where the crop lies if it is one."""
 _FIRST_ROOM = 32  # frames that a chunk has room for at first; larger chunks grow
 
 
@@ -124,12 +125,14 @@ def read_video(
     if reader.report.status == "failed":
         raise VideoError(f"{path}: {reader.report.reason}.")
     seconds = [chunk.seconds for chunk in chunks if chunk.seconds is not None]
+    places = [chunk.crop_places for chunk in chunks if chunk.crop_places is not None]
     return Frames(
         pixels=np.concatenate([chunk.pixels for chunk in chunks]) if len(chunks) > 1 else chunks[0].pixels,
         seconds=np.concatenate(seconds) if len(seconds) == len(chunks) else None,
         frame_index=np.concatenate([chunk.frame_index for chunk in chunks]),
         identity=reader.identity,
         report=reader.report,
+        crop_places=np.concatenate(places) if len(places) == len(chunks) else None,
     )
 
 
@@ -188,8 +191,8 @@ class VideoReader(Iterator[Frames]):
     def _decode(self) -> Iterator[Frames]:
         state = DecodingState()
         pending = _PendingChunk(self._chunk_frames)
-        for index, seconds, picture in self._kept_frames(state):
-            pending.add(index, seconds, picture)
+        for index, seconds, picture, place in self._kept_frames(state):
+            pending.add(index, seconds, picture, place)
             del picture  # so that the next one takes its memory, which is in the cache
             if len(pending) == self._chunk_frames:
                 self.report = DecodeReport("partial", "decoding has not finished", state.num_decoded)
@@ -235,11 +238,12 @@ class VideoReader(Iterator[Frames]):
                         break
                     index = state.index_of(frame)
                     if self._sampler.keeps(index, seconds):
-                        picture = convert(frame)
+                        picture, row = convert(frame), None
                         if self._crop:
                             cutter = cutter or Cutter(self._crop, *picture.shape[:2])
-                            picture = cutter(picture, index, seconds)
-                        yield index, seconds, picture
+                            place = cutter.place(index, seconds)
+                            picture, row = cutter.cut(picture, place), place.row if place else WHOLE
+                        yield index, seconds, picture, row
                         del picture  # so that the next one takes its memory
                         state.num_kept += 1
                 state.promise = promise(
@@ -264,12 +268,15 @@ class _PendingChunk:
         self._room = min(size, _FIRST_ROOM)
         self._index: list[int] = []
         self._seconds: list[float | None] = []
+        self._places: list[PlaceRow] = []
         self._pixels = np.empty((0, 0, 0, 3), np.uint8)
 
     def __len__(self) -> int:
         return len(self._index)
 
-    def add(self, index: int, seconds: float | None, picture: NDArray[np.uint8]) -> None:
+    def add(
+        self, index: int, seconds: float | None, picture: NDArray[np.uint8], place: PlaceRow | None
+    ) -> None:
         """Add a frame."""
         count = len(self)
         if not count:
@@ -281,6 +288,8 @@ class _PendingChunk:
         self._pixels[count] = picture
         self._index.append(index)
         self._seconds.append(seconds)
+        if place is not None:
+            self._places.append(place)
 
     def frames(self, identity: str) -> Frames:
         """The frames of the chunk."""
@@ -290,6 +299,7 @@ class _PendingChunk:
             seconds=np.array(seconds, dtype=np.float64) if len(seconds) == len(self) else None,
             frame_index=np.array(self._index, dtype=np.int64),
             identity=identity,
+            crop_places=np.array(self._places) if self._places else None,
         )
 
 

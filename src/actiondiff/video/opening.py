@@ -7,10 +7,19 @@ from typing import TypeAlias
 
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.types import DecodeReport, Frames, Progress, Sampling
+from actiondiff.video.crop_file import is_crop, read_crop
 from actiondiff.video.decode import VideoReader, iter_video
 from actiondiff.video.probe import probe
 
-__all__ = ["ProgressReader", "Video", "part_of_progress", "picture_size", "read_chunks", "share_done"]
+__all__ = [
+    "ProgressReader",
+    "Video",
+    "check_crop",
+    "part_of_progress",
+    "picture_size",
+    "read_chunks",
+    "share_done",
+]
 
 Video: TypeAlias = str | os.PathLike[str] | Frames
 _NOTE_SECONDS = 0.2  # between two calls with progress within a chunk
@@ -97,6 +106,29 @@ def read_chunks(
         square=sampling.square,
     )
     return ProgressReader(os.fspath(video), reader, _promised(video) if progress else 0, progress)
+
+
+def check_crop(video: Video, sampling: Sampling) -> None:
+    """Make sure that a video is a crop if crops are to be read, with the same options, and else is none.
+
+    Args:
+        video: The video. Frames in memory are taken as they are.
+        sampling: How videos are to be read.
+
+    Raises:
+        VideoError: If it is not so, or the video is a crop file that is damaged.
+    """
+    if isinstance(video, Frames):
+        return
+    crops = read_crop(video).options if is_crop(video) else None
+    if crops == sampling.crops:
+        return
+    wanted = "whole videos" if sampling.crops is None else f"crops around animals ({sampling.crops})"
+    here = "a whole video" if crops is None else f"a crop ({crops})"
+    advice = (
+        "give the videos themselves" if sampling.crops is None else "give --boxes, or crops made like these"
+    )
+    raise VideoError(f"{video}: this is {here}, and features of {wanted} are needed; {advice}.")
 
 
 def picture_size(video: Video, *, stream: int | None = None, square: bool = True) -> tuple[int, int]:

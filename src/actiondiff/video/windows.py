@@ -110,19 +110,22 @@ def _fill(frames: Frames, first: int, window: Window) -> Frames:
     pixels = frames.pixels[taken]
     pixels[black] = 0
     seconds = None if frames.seconds is None else frames.seconds[taken]
-    return Frames(pixels, seconds, frames.frame_index[taken], frames.identity, frames.report)
+    places = None if frames.crop_places is None else frames.crop_places[taken]
+    return Frames(pixels, seconds, frames.frame_index[taken], frames.identity, frames.report, places)
 
 
 def _join(chunks: list[Frames]) -> Frames:
     if len(chunks) == 1:
         return chunks[0]
     seconds = [chunk.seconds for chunk in chunks if chunk.seconds is not None]
+    places = [chunk.crop_places for chunk in chunks if chunk.crop_places is not None]
     return Frames(
         pixels=np.concatenate([chunk.pixels for chunk in chunks]),
         seconds=np.concatenate(seconds) if len(seconds) == len(chunks) else None,
         frame_index=np.concatenate([chunk.frame_index for chunk in chunks]),
         identity=chunks[-1].identity,
         report=chunks[-1].report,
+        crop_places=np.concatenate(places) if len(places) == len(chunks) else None,
     )
 
 

@@ -9,6 +9,7 @@ import torch
 
 from actiondiff.backbones.base import Backbone
 from actiondiff.backbones.engine.network import Network
+from actiondiff.backbones.engine.track import network_keys
 from actiondiff.backbones.engine.windows import WindowInput
 from actiondiff.types import FeatureKey, Window
 
@@ -51,7 +52,7 @@ def _seconds_per_window(backbone: Backbone, keys: Sequence[FeatureKey], size: in
     _set_batch(backbone, size)
     options = backbone.options
     on_gpu = options.device.startswith("cuda")
-    network, items = Network(backbone, keys), [_noise_window(backbone)] * size
+    network, items = Network(backbone, network_keys(keys)), [_noise_window(backbone)] * size
     if on_gpu:
         torch.cuda.reset_peak_memory_stats(options.device)
     start = time.perf_counter()

@@ -14,8 +14,9 @@ from actiondiff.backbones.base import (
     shipped_specs,
 )
 from actiondiff.backbones.engine.encoding import EncodedWindows, TwoStage
+from actiondiff.backbones.engine.track import TRACK_CHANNELS, network_keys
 from actiondiff.backbones.options import BackboneOptions
-from actiondiff.types import FeatureKey
+from actiondiff.types import TRACK, FeatureKey
 
 __all__ = ["WindowCost", "count_window"]
 
@@ -52,6 +53,8 @@ def count_window(
     Raises:
         UsageError: If the options do not fit together.
     """
+    asked = keys
+    keys = network_keys(asked) or [FeatureKey.of(spec.timestep, spec.layer)]
     name = spec.name.removeprefix(RANDOM)
     if name not in shipped_specs():
         return None
@@ -74,7 +77,7 @@ def count_window(
     return WindowCost(
         flop=float(whole.get_total_flops()),
         flop_of_latents=float(rest.get_total_flops()),
-        widths={key: value.shape[2] for key, value in maps.items()},
+        widths={key: TRACK_CHANNELS if key.layer == TRACK else maps[key].shape[2] for key in asked},
         latent_bytes=_stored_bytes(encoded) if encoded else 0,
     )
 

@@ -87,6 +87,8 @@ class Network:
         Raises:
             UsageError: If memory does not suffice for a single window.
         """
+        if not self._keys and not self._keep_encoded:  # nothing but the layer `track` is asked for
+            return Outputs({}, {}, None, None, [False] * len(items))
         while True:
             try:
                 with cpu_threads(self.threads), float32_mode():

@@ -100,7 +100,13 @@ def _windows(
         pixels = torch.from_numpy(np.ascontiguousarray(frames.pixels))
         pixels = prepare(pixels) if on_cpu else pixels
         yield WindowInput(
-            window, frames.identity, frames.frame_index, frames.seconds, pixels, appearance=appearance
+            window,
+            frames.identity,
+            frames.frame_index,
+            frames.seconds,
+            pixels,
+            appearance=appearance,
+            crop_places=frames.crop_places,
         )
 
 

@@ -17,9 +17,10 @@ import numpy as np
 from actiondiff.backbones.base import Backbone
 from actiondiff.backbones.engine.network import Network, Outputs
 from actiondiff.backbones.engine.reading import read_ahead, read_in_turn
+from actiondiff.backbones.engine.track import network_keys, track_tokens
 from actiondiff.backbones.engine.windows import FrameSequence, Source, WindowInput
 from actiondiff.errors import UnknownNameError, UsageError
-from actiondiff.types import Appearance, Array, FeatureKey, Features, Frames
+from actiondiff.types import TRACK, Appearance, Array, DoubleArray, FeatureKey, Features, Frames
 
 __all__ = ["Keep", "extract", "extract_as_completed", "extract_in_order", "feature_keys"]
 
@@ -57,7 +58,7 @@ def feature_keys(
             raise UsageError(
                 f"this {backbone.spec.name} gives timestep {backbone.spec.timestep} only; got {key.timestep}."
             )
-        if key.layer not in backbone.taps:
+        if key.layer not in (*backbone.taps, TRACK):
             raise UnknownNameError(f"layer of {backbone.spec.name}", key.layer, backbone.taps)
     return sorted(set(chosen))
 
@@ -170,7 +171,7 @@ def _completed_videos(
     progress: Callable[[int], None] | None = None,
 ) -> Generator[tuple[int, Source, Features | None], None, None]:
     """Position, reader and features of each video, as soon as they are complete."""
-    network = Network(backbone, keys, keep_maps=maps, keep_encoded=keep is not None)
+    network = Network(backbone, network_keys(keys), keep_maps=maps, keep_encoded=keep is not None)
     videos: dict[int, _VideoInProgress[Source]] = {}
     pending: list[_PendingWindow] = []
     batches: list[_RunningBatch] = []  # a GPU computes one while the next is put together
@@ -271,6 +272,7 @@ class _VideoInProgress(Generic[Source]):
     identity: str = ""
     batch: int | None = None
     frame_index: dict[int, int] = field(default_factory=dict)  # sampled position -> raw index
+    crop_places: dict[int, DoubleArray] = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)
     tokens: list[tuple[list[int], dict[FeatureKey, Array]]] = field(default_factory=list)
     maps: list[dict[FeatureKey, Array]] = field(default_factory=list)
@@ -297,6 +299,8 @@ class _VideoInProgress(Generic[Source]):
             self.frame_index[window.slots[slot]] = int(item.frame_index[slot])
             if item.seconds is not None:
                 self.seconds[window.slots[slot]] = float(item.seconds[slot])
+            if item.crop_places is not None:
+                self.crop_places[window.slots[slot]] = item.crop_places[slot]
 
     def add(
         self,
@@ -332,15 +336,20 @@ class _VideoInProgress(Generic[Source]):
         def average(windows: Sequence[Mapping[FeatureKey, Array]], key: FeatureKey) -> Array:
             return _average(rows_of_windows, [values[key] for values in windows], len(starts))
 
+        computed = network_keys(keys)
+        places = np.stack([self.crop_places[s] for s in starts]) if self.crop_places else None
+        track = track_tokens(places, len(starts))
+        tracks = {key: track for key in keys if key not in computed}
+        maps = {key: average(self.maps, key) for key in computed} if self.maps else {}
         return Features(
-            tokens={key: average(pooled, key) for key in keys},
+            tokens={key: average(pooled, key) for key in computed} | tracks,
             seconds=np.array([self.seconds[s] for s in starts]) if self.seconds else None,
             frame_index=np.array([self.frame_index[s] for s in starts], dtype=np.int64),
             identity=self.identity,
             num_windows=self.num_windows,
             num_padded=self.num_padded,
             window_length=self.window_length,
-            maps={key: average(self.maps, key) for key in keys} if self.maps else {},
+            maps=maps | {key: values[..., None, None] for key, values in tracks.items() if maps},
             report=self.reader.report,
             batch=self.batch,
             num_encoded_again=self.num_encoded_again,

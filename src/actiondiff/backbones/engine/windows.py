@@ -66,6 +66,7 @@ class WindowInput:
         batch: Number of windows it was encoded with, if that was less than the backbone's own batch.
         encoded_again: Whether half precision could not encode it, so that it was encoded in more precision.
         appearance: What the pictures of its frames look like; None if unknown.
+        crop_places: (L, 4) float64, where the crop of each slot's frame lies; None for whole videos.
     """
 
     window: Window
@@ -77,6 +78,7 @@ class WindowInput:
     batch: int | None = None
     encoded_again: bool = False
     appearance: Appearance | None = None
+    crop_places: NDArray[np.float64] | None = None
 
 
 class EncodedVideo(ABC):
