@@ -168,6 +168,10 @@ def test_weights_come_out_of_zambas_package_without_a_pickle(package, capsys):
     stored = torch.load(package.parent / weights._FILE, weights_only=True)["model"]
     assert all(torch.equal(tensor, stored[name]) for name, tensor in network.state_dict().items())
     assert not network.training
+    copies = [package.parent / f"{n}.safetensors" for n in range(8)]
+    for copy in copies:  # results name the hash of the file, which has to be the same everywhere
+        weights.convert_detector(package, copy)
+    assert {copy.read_bytes() for copy in copies} == {path.read_bytes()}
     capsys.readouterr()
     assert run(["weights", "get", "megadetector-lite", "--yes"]) == 0  # nothing is downloaded
     assert "here already" in capsys.readouterr().out
