@@ -1,13 +1,13 @@
 """Whether a head that reads several features beats the best of them alone, on the drawn world.
 
     python benchmarks/several_keys.py WORK [--seeds 3] [--train 192] [--test 128] [--recipe demo]
-        [--json FILE]
+        [--reserved] [--json FILE]
 
 The clips of the development targets are drawn (as `builtin.py` draws them), features are extracted with the
 default settings, and heads of one recipe are trained on the source and tested in domain and on unseen
 species, contexts and views. Each combination is compared with each of its parts. Differences are paired: the
 same test clips are resampled by individual, and the seeds of the heads with them. Files that an earlier call
-left in WORK are used again.
+left in WORK are used again. `--reserved` tests the same heads once more, on clips of the reserved targets.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from builtin_tables import COLUMNS, SHIFTS
 import actiondiff as ad
 from actiondiff.builtin.dataset import write_menagerie
 from actiondiff.experiments.recipe import load_recipe
+from actiondiff.features.store import FeatureStore
 from actiondiff.provenance import environment
 
 EXTRACTED: dict[str, dict[str, Any]] = {
@@ -57,26 +58,35 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=192, help="training clips")
     parser.add_argument("--test", type=int, default=128, help="test clips per column")
     parser.add_argument("--recipe", default="demo")
+    parser.add_argument("--reserved", action="store_true", help="test on the reserved targets instead")
     parser.add_argument("--json", type=Path, help="file to which the figures are also written")
     arguments = parser.parse_args()
     work, table = arguments.work, arguments.work / "clips" / "table.csv"
+    tested = arguments.work / "reserved" / "table.csv" if arguments.reserved else table
     if not table.exists():
         write_menagerie(
             table.parent, train=arguments.train, val=arguments.train // 4, test=arguments.test, seed=100,
             targets="development",
         )  # fmt: skip
+    if not tested.exists():
+        write_menagerie(tested.parent, train=0, val=0, test=arguments.test, seed=100, targets="reserved")
     for name, features in EXTRACTED.items():
-        if not (work / "features" / f"{name}-0" / "store.json").exists():
-            ad.extract_features(table, work / "features" / f"{name}-0", backbone=name, **features)
+        ad.extract_features(table, work / "features" / f"{name}-0", backbone=name, **features)
+        if arguments.reserved:
+            ad.extract_features(tested, work / "reserved-features" / f"{name}-0", backbone=name, **features)
     rows = pd.read_csv(table)
-    groups = {column: [str(name) for name in rows[rows.protocol == column]["group"]] for column in COLUMNS}
+    test_rows = pd.read_csv(tested)
+    groups = {
+        column: [str(name) for name in test_rows[test_rows.protocol == column]["group"]] for column in COLUMNS
+    }
 
     # Train and score every feature alone, and every combination in both ways.
     scores: dict[str, list[list[Scored]]] = {}
     for name, features in COMPARED.items():
         for combine in ("concat", "tokens") if len(features) > 1 else ("",):
             title = f"{name} ({combine})" if combine else name
-            scores[title] = [train(work, rows, features, combine, arguments.recipe, arguments.seeds)]
+            runs = train(work, features, combine, arguments.recipe, arguments.seeds)
+            scores[title] = [[score(run, work, test_rows, features, tested) for run in runs]]
             print(title, {column: round(mean(scores[title], column), 3) for column in COLUMNS}, flush=True)
 
     # Compare each combination with each of its parts, on the same resamples.
@@ -89,6 +99,7 @@ def main() -> None:
     result = {
         "environment": environment(),
         "recipe": arguments.recipe,
+        "targets": "reserved" if arguments.reserved else "development",
         "seeds": arguments.seeds,
         "clips": rows.assign(side=rows.protocol + ", " + rows.split)
         .side.value_counts()
@@ -105,12 +116,8 @@ def main() -> None:
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
 
 
-def train(
-    work: Path, rows: pd.DataFrame, features: list[str], combine: str, recipe: str, seeds: int
-) -> list[Scored]:
-    """Train heads on some features, one for each seed, and read their scores."""
-    names = list(dict.fromkeys(feature.partition(":")[0] for feature in features))
-    first, *others = (work / "features" / f"{name}-0" for name in names)
+def train(work: Path, features: list[str], combine: str, recipe: str, seeds: int) -> list[Path]:
+    """Train heads on some features, one for each seed, and return their folders."""
     slug = "+".join(features).replace(":", "-") + (f"-{combine}" if combine else "")
     out = work / "runs-several" / f"{recipe}-{slug}"
     values = {
@@ -118,21 +125,33 @@ def train(
         "seeds": seeds, "features.combine": combine or "concat", "training.calibration_folds": 0,
     }  # fmt: skip
     ad.train(
-        ad.join_stores(first, *others),
+        joined(work / "features", features),
         work / "clips" / "table.csv",
         out=out,
         recipe=load_recipe(recipe, values=values),
     )
-    scored = []
-    for folder in [out / f"seed-{number}" for number in range(seeds)] if seeds > 1 else [out]:
-        metrics = json.loads((folder / "metrics.json").read_text("utf-8"))
-        predictions = pd.read_csv(folder / "predictions.csv.gz").set_index("video")
-        right = {}
-        for column in COLUMNS:
-            clips = rows[rows.protocol == column]
-            right[column] = predictions.loc[clips.video, "predicted"].to_numpy() == clips.label.to_numpy()
-        scored.append(Scored(float(metrics["validation"]["scores"]["accuracy"]), right))
-    return scored
+    return [out / f"seed-{number}" for number in range(seeds)] if seeds > 1 else [out]
+
+
+def joined(folder: Path, features: list[str]) -> FeatureStore:
+    """The stores of some features, as one."""
+    names = list(dict.fromkeys(feature.partition(":")[0] for feature in features))
+    return ad.join_stores(*(folder / f"{name}-0" for name in names))
+
+
+def score(run: Path, work: Path, rows: pd.DataFrame, features: list[str], tested: Path) -> Scored:
+    """Read which test clips a head gets right, on development targets, or predict the reserved ones."""
+    metrics = json.loads((run / "metrics.json").read_text("utf-8"))
+    if tested.parent.name == "reserved":
+        predictions = ad.evaluate(run, joined(work / "reserved-features", features), tested).predictions
+    else:
+        predictions = pd.read_csv(run / "predictions.csv.gz")
+    predicted = predictions.set_index("video")["predicted"]
+    right = {}
+    for column in COLUMNS:
+        clips = rows[rows.protocol == column]
+        right[column] = predicted.loc[clips.video].to_numpy() == clips.label.to_numpy()
+    return Scored(float(metrics["validation"]["scores"]["accuracy"]), right)
 
 
 def mean(scores: list[list[Scored]], column: str) -> float:
