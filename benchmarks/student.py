@@ -2,6 +2,7 @@
 
     python benchmarks/student.py WORK [--only drawn] [--train 512] [--test 512] [--steps 700] [--json FILE]
     python benchmarks/student.py WORK --only real --videos FOLDER [--steps 500] [--json FILE]
+    python benchmarks/student.py WORK --only pictures [--test 512] [--json FILE]
 
 On the drawn world the teacher is `tiny`. One student learns from clips of the source, another one from as
 many clips of random places, animals and views beside them; no labels. Heads of the demo's recipe, trained on
@@ -11,6 +12,9 @@ the teacher's features, predict test clips of the source's domain and of unseen 
 On a folder of real clips (`--videos`, each file a recording of its own but for copies of one clip) the
 teacher is `lite0`, and the student is judged on held-out recordings. The head is lite0's own classifier of
 1,000 things. The guard's distribution is fitted to the teacher's features of the clips that were learnt from.
+
+Which clips lie outside by their pictures does not depend on the network of a student, so that `--only
+pictures` needs no training: it gives the shares at the bound of the training's own pictures.
 
 Windows of both networks are timed in turns, as `actiondiff distill` does. Files that an earlier call left in
 WORK are used again.
@@ -25,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from guard import auc
 from scipy.stats import spearmanr
 
@@ -37,9 +42,10 @@ from actiondiff.builtin.world.protocols import sample_specs
 from actiondiff.builtin.world.world import FPS, render_clip
 from actiondiff.datasets.table import read_table
 from actiondiff.distillation.distill import distill
+from actiondiff.distillation.lessons import Lessons
 from actiondiff.distillation.nearness import compare_tokens
 from actiondiff.distillation.options import DistillOptions
-from actiondiff.distillation.pictures import NEAR, unexplained_share
+from actiondiff.distillation.pictures import NEAR, fit_pictures, unexplained_share
 from actiondiff.evaluation.intervals import resample
 from actiondiff.experiments.recipe import load_recipe
 from actiondiff.features.store import FeatureStore
@@ -47,6 +53,8 @@ from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.token_space import fit_token_space
 from actiondiff.provenance import environment
 from actiondiff.types import FeatureKey, Features
+from actiondiff.video.decode import iter_video
+from actiondiff.video.windows import iter_windows
 from actiondiff.video.write import write_video
 
 COLUMNS = ("in-domain", "species", "context", "view")
@@ -220,6 +228,40 @@ def drawn(arguments: argparse.Namespace) -> dict[str, Any]:
     return results
 
 
+def picture_windows(path: Path) -> np.ndarray:
+    """Windows of a clip as the student of `tiny` sees them: (N, 8, 64, 64, 3) uint8."""
+    windows = iter_windows(iter_video(path, stride=4), length=8, padding="black")
+    return np.stack([frames.pixels for _, frames in windows])
+
+
+def pictures(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Share of clips of each column whose pictures lie outside those of the source."""
+    path = draw(arguments)
+    clips = pd.read_csv(path)
+    source = clips[clips.split == "train"]
+    windows = [picture_windows(path.parent / video) for video in source.video]
+    names = [str(group) for group, own in zip(source.group, windows, strict=True) for _ in own]
+    count = len(names)
+    lessons = Lessons(np.concatenate(windows), np.zeros((count, 8, 1), np.float32), np.ones((count, 8), bool))
+    space = fit_pictures(lessons, names, tubelet=1)
+    assert space is not None
+    outside: dict[str, float] = {}
+    for column in ("validation", *COLUMNS):
+        is_own = clips.split == "val" if column == "validation" else clips.protocol == column
+        distances = []
+        for video in clips[is_own].head(arguments.test).video:
+            pixels = torch.from_numpy(picture_windows(path.parent / video))
+            scaled = pixels.permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+            distances.append(float(space(scaled, torch.full((len(pixels),), 8)).mean()))
+        outside[column] = round(float((np.array(distances) > 1).mean()), 3)
+        print(column, outside[column], flush=True)
+    return {
+        "clips learnt from": len(source),
+        "clips of a column, at most": arguments.test,
+        "outside": outside,
+    }
+
+
 def recording(name: str) -> str:
     """The recording that a file is of: the four turns of one clip, and files cut short, are of one."""
     stem = Path(name).stem.removeprefix("made_truncated_").removeprefix("k400_").removeprefix("ucf101_")
@@ -301,16 +343,18 @@ def main() -> None:
     parser.add_argument("--variants", default=",".join(VARIANTS), help="what students learn from")
     parser.add_argument("--encoder", default="small", choices=["small", "lite0"])
     parser.add_argument("--size", type=int, help="height and width of the student's frames")
-    parser.add_argument("--only", choices=["drawn", "real"], help="leave out the other part")
+    parser.add_argument("--only", choices=["drawn", "real", "pictures"], help="leave out the other parts")
     parser.add_argument("--json", type=Path, help="file that the figures are added to")
     arguments = parser.parse_args()
     results: dict[str, Any] = {}
     if arguments.json and arguments.json.exists():  # of the other part
         results = json.loads(arguments.json.read_text("utf-8"))["results"]
     arguments.work.mkdir(parents=True, exist_ok=True)
-    if arguments.only != "real":
+    if arguments.only in (None, "pictures"):
+        results["pictures"] = pictures(arguments)
+    if arguments.only in (None, "drawn"):
         results["drawn"] = results.get("drawn", {}) | drawn(arguments)
-    if arguments.videos and arguments.only != "drawn":
+    if arguments.videos and arguments.only in (None, "real"):
         results["real"] = real(arguments.work, arguments.videos, arguments.steps)
     print(json.dumps(results, indent=2))
     if arguments.json:
