@@ -1,13 +1,20 @@
 """`actiondiff predict`: what is done in videos, and when."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from actiondiff.cli.crop_options import (
+    BoxesOption,
+    BoxesRootOption,
+    IndividualsOption,
+    MinScoreOption,
+    boxes_from_options,
+)
 from actiondiff.cli.options import (
     EVERYDAY,
     EXPERT,
@@ -99,6 +106,10 @@ def predict(
     project: Annotated[
         Path | None, typer.Option(help="YAML file about the project.", rich_help_panel=_CAMTRAP)
     ] = None,
+    boxes: BoxesOption = None,
+    boxes_root: BoxesRootOption = None,
+    individuals: IndividualsOption = None,
+    min_score: MinScoreOption = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -117,9 +128,11 @@ def predict(
 ) -> None:
     """Name the actions in videos with a trained model.
 
-    The exit code is 3 if any video failed or is partial.
+    A model that has learnt from crops around animals needs their boxes (--boxes), or crop files; each animal
+    is then predicted by itself. The exit code is 3 if any video failed or is partial.
     """
     from actiondiff import outputs
+    from actiondiff.cli.output.crops import crop_for_model
     from actiondiff.cli.output.predictions import print_predictions
     from actiondiff.cli.output.progress import progress_bar
     from actiondiff.evaluation.verdict import verdict_of_run
@@ -129,17 +142,20 @@ def predict(
         footage_to_subtract,
         places_of_videos,
     )
+    from actiondiff.inference.individuals import CROPS, check_crops_of_model, subjects_of
     from actiondiff.inference.model import ActionDiff
+    from actiondiff.video.crop_file import is_crop
     from actiondiff.video.search import find_videos
 
     output = PredictionOutput(
         out, run=run, formats=parse_list(formats) or [], timeline=timeline, queue=queue, about=about,
         project=project, options=options,
     )  # fmt: skip
-    videos = find_videos(paths)
+    animals = boxes_from_options(boxes, boxes_root, min_score, individuals=individuals)
+    videos = [path for path in find_videos(paths) if not (animals and is_crop(path))]
     if not videos:
         raise UsageError(f"no videos in {', '.join(map(str, paths))}; give files, or folders that hold some.")
-    output.check(videos)
+    output.check([Path(subject.video) for subject in subjects_of(videos)])
     verdict = verdict_of_run(run)
     names = [*output.names, *_heatmap_names(heatmaps)]
     with outputs.claim(out, "predict", names, overwrite=overwrite):
@@ -149,7 +165,17 @@ def predict(
                 f"{run} reads {model.config.sources}, and heatmaps need a head on one backbone; leave out "
                 "--heatmaps."
             )
+        uncut: dict[str, str] = {}
+        if animals is None:
+            check_crops_of_model(model.config, videos, run=run)
+        else:
+            cropped = crop_for_model(
+                model.config, videos, animals, out / CROPS, run=run, command="predict",
+                individuals=individuals, overwrite=overwrite, quiet=as_json,
+            )  # fmt: skip
+            videos, uncut = list(cropped.files), dict(cropped.failed)
         footage = footage_to_subtract(model.config, background_clips)
+        check_crops_of_model(model.config, footage, run=run)
         by_camera = cameras_to_subtract(model.config, videos, cameras, footage=footage)
         every = [*videos, *map(Path, footage)]
         cache = model.open_cache(features or out / "features", every)
@@ -167,7 +193,7 @@ def predict(
             by_folder=cameras is None and len(set(footage.values())) != 1,
             footage=footage,
         )
-        results, counts = _predict_all(model, videos, output, cache, quiet=as_json)
+        results, counts = _predict_all(model, videos, output, cache, uncut, quiet=as_json)
         if heatmaps:
             counts["heatmaps"] = _draw_heatmaps(out, model, heatmaps, quiet=as_json)
     if places:
@@ -193,20 +219,23 @@ def _predict_all(
     videos: Sequence[Path],
     output: "PredictionOutput",
     cache: "FeatureCache",
+    uncut: Mapping[str, str],
     *,
     quiet: bool,
 ) -> "tuple[list[VideoResult], dict[str, int]]":
-    """Predict every video and write the results.
+    """Predict every video and write the results, with the reasons of videos that could not be cropped.
 
     If this is interrupted, the results that are finished are written, unless the folder holds
     those of more videos, and their features are kept.
     """
     from actiondiff.cli.output.progress import video_bars
+    from actiondiff.types import DecodeReport
 
-    results: list[VideoResult] = []
+    results: list[VideoResult] = [(video, DecodeReport("failed", reason)) for video, reason in uncut.items()]
+    total = len(results) + len(videos)
     stream: Iterator[VideoResult]
     try:
-        with video_bars("Predicting", len(videos), quiet=quiet) as bars:
+        with video_bars("Predicting", total, quiet=quiet) as bars:
             if output.timeline:
                 stream = model.timeline_many(videos, options=output.options, cache=cache, progress=bars.read)
             else:
@@ -216,16 +245,16 @@ def _predict_all(
                 bars.finish(len(results))
     except KeyboardInterrupt:
         typer.echo(
-            f"{len(results)} of {len(videos)} videos are done, and their features are in "
+            f"{len(results)} of {total} videos are done, and their features are in "
             f"{cache.store.folder}. The same command goes on from there.",
             err=True,
         )
         raise
     finally:
         # Results that are cut short do not take the place of more complete ones.
-        if not results:
+        if len(results) == len(uncut) and videos:
             pass  # empty tables would say that nothing was seen
-        elif len(results) < min(len(videos), output.num_results):
+        elif len(results) < min(total, output.num_results):
             typer.echo(f"{output.out} still holds the results of an earlier run.", err=True)
         else:
             counts = output.write(model, results)

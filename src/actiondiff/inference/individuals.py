@@ -1,18 +1,23 @@
 """What a result is about: a whole video, or one individual of it that a crop follows."""
 
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from actiondiff.errors import VideoError
+from actiondiff.errors import UsageError, VideoError
+from actiondiff.heads.bundle import ModelConfig
 from actiondiff.inference.localization import Heatmap
 from actiondiff.inference.timeline import Timeline
 from actiondiff.types import Prediction
 from actiondiff.types.display import titled
-from actiondiff.video.crop_file import individual_of
+from actiondiff.video.crop_file import individual_of, is_crop, read_crop
 
-__all__ = ["Subject", "of_source", "subject_of"]
+__all__ = ["CROPS", "Subject", "check_crops_of_model", "of_source", "subject_of", "subjects_of"]
+
+CROPS = "crops"
+"""Folder in that of predictions, or of corrections, in which crops are written."""
 
 _Result = TypeVar("_Result", Prediction, Timeline, Heatmap)
 
@@ -70,3 +75,55 @@ def of_source(result: _Result, *, root: str | os.PathLike[str] | None = None) ->
     """
     subject = subject_of(result.video, root=root)
     return replace(result, video=subject.video, individual=subject.individual)
+
+
+def subjects_of(videos: Sequence[str | os.PathLike[str]]) -> list[Subject]:
+    """What the results of some files will be about.
+
+    Raises:
+        UsageError: If two crops are about one individual of one video.
+    """
+    subjects: dict[Subject, str | os.PathLike[str]] = {}
+    listed = []
+    for video in videos:
+        subject = subject_of(video)
+        other = subjects.setdefault(subject, video)
+        if other is not video and (is_crop(video) or is_crop(other)):
+            raise UsageError(f"{other} and {video} are both about {subject.title}; give one of them.")
+        listed.append(subject)
+    return listed
+
+
+def check_crops_of_model(
+    config: ModelConfig, videos: Iterable[str | os.PathLike[str]], *, run: str | os.PathLike[str]
+) -> None:
+    """Make sure that a model which has learnt from crops is given crops like these, and any other none.
+
+    Crop files that cannot be read are passed over; they fail when they are read.
+
+    Args:
+        config: The model's config.
+        videos: The files.
+        run: Name of the model, for messages.
+
+    Raises:
+        UsageError: If a file is of the other kind.
+    """
+    learnt = config.sampling.crops
+    for video in videos:
+        try:
+            crops = read_crop(video).options if is_crop(video) else None
+        except VideoError:
+            continue
+        if crops == learnt:
+            continue
+        if learnt is None:
+            raise UsageError(
+                f"{run} has learnt from whole videos, and {video} is a crop; give its video, "
+                f"{subject_of(video).video}, or a model that was trained on crops (extract --boxes)."
+            )
+        here = "is a whole video" if crops is None else f"is a crop with other options ({crops})"
+        raise UsageError(
+            f"{run} has learnt from crops around animals ({learnt}), and {video} {here}; give videos and "
+            "--boxes, the boxes of the animals in them, or crops alone that were made for this model."
+        )
