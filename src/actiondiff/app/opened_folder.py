@@ -15,15 +15,16 @@ from actiondiff.app.options import ABSTAIN, CUTTING
 from actiondiff.app.stopping import checked_at_layers
 from actiondiff.errors import ActionDiffError, UsageError, warn_once
 from actiondiff.exports.queue import stretch_queue
-from actiondiff.inference.individuals import Subject, subject_of
+from actiondiff.inference.individuals import Subject, check_crops_of_model, subject_of, subjects_of
 from actiondiff.inference.model import ActionDiff
 from actiondiff.inference.options import TimelineOptions
 from actiondiff.inference.timeline import Timeline, cut_timeline, score_timeline
 from actiondiff.types import JSON, DecodeReport
+from actiondiff.video.crop_file import is_crop
 from actiondiff.video.opening import share_done
 from actiondiff.video.search import VideoSearch, search_videos
 
-__all__ = ["FolderVideo", "OpenedFolder", "check_opened", "choose_keys"]
+__all__ = ["FolderVideo", "OpenedFolder", "check_opened", "choose_keys", "videos_beside"]
 
 _log = logging.getLogger(__name__)
 _MOST_STRETCHES = 200  # in the queue
@@ -67,16 +68,18 @@ class OpenedFolder:
         crops: Crop files that are opened in place of the folder's videos, if any.
 
     Raises:
-        UsageError: If the folder holds no video.
+        UsageError: If the folder holds no video, or videos of another kind than the model has learnt from.
     """
 
     def __init__(
         self, model: ActionDiff, folder: Path, out: Path, scratch: Path, crops: Sequence[Path] = ()
     ) -> None:
         check_opened(folder)
-        paths = list(crops) or _videos_beside(folder, out)
+        paths = list(crops) or videos_beside(folder, out, want_crops=model.config.sampling.crops is not None)
         if not paths:
             raise UsageError(f"no videos in {folder}; give a folder that holds some.")
+        check_crops_of_model(model.config, paths, run="the model")
+        subjects_of(paths)
         self.model = model
         self.folder = folder
         names = [Path(os.path.relpath(path, folder)).as_posix() for path in paths]
@@ -281,8 +284,14 @@ class _EndedError(Exception):
     """The page has ended."""
 
 
-def _videos_beside(folder: Path, out: Path) -> list[Path]:
-    """The videos of a folder; what the page itself writes is none of them."""
+def videos_beside(folder: Path, out: Path, *, want_crops: bool) -> list[Path]:
+    """The videos of a folder; what the page itself writes is none of them.
+
+    Args:
+        folder: The folder.
+        out: Folder that the page writes to.
+        want_crops: If there are videos and crops, whether the crops are meant.
+    """
     base = out.resolve()
     search = search_videos([folder])
     others = {
@@ -292,7 +301,12 @@ def _videos_beside(folder: Path, out: Path) -> list[Path]:
     left_out = VideoSearch((), {reason: paths for reason, paths in others.items() if paths}).describe()
     if left_out:
         warn_once(f"{folder}: left out {left_out}.")
-    return [path for path in search.videos if not path.resolve().is_relative_to(base)]
+    own = [path for path in search.videos if not path.resolve().is_relative_to(base)]
+    wanted = [path for path in own if is_crop(path) == want_crops]
+    if wanted and len(wanted) < len(own):
+        kind = "whole videos" if want_crops else "crops"
+        warn_once(f"{folder}: left out {len(own) - len(wanted)} {kind}, from which the model has not learnt.")
+    return wanted or own
 
 
 def choose_keys(labels: Sequence[str]) -> list[str]:

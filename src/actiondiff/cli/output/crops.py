@@ -49,8 +49,8 @@ def crop_for_model(
     options = config.sampling.crops
     if options is None:
         raise UsageError(
-            f"{run} has learnt from whole videos, so boxes are of no use to it; leave out --boxes, or train a "
-            "model on features that actiondiff extract --boxes has made."
+            f"{run} has learnt from whole videos, so boxes are of no use to it; leave out --boxes, or train "
+            "a model on features that actiondiff extract --boxes has made."
         )
     with progress_bar("Cropping", quiet=quiet) as progress:
         result = write_crop_files(
