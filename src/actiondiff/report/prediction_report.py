@@ -177,11 +177,34 @@ def _timelines(facts: Facts, predicted: Sequence[Facts], colours: Mapping[str, s
     )  # fmt: skip
     sections = [
         Section("Ethogram", (drawn, *_short_bouts(facts, videos))),
-        Section("Time budget", (budgets, budget_table(budget, colours=colours))),
+        Section(
+            "Time budget",
+            (budgets, budget_table(budget, colours=colours), *_individuals(predicted, labels)),
+        ),
     ]
     if len({bout.label for bouts in videos.values() for bout in bouts}) > 2:  # two can only alternate
         sections.append(Section("Transitions", (transition_matrix(videos, labels, colours=colours),)))
     return sections
+
+
+def _individuals(predicted: Sequence[Facts], labels: Sequence[str]) -> list[Item]:
+    """A table of the time budget of each individual, in all its videos if individuals have names."""
+    own: dict[str, list[Facts]] = {}
+    is_named = not any(str(video.get("individual", "")).isdecimal() for video in predicted)
+    for video in predicted:
+        if video.get("individual"):
+            own.setdefault(video["individual"] if is_named else title_of(video), []).append(video)
+    if len(own) < 2:
+        return []
+    rows = []
+    for name, videos in own.items():
+        bouts = {str(n): read_bouts(video["bouts"]) for n, video in enumerate(videos)}
+        lengths = {str(n): float(video["end_seconds"]) for n, video in enumerate(videos)}
+        shares = time_budget(bouts, lengths, labels)["share"]
+        rows.append((name, str(len(videos)), clock(sum(lengths.values())), *(percent(s) for s in shares)))
+    note = "Individuals of the same name are taken for the same one in all videos." if is_named else ""
+    titles = ("individual", "videos", "time (min:s)", *labels)
+    return [ReportTable(titles, tuple(rows), "Share of the time of each individual", note)]
 
 
 def _short_bouts(facts: Facts, videos: BoutsByVideo) -> list[Item]:

@@ -139,3 +139,31 @@ def test_bouts_that_are_shorter_than_what_a_score_sees_are_noted(tmp_path, secon
     options = {"background": "background", "span_seconds": 2.56, "smooth_seconds": 0.0}
     text = page(tmp_path, videos=[{**timed(bouts), "end_seconds": 70.0}], options=options)
     assert ("--smooth-seconds 2.6 or --min-seconds 1.3" in text) is noted
+
+
+def test_each_individual_has_a_row_and_a_budget(tmp_path):
+    """Of the same name in two videos, or without names, where `1` is another animal in every video."""
+
+    def of(individual, name, bouts):
+        return {
+            **timed(bouts, name=name),
+            "individual": individual,
+            "crop": f"crops/{name}-{individual}.crop",
+        }
+
+    def table(names) -> str:
+        bouts = ([["eat", 0.0, 9.0, 0.9]], [["walk", 0.0, 9.0, 0.9]], [["walk", 0.0, 4.5, 0.9]])
+        videos = [of(individual, video, own) for (individual, video), own in zip(names, bouts, strict=True)]
+        text = page(tmp_path, videos=videos)
+        assert "3 individuals in 2 videos" in text
+        assert "3 bouts of 3 individuals" in text
+        assert "keep the crops and their videos in the same places" in text
+        return text[text.index("Share of the time of each individual") :].split("</table>")[0]
+
+    named = table([("fox", "a.mp4"), ("hare", "a.mp4"), ("fox", "b.mp4")])
+    assert named.count("<tr") == 3  # with the header
+    assert "50.0 %" in named
+    assert "25.0 %" in named  # the fox eats in one video of two
+    numbered = table([("1", "a.mp4"), ("2", "a.mp4"), ("1", "b.mp4")])
+    assert numbered.count("<tr") == 4
+    assert "b.mp4 · 1" in numbered
