@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.conftest import read_rows
+from tests.conftest import read_rows, write_rows
 
 from actiondiff.cli.main import run
 from actiondiff.datasets.packing import pack
+from actiondiff.features.store import FeatureStore
+from actiondiff.inference.localization import LocalizationOptions
 from actiondiff.inference.model import ActionDiff
-from actiondiff.types import Example
+from actiondiff.types import Example, Frames
 from actiondiff.video.decode import read_video
 
 
@@ -124,11 +126,7 @@ def test_the_report_names_both_backbones(trained, capsys):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (
-            ["localize", "clips/0.mp4", "--action", "dark", "-o", "out.mp4"],
-            "reads t20.layer3 and t20.layer9 of tiny",
-        ),
-        (["predict", "clips", "-o", "out", "--heatmaps", "1"], "leave out --heatmaps"),
+        (["localize", "clips/0.mp4", "--action", "dark", "-o", "out.mp4"], "use method crops"),
         (["predict", "clips", "-o", "out", "--weights", "lite0=x"], "one of the names tiny, pixels"),
     ],
 )
@@ -139,3 +137,47 @@ def test_what_several_backbones_cannot_do(study_folder, trained, tmp_path, capsy
     message = capsys.readouterr().err
     assert reason in message
     assert len(message.strip().splitlines()) == 1
+
+
+def test_patches_are_searched_by_both_backbones(study_folder, trained, tmp_path, capsys):
+    """Each patch has the probability that a video of the patch alone would have."""
+    model = ActionDiff.from_pretrained(trained / "run", device="cpu")
+    frames = read_video(study_folder / "clips/3.mp4", stride=2)
+    options = LocalizationOptions(method="crops", rows=2, columns=2, span_seconds=99.0)
+    heatmap = model.localize(frames, "dark", options=options)
+    height, width = (side // 2 for side in frames.pixels.shape[1:3])
+    expected = np.zeros((2, 2))
+    for row, column in np.ndindex(2, 2):
+        down, across = slice(row * height, (row + 1) * height), slice(column * width, (column + 1) * width)
+        patch = Frames(pixels=np.ascontiguousarray(frames.pixels[:, down, across]), seconds=frames.seconds,
+                       frame_index=frames.frame_index)  # fmt: skip
+        expected[row, column] = model.predict(patch).probabilities["dark"]
+    assert np.allclose(heatmap.probabilities[len(frames) // 2], expected, atol=1e-4)
+
+    # From the command line, with a file that each backbone samples at its own stride; and in a report.
+    arguments = ["--action", "dark", "--method", "crops", "--rows", "2", "--columns", "2"]
+    video = str(study_folder / "clips/3.mp4")
+    assert run(["localize", str(trained / "run"), video, *arguments, "-o", str(tmp_path / "heat.mp4")]) == 0
+    assert "dark: up to" in capsys.readouterr().out
+    assert run(["predict", str(trained / "run"), video, "-o", str(tmp_path / "out"), "--heatmaps", "1"]) == 0
+    assert len(list((tmp_path / "out/heatmaps").glob("*.png"))) == 1
+
+
+def test_a_sweep_extracts_what_any_of_its_stores_lacks(study_folder, quick, tmp_path):
+    table, stores = str(study_folder / "table.csv"), {}
+    first = read_rows(study_folder / "table.csv")[:1]
+    write_rows(study_folder / "one.csv", first)
+    small = ["--height", "32", "--width", "32", "--window", "4", "--batch", "2"]
+    for name, options in (("tiny", [*small, "--layers", "3"]), ("pixels", [])):
+        stores[name] = str(tmp_path / name)
+        arguments = ["--backbone", name, *options, "--device", "cpu"]
+        assert run(["extract", str(study_folder / "one.csv"), "-o", stores[name], *arguments]) == 0
+    recipe = tmp_path / "sweep.yaml"
+    recipe.write_text("features: {keys: [[t20.layer3, pixels], [t20.layer6, pixels]]}\n")
+    arguments = [str(recipe), stores["tiny"], table, "-o", str(tmp_path / "sweep"), "--jobs", "1", *quick]
+    options = ["--set", "head.project=4", "--with", stores["pixels"], "--device", "cpu"]
+    assert run(["sweep", *arguments, *options, "--extract"]) == 0
+    for name in stores:
+        assert len(FeatureStore.open(stores[name]).videos()) == 16
+    layers = FeatureStore.open(stores["tiny"]).keys()
+    assert [str(key) for key in layers] == ["t20.layer3", "t20.layer6"]

@@ -160,11 +160,6 @@ def predict(
     names = [*output.names, *_heatmap_names(heatmaps)]
     with outputs.claim(out, "predict", names, overwrite=overwrite):
         model = ActionDiff.from_pretrained(run, **loading.model_dump(), lazy=True)
-        if heatmaps and model.further:
-            raise UsageError(
-                f"{run} reads {model.config.sources}, and heatmaps need a head on one backbone; leave out "
-                "--heatmaps."
-            )
         uncut: dict[str, str] = {}
         if animals is None:
             check_crops_of_model(model.config, videos, run=run)

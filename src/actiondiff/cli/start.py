@@ -48,6 +48,14 @@ def start(
             show_default=False,
         ),
     ] = None,
+    background_clips: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of clips without animals and their cameras (video, camera), from which the places are "
+            "estimated.  [default: the clips themselves]",
+            show_default=False,
+        ),
+    ] = None,
     backbone: Annotated[
         str | None,
         typer.Option(
@@ -83,6 +91,7 @@ def start(
         tuple(overrides or ()),
         overwrite,
         camera,
+        background_clips,
     )
     go(
         options,

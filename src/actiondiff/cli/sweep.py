@@ -75,7 +75,10 @@ def sweep(
     ] = False,
     weights: Annotated[
         str | None,
-        typer.Option(help="Checkpoint of the backbone, for --extract.", rich_help_panel=_EXTRACTION),
+        typer.Option(
+            help="Checkpoint of the backbone, for --extract; with --with as NAME=FILE, separated by commas.",
+            rich_help_panel=_EXTRACTION,
+        ),
     ] = None,
     device: Annotated[
         str,
@@ -106,7 +109,7 @@ def sweep(
             grid, features, clips, out=out, root=root, jobs=jobs, threads=threads, budget=budget,
             touch_target_once=touch_target_once, stepwise=parse_list(stepwise) or (), most_keys=most_keys,
             overwrite=overwrite, progress=progress,
-            backbone=_load_backbone(features, weights, device) if extract else None,
+            backbone=_load_backbones(features, weights, device) if extract else None,
         )  # fmt: skip
     text = (out / "sweep.json").read_text("utf-8")
     if as_json:
@@ -117,8 +120,19 @@ def sweep(
         raise typer.Exit(3)
 
 
-def _load_backbone(store: "FeatureStore", weights: str | None, device: str) -> "Backbone":
+def _load_backbones(store: "FeatureStore", weights: str | None, device: str) -> "dict[str, Backbone]":
+    """Load the backbone of every store: name of a further store, empty for the first one -> backbone."""
     from actiondiff.backbones.base import backbone_from_settings
+    from actiondiff.features.joined import further_stores, store_name
+    from actiondiff.inference.reading import split_checkpoints
 
-    settings: Any = store.settings["backbone"]
-    return backbone_from_settings(settings, weights=weights, device=device)
+    further = further_stores(store)
+    checkpoints = split_checkpoints(
+        weights, store_name(store), tuple(further), f"these stores are of {store_name(store)}"
+        f"{''.join(f' and {name}' for name in further)}",
+    )  # fmt: skip
+    backbones = {}
+    for name, own in {"": store, **further}.items():
+        settings: Any = own.settings["backbone"]
+        backbones[name] = backbone_from_settings(settings, weights=checkpoints[name], device=device)
+    return backbones

@@ -178,7 +178,7 @@ def load_study_data(
     elif recipe.protocol.background is not None:
         raise UsageError(
             f"clips without animals are used with head.input={MINUS_BACKGROUND} only; got head.input="
-            f"{recipe.head.input}. Add --set head.input={MINUS_BACKGROUND}, or leave out --background."
+            f"{recipe.head.input}. Add --set head.input={MINUS_BACKGROUND}, or leave out --background-clips."
         )
 
     restricted = recipe.protocol.restrict_to_protocol_classes

@@ -81,7 +81,8 @@ class StudyRunner:
         root: Folder that the table's paths are relative to.
         jobs: Number of training runs side by side; None for one per core.
         threads: Number of CPU threads of each.
-        backbone: Extracts features that the store lacks; None makes their absence an error.
+        backbones: Name of a further store, empty for the first one -> the backbone that extracts what it
+            lacks. Without one, its absence is an error.
         progress: Called with each step and a line about it.
     """
 
@@ -93,12 +94,12 @@ class StudyRunner:
         *,
         jobs: int | None,
         threads: int,
-        backbone: Backbone | None,
+        backbones: Mapping[str, Backbone],
         progress: Progress,
     ) -> None:
         self.store, self.table, self.root = store, table, root
         self.jobs, self.threads = jobs, threads
-        self.backbone, self.progress = backbone, progress
+        self.backbones, self.progress = backbones, progress
         self._metrics: dict[Path, TrainingMetrics] = {}  # of finished runs, by folder
 
     def keys(self, cell: Cell) -> list[FeatureKey]:
@@ -172,36 +173,45 @@ class StudyRunner:
             UnknownNameError: If features are missing, and there is no backbone.
         """
         every = {key for cell in cells for key in self.keys(cell)}
-        wanted = sorted(
-            key for key in every if not key.store
-        )  # those of further stores are checked in `pack`
-        if self.backbone is None:
-            stored = own_keys(self.store)
-            missing = [str(key) for key in wanted if key not in stored]
-            if missing:
-                hint = "Extract it first (actiondiff extract), or let the sweep do so (--extract)."
-                raise UnknownNameError(f"feature of {self.store.folder}", ", ".join(missing), stored, hint)
-            return
-        settings: Any = self.store.settings["sampling"]
+        stores = {"": self.store, **further_stores(self.store)}
+        for name, store in stores.items():
+            wanted = sorted(key.within() for key in every if key.store == name)
+            backbone = self.backbones.get(name)
+            if backbone is not None:
+                self._extract(store, backbone, wanted, table)
+            elif not name:  # what further stores lack is found as they are read
+                stored = own_keys(store)
+                missing = [str(key) for key in wanted if key not in stored]
+                if missing:
+                    hint = "Extract it first (actiondiff extract), or let the sweep do so (--extract)."
+                    raise UnknownNameError(f"feature of {store.folder}", ", ".join(missing), stored, hint)
+        if self.backbones:  # opened again, to see the new features
+            folders = {name: store.folder for name, store in further_stores(self.store).items()}
+            self.store = open_joined(self.store.folder, folders)
+
+    def _extract(
+        self, store: FeatureStore, backbone: Backbone, wanted: Sequence[FeatureKey], table: Table
+    ) -> None:
+        """Extract features into one of the stores."""
+        settings: Any = store.settings["sampling"]
         sampling = Sampling.from_settings(settings)
         groups = _timesteps_by_layers(wanted)
         for number, (layers, timesteps) in enumerate(groups.items()):
             listed = ", ".join(map(str, timesteps))
-            self.progress(number, len(groups), f"extracting timesteps {listed} of {len(table)} clips")
+            what = f"extracting timesteps {listed} of {len(table)} clips into {store.folder.name}"
+            self.progress(number, len(groups), what)
             extract_features(
                 list(table.examples),
-                self.store.folder,
-                backbone=self.backbone,
+                store.folder,
+                backbone=backbone,
                 timesteps=timesteps,
                 layers=layers,
                 root=self.root,
                 stride=sampling.stride,
                 fps=sampling.fps,
-                store_dtype=self.store.dtype,
+                store_dtype=store.dtype,
                 workers=self.jobs or num_cores(),
             )
-        # Opened again, to see the new features.
-        self.store = open_joined(self.store.folder, further_stores(self.store))
 
 
 def _timesteps_by_layers(keys: Sequence[FeatureKey]) -> dict[tuple[str, ...], list[int]]:

@@ -122,7 +122,7 @@ def sweep(
     touch_target_once: bool = False,
     stepwise: Sequence[str] = (),
     most_keys: int = 4,
-    backbone: Backbone | None = None,
+    backbone: Backbone | Mapping[str, Backbone] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> SweepResult:
@@ -148,6 +148,7 @@ def sweep(
             are tested together. `all` means every feature of the stores. The recipe describes one study.
         most_keys: Largest number of features that are chosen so.
         backbone: Extracts the features that the store lacks; with a budget only those that each round needs.
+            Of joined stores: name of a further store, or an empty text for the first one -> its backbone.
             None extracts nothing.
         overwrite: Whether tables of others in the folder may be replaced.
         progress: Called with each step and a line about it.
@@ -185,7 +186,7 @@ def sweep(
         Path(root) if root else table.root,
         jobs=jobs,
         threads=threads,
-        backbone=backbone,
+        backbones={} if backbone is None else backbone if isinstance(backbone, Mapping) else {"": backbone},
         progress=progress or (lambda done, total, what: None),
     )
 

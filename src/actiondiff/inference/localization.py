@@ -9,25 +9,29 @@ therefore be measured (`evaluation.places`), not trusted.
 Source: supplement A.3 (crops), and the released code (cells: bilinear, corners aligned, 3 x 5).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from actiondiff.backbones.base import Backbone
 from actiondiff.errors import UnknownNameError, UsageError
+from actiondiff.features.joined import join_features
 from actiondiff.heads.bundle import ModelConfig
 from actiondiff.heads.inputs import Head
 from actiondiff.inference.frame_rate import chosen_sampling
 from actiondiff.inference.options import LocalizationOptions
 from actiondiff.inference.places import PlaceTokens, Shares, cell_tokens, patch_pixels, patch_tokens
 from actiondiff.inference.timeline import span_and_step, span_scores
-from actiondiff.types import Array, DecodeReport, Progress
-from actiondiff.video.opening import Video, picture_size
+from actiondiff.types import Array, DecodeReport, Features, Progress
+from actiondiff.video.opening import Video, part_of_progress, picture_size
 
 __all__ = ["Heatmap", "LocalizationOptions", "make_heatmap"]
 
+Resize: TypeAlias = Callable[[int, int], Backbone]
+"""Loads a backbone for pictures of another height and width."""
 _MULTIPLE = 64  # sizes of native patches are rounded up to it, since SVD halves pictures six times
 
 
@@ -98,7 +102,8 @@ def make_heatmap(
     action: str,
     *,
     options: LocalizationOptions | None = None,
-    resized: Callable[[int, int], Backbone] | None = None,
+    resized: Resize | None = None,
+    further: Mapping[str, tuple[Backbone, Resize | None]] | None = None,
     progress: Progress | None = None,
 ) -> Heatmap:
     """Search a video for an action.
@@ -112,19 +117,25 @@ def make_heatmap(
         options: How the video is searched.
         resized: Function that loads the backbone for pictures of another height and width, which `native`
             patches need.
+        further: Name -> a further backbone, and the same for it, where the head reads features of several.
         progress: Called as the video is read.
 
     Raises:
         UnknownNameError: If the action is not one of the labels.
         VideoError: If no frame of the file decodes.
-        UsageError: If the model's feature has no places, or the options do not fit the video.
+        UsageError: If the model's feature has no places, or the options do not fit the video or the model.
+        StoreError: If the tokens of several backbones cannot be aligned in time.
     """
     if action not in config.labels:
         raise UnknownNameError("action", action, config.labels)
     chosen = options or LocalizationOptions()
     # The backbone gives tokens (T, gh, gw, D), which are rounded as those of the training were.
-    grid = _tokens(backbone, config, video, chosen, resized, progress)
-    tokens = config.less_background(config.rounded(grid.tokens))
+    if config.further:
+        grid = _joined_tokens({"": (backbone, resized), **(further or {})}, config, video, chosen, progress)
+    else:
+        grid = _tokens(backbone, config, video, chosen, resized, progress)
+        grid = replace(grid, tokens=config.rounded(grid.tokens))
+    tokens = config.less_background(grid.tokens)
     # At each place the head slides over time, as it does over the frames of a whole video.
     span, step = span_and_step(
         config, head, grid.seconds, span_seconds=chosen.span_seconds, step_seconds=chosen.step_seconds
@@ -154,7 +165,7 @@ def _tokens(
     config: ModelConfig,
     video: Video,
     options: LocalizationOptions,
-    resized: Callable[[int, int], Backbone] | None,
+    resized: Resize | None,
     progress: Progress | None,
 ) -> PlaceTokens:
     """Tokens of a grid of places, by the method that the options name."""
@@ -172,6 +183,44 @@ def _tokens(
             )
         backbone = resized(*_patch_size(video, options))
     return patch_tokens(backbone, keys, video, sampling, grid, overlap=options.overlap, progress=progress)
+
+
+def _joined_tokens(
+    backbones: Mapping[str, tuple[Backbone, Resize | None]],
+    config: ModelConfig,
+    video: Video,
+    options: LocalizationOptions,
+    progress: Progress | None,
+) -> PlaceTokens:
+    """Rounded tokens of the same patches by several backbones, at the times of the first."""
+    if options.method != "crops":
+        raise UsageError(
+            f"this model reads {config.sources}, whose maps have other places; use method crops, in which "
+            "every backbone gets the same patches of the picture."
+        )
+    grids: dict[str, PlaceTokens] = {}
+    for number, (name, (backbone, resized)) in enumerate(backbones.items()):
+        share = part_of_progress(progress, number / len(backbones), (number + 1) / len(backbones))
+        grids[name] = _tokens(backbone, config.part(name), video, options, resized, share)
+    # Patches are laid side by side, so that they are joined in time as whole pictures are.
+    flat = {name: _side_by_side(grid, config.part(name)) for name, grid in grids.items()}
+    own = flat.pop("")
+    joined = join_features(own, flat, video=grids[""].video)
+    shape = (*grids[""].tokens.shape[:3], -1)
+    tokens = [joined.tokens[key].reshape(shape) for key in config.feature_keys]
+    return replace(
+        grids[""],
+        tokens=np.concatenate(tokens, axis=-1),
+        padding_share=max(grid.padding_share for grid in grids.values()),
+        report=joined.report,
+    )
+
+
+def _side_by_side(grid: PlaceTokens, config: ModelConfig) -> Features:
+    """Features of whole pictures whose tokens are those of all places: (T, gh * gw * C) each."""
+    parts = np.split(config.rounded(grid.tokens), np.cumsum(grid.widths)[:-1], axis=-1)
+    tokens = {key: part.reshape(len(part), -1) for key, part in zip(config.feature_keys, parts, strict=True)}
+    return Features(tokens, grid.seconds, grid.frame_index, grid.video, report=grid.report)
 
 
 def _patch_size(video: Video, options: LocalizationOptions) -> tuple[int, int]:

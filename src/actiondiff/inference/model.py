@@ -360,15 +360,11 @@ class ActionDiff:
             VideoError: If no frame of the file decodes.
             UsageError: If there are no frames, or the model's feature has no places.
         """
-        if self.further:
-            raise UsageError(
-                f"this model reads {self.config.sources}, whose places differ, so it cannot say where an "
-                "action is; train a head on one backbone for that."
-            )
         config = self.places.get(video_name(video), self.config)
+        further = {name: (model.backbone, model._resized) for name, model in self.further.items()}
         heatmap = make_heatmap(
             self.backbone, self.head, config, video, action,
-            options=options, resized=self._resized, progress=progress,
+            options=options, resized=self._resized, further=further, progress=progress,
         )  # fmt: skip
         return of_source(heatmap)
 

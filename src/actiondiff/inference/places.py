@@ -35,6 +35,7 @@ class PlaceTokens:
         columns: (gw,) horizontal positions of the places, as shares of its width, left to right.
         padding_share: Share of the backbone's window slots that held padding.
         report: How decoding went; None for frames in memory.
+        widths: Width of each feature in `tokens`.
     """
 
     video: str
@@ -45,6 +46,7 @@ class PlaceTokens:
     columns: Shares
     padding_share: float
     report: DecodeReport | None
+    widths: tuple[int, ...] = ()
 
 
 def cell_tokens(
@@ -158,6 +160,7 @@ def patch_tokens(
         columns=_middles(grid[1], overlap, width),
         padding_share=_padding(parts),
         report=readings[0].report,
+        widths=tuple(parts[0].tokens[key].shape[1] for key in keys),
     )
 
 

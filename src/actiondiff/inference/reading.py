@@ -1,7 +1,7 @@
 """From videos to features: the backbones of a model, and what each of them reads."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,14 @@ from actiondiff.inference.frame_rate import chosen_sampling
 from actiondiff.types import DecodeReport, Features, Frames, Progress
 from actiondiff.video.opening import ProgressReader, Video, read_chunks
 
-__all__ = ["BackboneLoader", "join_results", "read_or_load", "split_weights", "video_name"]
+__all__ = [
+    "BackboneLoader",
+    "join_results",
+    "read_or_load",
+    "split_checkpoints",
+    "split_weights",
+    "video_name",
+]
 
 
 @dataclass(frozen=True)
@@ -91,17 +98,35 @@ def split_weights(weights: str | Path | None, config: ModelConfig) -> dict[str, 
     Raises:
         UsageError: If a name is not that of a backbone of the model.
     """
-    chosen: dict[str, str | Path | None] = dict.fromkeys(("", *config.further))
     first = str(config.backbone["name"])
+    sources = f"this model reads {config.sources}" if config.further else ""
+    return split_checkpoints(weights, first, tuple(config.further), sources)
+
+
+def split_checkpoints(
+    weights: str | Path | None, first: str, further: Sequence[str], sources: str
+) -> dict[str, str | Path | None]:
+    """Say which checkpoint each of several backbones is loaded from; see `split_weights`.
+
+    Args:
+        weights: As there.
+        first: Name of the first backbone.
+        further: Names of the others.
+        sources: What reads them, for errors.
+
+    Raises:
+        UsageError: If a name is not that of one of the backbones.
+    """
+    chosen: dict[str, str | Path | None] = dict.fromkeys(("", *further))
     text = weights if isinstance(weights, str) else ""
-    if not config.further or "=" not in text or Path(text).exists():
+    if not further or "=" not in text or Path(text).exists():
         return {**chosen, "": weights}
     for entry in text.split(","):
         name, sign, path = (part.strip() for part in entry.partition("="))
-        if not sign or not path or name not in (first, *config.further):
+        if not sign or not path or name not in (first, *further):
             raise UsageError(
-                f"this model reads {config.sources}, so weights are NAME=FILE with one of the names "
-                f"{', '.join((first, *config.further))}, separated by commas; got {entry!r}."
+                f"{sources}, so weights are NAME=FILE with one of the names {', '.join((first, *further))}, "
+                f"separated by commas; got {entry!r}."
             )
         chosen["" if name == first else name] = path
     return chosen

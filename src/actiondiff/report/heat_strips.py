@@ -13,7 +13,7 @@ from PIL import Image
 from actiondiff.errors import UsageError, VideoError
 from actiondiff.exports.heatmaps import write_heatmap_npz
 from actiondiff.exports.record import HeatmapRecord, add_heatmaps, read_record
-from actiondiff.inference.localization import Heatmap
+from actiondiff.inference.localization import Heatmap, LocalizationOptions
 from actiondiff.inference.model import ActionDiff
 from actiondiff.report.clips import CaptionedClip, find_video
 from actiondiff.report.examples import ConfidentExample, most_confident
@@ -102,7 +102,13 @@ def _search(path: Path, model: ActionDiff, example: ConfidentExample) -> Heatmap
     clip = example.clip
     crop = find_video(clip.video, [path.parent.parent]) if is_crop(clip.video) else None  # from the folder
     frames = _beginning(replace(clip, video=str(crop or clip.video)), model.config.sampling)
-    heatmap = model.localize(frames, example.label)
+    places = {Path(name).resolve(): config for name, config in model.places.items()}
+    place = places.get(Path(str(crop or clip.video)).resolve())
+    if place is not None:
+        model.places = {**model.places, frames.identity: place}
+    # Maps of several backbones have other places; patches of the picture are the same for all of them.
+    options = LocalizationOptions(method="crops") if model.further else None
+    heatmap = model.localize(frames, example.label, options=options)
     low, high = colour_limits(heatmap)
     top = float(heatmap.probabilities.max())
     colours = f"bright at {high:.2f}" if top > low else f"nowhere above {top:.2f}"

@@ -7,11 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actiondiff.datasets.base import Table, value_of
+from actiondiff.datasets.table import read_table
 from actiondiff.errors import UnknownNameError, UsageError
 from actiondiff.outputs.words import counted
 from actiondiff.provenance import write_csv
 
-__all__ = ["NO_CAMERA", "CameraProposal", "cameras_of_new_videos", "propose_camera"]
+__all__ = [
+    "NO_CAMERA",
+    "CameraProposal",
+    "cameras_of_new_videos",
+    "check_background",
+    "check_table",
+    "propose_camera",
+]
 
 NO_CAMERA = "none"
 """In place of a column: no camera is taken for one."""
@@ -86,6 +94,38 @@ def _problem(table: Table, column: str) -> str:
     if max(map(len, videos.values())) < 2:
         return "each video has one of its own"
     return ""
+
+
+def check_table(background: Path | None) -> None:
+    """Read a table of clips without animals, if there is one: a wrong one is an error."""
+    if background is not None:
+        read_table(background, check_files=True)
+
+
+def check_background(camera: CameraProposal, background: Path | None) -> None:
+    """Make sure that clips without animals can be used.
+
+    Args:
+        camera: Column that names the camera.
+        background: Table of clips without animals; None for none.
+
+    Raises:
+        UsageError: If no column names the cameras, or the clips lack it.
+    """
+    if background is None:
+        return
+    if camera.column is None:
+        raise UsageError(
+            "clips without animals need the camera of each labelled clip; "
+            f"{camera.reason or 'no column names it'}. "
+            "Name the column with --camera, or leave out --background-clips."
+        )
+    lacking = [clip for clip in read_table(background).examples if not value_of(clip, camera.column)]
+    if lacking:
+        raise UsageError(
+            f"{background}: {lacking[0].video} has no {camera.column}; fill the column of that name, which "
+            "names the camera of the labelled clips, too."
+        )
 
 
 def cameras_of_new_videos(videos: Sequence[Path], table: Table, column: str, path: Path) -> tuple[Path, str]:

@@ -132,6 +132,7 @@ class FoldTraining:
         num_folds: Number of folds.
         camera: Column that names the camera, to try taking its place away; None not to try.
         recipe_options: Options of `train` that the user changed.
+        background: Table of clips without animals; None to take the clips themselves.
     """
 
     out: Path
@@ -141,6 +142,7 @@ class FoldTraining:
     num_folds: int
     camera: str | None
     recipe_options: Sequence[str]
+    background: Path | None = None
 
     def candidate(self, name: str) -> tuple[Candidate, str]:
         """Predictions of a feature's heads on the fold of each, and the input for a head of all clips."""
@@ -163,7 +165,12 @@ class FoldTraining:
         return (
             *("--set", f"head.input={kind}"),
             *(() if is_usual else ("--set", f"protocol.camera={self.camera}")),
+            *self.background_options(),
         )
+
+    def background_options(self) -> tuple[str, ...]:
+        """The option that names clips without animals, if there are any."""
+        return () if self.background is None else ("--background-clips", str(self.background))
 
     def _choose(self, name: str) -> InputChoice:
         if self.camera is None:

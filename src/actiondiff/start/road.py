@@ -22,7 +22,7 @@ from actiondiff.heads.background import MINUS_BACKGROUND
 from actiondiff.outputs.words import counted
 from actiondiff.provenance import check_own_folder, write_text
 from actiondiff.start.backbones import CONTROLS, choose_backbone
-from actiondiff.start.cameras import cameras_of_new_videos, propose_camera
+from actiondiff.start.cameras import cameras_of_new_videos, check_background, check_table, propose_camera
 from actiondiff.start.comparison import StartVerdict, compare_candidates, too_few
 from actiondiff.start.groups import GroupProposal, join_alike, propose_groups
 from actiondiff.start.inputs import LABELS, STANDARDISED, FoldTraining, usable_place
@@ -57,6 +57,7 @@ class StartOptions:
         overrides: Options of the recipe `own-videos` that are changed, such as `training.epochs=30`.
         overwrite: Whether tables and the verdict that were changed since may be replaced.
         camera: Column of the table that names the camera, or `none`; None to look for one.
+        background: Table of clips without animals and their cameras; None to take the clips themselves.
     """
 
     folder: Path
@@ -69,6 +70,7 @@ class StartOptions:
     overrides: tuple[str, ...] = ()
     overwrite: bool = False
     camera: str | None = None
+    background: Path | None = None
 
     @property
     def fixes_input(self) -> bool:
@@ -103,6 +105,7 @@ def start(
     source = find_labels(options.folder, options.labels)
     if options.backbone is not None:
         choose_backbone(options.backbone)  # a wrong name is an error before any work
+    check_table(options.background)
     check_own_folder(options.out, "start", [_SETTINGS], error=RunError, option="-o")
     names = (_SETTINGS, _READABLE, _LABELLED, LABELS, _VERDICT, _CAMERAS)
     with outputs.claim(options.out, "start", names, overwrite=options.overwrite):
@@ -128,6 +131,7 @@ def _go(
         raise UsageError(f"correct the misspelt labels of {source.path}, and start again.")
 
     camera = propose_camera(table, options.camera)
+    check_background(camera, options.background)
 
     # The groups: proposed by names, then joined where the colours of two clips are nearly the same.
     labelled = options.out / _LABELLED
@@ -175,7 +179,12 @@ def _go(
     compared = replace(table, examples=examples)
     write_table(compared, options.out / LABELS)
     place = None if options.fixes_input else usable_place(camera, examples, folds, echo)
-    training = FoldTraining(options.out, road.run, echo, compared, num_folds, place, road.recipe_options())
+    if options.background is not None and place is not None:
+        for name in names:
+            road.extract(options.background, name, fps)
+    training = FoldTraining(
+        options.out, road.run, echo, compared, num_folds, place, road.recipe_options(), options.background
+    )
     candidates, inputs = [], dict[str, str]()
     for name in names:
         candidate, inputs[name] = training.candidate(name)
@@ -190,6 +199,7 @@ def _go(
         path, sentence = cameras_of_new_videos(new, table, place, options.out / _CAMERAS)
         echo(sentence)
         cameras = ("--cameras", str(path))
+        cameras = (*cameras, *training.background_options())
     heads = training.input_options(kind)
     return road.finish(verdict, new, is_timed=is_timed, heads=heads, cameras=cameras)
 

@@ -1,5 +1,7 @@
 """Heads that take the background of each camera away: training, evaluation and the saved model."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.conftest import identity_of, store_settings, table_of
@@ -164,3 +166,40 @@ def test_cameras_come_from_a_table_or_from_folders(tmp_path):
     path.write_text("video,camera\none/a.mp4,\n")
     with pytest.raises(TableError, match="camera is empty"):
         cameras_of_videos(videos, path, column="camera")
+
+
+@pytest.mark.parametrize("combine", ["concat", "tokens"])
+def test_each_of_several_features_has_its_own_background_and_k(tmp_path, combine):
+    """A second layer shows nothing but noise of each clip, so little of what one clip shows is believed."""
+    store, table = world(tmp_path)
+    other = FeatureKey.parse("t5.layer6")
+    for example in table.examples:
+        own = features(example.video, example.columns["camera"], example.labels[0])
+        random = np.random.default_rng(len(example.video) + int(identity_of(example.video)[:6], 16))
+        noise = np.tile(random.normal(size=4).astype(np.float32), (4, 1))
+        store.write(example.video, replace(own, tokens={KEY: own.tokens[KEY], other: noise}))
+    store.tidy()
+    recipe = load_recipe(
+        "default",
+        overrides=[*FAST, "head.input=minus-background", "head.project=4", f"features.combine={combine}"],
+        values={"features.keys": [str(KEY), str(other)]},
+    )
+    run = study.train(store, table, out=tmp_path / "run", recipe=recipe)
+    assert run.metrics.test.scores.accuracy > 0.9
+    head, config = load_bundle(run.folder)
+    k = config.backgrounds.k
+    assert k.shape == (8,)
+    assert k[:2].max() < 0.5 < 2 < np.median(k[4:])  # cameras differ in the first two channels alone
+    # What evaluation subtracts, prediction does too.
+    new = [example for example in table.examples if example.columns["camera"] == "new"]
+    read = {e.video: store.load(identity_of(e.video), [KEY, other]) for e in new}
+    model = ActionDiff(None, head, config)
+    model.places, _ = places_of_videos(
+        config, dict.fromkeys(read, "new"), lambda names: read.items(), by_folder=False
+    )
+    result = study.evaluate(run.folder, store, table_of(tmp_path, new), root=table.root)
+    frame = result.predictions.set_index("video")
+    for name, own in read.items():
+        assert model.classify(own, name).probabilities["eat"] == pytest.approx(
+            frame.loc[name, "p(eat)"], abs=1e-5
+        )
