@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from actiondiff.errors import UsageError
-from actiondiff.outputs.words import counted
 
 if TYPE_CHECKING:
     from actiondiff.datasets.boxes import VideoBoxes
@@ -107,6 +106,8 @@ def boxes_from_options(
 
 def print_crops(result: "CroppedVideos", folder: Path) -> None:
     """Print, to standard error, which crops were written and where they show whole pictures."""
+    from actiondiff.outputs.words import counted
+
     for video, reason in result.failed.items():
         typer.echo(f"failed: {video}: {reason}", err=True)
     without = sum(not row["side_px"] for row in result.rows)
