@@ -10,7 +10,9 @@ import pytest
 from tests.conftest import read_rows, write_rows
 
 from actiondiff.cli.main import run
+from actiondiff.errors import VideoError
 from actiondiff.features.store import FeatureStore
+from actiondiff.inference.model import ActionDiff
 from actiondiff.types import FeatureKey, Frames
 from actiondiff.video.crop_file import read_crop
 from actiondiff.video.decode import read_video
@@ -164,22 +166,21 @@ def test_a_users_own_table_is_joined_with_the_crops(world, store, quick, tmp_pat
     result = json.loads(capsys.readouterr().out)
     assert (result["num_clips"], result["scores"]["accuracy"]) == (8, 1.0)
     # Crops are predicted, by several processes as well; a whole video is refused in one line.
-    command = ["predict", str(run_folder), str(store / "crops/clips"), str(world / "clips/0.mp4")]
+    command = ["predict", str(run_folder), str(store / "crops/clips")]
     for workers in ("1", "2"):
-        assert run([*command, "--workers", workers, "-o", str(out / workers)]) == 3
-        (failed,) = [row for row in read_rows(out / workers / "failures.csv") if row["status"] == "failed"]
-        assert "this is a whole video, and features of crops around animals" in failed["reason"]
+        assert run([*command, "--workers", workers, "-o", str(out / workers)]) == 0
     rows = [read_rows(out / workers / "predictions.csv") for workers in ("1", "2")]
     assert rows[0] == rows[1]
     assert sum(row["status"] == "ok" for row in rows[0]) == 32
+    model = ActionDiff.from_pretrained(run_folder)
+    with pytest.raises(VideoError, match="this is a whole video, and features of crops around animals"):
+        model.predict(world / "clips/0.mp4")
 
 
-def test_a_head_on_whole_videos_refuses_crops(trained, store, tmp_path):
-    out = tmp_path / "out"
-    assert run(["predict", str(trained), str(store / "crops/clips"), "-o", str(out)]) in (1, 3)
-    reasons = {row["reason"] for row in read_rows(out / "failures.csv")}
-    assert all("this is a crop (margin 0.25" in reason for reason in reasons)
-    assert all("give the videos themselves" in reason for reason in reasons)
+def test_a_head_on_whole_videos_refuses_crops(trained, store):
+    model = ActionDiff.from_pretrained(trained)
+    with pytest.raises(VideoError, match=r"this is a crop \(margin 0.25.*give the videos themselves"):
+        model.predict(store / "crops/clips/0-mp4_ana.crop")
 
 
 def test_the_layer_track_holds_what_the_crop_takes_away(world, store, quick, tmp_path):
@@ -203,7 +204,8 @@ def test_the_layer_track_holds_what_the_crop_takes_away(world, store, quick, tmp
     other = FeatureStore.open(tmp_path / "plain").load(crop.identity, [FeatureKey.of(0, 1)])
     assert np.array_equal(other.tokens[FeatureKey.of(0, 1)], tokens[FeatureKey.of(0, 1)])
     # It may be added later, to a store that has the backbone's features.
-    assert run([*plain[:-4], "track", "--smooth-seconds", "0", "-o", str(tmp_path / "plain")]) == 0
+    plain[plain.index("--layers") + 1] = "track"
+    assert run(plain) == 0
     later = FeatureStore.open(tmp_path / "plain").load(crop.identity, [FeatureKey.of(0, "track")])
     assert np.array_equal(later.tokens[FeatureKey.of(0, "track")], track)
     # A head reads both, and predicts crops with both.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from actiondiff.cli.crop_options import BoxesOption, BoxesRootOption, boxes_from_options
 from actiondiff.cli.options import OverridesOption, OverwriteOption
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def start(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the folds and of training.")] = 0,
     overrides: OverridesOption = None,
+    boxes: BoxesOption = None,
+    boxes_root: BoxesRootOption = None,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Do not ask about the proposed groups or similar labels.")
     ] = False,
@@ -74,12 +77,14 @@ def start(
 ) -> None:
     """Go from videos and labels to a model and a verdict.
 
+    With --boxes, each animal is cut out of its video and taken by itself.
     Every step is one of the other commands, and is printed, so that it can be repeated. A second run goes on
     where the first one ended.
     """
     from actiondiff.start.road import StartOptions
     from actiondiff.start.road import start as go
 
+    boxes_from_options(boxes, boxes_root, None)  # what is wrong with them is an error before any work
     options = StartOptions(
         folder,
         labels,
@@ -92,6 +97,8 @@ def start(
         overwrite,
         camera,
         background_clips,
+        boxes,
+        boxes_root,
     )
     go(
         options,

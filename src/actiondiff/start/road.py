@@ -10,13 +10,12 @@ from actiondiff import outputs
 from actiondiff.datasets.base import Table
 from actiondiff.datasets.columns import similar_labels
 from actiondiff.datasets.export import write_table
-from actiondiff.datasets.packing import clips_without_features, pack
+from actiondiff.datasets.packing import clips_without_features
 from actiondiff.datasets.table import read_table
 from actiondiff.errors import RunError, UnknownNameError, UsageError, VideoError
 from actiondiff.evaluation.folds import group_folds, groups_per_class
 from actiondiff.evaluation.protocols import regroup
 from actiondiff.evaluation.results import read_training_metrics
-from actiondiff.experiments.recipe import FeatureChoice
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.background import MINUS_BACKGROUND
 from actiondiff.outputs.words import counted
@@ -24,11 +23,13 @@ from actiondiff.provenance import check_own_folder, write_text
 from actiondiff.start.backbones import CONTROLS, choose_backbone
 from actiondiff.start.cameras import cameras_of_new_videos, check_background, check_table, propose_camera
 from actiondiff.start.comparison import StartVerdict, compare_candidates, too_few
+from actiondiff.start.crops import about_crops, boxes_words, crops_table, pack_whole
 from actiondiff.start.groups import GroupProposal, join_alike, propose_groups
 from actiondiff.start.inputs import LABELS, STANDARDISED, FoldTraining, usable_place
 from actiondiff.start.labels import LabelSource, find_labels, span_seconds
 from actiondiff.start.rates import common_rate
 from actiondiff.types import DEFAULT_STRIDE, Example
+from actiondiff.video.crop_file import is_crop
 from actiondiff.video.probe import probe
 from actiondiff.video.search import search_videos
 
@@ -58,6 +59,8 @@ class StartOptions:
         overwrite: Whether tables and the verdict that were changed since may be replaced.
         camera: Column of the table that names the camera, or `none`; None to look for one.
         background: Table of clips without animals and their cameras; None to take the clips themselves.
+        boxes: Boxes of animals, each of which is taken by itself (see `boxes_root` of `read_boxes`).
+        boxes_root: Folder that their paths start from.
     """
 
     folder: Path
@@ -71,6 +74,8 @@ class StartOptions:
     overwrite: bool = False
     camera: str | None = None
     background: Path | None = None
+    boxes: Path | None = None
+    boxes_root: Path | None = None
 
     @property
     def fixes_input(self) -> bool:
@@ -263,9 +268,10 @@ class _Road:
             UsageError: If there is none.
         """
         store = FeatureStore.open(self.options.out / "features" / name)
-        missing = clips_without_features(store, examples, root=root)
+        about = about_crops(examples, store, root)
+        missing = clips_without_features(store, about, root=root)
         lacking = {id(clip.example) for clip in missing}
-        left = tuple(example for example in examples if id(example) not in lacking)
+        left = tuple(example for example, own in zip(examples, about, strict=True) if id(own) not in lacking)
         if missing:
             first = f"{missing[0].example.video} ({missing[0].reason})"
             if not left:
@@ -301,16 +307,18 @@ class _Road:
             examples = tuple(replace(example, group="") for example in examples)
         proposal = propose_groups(examples, labels_are_folders=labels_are_folders, only=asked)
         store = FeatureStore.open(self.options.out / "features" / "pixels")
-        whole = tuple(Example(video, ("clip",)) for video in dict.fromkeys(e.video for e in examples))
-        packed = pack(store, whole, FeatureChoice().key(store), ("clip",), root=table.root)
-        return join_alike(proposal, packed)
+        return join_alike(proposal, pack_whole(examples, store, table.root))
 
     def extract(self, table: Path, name: str, fps: float | None) -> None:
         """Extract the features of a backbone, at a rate in frames per second or with the default stride."""
         sampling = () if fps is None else ("--fps", f"{fps:g}")
         weights = () if name in CONTROLS or not self.options.weights else ("--weights", self.options.weights)
-        store = str(self.options.out / "features" / name)
-        self.run("extract", str(table), "-o", store, "--backbone", name, *weights, *sampling)
+        stores, words = self.options.out / "features", ["--backbone", name, *weights, *sampling]
+        if name == CONTROLS[0]:  # the first one cuts the animals out
+            words += boxes_words(self.options.boxes, self.options.boxes_root)
+        elif self.options.boxes:
+            table = crops_table(stores / CONTROLS[0])
+        self.run("extract", str(table), "-o", str(stores / name), *words)
 
     def finish(
         self,
@@ -334,7 +342,8 @@ class _Road:
             if new:
                 weights = () if name in CONTROLS or not self.options.weights else self._weights()
                 mode = ("--timeline",) if is_timed else ()
-                self.run("predict", model, *map(str, new), "-o", ethogram, *mode, *cameras, *weights)
+                boxes = boxes_words(self.options.boxes, self.options.boxes_root)
+                self.run("predict", model, *map(str, new), "-o", ethogram, *mode, *cameras, *weights, *boxes)
                 self.run("report", ethogram)
                 self.echo(
                     f"predictions of {counted(len(new), 'video')} without labels: {ethogram}/report.html"
@@ -397,4 +406,5 @@ def _own_folder(options: StartOptions) -> None:
 def _unlabelled(folder: Path, table: Table) -> tuple[Path, ...]:
     """The videos of a folder that have no label."""
     labelled = {(table.root / example.video).resolve() for example in table.examples if example.labels}
-    return tuple(path for path in search_videos([folder]).videos if path.resolve() not in labelled)
+    videos = search_videos([folder]).videos
+    return tuple(path for path in videos if path.resolve() not in labelled and not is_crop(path))
