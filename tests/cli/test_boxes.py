@@ -223,3 +223,24 @@ def test_the_layer_track_of_a_whole_video_is_zero(world, tmp_path):
     (key,) = opened.keys()
     (row,) = (opened.row(name) for name in opened.videos())
     assert not opened.load(row.identity, [key]).tokens[key].any()
+
+
+def test_a_start_takes_the_animals_by_themselves(world, tmp_path, capsys):
+    """The first feature cuts them out, the others read its crops; unlabelled videos are cut out, too."""
+    lines = (world / "named.csv").read_text().splitlines()
+    (world / "some.csv").write_text("\n".join(lines[:-2]) + "\n")
+    options = ["--boxes", str(world / "two.csv"), "--groups", "videos", "--camera", "none", "--yes"]
+    quick = ["--set", "training.epochs=3", "--set", "training.warmup_epochs=1",
+             "--set", "head.name=mean-linear",
+             "--set", "training.min_steps=30", "--set", "training.learning_rate=0.1"]  # fmt: skip
+    command = ["start", str(world / "clips"), str(world / "some.csv"), "--backbone", "pixels"]
+    assert run([*command, *options, *quick, "-o", str(tmp_path / "s")]) == 0
+    out = capsys.readouterr().out
+    assert f"--backbone pixels --boxes {world / 'two.csv'}" in out
+    assert "crops/table.csv" in out
+    labels = read_rows(tmp_path / "s/labels.csv")
+    assert {row["individual"] for row in labels} == {"ana"}
+    verdict = json.loads((tmp_path / "s/verdict.json").read_text())
+    if verdict["recommended"]:
+        predicted = read_rows(tmp_path / "s/ethogram/predictions.csv")
+        assert {row["individual"] for row in predicted} == {"ana", "bo"}
