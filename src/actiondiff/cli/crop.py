@@ -42,7 +42,7 @@ def crop(
     min_score: Annotated[
         float, typer.Option(min=0, max=1, help="Boxes with a lower score are left out.")
     ] = 0.2,
-    root: Annotated[
+    boxes_root: Annotated[
         Path | None,
         typer.Option(help="Folder that the paths in the boxes start from.  [default: that of the boxes]"),
     ] = None,
@@ -66,7 +66,7 @@ def crop(
     videos = find_videos(paths)
     if not videos:
         raise UsageError(f"no videos in {', '.join(map(str, paths))}; give files, or folders that hold some.")
-    read = read_boxes(boxes, root=root, min_score=min_score)
+    read = read_boxes(boxes, root=boxes_root, min_score=min_score)
     labels = read_table(table) if table else None
     options = CropOptions(margin=margin, smooth_seconds=smooth_seconds)
     with (

@@ -173,7 +173,7 @@ def _plans(
         raise UsageError(
             f"none of the boxes is of these {len(sources)} videos; the boxes are of "
             f"{example or 'no video'}, the first video is {next(iter(sources))}. Give the folder that the "
-            "paths in the boxes start from (--boxes-root; --root of videos crop)."
+            "paths in the boxes start from (--boxes-root)."
         )
     base = Path(os.path.commonpath([source.parent for source in sources]))
     for done, (source, as_named) in enumerate(sources.items(), start=1):
