@@ -10,9 +10,12 @@ import pytest
 from tests.conftest import read_rows, write_rows
 
 from actiondiff.cli.main import run
-from actiondiff.errors import VideoError
+from actiondiff.datasets.table import read_table
+from actiondiff.errors import UsageError, VideoError
 from actiondiff.features.store import FeatureStore
 from actiondiff.inference.model import ActionDiff
+from actiondiff.start.comparison import StartVerdict
+from actiondiff.start.road import StartOptions, _Road, start
 from actiondiff.types import FeatureKey, Frames
 from actiondiff.video.crop_file import read_crop
 from actiondiff.video.decode import read_video
@@ -225,22 +228,31 @@ def test_the_layer_track_of_a_whole_video_is_zero(world, tmp_path):
     assert not opened.load(row.identity, [key]).tokens[key].any()
 
 
-def test_a_start_takes_the_animals_by_themselves(world, tmp_path, capsys):
-    """The first feature cuts them out, the others read its crops; unlabelled videos are cut out, too."""
-    lines = (world / "named.csv").read_text().splitlines()
-    (world / "some.csv").write_text("\n".join(lines[:-2]) + "\n")
-    options = ["--boxes", str(world / "two.csv"), "--groups", "videos", "--camera", "none", "--yes"]
-    quick = ["--set", "training.epochs=3", "--set", "training.warmup_epochs=1",
-             "--set", "head.name=mean-linear",
-             "--set", "training.min_steps=30", "--set", "training.learning_rate=0.1"]  # fmt: skip
-    command = ["start", str(world / "clips"), str(world / "some.csv"), "--backbone", "pixels"]
-    assert run([*command, *options, *quick, "-o", str(tmp_path / "s")]) == 0
-    out = capsys.readouterr().out
-    assert f"--backbone pixels --boxes {world / 'two.csv'}" in out
-    assert "crops/table.csv" in out
-    labels = read_rows(tmp_path / "s/labels.csv")
-    assert {row["individual"] for row in labels} == {"ana"}
-    verdict = json.loads((tmp_path / "s/verdict.json").read_text())
-    if verdict["recommended"]:
-        predicted = read_rows(tmp_path / "s/ethogram/predictions.csv")
-        assert {row["individual"] for row in predicted} == {"ana", "bo"}
+def test_a_start_takes_the_animals_by_themselves(world, tmp_path):
+    """The first feature cuts them out, the others read its crops; new videos are predicted by boxes, too."""
+    boxes, out, lines, commands = world / "two.csv", tmp_path / "s", [], []
+    options = StartOptions(world / "clips", world / "named.csv", out, boxes=boxes, camera="none")
+
+    def run_command(words):
+        commands.append(list(words))
+        return run(list(words)) if words[0] == "extract" else 0, ""
+
+    with pytest.raises(UsageError, match="the groups were refused"):
+        start(options, run_command=run_command, echo=lines.append, confirm=lambda proposal: False,
+              ask=lambda question: True)  # fmt: skip
+    (extract,) = [words for words in commands if words[0] == "extract"]
+    assert extract[-2:] == ["--boxes", str(boxes)]
+    assert len(FeatureStore.open(out / "features/pixels").videos()) == 32
+    # The groups are of videos, though the features are of the animals in them.
+    assert "groups: 16, from each video on its own" in " ".join(lines)
+    road = _Road(options, run_command, lines.append)
+    commands[:] = []
+    road.extract(out / "labelled.csv", "motion", None)
+    assert commands[0][1] == str(out / "features/pixels/crops/table.csv")
+    assert {row["individual"] for row in read_rows(Path(commands[0][1]))} == {"ana"}
+    table = read_table(out / "labelled.csv")
+    assert len(road.with_features("motion", table.examples, table.root)) == 16
+    verdict = StartVerdict("works", "It works.", "motion")
+    road.finish(verdict, [world / "clips/0.mp4"], is_timed=False)
+    (predict,) = [words for words in commands if words[0] == "predict"]
+    assert predict[-2:] == ["--boxes", str(boxes)]
