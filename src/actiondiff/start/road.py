@@ -15,7 +15,6 @@ from actiondiff.datasets.table import read_table
 from actiondiff.errors import RunError, UnknownNameError, UsageError, VideoError
 from actiondiff.evaluation.folds import group_folds, groups_per_class
 from actiondiff.evaluation.protocols import regroup
-from actiondiff.evaluation.results import read_training_metrics
 from actiondiff.features.store import FeatureStore
 from actiondiff.heads.background import MINUS_BACKGROUND
 from actiondiff.outputs.words import counted
@@ -27,6 +26,7 @@ from actiondiff.start.crops import about_crops, boxes_words, crops_table, pack_w
 from actiondiff.start.groups import GroupProposal, join_alike, propose_groups
 from actiondiff.start.inputs import LABELS, STANDARDISED, FoldTraining, usable_place
 from actiondiff.start.labels import LabelSource, find_labels, span_seconds
+from actiondiff.start.outside import outside_words
 from actiondiff.start.rates import common_rate
 from actiondiff.types import DEFAULT_STRIDE, Example
 from actiondiff.video.crop_file import is_crop
@@ -196,7 +196,7 @@ def _go(
         candidates.append(candidate)
     verdict = compare_candidates(candidates, multi_label=compared.multi_label)
     for name in names:
-        road.echo(_outside_words(name, [training.run_of(name, fold) for fold in range(num_folds)]))
+        road.echo(outside_words(name, [training.run_of(name, fold) for fold in range(num_folds)]))
     new = _unlabelled(options.folder, table)
     kind = inputs.get(verdict.recommended or "", STANDARDISED)
     cameras: tuple[str, ...] = ()
@@ -373,17 +373,6 @@ def _unreadable(table: Table) -> dict[str, str]:
         except VideoError as error:
             broken[video] = str(error)
     return broken
-
-
-def _outside_words(name: str, runs: Sequence[Path]) -> str:
-    """Say how many held-out clips lie outside what the heads of their folds have learnt from."""
-    tests = [test for run in runs if (test := read_training_metrics(run).test) is not None]
-    num_outside = sum(test.outside.num_clips for test in tests if test.outside is not None)
-    clips = counted(sum(test.num_clips for test in tests), "held-out clip")
-    lie = "lies" if num_outside == 1 else "lie"
-    return (
-        f"guard of {name}: {num_outside} of {clips} {lie} outside what the head of the fold has learnt from."
-    )
 
 
 def _own_folder(options: StartOptions) -> None:
