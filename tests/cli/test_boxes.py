@@ -242,7 +242,7 @@ def test_a_start_takes_the_animals_by_themselves(world, tmp_path):
               ask=lambda question: True)  # fmt: skip
     (extract,) = [words for words in commands if words[0] == "extract"]
     assert extract[-2:] == ["--boxes", str(boxes)]
-    assert len(FeatureStore.open(out / "features/pixels").videos()) == 32
+    assert len(FeatureStore.open(out / "features/pixels").videos()) == 16
     # The groups are of videos, though the features are of the animals in them.
     assert "groups: 16, from each video on its own" in " ".join(lines)
     road = _Road(options, run_command, lines.append)
