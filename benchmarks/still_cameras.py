@@ -20,6 +20,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -46,19 +47,19 @@ class Variant:
         pictures: `whole` or `boxes`.
         prepared: Input of the head.
         is_empty: Whether the background is that of clips without creatures.
-        has_track: Whether the channels of `track` lie beside each token.
+        read: Which features are read: the backbone's own, the layer `track`, or both.
     """
 
     pictures: str = "whole"
     prepared: str = "standardised"
     is_empty: bool = False
-    has_track: bool = False
+    read: Literal["own", "both", "track"] = "own"
 
     @property
     def slug(self) -> str:
         """Part of the name of the run's folder."""
-        further = ["empty"] * self.is_empty + ["track"] * self.has_track
-        return "-".join([self.pictures, self.prepared, *further])
+        further = {"own": [], "both": ["track"], "track": ["track", "alone"]}[self.read]
+        return "-".join([self.pictures, self.prepared, *["empty"] * self.is_empty, *further])
 
 
 WHOLE = "whole"
@@ -69,13 +70,15 @@ VARIANTS = {
     "whole, minus empty background": Variant(prepared="minus-background", is_empty=True),
     "crops": Variant("boxes"),
     "crops, minus-background": Variant("boxes", "minus-background"),
-    "crops, track": Variant("boxes", has_track=True),
+    "crops, track": Variant("boxes", read="both"),
+    "track alone": Variant("boxes", read="track"),
 }
 FURTHER = {
     "whole, minus-background": "whole, scaled",
     "whole, minus empty background": "whole, minus-background",
     "crops, minus-background": "crops",
     "crops, track": "crops",
+    "track alone": "crops, track",
 }
 """Variant -> the one that it is compared with as well."""
 
@@ -157,7 +160,7 @@ def train(work: Path, backbone: str, variant: Variant, seeds: int) -> Path:
         "seeds": seeds,
         "protocol.domain": "protocol",
         "protocol.source": ["source"],
-        **({"features.keys": keys} if variant.has_track else {}),
+        **({} if variant.read == "own" else {"features.keys": keys if variant.read == "both" else keys[1:]}),
         **({"protocol.background": str(work / "world" / "empty.csv")} if variant.is_empty else {}),
     }
     run = work / "runs" / f"{backbone}-{variant.slug}"

@@ -27,7 +27,7 @@ TOP = {
 }
 """Texts at the top of the repository -> pages."""
 NAVIGATION = {
-    "Start": ["index.md", "quickstart.md", "your-data.md", "crops-and-backgrounds.md", "concepts.md"],
+    "Start": ["index.md", "quickstart.md", "your-data.md", "crops.md", "backgrounds.md", "concepts.md"],
     "Using it": [
         "which-backbone.md",
         "report.md",
@@ -35,6 +35,7 @@ NAVIGATION = {
         "several-keys.md",
         "large-scale.md",
         "backbones.md",
+        "video-transformers.md",
         "student.md",
         "datasets.md",
     ],

@@ -88,7 +88,7 @@ def _prepared(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The picture with its longer side at 640 pixels, and black at the right and below.
 
     Deviation: zamba pads to a square; here the shorter side is padded to the next multiple of 32, which takes
-    40 % less time for 16:9. docs/crops-and-backgrounds.md says how little this changes.
+    40 % less time for 16:9. docs/crops.md says how little this changes.
     """
     height, width = _size(*picture.shape[:2])
     padded = np.zeros((*(-(-side // _MULTIPLE) * _MULTIPLE for side in (height, width)), 3), np.uint8)

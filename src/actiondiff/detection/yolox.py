@@ -4,7 +4,7 @@ The modules bear the names of the original code, so that its tensors load strict
 
 Source: Ge et al., YOLOX: Exceeding YOLO Series in 2021, arXiv 2107.08430. Layers, names and constants are
 those of the authors' code and of its fork pixeltable-yolox (both Apache-2.0), with whose outputs the tests
-compare. That package itself cannot be imported beside torch's builds for CPU; docs/crops-and-backgrounds.md
+compare. That package itself cannot be imported beside torch's builds for CPU; docs/crops.md
 says why.
 """
 

@@ -36,6 +36,9 @@ LABELS = "labels.csv"
 """File of the clips that are compared, with their folds."""
 STANDARDISED = "standardised"
 INPUTS = (STANDARDISED, MINUS_BACKGROUND)
+_SCALED = ("motion",)
+"""Features whose heads read scaled tokens in place of standardised ones. Where a camera stands still, few
+cells move, and standardised tokens make the others as loud. A control is to be as good as it can be."""
 _LEAST_FOLDS = 3
 
 
@@ -60,6 +63,11 @@ class InputChoice:
         if not count:
             return ""
         return f"without the place in {count} of {len(self.by_fold)} folds"
+
+
+def usual_input(name: str) -> str:
+    """Input of a feature's heads where no background is taken away."""
+    return "scaled" if name in _SCALED else STANDARDISED
 
 
 def can_choose(examples: Sequence[Example], folds: Sequence[int]) -> bool:
@@ -114,8 +122,8 @@ def choose_inputs(
     means = scores.mean(1)
     overall = INPUTS[int(means[1] > means[0])]
     sentence = (
-        f"{name}: {STANDARDISED} {100 * means[0]:.0f} %, {MINUS_BACKGROUND} {100 * means[1]:.0f} % on clips "
-        f"that are not tested on; the place is taken away in {int(better.sum())} of {num_folds} folds."
+        f"{name}: {usual_input(name)} {100 * means[0]:.0f} %, {MINUS_BACKGROUND} {100 * means[1]:.0f} % on "
+        f"clips that are not tested on; the place is taken away in {int(better.sum())} of {num_folds} folds."
     )
     return InputChoice(tuple(INPUTS[int(value)] for value in better), overall, sentence)
 
@@ -157,10 +165,12 @@ class FoldTraining:
         """Folder of the run whose head is tested on a fold, which is counted from 0."""
         return self.out / "runs" / name / f"fold-{fold + 1}"
 
-    def input_options(self, kind: str) -> tuple[str, ...]:
-        """Options of `train` for the input of a head."""
+    def input_options(self, name: str, kind: str) -> tuple[str, ...]:
+        """Options of `train` for the input of a feature's head."""
         if self.camera is None or kind == STANDARDISED:
-            return ()
+            is_usual = usual_input(name) == STANDARDISED
+            is_fixed = any(option.startswith("head.input=") for option in self.recipe_options)
+            return () if is_usual or is_fixed else ("--set", f"head.input={usual_input(name)}")
         is_usual = self.camera == ProtocolOptions().camera
         return (
             *("--set", f"head.input={kind}"),
@@ -194,7 +204,7 @@ class FoldTraining:
         self.run(
             "train", str(self.out / "features" / name), str(self.out / LABELS), "-o", str(run),
             "--domain", "fold", "--source", source, "--target", target,
-            "--set", "training.calibration_folds=0", *self.input_options(kind), *self.recipe_options,
+            "--set", "training.calibration_folds=0", *self.input_options(name, kind), *self.recipe_options,
         )  # fmt: skip
         return run
 

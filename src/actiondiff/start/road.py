@@ -205,7 +205,7 @@ def _go(
         echo(sentence)
         cameras = ("--cameras", str(path))
         cameras = (*cameras, *training.background_options())
-    heads = training.input_options(kind)
+    heads = training.input_options(verdict.recommended or "", kind)
     return road.finish(verdict, new, is_timed=is_timed, heads=heads, cameras=cameras)
 
 

@@ -3,8 +3,10 @@
 from itertools import combinations
 
 import pandas as pd
+import pytest
 
-from actiondiff.start.inputs import INPUTS, can_choose, choose_inputs
+from actiondiff.datasets.base import Table
+from actiondiff.start.inputs import INPUTS, STANDARDISED, FoldTraining, can_choose, choose_inputs
 from actiondiff.types import Example
 
 FOLDS = 4
@@ -67,3 +69,19 @@ def test_every_class_must_be_left_without_any_two_folds():
     assert can_choose(clips, [n // 2 for n in range(8)])
     assert not can_choose(clips, [n // 4 for n in range(8)])  # two folds
     assert not can_choose([*clips, Example("c.mp4", ("c",))], [*(n // 2 for n in range(8)), 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "fixed", "options"),
+    [
+        ("motion", (), ("--set", "head.input=scaled")),
+        ("motion", ("--set", "head.input=plain"), ()),
+        ("pixels", (), ()),
+        ("lite0", (), ()),
+    ],
+)
+def test_the_control_of_motion_reads_scaled_tokens_unless_an_input_is_asked_for(
+    tmp_path, name, fixed, options
+):
+    training = FoldTraining(tmp_path, lambda *_: None, print, Table(tmp_path, tmp_path, ()), 4, None, fixed)
+    assert training.input_options(name, STANDARDISED) == options
