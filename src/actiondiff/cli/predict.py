@@ -246,11 +246,12 @@ def _predict_all(
         )
         raise
     finally:
-        # Results that are cut short do not take the place of more complete ones.
-        if len(results) == len(uncut) and videos:
-            pass  # empty tables would say that nothing was seen
-        elif len(results) < min(total, output.num_results):
-            typer.echo(f"{output.out} still holds the results of an earlier run.", err=True)
+        # Results that are cut short do not take the place of more complete ones. Empty tables, which would
+        # say that nothing was seen, are not written at all.
+        is_empty = bool(videos) and len(results) == len(uncut)
+        if is_empty or len(results) < min(total, output.num_results):
+            if output.num_results:
+                typer.echo(f"{output.out} still holds the results of an earlier run.", err=True)
         else:
             counts = output.write(model, results)
     return results, counts
